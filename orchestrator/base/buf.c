@@ -1,0 +1,134 @@
+#include "base/buf.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static char empty[1] = "";
+
+void buf_init(struct buf *b, size_t cap) { *b = (struct buf){.data = empty, .cap = cap}; }
+
+void buf_release(struct buf *b) {
+  if (b->size) free(b->data);
+  buf_init(b, b->cap);
+}
+
+void buf_reset(struct buf *b) {
+  b->len = 0;
+  b->failed = false;
+  if (b->size) b->data[0] = 0;
+}
+
+bool buf_ok(const struct buf *b) { return !b->failed; }
+
+static bool buf_room(struct buf *b, size_t more) {
+  if (b->failed) return false;
+  if (more > b->cap || b->len > b->cap - more) {
+    b->failed = true;
+    return false;
+  }
+  size_t need = b->len + more + 1;
+  if (need <= b->size) return true;
+  size_t size = b->size ? b->size : 64;
+  while (size < need) size *= 2;
+  char *data = realloc(b->size ? b->data : NULL, size);
+  if (!data) {
+    b->failed = true;
+    return false;
+  }
+  b->data = data;
+  b->size = size;
+  return true;
+}
+
+void buf_add(struct buf *b, const void *bytes, size_t len) {
+  if (!len || !buf_room(b, len)) return;
+  memcpy(b->data + b->len, bytes, len);
+  b->len += len;
+  b->data[b->len] = 0;
+}
+
+void buf_adds(struct buf *b, const char *string) { buf_add(b, string, strlen(string)); }
+
+void buf_addc(struct buf *b, char c) { buf_add(b, &c, 1); }
+
+void buf_addf(struct buf *b, const char *format, ...) {
+  va_list args, again;
+  va_start(args, format);
+  va_copy(again, args);
+  int n = vsnprintf(NULL, 0, format, args);
+  va_end(args);
+  if (n < 0) b->failed = true;
+  else if (n > 0 && buf_room(b, (size_t)n)) {
+    vsnprintf(b->data + b->len, (size_t)n + 1, format, again);
+    b->len += (size_t)n;
+  }
+  va_end(again);
+}
+
+/* Length of the well-formed UTF-8 sequence at p (RFC 3629), 0 when there is none. */
+static size_t utf8_length(const unsigned char *p, size_t left) {
+  if (p[0] < 0x80) return 1;
+  if (p[0] >= 0xc2 && p[0] <= 0xdf) return left >= 2 && (p[1] & 0xc0) == 0x80 ? 2 : 0;
+  if ((p[0] & 0xf0) == 0xe0) {
+    if (left < 3 || (p[1] & 0xc0) != 0x80 || (p[2] & 0xc0) != 0x80) return 0;
+    if (p[0] == 0xe0 && p[1] < 0xa0) return 0;
+    if (p[0] == 0xed && p[1] > 0x9f) return 0;
+    return 3;
+  }
+  if (p[0] >= 0xf0 && p[0] <= 0xf4) {
+    if (left < 4 || (p[1] & 0xc0) != 0x80 || (p[2] & 0xc0) != 0x80 || (p[3] & 0xc0) != 0x80) return 0;
+    if (p[0] == 0xf0 && p[1] < 0x90) return 0;
+    if (p[0] == 0xf4 && p[1] > 0x8f) return 0;
+    return 4;
+  }
+  return 0;
+}
+
+void buf_add_json_string(struct buf *b, const char *bytes, size_t len) {
+  const unsigned char *p = (const unsigned char *)bytes;
+  buf_addc(b, '"');
+  size_t plain = 0; /* start of the run that needs no escape */
+  size_t i = 0;
+  while (i < len) {
+    size_t n = p[i] < 0x20 || p[i] == '"' || p[i] == '\\' ? 0 : utf8_length(p + i, len - i);
+    if (n) {
+      i += n;
+      continue;
+    }
+    buf_add(b, bytes + plain, i - plain);
+    switch (p[i]) {
+    case '"': buf_adds(b, "\\\""); break;
+    case '\\': buf_adds(b, "\\\\"); break;
+    case '\n': buf_adds(b, "\\n"); break;
+    case '\r': buf_adds(b, "\\r"); break;
+    case '\t': buf_adds(b, "\\t"); break;
+    default:
+      if (p[i] < 0x20) buf_addf(b, "\\u%04x", p[i]);
+      else buf_adds(b, "\xef\xbf\xbd");
+    }
+    i++;
+    plain = i;
+  }
+  buf_add(b, bytes + plain, len - plain);
+  buf_addc(b, '"');
+}
+
+void buf_consume(struct buf *b, size_t n) {
+  if (n >= b->len) {
+    buf_reset(b);
+    return;
+  }
+  memmove(b->data, b->data + n, b->len - n + 1);
+  b->len -= n;
+}
+
+char *buf_take(struct buf *b, size_t *ret_len) {
+  if (b->failed) return NULL;
+  char *data = b->size ? b->data : calloc(1, 1);
+  if (!data) return NULL;
+  if (ret_len) *ret_len = b->len;
+  buf_init(b, b->cap);
+  return data;
+}

@@ -1,0 +1,134 @@
+#include "base/clock.h"
+
+#include <ctype.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+static int64_t system_now(clockid_t id) {
+  struct timespec t;
+  clock_gettime(id, &t);
+  return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
+}
+
+static int64_t system_wall(const struct clock *clock) {
+  (void)clock;
+  return system_now(CLOCK_REALTIME);
+}
+
+static int64_t system_boot(const struct clock *clock) {
+  (void)clock;
+  return system_now(CLOCK_BOOTTIME);
+}
+
+const struct clock *clock_system(void) {
+  static const struct clock system = {.wall = system_wall, .boot = system_boot};
+  return &system;
+}
+
+static int64_t settable_now(const struct clock *clock) { return clock->offset; }
+
+void clock_init_settable(struct clock *clock, int64_t wall) {
+  *clock = (struct clock){.wall = settable_now, .boot = settable_now, .offset = wall};
+}
+
+void clock_set(struct clock *clock, int64_t wall) { clock->offset = wall; }
+int64_t clock_wall(const struct clock *clock) { return clock->wall(clock); }
+int64_t clock_boot(const struct clock *clock) { return clock->boot(clock); }
+
+void time_format(int64_t us, char out[TIME_TEXT]) {
+  time_t seconds = (time_t)(us / 1000000);
+  long rest = (long)(us % 1000000);
+  if (rest < 0) {
+    rest += 1000000;
+    seconds--;
+  }
+  struct tm tm = {0};
+  gmtime_r(&seconds, &tm);
+  char date[24];
+  strftime(date, sizeof date, "%Y-%m-%dT%H:%M:%S", &tm);
+  snprintf(out, TIME_TEXT, "%.19s.%06ldZ", date, rest % 1000000);
+}
+
+static bool digits(const char **p, int count, int *ret) {
+  int value = 0;
+  for (int i = 0; i < count; i++) {
+    if (!isdigit((unsigned char)(*p)[i])) return false;
+    value = value * 10 + ((*p)[i] - '0');
+  }
+  *p += count;
+  *ret = value;
+  return true;
+}
+
+static bool expect(const char **p, const char *any) {
+  if (!**p || !strchr(any, **p)) return false;
+  (*p)++;
+  return true;
+}
+
+/* "Z", "+02:00", "+0200", "+01.00" (seen in the wild), "+02" or nothing: minutes east of UTC. */
+static bool zone_parse(const char **p, int *ret_minutes) {
+  if (!**p || expect(p, "Zz")) {
+    *ret_minutes = 0;
+    return true;
+  }
+  int sign = **p == '-' ? -1 : 1, hours, minutes = 0;
+  if (!expect(p, "+-") || !digits(p, 2, &hours)) return false;
+  expect(p, ":.");
+  if (**p && !digits(p, 2, &minutes)) return false;
+  if (hours > 23 || minutes > 59) return false;
+  *ret_minutes = sign * (hours * 60 + minutes);
+  return true;
+}
+
+bool time_parse(const char *text, int64_t *ret_us) {
+  const char *p = text;
+  struct tm tm = {0};
+  int year, month, day, zone;
+  if (!digits(&p, 4, &year) || !expect(&p, "-") || !digits(&p, 2, &month) || !expect(&p, "-") ||
+      !digits(&p, 2, &day) || !expect(&p, "Tt ") || !digits(&p, 2, &tm.tm_hour) || !expect(&p, ":") ||
+      !digits(&p, 2, &tm.tm_min))
+    return false;
+  if (expect(&p, ":") && !digits(&p, 2, &tm.tm_sec)) return false;
+  if (month < 1 || month > 12 || day < 1 || day > 31 || tm.tm_hour > 23 || tm.tm_min > 59 || tm.tm_sec > 60) return false;
+  int64_t fraction = 0;
+  if (expect(&p, ".,")) {
+    int64_t unit = 100000;
+    if (!isdigit((unsigned char)*p)) return false;
+    for (; isdigit((unsigned char)*p); p++, unit /= 10) fraction += (*p - '0') * unit;
+  }
+  if (!zone_parse(&p, &zone) || *p) return false;
+  tm.tm_year = year - 1900;
+  tm.tm_mon = month - 1;
+  tm.tm_mday = day;
+  time_t seconds = timegm(&tm);
+  if (tm.tm_mday != day) return false; /* 31 February */
+  *ret_us = ((int64_t)seconds - (int64_t)zone * 60) * 1000000 + fraction;
+  return true;
+}
+
+bool duration_parse(const char *text, int64_t *ret_ms) {
+  static const struct { const char *name; int64_t ms; } units[] = {
+      {"ms", 1}, {"s", 1000}, {"m", 60000}, {"h", 3600000}, {"d", 86400000}, {"w", 604800000}};
+  if (!isdigit((unsigned char)*text) || strlen(text) > 14) return false;
+  char *end;
+  long long value = strtoll(text, &end, 10);
+  for (size_t i = 0; i < sizeof units / sizeof *units; i++) {
+    if (strcmp(end, units[i].name) != 0) continue;
+    if (value > INT64_C(315360000000) / units[i].ms) return false;
+    *ret_ms = value * units[i].ms;
+    return true;
+  }
+  return false;
+}
+
+void duration_format(int64_t ms, char out[DURATION_TEXT]) {
+  long long s = (long long)(ms / 1000);
+  if (ms < 1000) snprintf(out, DURATION_TEXT, "%lldms", (long long)ms);
+  else if (s < 60) snprintf(out, DURATION_TEXT, "%llds", s);
+  else if (s < 3600) snprintf(out, DURATION_TEXT, s % 60 ? "%lldm %llds" : "%lldm", s / 60, s % 60);
+  else if (s < 86400) snprintf(out, DURATION_TEXT, s / 60 % 60 ? "%lldh %lldm" : "%lldh", s / 3600, s / 60 % 60);
+  else snprintf(out, DURATION_TEXT, s / 3600 % 24 ? "%lldd %lldh" : "%lldd", s / 86400, s / 3600 % 24);
+}

@@ -1,0 +1,37 @@
+/* digest.h: SHA-256 (FIPS 180-4), HMAC (RFC 2104), hex, base64 (RFC 4648) and random bytes.
+ *
+ * The hashing itself is OpenSSL's; contexts are kept for reuse, so these functions belong to the loop
+ * thread. Comparing secrets goes through digest_equal, which takes the same time for every input. */
+#ifndef TOCSIN_BASE_DIGEST_H
+#define TOCSIN_BASE_DIGEST_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum { DIGEST_BYTES = 32, DIGEST_HEX = 65 /* with its NUL */ };
+
+struct digest_part {
+  const void *bytes;
+  size_t len;
+};
+
+void digest_sha256(const void *bytes, size_t len, uint8_t out[DIGEST_BYTES]);
+/* Over the parts one after the other, as if they were joined. */
+void digest_sha256_parts(const struct digest_part *parts, size_t count, uint8_t out[DIGEST_BYTES]);
+void digest_hmac_sha256(const void *key, size_t key_len, const void *bytes, size_t len, uint8_t out[DIGEST_BYTES]);
+bool digest_equal(const void *a, const void *b, size_t len);
+
+/* Lower-case hex; out has room for 2 * len + 1. */
+void hex_encode(const void *bytes, size_t len, char *out);
+/* Exactly 2 * len hex digits; false (out undefined) otherwise. */
+bool hex_decode(const char *text, uint8_t *out, size_t len);
+/* Standard base64 with padding; the caller frees. NULL only without memory. */
+char *base64_encode(const void *bytes, size_t len);
+/* Accepts the standard alphabet with padding; NULL when it is not base64. The caller frees. */
+uint8_t *base64_decode(const char *text, size_t text_len, size_t *ret_len);
+
+/* From the system's random source (getrandom); never fails, aborts the process when there is none. */
+void random_bytes(void *out, size_t len);
+
+#endif

@@ -1,0 +1,63 @@
+#include "base/id.h"
+
+#include <ctype.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+void id_incident(char out[ID_INCIDENT], enum mode mode, uint64_t number) {
+  snprintf(out, ID_INCIDENT, "%s-%06" PRIu64, mode == MODE_LIVE ? "INC" : "EX", number % 1000000000000u);
+}
+
+void id_path(char out[ID_PATH], const char *incident, unsigned run, const char *step) {
+  if (run && step && *step) snprintf(out, ID_PATH, "%s/%u/%s", incident, run, step);
+  else if (run) snprintf(out, ID_PATH, "%s/%u", incident, run);
+  else snprintf(out, ID_PATH, "%s", incident);
+}
+
+bool id_step_valid(const char *step) {
+  size_t n = strlen(step);
+  if (!n || n >= ID_STEP) return false;
+  bool digit = false;
+  for (; *step; step++) {
+    if (isdigit((unsigned char)*step)) digit = true;
+    else if (*step == '.' && digit) digit = false;
+    else return false;
+  }
+  return digit;
+}
+
+static bool number(const char **p, uint64_t most, uint64_t *ret) {
+  if (!isdigit((unsigned char)**p)) return false;
+  uint64_t value = 0;
+  for (; isdigit((unsigned char)**p); (*p)++) {
+    value = value * 10 + (uint64_t)(**p - '0');
+    if (value > most) return false;
+  }
+  *ret = value;
+  return true;
+}
+
+bool id_parse(const char *text, struct id *ret) {
+  struct id id = {.mode = MODE_LIVE};
+  uint64_t run = 0;
+  if (strncasecmp(text, "INC-", 4) == 0) text += 4;
+  else if (strncasecmp(text, "EX-", 3) == 0) text += 3, id.mode = MODE_EXERCISE;
+  if (!number(&text, 999999999999u, &id.number) || !id.number) return false;
+  if (*text == '/') {
+    text++;
+    if (!number(&text, 1000000, &run) || !run) return false;
+    id.run = (unsigned)run;
+    if (*text == '/') {
+      text++;
+      if (!id_step_valid(text)) return false;
+      strcpy(id.step, text); /* id_step_valid has bounded it */
+      text += strlen(text);
+    }
+  }
+  if (*text) return false;
+  *ret = id;
+  return true;
+}

@@ -1,0 +1,30 @@
+/* id.h: the forms of Tocsin's ids: INC-000042, EX-000042, INC-000042/1 (run), INC-000042/1/3.2.1 (step).
+ *
+ * An id names a place. Parsing accepts what tired people type: "42", "inc-42", "INC-000042". */
+#ifndef TOCSIN_BASE_ID_H
+#define TOCSIN_BASE_ID_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum { ID_INCIDENT = 24, ID_STEP = 64, ID_PATH = 128 };
+
+enum mode { MODE_LIVE, MODE_EXERCISE };
+
+struct id {
+  enum mode mode;
+  uint64_t number;
+  unsigned run;       /* 0: none given */
+  char step[ID_STEP]; /* "" : none given */
+};
+
+/* "INC-000042" or "EX-000042". */
+void id_incident(char out[ID_INCIDENT], enum mode mode, uint64_t number);
+/* "INC-000042/1/3.2"; run 0 and an empty step are left out. */
+void id_path(char out[ID_PATH], const char *incident, unsigned run, const char *step);
+/* Parses any of the forms; false when the text is none. */
+bool id_parse(const char *text, struct id *ret);
+/* A step path: digits and single dots, "3" or "4.1.2". */
+bool id_step_valid(const char *step);
+
+#endif

@@ -1,0 +1,327 @@
+#include "base/secret.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/digest.h"
+#include "base/log.h"
+#include "base/map.h"
+
+/* The forms in which a value may leave: as it is, base64 at the three alignments, base64url, percent-encoded. */
+enum { FORMS = 9, COMMAND_TIMEOUT_MS = 10000 };
+
+struct form {
+  char *bytes;
+  size_t len;
+};
+
+struct secret {
+  char *slot;
+  char *bytes;
+  size_t len;
+  struct form forms[FORMS];
+  size_t form_count;
+  struct secret *next; /* all values ever put, for redaction */
+};
+
+struct secrets {
+  struct map slots; /* slot -> current struct secret */
+  struct secret *all;
+  uint8_t key[DIGEST_BYTES];
+};
+
+struct secrets *secrets_new(void) {
+  struct secrets *s = calloc(1, sizeof *s);
+  if (!s) abort();
+  map_init(&s->slots);
+  random_bytes(s->key, sizeof s->key);
+  log_set_secrets(s);
+  return s;
+}
+
+static void wipe_free(char *bytes, size_t len) {
+  if (bytes) explicit_bzero(bytes, len);
+  free(bytes);
+}
+
+void secrets_free(struct secrets *s) {
+  if (!s) return;
+  log_set_secrets(NULL);
+  for (struct secret *v = s->all, *next; v; v = next) {
+    next = v->next;
+    wipe_free(v->bytes, v->len);
+    for (size_t i = 0; i < v->form_count; i++) wipe_free(v->forms[i].bytes, v->forms[i].len);
+    free(v->slot);
+    free(v);
+  }
+  map_release(&s->slots, NULL);
+  explicit_bzero(s->key, sizeof s->key);
+  free(s);
+}
+
+static void add_form(struct secret *v, const char *bytes, size_t len) {
+  if (len < 6) return; /* an aligned base64 core shorter than this says too little to be worth eating text */
+  char *copy = malloc(len + 1);
+  if (!copy) abort();
+  memcpy(copy, bytes, len);
+  copy[len] = 0;
+  v->forms[v->form_count++] = (struct form){copy, len};
+}
+
+/* base64 of the value inside a longer text: drop the characters at either end that neighbours influence. */
+static void add_base64_forms(struct secret *v) {
+  for (size_t shift = 0; shift < 3; shift++) {
+    size_t len = v->len + shift;
+    char *padded = calloc(1, len + 1);
+    if (!padded) abort();
+    memcpy(padded + shift, v->bytes, v->len);
+    char *text = base64_encode(padded, len);
+    if (!text) abort();
+    size_t start = shift ? shift + 1 : 0, end = len / 3 * 4 + (len % 3 ? len % 3 : 0);
+    if (end > start) {
+      add_form(v, text + start, end - start);
+      bool differs = false;
+      for (char *p = text; *p; p++)
+        if (*p == '+' || *p == '/') *p = *p == '+' ? '-' : '_', differs = true;
+      if (differs) add_form(v, text + start, end - start);
+    }
+    wipe_free(padded, len);
+    wipe_free(text, strlen(text));
+  }
+}
+
+static void add_percent_form(struct secret *v, const char *hex) {
+  char *text = malloc(v->len * 3 + 1), *p = text;
+  if (!text) abort();
+  for (size_t i = 0; i < v->len; i++) {
+    unsigned char c = (unsigned char)v->bytes[i];
+    if (isalnum(c) || strchr("-._~", c)) *p++ = (char)c;
+    else *p++ = '%', *p++ = hex[c >> 4], *p++ = hex[c & 15];
+  }
+  *p = 0;
+  if ((size_t)(p - text) != v->len) add_form(v, text, (size_t)(p - text));
+  wipe_free(text, (size_t)(p - text));
+}
+
+int secrets_put(struct secrets *s, const char *slot, const void *bytes, size_t len, struct err *err) {
+  if (len < SECRET_MIN_BYTES)
+    return err_set(err, ERR_INVALID, "the secret %s is shorter than %d bytes, which cannot be kept out of logs safely", slot, SECRET_MIN_BYTES);
+  if (len > SECRET_MAX_BYTES) return err_set(err, ERR_INVALID, "the secret %s is longer than %d bytes", slot, SECRET_MAX_BYTES);
+  const struct secret *old = map_get(&s->slots, slot);
+  if (old && old->len == len && digest_equal(old->bytes, bytes, len)) return 0;
+  struct secret *v = calloc(1, sizeof *v);
+  if (!v) abort();
+  v->slot = strdup(slot);
+  v->bytes = malloc(len + 1);
+  if (!v->slot || !v->bytes) abort();
+  memcpy(v->bytes, bytes, len);
+  v->bytes[len] = 0;
+  v->len = len;
+  add_form(v, v->bytes, len);
+  add_base64_forms(v);
+  add_percent_form(v, "0123456789ABCDEF");
+  add_percent_form(v, "0123456789abcdef");
+  v->next = s->all;
+  s->all = v;
+  map_put(&s->slots, slot, v);
+  return 0;
+}
+
+const char *secrets_get(const struct secrets *s, const char *slot, size_t *ret_len) {
+  const struct secret *v = map_get(&s->slots, slot);
+  if (!v) return NULL;
+  if (ret_len) *ret_len = v->len;
+  return v->bytes;
+}
+
+void secrets_drop(struct secrets *s, const char *slot) { map_remove(&s->slots, slot); }
+
+void secrets_fingerprint_key(struct secrets *s, const void *key, size_t len) { digest_sha256(key, len, s->key); }
+
+bool secrets_fingerprint(const struct secrets *s, const char *slot, char out[17]) {
+  const struct secret *v = map_get(&s->slots, slot);
+  if (!v) return false;
+  uint8_t mac[DIGEST_BYTES];
+  digest_hmac_sha256(s->key, sizeof s->key, v->bytes, v->len, mac);
+  hex_encode(mac, 8, out);
+  return true;
+}
+
+/* The longest known form at text, so that a value inside another is not half replaced. */
+static const struct secret *form_at(const struct secrets *s, const char *text, size_t left, size_t *ret_len) {
+  const struct secret *best = NULL;
+  *ret_len = 0;
+  for (const struct secret *v = s->all; v; v = v->next)
+    for (size_t i = 0; i < v->form_count; i++) {
+      const struct form *f = &v->forms[i];
+      if (f->len > *ret_len && f->len <= left && f->bytes[0] == text[0] && memcmp(f->bytes, text, f->len) == 0)
+        best = v, *ret_len = f->len;
+    }
+  return best;
+}
+
+void secrets_redact(const struct secrets *s, const char *text, size_t len, struct buf *out) {
+  bool first[256] = {false};
+  for (const struct secret *v = s->all; v; v = v->next)
+    for (size_t i = 0; i < v->form_count; i++) first[(unsigned char)v->forms[i].bytes[0]] = true;
+  size_t plain = 0;
+  for (size_t i = 0; i < len;) {
+    size_t n = 0;
+    const struct secret *v = first[(unsigned char)text[i]] ? form_at(s, text + i, len - i, &n) : NULL;
+    if (!v) {
+      i++;
+      continue;
+    }
+    buf_add(out, text + plain, i - plain);
+    buf_addf(out, "[secret:%s]", v->slot);
+    i += n;
+    plain = i;
+  }
+  buf_add(out, text + plain, len - plain);
+}
+
+static char *redacted(const struct secrets *s, const char *text, size_t len, size_t *ret_len) {
+  struct buf out;
+  buf_init(&out, len * 8 + 1024);
+  secrets_redact(s, text, len, &out);
+  char *clean = buf_take(&out, ret_len);
+  if (!clean) abort();
+  return clean;
+}
+
+json_t *secrets_redact_json(const struct secrets *s, const json_t *value) {
+  size_t n;
+  if (json_is_string(value)) {
+    char *clean = redacted(s, json_string_value(value), json_string_length(value), &n);
+    json_t *result = json_stringn(clean, n);
+    free(clean);
+    return result;
+  }
+  if (json_is_array(value)) {
+    json_t *result = json_array(), *item;
+    json_array_foreach(value, n, item) json_array_append_new(result, secrets_redact_json(s, item));
+    return result;
+  }
+  if (json_is_object(value)) {
+    json_t *result = json_object(), *item;
+    const char *key;
+    json_object_foreach((json_t *)(uintptr_t)value, key, item) {
+      char *clean = redacted(s, key, strlen(key), &n);
+      json_object_set_new(result, clean, secrets_redact_json(s, item));
+      free(clean);
+    }
+    return result;
+  }
+  return json_incref((json_t *)(uintptr_t)value);
+}
+
+static int put_and_wipe(struct secrets *s, const char *slot, struct buf *value, struct err *err) {
+  if (value->len && value->data[value->len - 1] == '\n') value->data[--value->len] = 0;
+  int r = secrets_put(s, slot, value->data, value->len, err);
+  explicit_bzero(value->data, value->len);
+  return r;
+}
+
+static int read_all(int fd, struct buf *out, int64_t deadline_us, struct err *err) {
+  for (;;) {
+    int64_t left = deadline_us ? (deadline_us - clock_boot(clock_system())) / 1000 : -1;
+    if (deadline_us && left <= 0) return err_set(err, ERR_TIMEOUT, "it did not finish within %d s", COMMAND_TIMEOUT_MS / 1000);
+    struct pollfd p = {.fd = fd, .events = POLLIN};
+    int ready = poll(&p, 1, (int)left);
+    if (ready < 0 && errno == EINTR) continue;
+    if (ready == 0) continue;
+    char chunk[4096];
+    ssize_t n = read(fd, chunk, sizeof chunk);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return err_errno(err, "cannot read it");
+    if (n == 0) return 0;
+    buf_add(out, chunk, (size_t)n);
+    explicit_bzero(chunk, sizeof chunk);
+    if (!buf_ok(out)) return err_set(err, ERR_LIMIT, "it is longer than %d bytes", SECRET_MAX_BYTES);
+  }
+}
+
+static int resolve_file(const char *path, struct buf *out, struct err *err) {
+  int fd = open(path, O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return err_errno(err, "cannot open the file %s", path);
+  struct stat st;
+  int r = 0;
+  if (fstat(fd, &st) != 0) r = err_errno(err, "cannot look at the file %s", path);
+  else if (!S_ISREG(st.st_mode)) r = err_set(err, ERR_INVALID, "%s is not a regular file", path);
+  else if (st.st_mode & 077)
+    r = err_set(err, ERR_DENIED, "the file %s can be read or written by others (mode %03o): run chmod 600 on it", path, (unsigned)(st.st_mode & 0777));
+  else r = read_all(fd, out, 0, err);
+  close(fd);
+  return r;
+}
+
+enum { COMMAND_WORDS = 32 };
+
+static int resolve_command(const char *line, struct buf *out, struct err *err) {
+  char *copy = strdup(line), *words[COMMAND_WORDS + 1], *rest = copy;
+  if (!copy) abort();
+  size_t count = 0;
+  for (char *w; (w = strtok_r(rest, " ", &rest)) && count < COMMAND_WORDS;) words[count++] = w;
+  words[count] = NULL;
+  int r, pipes[2], status;
+  pid_t child = -1;
+  extern char **environ;
+  posix_spawn_file_actions_t actions;
+  if (!count || words[0][0] != '/') {
+    free(copy);
+    return err_set(err, ERR_INVALID, "a command needs the full path of its program");
+  }
+  if (pipe2(pipes, O_CLOEXEC) != 0) {
+    free(copy);
+    return err_errno(err, "cannot make a pipe");
+  }
+  posix_spawn_file_actions_init(&actions);
+  posix_spawn_file_actions_adddup2(&actions, pipes[1], STDOUT_FILENO);
+  posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
+  int spawned = posix_spawn(&child, words[0], &actions, NULL, words, environ);
+  posix_spawn_file_actions_destroy(&actions);
+  close(pipes[1]);
+  if (spawned != 0) {
+    r = err_set(err, ERR_IO, "cannot start %s: %s", words[0], strerror(spawned));
+  } else {
+    r = read_all(pipes[0], out, clock_boot(clock_system()) + (int64_t)COMMAND_TIMEOUT_MS * 1000, err);
+    if (r < 0) kill(child, SIGKILL);
+    while (waitpid(child, &status, 0) < 0 && errno == EINTR) {}
+    if (r == 0 && (!WIFEXITED(status) || WEXITSTATUS(status) != 0)) r = err_set(err, ERR_UNAVAILABLE, "%s failed", words[0]);
+  }
+  close(pipes[0]);
+  free(copy);
+  return r;
+}
+
+int secrets_resolve(struct secrets *s, const char *slot, const char *source, struct err *err) {
+  struct buf value;
+  buf_init(&value, SECRET_MAX_BYTES);
+  int r;
+  if (strncmp(source, "env:", 4) == 0) {
+    const char *v = getenv(source + 4);
+    if (v) r = 0, buf_adds(&value, v);
+    else r = err_set(err, ERR_NOT_FOUND, "the environment variable %s is not set", source + 4);
+  } else if (strncmp(source, "file:", 5) == 0) {
+    r = resolve_file(source + 5, &value, err);
+  } else if (strncmp(source, "command:", 8) == 0) {
+    r = resolve_command(source + 8, &value, err);
+  } else {
+    r = err_set(err, ERR_INVALID, "a secret is named as \"env:NAME\", \"file:PATH\" or \"command:/PATH ARG\"");
+  }
+  if (r == 0) r = put_and_wipe(s, slot, &value, err);
+  if (r < 0) err_wrap(err, "secret %s", slot);
+  if (value.size) explicit_bzero(value.data, value.size);
+  buf_release(&value);
+  return r;
+}

@@ -1,0 +1,66 @@
+/* route.h: which playbooks want an alert, which group it belongs to, and whether it is suppressed.
+ *
+ * Triggers use Sigma's field modifiers (Sigma specification 2.0: contains, startswith, endswith, cidr, gte, gt, lte, lt, re, exists, all, cased…; plus list
+ * membership) on OCSF names ("actor.user.name"), or "raw.…" for the product's own document. A path walks objects and, through arrays, every element; a path that ends at
+ * an object with a "name" or "uid" member matches that ("actor.user" = actor.user.name, else .uid, else .email_addr). Strings compare without case unless |cased. Values in a list are OR; members are AND; any = {…} and none = {…} combine.
+ * Every trigger needs one exact or prefix condition, which one index over all playbooks holds: matching does not walk every playbook.
+ * Pure: no I/O beyond reading the files it is told to load; no clock but the time given. */
+#ifndef TOCSIN_ROUTE_ROUTE_H
+#define TOCSIN_ROUTE_ROUTE_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+
+struct condition; /* a compiled `when` */
+struct lists;     /* named lists and assets */
+struct router;    /* an index over triggers and suppression rules; immutable once built (reload builds a new one) */
+
+/* lists: borrowed, must outlive it; NULL when none. ERR_INVALID names the member and what to write instead. */
+int condition_compile(const json_t *when, const struct lists *lists, struct condition **ret, struct err *err);
+void condition_free(struct condition *c);
+bool condition_match(const struct condition *c, const json_t *alert, const json_t *raw, int64_t now_us);
+
+/* CSV (RFC 4180) files of a folder: value, reason, owner, expires; assets.csv: id, owner, criticality, tenant. Expired rows do not match.
+ * All or none: an error names file and line. A missing folder is an empty set. */
+int lists_load(const char *folder, struct lists **ret, struct err *err);
+void lists_free(struct lists *l);
+bool lists_match(const struct lists *l, const char *list, const char *value, int64_t now_us, json_t **ret_row); /* ret_row: borrowed {"value","reason",…}; may be NULL. CIDR values match addresses */
+json_t *lists_rows(const struct lists *l, const char *list); /* borrowed array, NULL: no such list */
+json_t *lists_asset(const struct lists *l, const char *id); /* borrowed, or NULL */
+const char *lists_digest(const struct lists *l);             /* of everything loaded, hex */
+
+/* One trigger: playbook name, its `when` (NULL: only by hand), its group fields, its window. */
+struct trigger {
+  const char *playbook;
+  const json_t *when;
+  const json_t *group; /* array of paths, or NULL */
+  int64_t window_ms;
+};
+/* A suppression rule: {"name", "when", "reason", "owner", "expires" (RFC 3339 or date)}. All but name required. */
+int router_new(const struct trigger *triggers, size_t count, const json_t *suppress, const struct lists *lists, struct router **ret, struct err *err);
+void router_free(struct router *r);
+
+struct route_match {
+  const char *playbook; /* borrowed from the router */
+  char *group;          /* canonical key: "actor.user=alice|src_endpoint.ip=…" (values JSON-escaped); NULL: a group of its own */
+  int64_t window_ms;
+};
+struct routing {
+  struct route_match *matches; /* in the triggers' order */
+  size_t count;
+  const char *suppressed_by;   /* rule's name, or NULL; borrowed */
+  json_t *suppression;         /* borrowed rule, or NULL */
+};
+void router_match(const struct router *r, const json_t *alert, const json_t *raw, int64_t now_us, struct routing *out);
+void routing_release(struct routing *out);
+
+/* Every value at a path, in order, without repetition, as strings (what `from` means). New array. */
+json_t *path_values(const json_t *alert, const json_t *raw, const char *path);
+/* [{"type", "value", "path"}] of an alert: its OCSF observables. New array. */
+json_t *alert_observables(const json_t *alert, const char *type /* NULL: all */);
+
+#endif

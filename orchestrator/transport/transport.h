@@ -1,0 +1,72 @@
+/* transport.h: carries one rendered request to the world and brings back what is known of it.
+ *
+ * A request is JSON with one member that names the transport: {"http": {…}}, {"ldap": {…}}, {"sql": {…}}, {"exec": {…}},
+ * {"smtp": {…}}. Its forms stand in transport/README.md. Secrets appear in it as {"$secret": "<slot>"} and are filled in here, at the
+ * moment of sending, nowhere else; they never appear in the response, in an error or in a log (the response is redacted before it is handed
+ * out). In a simulated exchange nothing but the simulated transport can be chosen: that is decided in transport_start and nowhere else.
+ *
+ * What is known afterwards is exactly one of:
+ *   DELIVERY_NOT_SENT  proven: no byte of the request proper left (gate said no, name or address refused, connect failed, TLS or bind failed)
+ *   DELIVERY_ANSWERED  an answer was read whole; response holds it (whatever its status)
+ *   DELIVERY_IN_DOUBT  the request may have left, and what came back proves nothing: time-out, reset, half an answer, over the cap
+ * A transport never repeats a request by itself (libcurl's own repeat of a POST on a dead reused connection is stopped at the gate). */
+#ifndef TOCSIN_TRANSPORT_TRANSPORT_H
+#define TOCSIN_TRANSPORT_TRANSPORT_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "base/secret.h"
+#include "wire/loop.h"
+
+enum delivery { DELIVERY_NOT_SENT, DELIVERY_ANSWERED, DELIVERY_IN_DOUBT };
+
+/* The last check before bytes leave: true = go on. Called at most once, possibly on another thread: it may only read what its owner
+ * declares safe (atomics). */
+typedef bool transport_gate(void *arg);
+
+struct exchange {
+  const json_t *request;  /* borrowed during transport_start; copied */
+  bool simulated;         /* an exercise, a back-test, a dry run */
+  const json_t *simulate; /* the connector's simulated response for it, or NULL */
+  bool read_only;         /* effect read: may follow same-origin redirects */
+  const char *connector;  /* instance name: connections and OAuth tokens are pooled per instance */
+  const char *idempotency_key;
+  int64_t timeout_ms;
+  size_t response_cap;    /* decoded bytes */
+  const json_t *network;  /* the instance's network rules: {"ca_file", "allow_link_local": bool, "allow": [cidr…]}, or NULL */
+  transport_gate *gate;   /* NULL: always */
+  void *gate_arg;
+};
+
+struct exchange_result {
+  enum delivery delivery;
+  json_t *response;       /* borrowed during the callback; NULL unless answered: http {"status", "headers", "body" (JSON when it is),
+                             "text"}, sql {"rows", "affected", "sqlstate"}, ldap {"code", "message", "entries"}, … redacted */
+  struct err err;         /* code 0 when answered */
+  int64_t retry_after_ms; /* from 429/503, -1: none */
+  int64_t took_us;
+};
+
+struct transports;
+struct flight; /* one exchange under way */
+
+typedef void exchange_cb(void *arg, const struct exchange_result *result);
+
+struct transports *transports_new(struct loop *loop, struct secrets *secrets);
+void transports_free(struct transports *t); /* flights under way are cancelled: their callbacks come first, in doubt or not sent */
+/* Checks the request's form (ERR_INVALID names the member), then starts. cb is called exactly once, later. */
+int transport_start(struct transports *t, const struct exchange *exchange, exchange_cb *cb, void *arg, struct flight **ret, struct err *err);
+/* Ends it; the callback comes (later) with ERR_CANCELLED and NOT_SENT or IN_DOUBT. */
+void transport_cancel(struct flight *flight);
+/* How many requests have left in earnest; tests of the simulated mode count on it. */
+uint64_t transports_sent(const struct transports *t);
+
+/* Blocking HTTP over a Unix socket, for the command line talking to `tocsin serve`. *ret_body is the caller's (free). */
+int local_request(const char *socket, const char *method, const char *path, const char *body, size_t body_len, int64_t timeout_ms,
+                  long *ret_status, char **ret_body, size_t *ret_len, struct err *err);
+
+#endif

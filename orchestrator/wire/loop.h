@@ -1,0 +1,48 @@
+/* loop.h: the one event loop (libevent), its timers, and "later in this turn".
+ *
+ * Everything runs on the thread that calls loop_run. A callback given to an x_start function is never
+ * called before that function has returned: use loop_defer for that. Freeing a timer inside its own
+ * callback is legal. Never sleeps, never asks a global clock for anything but its own waiting. */
+#ifndef TOCSIN_WIRE_LOOP_H
+#define TOCSIN_WIRE_LOOP_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/err.h"
+
+struct loop;
+struct event_base;
+struct timer;
+struct watch;
+
+typedef void loop_cb(void *arg);
+
+struct loop *loop_new(void); /* aborts without memory */
+void loop_free(struct loop *loop);
+void loop_run(struct loop *loop);  /* until loop_stop */
+void loop_turn(struct loop *loop); /* one round, does not block (tests) */
+void loop_stop(struct loop *loop); /* legal from callbacks and signal watches */
+struct event_base *loop_base(struct loop *loop);
+
+/* Calls cb once, in the same order as other deferred calls, in the loop's next turn. loop_undefer removes
+ * every pending deferred call with this cb and arg. */
+void loop_defer(struct loop *loop, loop_cb *cb, void *arg);
+void loop_undefer(struct loop *loop, loop_cb *cb, void *arg);
+
+/* Calls cb once after ms milliseconds (at least one turn later). timer_free stops it; NULL is legal. */
+struct timer *timer_start(struct loop *loop, int64_t ms, loop_cb *cb, void *arg);
+void timer_free(struct timer *timer);
+
+enum { WATCH_READ = 1, WATCH_WRITE = 2 };
+typedef void watch_cb(void *arg, int fd, int events);
+/* Calls cb whenever fd is ready, until watch_free. The fd stays the caller's. */
+struct watch *watch_fd(struct loop *loop, int fd, int events, watch_cb *cb, void *arg);
+/* Calls cb in the loop (not in the handler) for each delivery of the signal. */
+struct watch *watch_signal(struct loop *loop, int signo, loop_cb *cb, void *arg);
+void watch_free(struct watch *watch);
+
+/* Another thread asks the loop to call cb soon. The only function here that other threads may call. */
+void loop_post(struct loop *loop, loop_cb *cb, void *arg);
+
+#endif

@@ -1,0 +1,93 @@
+/* redis.h: the link to Redis 7: several asynchronous connections ("lanes"), pipelined, reconnecting.
+ *
+ * Redis keeps the order of one connection only, so whoever needs order stays on one lane
+ * (redis_lane(link, key) is stable for a key). A command's callback is called exactly once and never before
+ * redis_command returned: with a reply, or with an error. ERR_UNAVAILABLE and ERR_TIMEOUT mean that it is
+ * not known whether Redis carried the command out; nothing is ever sent twice by the link itself.
+ * An error reply of Redis arrives as err with its text (ERR_CONFLICT when it starts with "FENCE",
+ * ERR_LIMIT for "OOM", ERR_UNAVAILABLE for "LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN" and "NOREPLICAS", ERR_DENIED for
+ * "NOAUTH", "WRONGPASS" and "NOPERM", otherwise ERR_INVALID).
+ * hiredis is not seen outside wire/. */
+#ifndef TOCSIN_WIRE_REDIS_H
+#define TOCSIN_WIRE_REDIS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "base/secret.h"
+#include "wire/loop.h"
+
+struct redis;
+struct redis_value; /* a reply or a part of one; valid only inside the callback */
+
+enum redis_type { REDIS_NIL, REDIS_STRING, REDIS_INTEGER, REDIS_ARRAY, REDIS_STATUS };
+
+struct redis_config {
+  const char *socket; /* a Unix socket's path, or NULL for host and port */
+  const char *host;
+  int port;
+  bool tls;
+  const char *tls_ca, *tls_cert, *tls_key; /* PEM files; NULL: the system's store, no client certificate */
+  const char *user;                        /* NULL: the default user */
+  const char *password_slot;               /* secret slot, or NULL */
+  unsigned lanes;                          /* connections, 1..64 (8 is a good number) */
+  int64_t timeout_ms;                      /* of one command from its sending, 0: 10 s */
+  size_t most_pending;                     /* commands in flight per lane before ERR_LIMIT, 0: 65536 */
+};
+
+typedef void redis_cb(void *arg, const struct redis_value *reply, const struct err *err);
+/* up: a lane (or the first one) is usable again after none or not all were; down: a lane was lost. */
+typedef void redis_state_cb(void *arg, bool up, const struct err *err);
+
+/* Starts connecting at once, and for ever again with back-off (50 ms doubling to 2 s, with jitter). Each new
+ * connection authenticates and loads the function library (redis_functions.lua) when it is absent or older.
+ * Copies the config. */
+int redis_new(struct loop *loop, const struct redis_config *config, const struct secrets *secrets, redis_state_cb *state_cb, void *arg,
+              struct redis **ret, struct err *err);
+/* Pending callbacks get ERR_CANCELLED before it returns. */
+void redis_free(struct redis *link);
+bool redis_up(const struct redis *link); /* all lanes connected and ready */
+
+unsigned redis_lane(const struct redis *link, const char *key);
+size_t redis_pending(const struct redis *link, unsigned lane);
+
+/* Sends one command on a lane. lens may be NULL (strings). Arguments are copied. On error the callback is not
+ * called: ERR_UNAVAILABLE while the lane is down, ERR_LIMIT when too much is in flight. cb may be NULL. */
+int redis_command(struct redis *link, unsigned lane, redis_cb *cb, void *arg, size_t argc, const char *const *argv, const size_t *lens,
+                  struct err *err);
+/* The same with words as arguments, ended by NULL: redis_call(l, 0, cb, arg, err, "GET", key, NULL). */
+int redis_call(struct redis *link, unsigned lane, redis_cb *cb, void *arg, struct err *err, ...) __attribute__((sentinel));
+/* A connection of its own for a blocking command (XREADGROUP … BLOCK); counts as a lane of its own: returns its
+ * number. Up to 8. Its time-out is the command's BLOCK plus the config's. */
+unsigned redis_add_blocking_lane(struct redis *link);
+
+enum redis_type redis_type(const struct redis_value *v);
+const char *redis_string(const struct redis_value *v, size_t *ret_len); /* "" for other types; len may be NULL */
+int64_t redis_integer(const struct redis_value *v);                     /* also of a numeric string; 0 otherwise */
+size_t redis_count(const struct redis_value *v);                        /* 0 for other types */
+const struct redis_value *redis_item(const struct redis_value *v, size_t i); /* NULL past the end */
+
+/* --- typed operations ------------------------------------------------------------------------------ */
+
+struct redis_entry {
+  const char *head; /* e: the head's very bytes */
+  size_t head_len;
+  const char *leaf; /* h: 64 hex digits */
+  const void *body; /* b: the envelope */
+  size_t body_len;
+};
+/* The fenced append (functions: tocsin_append). Adds all entries as ids <first_seq>-0… to `journal` only if the
+ * last entry's h there equals prev (64 hex digits; zeros for a journal that must be new), otherwise none:
+ * ERR_CONFLICT. state (may be NULL) replaces the value of state_key in the same call. One call for a wave. */
+int redis_append(struct redis *link, unsigned lane, const char *journal, const char *state_key, const char *prev, uint64_t first_seq,
+                 const struct redis_entry *entries, size_t count, const char *state, size_t state_len, redis_cb *cb, void *arg,
+                 struct err *err);
+
+/* What Redis' own settings would lose (appendfsync, aof-load-truncated, no-appendfsync-on-rewrite, maxmemory-policy, RDB only…): calls
+ * back with one text per problem, NULL-ended, once. */
+typedef void redis_durability_cb(void *arg, const char *const *problems, const struct err *err);
+int redis_check_durability(struct redis *link, redis_durability_cb *cb, void *arg, struct err *err);
+
+#endif
