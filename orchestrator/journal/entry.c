@@ -1,0 +1,177 @@
+#include "journal/entry.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/json.h"
+#include "evidence/leaf.h"
+
+static const struct {
+  const char *name, *meaning, *control;
+} kinds[] = {
+#define KIND(symbol, name, meaning, control) {name, meaning, control},
+#include "journal/kinds.def"
+#undef KIND
+};
+
+const char *kind_name(enum kind kind) { return kind < KIND_COUNT ? kinds[kind].name : "unknown"; }
+const char *kind_meaning(enum kind kind) { return kind < KIND_COUNT ? kinds[kind].meaning : "unknown"; }
+const char *kind_control(enum kind kind) { return kind < KIND_COUNT ? kinds[kind].control : ""; }
+
+enum kind kind_by_name(const char *name) {
+  for (int i = 0; i < KIND_COUNT; i++)
+    if (strcmp(kinds[i].name, name) == 0) return (enum kind)i;
+  return KIND_COUNT;
+}
+
+/* The envelope: random prefix, then the redacted body. */
+static int envelope_make(const json_t *body, const struct secrets *secrets, char **ret, size_t *ret_len, bool *ret_changed, struct err *err) {
+  struct buf plain, out;
+  uint8_t prefix[ENVELOPE_PREFIX];
+  buf_init(&plain, ENTRY_BODY_CAP);
+  buf_init(&out, ENTRY_BODY_CAP + ENVELOPE_PREFIX);
+  random_bytes(prefix, sizeof prefix);
+  buf_add(&out, prefix, sizeof prefix);
+  if (!secrets) {
+    json_write(body, &out);
+  } else {
+    json_write(body, &plain);
+    secrets_redact(secrets, plain.data, plain.len, &out);
+  }
+  int r = 0;
+  bool changed = secrets && (plain.len + ENVELOPE_PREFIX != out.len || memcmp(plain.data, out.data + ENVELOPE_PREFIX, plain.len) != 0);
+  if (!buf_ok(&plain) || !buf_ok(&out)) r = err_set(err, ERR_LIMIT, "a journal entry's body is larger than %d MiB", ENTRY_BODY_CAP >> 20);
+  else *ret = buf_take(&out, ret_len), *ret_changed = changed;
+  buf_release(&plain);
+  buf_release(&out);
+  return r;
+}
+
+static void head_write(const struct entry *e, const char *incident, const char *node, const char *prev, struct buf *out) {
+  char digest[DIGEST_HEX], time[TIME_TEXT];
+  envelope_digest(e->envelope, e->envelope_len, digest);
+  time_format(e->time, time);
+  buf_adds(out, "{\"actor\":");
+  buf_add_json_string(out, e->actor, strlen(e->actor));
+  buf_addf(out, ",\"body\":\"%s\",\"incident\":\"%s\",\"node\":", digest, incident);
+  buf_add_json_string(out, node, strlen(node));
+  buf_addf(out, ",\"prev\":\"%s\"", prev);
+  if (e->run) buf_addf(out, ",\"run\":%u", e->run);
+  buf_addf(out, ",\"seq\":%" PRIu64 ",\"size\":%zu", e->seq, e->envelope_len - ENVELOPE_PREFIX);
+  if (e->step[0]) buf_addf(out, ",\"step\":\"%s\"", e->step);
+  buf_addf(out, ",\"time\":\"%s\",\"type\":\"%s\",\"v\":1}", time, kind_name(e->kind));
+}
+
+static void copy_text(char *out, size_t size, const char *text) {
+  size_t n = text ? strlen(text) : 0;
+  if (n >= size) n = size - 1;
+  if (n) memcpy(out, text, n);
+  out[n] = 0;
+}
+
+int entry_make(const struct entry_spec *spec, const char *incident, const char *node, uint64_t seq, const char *prev, int64_t time,
+               const struct secrets *secrets, struct entry **ret, struct err *err) {
+  struct entry *e = calloc(1, sizeof *e);
+  if (!e) abort();
+  struct buf head;
+  buf_init(&head, 4096);
+  e->seq = seq;
+  e->time = time;
+  e->kind = spec->kind;
+  e->run = spec->run;
+  copy_text(e->step, sizeof e->step, spec->step);
+  copy_text(e->actor, sizeof e->actor, spec->actor);
+  bool redacted = false;
+  int r = envelope_make(spec->body, secrets, &e->envelope, &e->envelope_len, &redacted, err);
+  if (r < 0) goto out;
+  /* What is folded must be what is stored: a body that lost a secret on the way is read back. */
+  if (!redacted) e->body = json_incref((json_t *)(uintptr_t)spec->body);
+  else if ((r = json_parse(e->envelope + ENVELOPE_PREFIX, e->envelope_len - ENVELOPE_PREFIX, &e->body, err)) < 0) goto out;
+  head_write(e, incident, node, prev, &head);
+  e->head = buf_take(&head, &e->head_len);
+  leaf_hash(e->head, e->head_len, e->leaf);
+  *ret = e;
+  e = NULL;
+out:
+  entry_free(e);
+  buf_release(&head);
+  return r;
+}
+
+static int head_parse(struct entry *e, char digest[DIGEST_HEX], struct err *err) {
+  json_t *head = NULL;
+  int r = json_parse(e->head, e->head_len, &head, err);
+  if (r < 0) return err_wrap(err, "the head");
+  const char *time = json_str(head, "time"), *body = json_str(head, "body"), *type = json_str(head, "type");
+  if (!time || !body || !type || strlen(body) != DIGEST_HEX - 1 || !time_parse(time, &e->time)) {
+    r = err_set(err, ERR_INVALID, "the head lacks a valid time, type or body digest");
+  } else {
+    e->seq = (uint64_t)json_int_or(head, "seq", 0);
+    e->kind = kind_by_name(type);
+    e->run = (unsigned)json_int_or(head, "run", 0);
+    copy_text(e->step, sizeof e->step, json_str(head, "step"));
+    copy_text(e->actor, sizeof e->actor, json_str(head, "actor"));
+    memcpy(digest, body, DIGEST_HEX);
+  }
+  json_decref(head);
+  return r;
+}
+
+int entry_read(const char *head, size_t head_len, const char *leaf, const void *envelope, size_t envelope_len, struct entry **ret, struct err *err) {
+  char digest[DIGEST_HEX], found[DIGEST_HEX];
+  struct entry *e = calloc(1, sizeof *e);
+  if (!e) abort();
+  int r;
+  e->head = malloc(head_len + 1);
+  if (!e->head) abort();
+  memcpy(e->head, head, head_len);
+  e->head[head_len] = 0;
+  e->head_len = head_len;
+  leaf_hash(head, head_len, e->leaf);
+  if (strcmp(e->leaf, leaf) != 0) {
+    r = err_set(err, ERR_INVALID, "the head was changed: its hash is %.12s…, recorded %.12s…", e->leaf, leaf);
+    goto out;
+  }
+  if ((r = head_parse(e, digest, err)) < 0) goto out;
+  if (envelope_len) {
+    envelope_digest(envelope, envelope_len, found);
+    if (strcmp(found, digest) != 0 || envelope_len < ENVELOPE_PREFIX) {
+      r = err_set(err, ERR_INVALID, "the body was changed: its digest is %.12s…, the head says %.12s…", found, digest);
+      goto out;
+    }
+    e->envelope = malloc(envelope_len + 1);
+    if (!e->envelope) abort();
+    memcpy(e->envelope, envelope, envelope_len);
+    e->envelope_len = envelope_len;
+    if ((r = json_parse(e->envelope + ENVELOPE_PREFIX, envelope_len - ENVELOPE_PREFIX, &e->body, err)) < 0) {
+      err_wrap(err, "the body");
+      goto out;
+    }
+  }
+  *ret = e;
+  e = NULL;
+out:
+  entry_free(e);
+  return r;
+}
+
+void entry_free(struct entry *e) {
+  if (!e) return;
+  free(e->head);
+  free(e->envelope);
+  json_decref(e->body);
+  free(e);
+}
+
+int entry_follows(const struct entry *e, uint64_t seq, const char *prev, struct err *err) {
+  json_t *head = NULL;
+  int r = json_parse(e->head, e->head_len, &head, err);
+  if (r < 0) return r;
+  const char *named = json_str_or(head, "prev", "");
+  if (e->seq != seq) r = err_set(err, ERR_INVALID, "expected entry %" PRIu64 ", found entry %" PRIu64, seq, e->seq);
+  else if (strcmp(named, prev) != 0) r = err_set(err, ERR_INVALID, "entry %" PRIu64 " does not follow the one before it: it names %.12s…, that one's hash is %.12s…", seq, named, prev);
+  json_decref(head);
+  return r;
+}

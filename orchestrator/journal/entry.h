@@ -1,0 +1,66 @@
+/* entry.h: one journal entry: a head that is hashed and a body that can be removed.
+ *
+ * The head is one line of compact JSON with sorted keys; it is stored and hashed as the very bytes written and never serialised
+ * anew to verify. The body travels in an envelope (evidence/leaf.h). Bodies are redacted before their bytes are made.
+ * Pure: reads no clock, opens nothing. */
+#ifndef TOCSIN_JOURNAL_ENTRY_H
+#define TOCSIN_JOURNAL_ENTRY_H
+
+#include <jansson.h>
+#include <stdint.h>
+
+#include "base/digest.h"
+#include "base/err.h"
+#include "base/id.h"
+#include "base/secret.h"
+
+enum kind {
+#define KIND(symbol, name, meaning, control) KIND_##symbol,
+#include "journal/kinds.def"
+#undef KIND
+  KIND_COUNT
+};
+
+const char *kind_name(enum kind kind);
+const char *kind_meaning(enum kind kind);
+const char *kind_control(enum kind kind);
+/* KIND_COUNT when unknown (a newer version's journal). */
+enum kind kind_by_name(const char *name);
+
+enum { ENTRY_ACTOR = 96, ENTRY_BODY_CAP = 16 << 20 };
+
+struct entry {
+  uint64_t seq;
+  int64_t time; /* microseconds */
+  enum kind kind;
+  unsigned run;          /* 0: none */
+  char step[ID_STEP];    /* "": none */
+  char actor[ENTRY_ACTOR];
+  char leaf[DIGEST_HEX]; /* of head */
+  char *head;
+  size_t head_len;
+  char *envelope;
+  size_t envelope_len;
+  json_t *body;          /* parsed; NULL when the body was removed */
+};
+
+/* What the writer says; the rest comes from the journal. body is borrowed. */
+struct entry_spec {
+  enum kind kind;
+  const char *actor; /* "engine", "playbook:contain-account", "person:7f3a91c2" */
+  unsigned run;
+  const char *step;  /* NULL or "": none */
+  const json_t *body;
+};
+
+/* Writes head and envelope and hashes them. ERR_LIMIT when the body is over ENTRY_BODY_CAP. secrets may be NULL. */
+int entry_make(const struct entry_spec *spec, const char *incident, const char *node, uint64_t seq, const char *prev, int64_t time,
+               const struct secrets *secrets, struct entry **ret, struct err *err);
+/* Reads stored bytes back; checks that head, leaf and body fit together (ERR_INVALID says which does not). A missing body (len 0) is legal. */
+int entry_read(const char *head, size_t head_len, const char *leaf, const void *envelope, size_t envelope_len, struct entry **ret, struct err *err);
+void entry_free(struct entry *e);
+
+/* The chain: the entry's seq is `seq` and its head's prev is `prev`. ERR_INVALID names what is wrong. */
+int entry_follows(const struct entry *e, uint64_t seq, const char *prev, struct err *err);
+
+#endif

@@ -1,0 +1,65 @@
+/* A journal as a file: one JSON object a line, and the check of such a file. */
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/json.h"
+#include "evidence/leaf.h"
+#include "journal/journal.h"
+
+void journal_export(const struct entry *e, struct buf *out) {
+  buf_adds(out, "{\"head\":");
+  buf_add_json_string(out, e->head, e->head_len);
+  buf_addf(out, ",\"leaf\":\"%s\",\"body\":", e->leaf);
+  char *body = e->envelope ? base64_encode(e->envelope, e->envelope_len) : NULL;
+  if (body) buf_addf(out, "\"%s\"", body);
+  else buf_adds(out, "null");
+  free(body);
+  buf_adds(out, "}\n");
+}
+
+static int line_check(const char *line, size_t len, uint64_t seq, char prev[DIGEST_HEX], struct err *err) {
+  json_t *value = NULL;
+  struct entry *e = NULL;
+  uint8_t *body = NULL;
+  size_t body_len = 0;
+  int r = json_parse(line, len, &value, err);
+  if (r < 0) goto out;
+  const char *head = json_str(value, "head"), *leaf = json_str(value, "leaf");
+  const json_t *encoded = json_object_get(value, "body");
+  if (!head || !leaf) {
+    r = err_set(err, ERR_INVALID, "it has no head or no leaf");
+    goto out;
+  }
+  if (json_is_string(encoded) && !(body = base64_decode(json_string_value(encoded), json_string_length(encoded), &body_len))) {
+    r = err_set(err, ERR_INVALID, "the body is not base64");
+    goto out;
+  }
+  if ((r = entry_read(head, json_string_length(json_object_get(value, "head")), leaf, body, body_len, &e, err)) < 0) goto out;
+  if ((r = entry_follows(e, seq, prev, err)) < 0) goto out;
+  memcpy(prev, e->leaf, DIGEST_HEX);
+out:
+  entry_free(e);
+  free(body);
+  json_decref(value);
+  return r;
+}
+
+int journal_verify_export(const char *text, size_t len, uint64_t *ret_count, struct err *err) {
+  char prev[DIGEST_HEX];
+  uint64_t seq = 0;
+  memcpy(prev, leaf_none(), DIGEST_HEX);
+  while (len) {
+    const char *end = memchr(text, '\n', len);
+    size_t n = end ? (size_t)(end - text) : len;
+    if (!end) return err_set(err, ERR_INVALID, "entry %" PRIu64 " is cut off: the file does not end with a newline", seq + 1);
+    int r = line_check(text, n, seq + 1, prev, err);
+    if (r < 0) return err_wrap(err, "entry %" PRIu64 " is broken", seq + 1), r;
+    seq++;
+    text += n + 1;
+    len -= n + 1;
+  }
+  if (!seq) return err_set(err, ERR_INVALID, "there is no entry in it");
+  *ret_count = seq;
+  return 0;
+}

@@ -1,0 +1,12 @@
+/* internal.h: what load.c needs of journal.c, and nobody else. */
+#ifndef TOCSIN_JOURNAL_INTERNAL_H
+#define TOCSIN_JOURNAL_INTERNAL_H
+
+#include "journal/journal.h"
+
+/* The state that was stored; entries up to its seq are folded already. Takes it over. */
+void journal_set_state(struct journal *j, json_t *state_take);
+/* An entry that Redis holds: the newest so far, acknowledged. Folded unless the state holds it already. */
+void journal_take_entry(struct journal *j, const struct entry *e);
+
+#endif

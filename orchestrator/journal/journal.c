@@ -1,0 +1,346 @@
+#include "journal/journal.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/queue.h>
+
+#include "base/json.h"
+#include "base/log.h"
+#include "evidence/leaf.h"
+#include "journal/internal.h"
+
+enum { WAVE_MOST = 512, WAVE_BYTES = 8 << 20, STATE_EVERY = 64, RETRY_FIRST_MS = 50, RETRY_MOST_MS = 2000, KEY = 64 };
+
+struct waiter {
+  uint64_t seq; /* waits for this entry and all before it */
+  journal_durable_cb *cb;
+  void *arg;
+  STAILQ_ENTRY(waiter) next;
+};
+
+struct pending {
+  struct entry *entry;
+  STAILQ_ENTRY(pending) next;
+};
+
+struct journal {
+  struct journal_store *store;
+  char incident[ID_INCIDENT + 16];
+  char key[KEY], state_key[KEY];
+  unsigned lane;
+  json_t *state;
+  uint64_t seq;          /* of the newest entry appended here */
+  uint64_t acked;        /* of the newest that Redis has acknowledged */
+  char prev[DIGEST_HEX]; /* leaf of the newest appended */
+  char acked_leaf[DIGEST_HEX];
+  STAILQ_HEAD(, pending) queue; /* not acknowledged yet, in order; the first `flying` of them are under way */
+  STAILQ_HEAD(, waiter) waiters;
+  size_t flying;
+  bool scheduled, save_state, troubled, reading, lost;
+  unsigned since_state;
+  int64_t retry_ms;
+  struct timer *retry;
+  struct call *call; /* the Redis call under way; detached when the journal is freed first */
+};
+
+/* A reply may come after its journal was freed. */
+struct call {
+  struct journal *j;
+};
+
+static void journal_wave(void *arg);
+static void waiters_turn(void *arg);
+static void tail_read(void *arg);
+
+static struct call *call_new(struct journal *j) {
+  struct call *c = calloc(1, sizeof *c);
+  if (!c) abort();
+  c->j = j;
+  j->call = c;
+  return c;
+}
+
+static struct journal *call_end(struct call *c) {
+  struct journal *j = c->j;
+  free(c);
+  if (j) j->call = NULL;
+  return j;
+}
+
+struct journal *journal_new(struct journal_store *store, const char *incident) {
+  struct journal *j = calloc(1, sizeof *j);
+  if (!j) abort();
+  j->store = store;
+  snprintf(j->incident, sizeof j->incident, "%s", incident);
+  snprintf(j->key, sizeof j->key, "tocsin:{%s}:journal", j->incident);
+  snprintf(j->state_key, sizeof j->state_key, "tocsin:{%s}:state", j->incident);
+  j->lane = redis_lane(store->redis, j->incident);
+  j->state = state_new(incident);
+  memcpy(j->prev, leaf_none(), DIGEST_HEX);
+  memcpy(j->acked_leaf, leaf_none(), DIGEST_HEX);
+  STAILQ_INIT(&j->queue);
+  STAILQ_INIT(&j->waiters);
+  return j;
+}
+
+static void pending_drop(struct journal *j) {
+  struct pending *p = STAILQ_FIRST(&j->queue);
+  STAILQ_REMOVE_HEAD(&j->queue, next);
+  entry_free(p->entry);
+  free(p);
+  j->store->unsent--;
+}
+
+/* Calls back everyone whose entry is acknowledged, or everyone at all when err says so. */
+static void waiters_call(struct journal *j, const struct err *err) {
+  STAILQ_HEAD(, waiter) ready = STAILQ_HEAD_INITIALIZER(ready);
+  struct waiter *w;
+  while ((w = STAILQ_FIRST(&j->waiters)) && (err || w->seq <= j->acked)) {
+    STAILQ_REMOVE_HEAD(&j->waiters, next);
+    STAILQ_INSERT_TAIL(&ready, w, next);
+  }
+  while ((w = STAILQ_FIRST(&ready))) {
+    STAILQ_REMOVE_HEAD(&ready, next);
+    w->cb(w->arg, err);
+    free(w);
+  }
+}
+
+void journal_free(struct journal *j) {
+  if (!j) return;
+  struct err gone = {.code = ERR_CANCELLED, .text = "the journal was unloaded"};
+  loop_undefer(j->store->loop, journal_wave, j);
+  loop_undefer(j->store->loop, waiters_turn, j);
+  timer_free(j->retry);
+  if (j->call) j->call->j = NULL;
+  waiters_call(j, &gone);
+  while (!STAILQ_EMPTY(&j->queue)) pending_drop(j);
+  json_decref(j->state);
+  free(j);
+}
+
+static void schedule(struct journal *j) {
+  if (j->scheduled || j->flying || j->troubled || j->lost) return;
+  j->scheduled = true;
+  loop_defer(j->store->loop, journal_wave, j);
+}
+
+/* --- waves ------------------------------------------------------------------------------------------- */
+
+static void lose(struct journal *j, const struct err *why) {
+  if (j->lost) return;
+  j->lost = true;
+  j->troubled = true;
+  waiters_call(j, why);
+  if (j->store->lost) j->store->lost(j->store->arg, j, why);
+}
+
+static void acknowledge(struct journal *j, size_t count) {
+  for (size_t i = 0; i < count; i++) {
+    const struct entry *e = STAILQ_FIRST(&j->queue)->entry;
+    j->acked = e->seq;
+    memcpy(j->acked_leaf, e->leaf, DIGEST_HEX);
+    pending_drop(j);
+  }
+  j->flying = 0;
+  j->retry_ms = 0;
+  waiters_call(j, NULL);
+}
+
+/* Trouble: nothing new is sent until the tail has been read back. */
+static void trouble(struct journal *j, const struct err *err) {
+  j->store->retries++;
+  j->troubled = true;
+  j->retry_ms = j->retry_ms ? (j->retry_ms * 2 > RETRY_MOST_MS ? RETRY_MOST_MS : j->retry_ms * 2) : RETRY_FIRST_MS;
+  log_debug("%s: an append was not acknowledged (%s); reading the tail back", j->incident, err->text);
+  timer_free(j->retry);
+  j->retry = timer_start(j->store->loop, j->retry_ms, tail_read, j);
+}
+
+static void on_append(void *arg, const struct redis_value *reply, const struct err *err) {
+  struct journal *j = call_end(arg);
+  if (!j || j->lost) return;
+  if (err) {
+    trouble(j, err);
+    return;
+  }
+  acknowledge(j, j->flying);
+  if (!STAILQ_EMPTY(&j->queue)) schedule(j);
+}
+
+static void journal_wave(void *arg) {
+  struct journal *j = arg;
+  struct redis_entry wave[WAVE_MOST];
+  struct pending *p;
+  size_t count = 0, bytes = 0;
+  struct err err;
+  j->scheduled = false;
+  if (j->flying || j->troubled || j->lost || STAILQ_EMPTY(&j->queue)) return;
+  STAILQ_FOREACH(p, &j->queue, next) {
+    const struct entry *e = p->entry;
+    bytes += e->head_len + e->envelope_len;
+    if (count == WAVE_MOST || (count && bytes > WAVE_BYTES)) break;
+    wave[count++] = (struct redis_entry){e->head, e->head_len, e->leaf, e->envelope, e->envelope_len};
+  }
+  char *state = NULL;
+  bool whole = p == NULL; /* the state folds all that was appended, so it goes only with the last of it */
+  if (whole && (j->save_state || j->since_state >= STATE_EVERY)) {
+    state = json_text(j->state);
+    j->save_state = false;
+    j->since_state = 0;
+  }
+  j->flying = count;
+  j->store->waves++;
+  struct call *call = call_new(j);
+  if (redis_append(j->store->redis, j->lane, j->key, j->state_key, j->acked_leaf, j->acked + 1, wave, count, state, state ? strlen(state) : 0, on_append, call,
+                   &err) < 0) {
+    call_end(call);
+    if (state) j->save_state = true;
+    trouble(j, &err);
+  }
+  free(state);
+}
+
+/* --- after trouble: what does Redis hold? --------------------------------------------------------------- */
+
+static void tail_compare(struct journal *j, const struct redis_value *reply) {
+  struct err err;
+  uint64_t top = 0;
+  char leaf[DIGEST_HEX];
+  memcpy(leaf, leaf_none(), DIGEST_HEX);
+  const struct redis_value *last = redis_item(reply, 0);
+  if (last) {
+    const struct redis_value *fields = redis_item(last, 1);
+    top = strtoull(redis_string(redis_item(last, 0), NULL), NULL, 10);
+    for (size_t i = 0; i + 1 < redis_count(fields); i += 2)
+      if (strcmp(redis_string(redis_item(fields, i), NULL), "h") == 0) snprintf(leaf, sizeof leaf, "%s", redis_string(redis_item(fields, i + 1), NULL));
+  }
+  if (top == j->acked && strcmp(leaf, j->acked_leaf) == 0) { /* nothing of the wave is there: the same bytes again */
+    j->flying = 0;
+  } else {
+    size_t count = 0;
+    const struct pending *p, *match = NULL;
+    STAILQ_FOREACH(p, &j->queue, next) {
+      count++;
+      if (count > j->flying) break;
+      if (p->entry->seq == top && strcmp(p->entry->leaf, leaf) == 0) {
+        match = p;
+        break;
+      }
+    }
+    if (!match) {
+      err_set(&err, ERR_CONFLICT, "%s: entry %" PRIu64 " in Redis is not ours; another node owns the incident, or Redis lost writes", j->incident, top);
+      lose(j, &err);
+      return;
+    }
+    acknowledge(j, count);
+  }
+  j->troubled = false;
+  j->retry_ms = 0;
+  j->save_state = true;
+  if (!STAILQ_EMPTY(&j->queue)) schedule(j);
+}
+
+static void on_tail(void *arg, const struct redis_value *reply, const struct err *err) {
+  struct journal *j = call_end(arg);
+  if (!j || j->lost) return;
+  j->reading = false;
+  if (err) trouble(j, err);
+  else tail_compare(j, reply);
+}
+
+static void tail_read(void *arg) {
+  struct journal *j = arg;
+  struct err err;
+  timer_free(j->retry);
+  j->retry = NULL;
+  if (!j->troubled || j->lost || j->reading || j->call) return;
+  struct call *call = call_new(j);
+  j->reading = true;
+  if (redis_call(j->store->redis, j->lane, on_tail, call, &err, "XREVRANGE", j->key, "+", "-", "COUNT", "1", NULL) < 0) {
+    call_end(call);
+    j->reading = false;
+    trouble(j, &err);
+  }
+}
+
+void journal_redis_up(struct journal *j) {
+  if (!j->troubled || j->lost || j->reading || j->call) return;
+  timer_free(j->retry);
+  j->retry = timer_start(j->store->loop, 0, tail_read, j);
+}
+
+/* --- appending ------------------------------------------------------------------------------------------ */
+
+const struct entry *journal_append(struct journal *j, const struct entry_spec *spec, struct err *err) {
+  struct entry *e;
+  if (entry_make(spec, j->incident, j->store->node, j->seq + 1, j->prev, clock_wall(j->store->clock), j->store->secrets, &e, err) < 0) return NULL;
+  struct pending *p = calloc(1, sizeof *p);
+  if (!p) abort();
+  p->entry = e;
+  STAILQ_INSERT_TAIL(&j->queue, p, next);
+  j->store->unsent++;
+  j->store->entries++;
+  j->seq = e->seq;
+  j->since_state++;
+  memcpy(j->prev, e->leaf, DIGEST_HEX);
+  state_fold(j->state, e);
+  schedule(j);
+  return e;
+}
+
+uint64_t journal_add(struct journal *j, enum kind kind, const char *actor, unsigned run, const char *step, json_t *body_take) {
+  struct err err;
+  struct entry_spec spec = {.kind = kind, .actor = actor, .run = run, .step = step, .body = body_take};
+  if (!journal_append(j, &spec, &err)) {
+    json_t *instead = json_pack("{s:s, s:o*}", "error", err.text, "ok", json_incref(json_object_get(body_take, "ok")));
+    spec.body = instead;
+    journal_append(j, &spec, NULL);
+    json_decref(instead);
+  }
+  json_decref(body_take);
+  return j->seq;
+}
+
+static void waiters_turn(void *arg) { waiters_call(arg, NULL); }
+
+void journal_when_durable(struct journal *j, journal_durable_cb *cb, void *arg) {
+  struct waiter *w = calloc(1, sizeof *w);
+  if (!w) abort();
+  *w = (struct waiter){.seq = j->seq, .cb = cb, .arg = arg};
+  STAILQ_INSERT_TAIL(&j->waiters, w, next);
+  if (j->seq == j->acked) loop_defer(j->store->loop, waiters_turn, j);
+}
+
+void journal_forget(struct journal *j, journal_durable_cb *cb, void *arg) {
+  struct waiter *w, *next;
+  for (w = STAILQ_FIRST(&j->waiters); w; w = next) {
+    next = STAILQ_NEXT(w, next);
+    if (w->cb != cb || w->arg != arg) continue;
+    STAILQ_REMOVE(&j->waiters, w, waiter, next);
+    free(w);
+  }
+}
+
+bool journal_idle(const struct journal *j) { return STAILQ_EMPTY(&j->queue) && STAILQ_EMPTY(&j->waiters); }
+void journal_save_state(struct journal *j) { j->save_state = true; }
+const char *journal_incident(const struct journal *j) { return j->incident; }
+uint64_t journal_seq(const struct journal *j) { return j->seq; }
+json_t *journal_state(struct journal *j) { return j->state; }
+struct journal_store *journal_store_of(const struct journal *j) { return j->store; }
+
+/* --- for load.c ------------------------------------------------------------------------------------------- */
+
+void journal_set_state(struct journal *j, json_t *state_take) {
+  json_decref(j->state);
+  j->state = state_take;
+}
+
+void journal_take_entry(struct journal *j, const struct entry *e) {
+  if (e->seq > (uint64_t)json_int_or(j->state, "seq", 0)) state_fold(j->state, e);
+  j->seq = j->acked = e->seq;
+  memcpy(j->prev, e->leaf, DIGEST_HEX);
+  memcpy(j->acked_leaf, e->leaf, DIGEST_HEX);
+}

@@ -1,0 +1,77 @@
+/* journal.h: an incident's append-only journal, held by its one owner on this node.
+ *
+ * Appending folds the entry into the state at once and puts its bytes in a queue; the queue travels at the end of the loop's turn, as one
+ * wave in one fenced call. One wave is under way at a time, so entries pile up behind it and share the next.
+ * After a refusal, a time-out or a reconnect nothing new is sent: the tail is read back. Own bytes found there count as
+ * written, unwritten ones are sent again byte for byte, foreign ones mean that ownership is lost (store.lost, and every waiting callback gets ERR_CONFLICT).
+ * What leaves the process (a request above `read`, an answer to a person, XACK) waits for journal_when_durable.
+ * Never drops an entry silently; never blocks. */
+#ifndef TOCSIN_JOURNAL_JOURNAL_H
+#define TOCSIN_JOURNAL_JOURNAL_H
+
+#include "base/clock.h"
+#include "journal/entry.h"
+#include "journal/state.h"
+#include "wire/loop.h"
+#include "wire/redis.h"
+
+struct journal;
+
+/* What all journals of a node share. Filled in by the daemon; everything is borrowed and must outlive the journals. */
+struct journal_store {
+  struct loop *loop;
+  struct redis *redis;
+  struct secrets *secrets;
+  const struct clock *clock;
+  const char *node;
+  void *arg;
+  /* Ownership of an incident is lost: unload it. May be NULL. */
+  void (*lost)(void *arg, struct journal *j, const struct err *why);
+  /* Counts for metrics. */
+  uint64_t entries, waves, retries;
+  size_t unsent; /* entries appended and not yet acknowledged, over all journals */
+};
+
+typedef void journal_durable_cb(void *arg, const struct err *err); /* err NULL: it is durable */
+typedef void journal_load_cb(void *arg, struct journal *j, const struct err *err);
+/* One entry of a page; entries come in order. Return false to stop. */
+typedef bool journal_entry_cb(void *arg, const struct entry *e);
+typedef void journal_read_cb(void *arg, const struct err *err);
+
+/* A journal that has no entry yet. incident: "INC-000042" or "node-n1". */
+struct journal *journal_new(struct journal_store *store, const char *incident);
+/* Reads the state and the entries after it; a journal without entries loads with seq 0. Checks the chain of what it reads. */
+int journal_load(struct journal_store *store, const char *incident, journal_load_cb *cb, void *arg, struct err *err);
+/* Waiting callbacks get ERR_CANCELLED. Unsent entries are lost: only after durable, or when ownership is lost. */
+void journal_free(struct journal *j);
+
+/* Appends and returns the entry (borrowed until the next append; its body is what was stored), or NULL with err (only ERR_LIMIT). spec.body must not be changed afterwards. */
+const struct entry *journal_append(struct journal *j, const struct entry_spec *spec, struct err *err);
+/* The same with a body that it takes over; aborts nothing: a body too large is replaced by one that says so. Returns the seq. */
+uint64_t journal_add(struct journal *j, enum kind kind, const char *actor, unsigned run, const char *step, json_t *body_take);
+/* Calls back when all that was appended until now is acknowledged by Redis; exactly once, later. */
+void journal_when_durable(struct journal *j, journal_durable_cb *cb, void *arg);
+/* Removes pending callbacks with this cb and arg. */
+void journal_forget(struct journal *j, journal_durable_cb *cb, void *arg);
+bool journal_idle(const struct journal *j); /* nothing unsent or unacknowledged */
+/* Tell it after the link came back: a journal in trouble reads its tail. */
+void journal_redis_up(struct journal *j);
+/* Has the next wave carry the folded state along (done by itself every 64 entries). */
+void journal_save_state(struct journal *j);
+
+const char *journal_incident(const struct journal *j);
+uint64_t journal_seq(const struct journal *j);
+json_t *journal_state(struct journal *j); /* borrowed; read only for everyone but the fold */
+struct journal_store *journal_store_of(const struct journal *j);
+
+/* Reads stored entries from seq `from` to `to` (0: the end) in pages; every entry is checked, and the chain when from is 1. */
+int journal_read(struct journal_store *store, const char *incident, uint64_t from, uint64_t to, journal_entry_cb *entry_cb, journal_read_cb *done_cb, void *arg,
+                 struct err *err);
+
+/* Checks entries in their export form, one JSON object a line {"head": text, "leaf": hex, "body": base64 or null}: prints nothing; *ret_count entries were read.
+ * ERR_INVALID names the first broken entry. The file need not be trusted. */
+int journal_verify_export(const char *text, size_t len, uint64_t *ret_count, struct err *err);
+/* Appends an entry in that form, with its newline. */
+void journal_export(const struct entry *e, struct buf *out);
+
+#endif

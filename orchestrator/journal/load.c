@@ -1,0 +1,158 @@
+/* Reading journals back: pages of checked entries, and loading a journal with its state. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/json.h"
+#include "evidence/leaf.h"
+#include "journal/internal.h"
+
+enum { PAGE = 256, KEY = 64 };
+
+struct reader {
+  struct journal_store *store;
+  char incident[ID_INCIDENT + 16], key[KEY];
+  unsigned lane;
+  uint64_t next, to;     /* the next seq wanted, and the last one (0: the end) */
+  char prev[DIGEST_HEX]; /* leaf of the entry before next; "" when unknown */
+  journal_entry_cb *entry_cb;
+  journal_read_cb *done_cb;
+  void *arg;
+};
+
+static int page_ask(struct reader *r, struct err *err);
+
+static void reader_done(struct reader *r, const struct err *err) {
+  r->done_cb(r->arg, err);
+  free(r);
+}
+
+/* One stream entry: [id, [e, …, h, …, b, …]]. */
+static int stream_entry_read(const struct redis_value *v, struct entry **ret, struct err *err) {
+  const struct redis_value *fields = redis_item(v, 1);
+  const char *head = NULL, *leaf = "", *body = NULL;
+  size_t head_len = 0, body_len = 0, n;
+  for (size_t i = 0; i + 1 < redis_count(fields); i += 2) {
+    const char *name = redis_string(redis_item(fields, i), &n);
+    const struct redis_value *value = redis_item(fields, i + 1);
+    if (n != 1) continue;
+    if (*name == 'e') head = redis_string(value, &head_len);
+    if (*name == 'h') leaf = redis_string(value, NULL);
+    if (*name == 'b') body = redis_string(value, &body_len);
+  }
+  if (!head) return err_set(err, ERR_INVALID, "a stream entry without a head");
+  return entry_read(head, head_len, leaf, body, body_len, ret, err);
+}
+
+/* Returns 1 to go on, 0 when the caller has had enough, or an error. */
+static int page_entry(struct reader *r, const struct redis_value *v, struct err *err) {
+  struct entry *e = NULL;
+  int result = stream_entry_read(v, &e, err);
+  if (result == 0 && r->prev[0]) result = entry_follows(e, r->next, r->prev, err);
+  if (result < 0) {
+    err_wrap(err, "%s, entry %s", r->incident, redis_string(redis_item(v, 0), NULL));
+    entry_free(e);
+    return result;
+  }
+  memcpy(r->prev, e->leaf, DIGEST_HEX);
+  r->next = e->seq + 1;
+  bool more = r->entry_cb(r->arg, e);
+  entry_free(e);
+  return more ? 1 : 0;
+}
+
+static void on_page(void *arg, const struct redis_value *reply, const struct err *err) {
+  struct reader *r = arg;
+  struct err why;
+  if (err) {
+    reader_done(r, err);
+    return;
+  }
+  int more = 1;
+  size_t count = redis_count(reply);
+  for (size_t i = 0; i < count && more > 0; i++) more = page_entry(r, redis_item(reply, i), &why);
+  if (more < 0) reader_done(r, &why);
+  else if (more == 0 || count < PAGE || (r->to && r->next > r->to)) reader_done(r, NULL);
+  else if (page_ask(r, &why) < 0) reader_done(r, &why);
+}
+
+static int page_ask(struct reader *r, struct err *err) {
+  char from[32], to[32], count[16];
+  snprintf(from, sizeof from, "%" PRIu64 "-0", r->next);
+  snprintf(to, sizeof to, "%" PRIu64 "-0", r->to);
+  snprintf(count, sizeof count, "%d", PAGE);
+  return redis_call(r->store->redis, r->lane, on_page, r, err, "XRANGE", r->key, from, r->to ? to : "+", "COUNT", count, NULL);
+}
+
+int journal_read(struct journal_store *store, const char *incident, uint64_t from, uint64_t to, journal_entry_cb *entry_cb, journal_read_cb *done_cb,
+                 void *arg, struct err *err) {
+  struct reader *r = calloc(1, sizeof *r);
+  if (!r) abort();
+  *r = (struct reader){.store = store, .next = from ? from : 1, .to = to, .entry_cb = entry_cb, .done_cb = done_cb, .arg = arg};
+  snprintf(r->incident, sizeof r->incident, "%s", incident);
+  snprintf(r->key, sizeof r->key, "tocsin:{%s}:journal", incident);
+  r->lane = redis_lane(store->redis, incident);
+  if (r->next == 1) memcpy(r->prev, leaf_none(), DIGEST_HEX);
+  int result = page_ask(r, err);
+  if (result < 0) free(r);
+  return result;
+}
+
+/* --- loading: GET state, then the entries from the one it folds on ---------------------------------------- */
+
+struct loader {
+  struct journal *j;
+  journal_load_cb *cb;
+  void *arg;
+};
+
+static bool load_entry(void *arg, const struct entry *e) {
+  struct loader *l = arg;
+  journal_take_entry(l->j, e);
+  return true;
+}
+
+static void load_done(void *arg, const struct err *err) {
+  struct loader *l = arg;
+  struct err why;
+  uint64_t folded = (uint64_t)json_int_or(journal_state(l->j), "seq", 0);
+  if (!err && folded > journal_seq(l->j)) {
+    err_set(&why, ERR_INVALID, "%s: the stored state folds entry %" PRIu64 ", but the journal ends at %" PRIu64 ": entries are missing", journal_incident(l->j), folded,
+            journal_seq(l->j));
+    err = &why;
+  }
+  if (err) journal_free(l->j);
+  l->cb(l->arg, err ? NULL : l->j, err);
+  free(l);
+}
+
+static void on_state(void *arg, const struct redis_value *reply, const struct err *err) {
+  struct loader *l = arg;
+  struct err why;
+  json_t *state = NULL;
+  size_t len;
+  if (err) {
+    load_done(l, err);
+    return;
+  }
+  const char *text = redis_string(reply, &len);
+  /* An unreadable state costs only time: the journal is folded from its first entry. */
+  if (redis_type(reply) == REDIS_STRING && json_parse(text, len, &state, NULL) == 0 && json_is_object(state)) journal_set_state(l->j, state);
+  uint64_t folded = (uint64_t)json_int_or(journal_state(l->j), "seq", 0);
+  if (journal_read(journal_store_of(l->j), journal_incident(l->j), folded ? folded : 1, 0, load_entry, load_done, l, &why) < 0) load_done(l, &why);
+}
+
+int journal_load(struct journal_store *store, const char *incident, journal_load_cb *cb, void *arg, struct err *err) {
+  struct loader *l = calloc(1, sizeof *l);
+  char key[KEY];
+  if (!l) abort();
+  *l = (struct loader){.j = journal_new(store, incident), .cb = cb, .arg = arg};
+  snprintf(key, sizeof key, "tocsin:{%s}:state", incident);
+  int r = redis_call(store->redis, redis_lane(store->redis, incident), on_state, l, err, "GET", key, NULL);
+  if (r < 0) {
+    journal_free(l->j);
+    free(l);
+  }
+  return r;
+}

@@ -1,0 +1,317 @@
+#include "journal/state.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/json.h"
+
+static const char *const severities[] = {"unknown", "informational", "low", "medium", "high", "critical", "fatal"};
+
+const char *severity_name(int64_t id) { return id >= 0 && id <= 6 ? severities[id] : "unknown"; }
+
+int64_t severity_by_name(const char *name) {
+  for (int i = 0; i <= 6; i++)
+    if (strcmp(severities[i], name) == 0) return i;
+  return -1;
+}
+
+json_t *state_new(const char *incident) {
+  return json_pack("{s:i, s:i, s:s, s:s, s:s, s:s, s:i, s:i, s:[], s:{}, s:[], s:[], s:[], s:i, s:{}, s:{}, s:{}, s:{}, s:{}, s:{}, s:{}, s:i}", "v", 1, "seq", 0,
+                   "id", incident, "mode", strncmp(incident, "EX-", 3) == 0 ? "exercise" : "live", "status", "open", "severity", "unknown",
+                   "severity_id", 0, "alerts", 0, "groups", "recent", "observables", "tags", "attack", "next_run", 1, "runs", "questions", "intents", "held", "waits",
+                   "containments", "ticks", "notes", 0);
+}
+
+bool state_has_alert(const json_t *state, const char *alert_id) { return json_object_get(json_object_get(state, "recent"), alert_id) != NULL; }
+
+static json_t *part(json_t *state, const char *name) { return json_object_get(state, name); }
+
+static void set_int(json_t *object, const char *key, int64_t value) { json_object_set_new(object, key, json_integer(value)); }
+
+static void copy(json_t *to, const json_t *from, const char *key) {
+  json_t *value = json_object_get(from, key);
+  if (value) json_object_set(to, key, value);
+}
+
+static void copy_all(json_t *to, const json_t *from, const char *const *keys) {
+  for (; *keys; keys++) copy(to, from, *keys);
+}
+
+static void add_unique(json_t *array, const json_t *value) {
+  const char *text = json_string_value(value);
+  if (text && !json_array_has(array, text)) json_array_append(array, (json_t *)(uintptr_t)value);
+}
+
+static void add_each(json_t *array, const json_t *values) {
+  size_t i;
+  json_t *value;
+  json_array_foreach(values, i, value) add_unique(array, value);
+}
+
+static void place(char out[ID_PATH], unsigned run, const char *step) { snprintf(out, ID_PATH, "%u/%s", run, step); }
+
+static void fold_severity(json_t *state, const json_t *body, bool raise_only) {
+  int64_t id = json_int_or(body, "severity_id", -1);
+  if (id < 0 || id > 6 || (raise_only && id <= json_int_or(state, "severity_id", 0))) return;
+  set_int(state, "severity_id", id);
+  json_object_set_new(state, "severity", json_string(severity_name(id)));
+}
+
+static bool same_observable(const json_t *a, const json_t *b) {
+  return json_equal(json_object_get(a, "value"), json_object_get(b, "value")) && json_equal(json_object_get(a, "path"), json_object_get(b, "path"));
+}
+
+static void fold_observables(json_t *state, const json_t *found) {
+  json_t *known = part(state, "observables"), *o, *k;
+  size_t i, n;
+  json_array_foreach(found, i, o) {
+    bool seen = false;
+    json_array_foreach(known, n, k) if ((seen = same_observable(o, k))) break;
+    if (!seen && json_array_size(known) < STATE_OBSERVABLES) json_array_append(known, o);
+  }
+}
+
+static void fold_alert(json_t *state, const struct entry *e) {
+  json_t *recent = part(state, "recent");
+  const char *id = json_str(e->body, "id");
+  set_int(state, "alerts", json_int_or(state, "alerts", 0) + 1);
+  if (!json_object_get(state, "first_alert")) set_int(state, "first_alert", e->time);
+  set_int(state, "last_alert", e->time);
+  if (id && json_object_size(recent) >= STATE_RECENT) json_object_del(recent, json_object_iter_key(json_object_iter(recent)));
+  if (id) json_object_set_new(recent, id, json_integer((json_int_t)e->seq));
+  fold_severity(state, e->body, true);
+  fold_observables(state, json_object_get(e->body, "observables"));
+  add_each(part(state, "attack"), json_object_get(e->body, "attack"));
+}
+
+static json_t *run_of(json_t *state, const struct entry *e) {
+  char number[16];
+  snprintf(number, sizeof number, "%u", e->run);
+  return json_object_get(part(state, "runs"), number);
+}
+
+static void fold_run_started(json_t *state, const struct entry *e) {
+  static const char *const keys[] = {"playbook", "digest", "trigger", "group", "shadow", NULL};
+  char number[16];
+  json_t *run = json_pack("{s:s, s:s, s:I}", "status", "running", "actor", e->actor, "started", (json_int_t)e->time);
+  snprintf(number, sizeof number, "%u", e->run);
+  copy_all(run, e->body, keys);
+  json_object_set_new(part(state, "runs"), number, run);
+  if ((int64_t)e->run >= json_int_or(state, "next_run", 1)) set_int(state, "next_run", (int64_t)e->run + 1);
+}
+
+/* A run that ended leaves nothing waiting: questions, waits and held actions of it are gone; intents stay until they are resolved. */
+static void drop_of_run(json_t *object, unsigned run) {
+  char prefix[16];
+  int n = snprintf(prefix, sizeof prefix, "%u/", run);
+  const char *key;
+  json_t *value;
+  void *next;
+  json_object_foreach_safe(object, next, key, value) {
+    const char *kind = json_str_or(value, "kind", "ask");
+    if (strncmp(key, prefix, (size_t)n) == 0 && strcmp(kind, "resolve") != 0 && strcmp(kind, "release") != 0) json_object_del(object, key);
+  }
+}
+
+static void fold_run_ended(json_t *state, const struct entry *e, const char *status) {
+  json_t *run = run_of(state, e);
+  if (!run) return;
+  json_object_set_new(run, "status", json_string(json_str_or(e->body, "status", status)));
+  set_int(run, "ended", e->time);
+  copy(run, e->body, "error");
+  copy(run, e->body, "text");
+  drop_of_run(part(state, "questions"), e->run);
+  drop_of_run(part(state, "waits"), e->run);
+  drop_of_run(part(state, "held"), e->run);
+}
+
+static void fold_question(json_t *state, const struct entry *e) {
+  static const char *const keys[] = {"kind", "text", "options", "role", "deadline", "otherwise", "exclude", "request", "approvals", "about", "digest", "given", NULL};
+  char at[ID_PATH];
+  place(at, e->run, e->step);
+  json_t *q = json_pack("{s:i, s:s, s:I, s:I}", "run", (int)e->run, "step", e->step, "asked", (json_int_t)e->time, "seq", (json_int_t)e->seq);
+  copy_all(q, e->body, keys);
+  json_object_set_new(part(state, "questions"), at, q);
+}
+
+static void fold_answer(json_t *state, const struct entry *e) {
+  char at[ID_PATH];
+  place(at, e->run, e->step);
+  json_t *questions = part(state, "questions"), *q = json_object_get(questions, at);
+  if (!q) return;
+  if (json_bool_or(e->body, "more", false)) { /* an approval of several: the question stays open */
+    json_t *given = json_object_get(q, "given");
+    if (!given) json_object_set_new(q, "given", given = json_array());
+    json_array_append_new(given, json_string(e->actor));
+    return;
+  }
+  json_object_del(questions, at);
+}
+
+static void fold_intent(json_t *state, const struct entry *e) {
+  static const char *const keys[] = {"connector", "action", "effect", "target", "params", "send_before", "undo_of", "attempt", "settle", "timeout", "lift_at", "because", "digest", "key", NULL};
+  char at[ID_PATH];
+  place(at, e->run, e->step);
+  json_t *intent = json_pack("{s:I}", "since", (json_int_t)e->time);
+  copy_all(intent, e->body, keys);
+  json_object_set_new(part(state, "intents"), at, intent);
+  json_object_del(part(state, "held"), at);
+}
+
+static void fold_containment(json_t *state, const struct entry *e, const json_t *intent) {
+  static const char *const from_intent[] = {"connector", "action", "target", "params", "because", "lift_at", "digest", NULL};
+  char at[ID_PATH];
+  const char *status = json_str(e->body, "contains");
+  if (!status || !intent) return;
+  place(at, e->run, e->step);
+  json_t *c = json_pack("{s:s, s:I}", "status", status, "since", (json_int_t)e->time);
+  copy_all(c, intent, from_intent);
+  copy(c, e->body, "returns");
+  json_object_set_new(part(state, "containments"), at, c);
+}
+
+static void fold_outcome(json_t *state, const struct entry *e) {
+  char at[ID_PATH];
+  place(at, e->run, e->step);
+  json_t *intents = part(state, "intents"), *intent = json_incref(json_object_get(intents, at));
+  if (json_bool_or(e->body, "ok", false)) fold_containment(state, e, intent);
+  json_object_del(intents, at);
+  json_object_del(part(state, "held"), at);
+  json_decref(intent);
+}
+
+static void fold_doubt(json_t *state, const struct entry *e) {
+  char at[ID_PATH];
+  place(at, e->run, e->step);
+  json_t *intent = json_object_get(part(state, "intents"), at);
+  if (intent) json_object_set_new(intent, "doubt", json_string(json_str_or(e->body, "why", "unknown")));
+}
+
+static void fold_held(json_t *state, const struct entry *e) {
+  static const char *const keys[] = {"connector", "action", "effect", "target", "why", NULL};
+  char at[ID_PATH];
+  place(at, e->run, e->step);
+  json_t *held = json_pack("{s:I}", "since", (json_int_t)e->time);
+  copy_all(held, e->body, keys);
+  json_object_set_new(part(state, "held"), at, held);
+}
+
+/* An entry about a containment names it in body.of ("1/3"). */
+static void fold_containment_status(json_t *state, const struct entry *e, const char *status) {
+  json_t *c = json_object_get(part(state, "containments"), json_str_or(e->body, "of", ""));
+  if (!c) return;
+  json_object_set_new(c, "status", json_string(status));
+  json_object_set_new(c, "by", json_string(e->actor));
+  if (strcmp(status, "still") != 0) set_int(c, "ended", e->time);
+  copy(c, e->body, "why");
+}
+
+static void fold_opened(json_t *state, const struct entry *e) {
+  static const char *const keys[] = {"title", "mode", "playbook", "by", "occurred", "tenant", NULL};
+  copy_all(state, e->body, keys);
+  set_int(state, "opened", e->time);
+  fold_severity(state, e->body, false);
+  add_each(part(state, "groups"), json_object_get(e->body, "groups"));
+}
+
+static void fold_closed(json_t *state, const struct entry *e) {
+  json_t *closing = json_deep_copy(e->body);
+  json_object_set_new(closing, "by", json_string(e->actor));
+  set_int(closing, "time", e->time);
+  json_object_set_new(state, "closing", closing);
+  json_object_set_new(state, "status", json_string("closed"));
+  json_array_clear(part(state, "groups"));
+}
+
+static void fold_tick(json_t *state, const struct entry *e) {
+  char number[24];
+  snprintf(number, sizeof number, "%lld", (long long)json_int_or(e->body, "n", 0));
+  json_object_set_new(part(state, "ticks"), number, json_pack("{s:s, s:I}", "by", e->actor, "time", (json_int_t)e->time));
+}
+
+static void fold_wait(json_t *state, const struct entry *e, bool begins) {
+  static const char *const keys[] = {"until", "alert", "poll", NULL};
+  char at[ID_PATH];
+  place(at, e->run, e->step);
+  if (!begins) {
+    json_object_del(part(state, "waits"), at);
+    return;
+  }
+  json_t *wait = json_object();
+  copy_all(wait, e->body, keys);
+  json_object_set_new(part(state, "waits"), at, wait);
+}
+
+static void fold_merged(json_t *state, const struct entry *e) {
+  if (json_str(e->body, "into")) {
+    json_object_set_new(state, "status", json_string("merged"));
+    json_object_set(state, "merged_into", json_object_get(e->body, "into"));
+    json_array_clear(part(state, "groups"));
+  } else {
+    add_each(part(state, "groups"), json_object_get(e->body, "groups"));
+  }
+}
+
+static void fold_body(json_t *state, const struct entry *e) {
+  switch (e->kind) {
+  case KIND_INCIDENT_OPENED: fold_opened(state, e); break;
+  case KIND_INCIDENT_ASSIGNED: copy(state, e->body, "owner"); break;
+  case KIND_INCIDENT_SEVERITY: fold_severity(state, e->body, false); break;
+  case KIND_INCIDENT_TAGGED: add_unique(part(state, "tags"), json_object_get(e->body, "tag")); break;
+  case KIND_INCIDENT_TITLED: copy(state, e->body, "title"); break;
+  case KIND_INCIDENT_NOTED: set_int(state, "notes", json_int_or(state, "notes", 0) + 1); break;
+  case KIND_INCIDENT_MERGED: fold_merged(state, e); break;
+  case KIND_INCIDENT_CLOSED: fold_closed(state, e); break;
+  case KIND_INCIDENT_REOPENED: json_object_set_new(state, "status", json_string("open")); break;
+  case KIND_ALERT_ATTACHED: fold_alert(state, e); break;
+  case KIND_RUN_STARTED: fold_run_started(state, e); break;
+  case KIND_RUN_FINISHED: fold_run_ended(state, e, "done"); break;
+  case KIND_RUN_HANDED_OVER: fold_run_ended(state, e, "handed_over"); break;
+  case KIND_RUN_CANCELLED: fold_run_ended(state, e, "cancelled"); break;
+  case KIND_QUESTION_ASKED: fold_question(state, e); break;
+  case KIND_QUESTION_ANSWERED:
+  case KIND_QUESTION_EXPIRED: fold_answer(state, e); break;
+  case KIND_ACTION_HELD: fold_held(state, e); break;
+  case KIND_ACTION_INTENDED: fold_intent(state, e); break;
+  case KIND_ACTION_IN_DOUBT: fold_doubt(state, e); break;
+  case KIND_ACTION_OUTCOME:
+  case KIND_ACTION_REFUSED: fold_outcome(state, e); break;
+  case KIND_WAIT_STARTED: fold_wait(state, e, true); break;
+  case KIND_WAIT_ENDED: fold_wait(state, e, false); break;
+  case KIND_CONTAINMENT_RELEASED: fold_containment_status(state, e, "released"); break;
+  case KIND_CONTAINMENT_KEPT: fold_containment_status(state, e, "kept"); break;
+  case KIND_CONTAINMENT_STILL: fold_containment_status(state, e, "still"); break;
+  case KIND_RUNBOOK_TICKED: fold_tick(state, e); break;
+  default: break;
+  }
+}
+
+void state_fold(json_t *state, const struct entry *e) {
+  set_int(state, "seq", (int64_t)e->seq);
+  set_int(state, "updated", e->time);
+  if (strncmp(e->actor, "person:", 7) == 0 && !json_object_get(state, "acknowledged")) set_int(state, "acknowledged", e->time);
+  if (e->body) fold_body(state, e);
+}
+
+static bool any_containment(const json_t *state) {
+  const char *key;
+  json_t *c;
+  json_object_foreach(json_object_get(state, "containments"), key, c) {
+    const char *status = json_str_or(c, "status", "");
+    if (strcmp(status, "active") == 0 || strcmp(status, "still") == 0) return true;
+  }
+  return false;
+}
+
+static bool any_run(const json_t *state) {
+  const char *key;
+  json_t *run;
+  json_object_foreach(json_object_get(state, "runs"), key, run) if (strcmp(json_str_or(run, "status", ""), "running") == 0) return true;
+  return false;
+}
+
+bool state_at_rest(const json_t *state) {
+  return strcmp(json_str_or(state, "status", ""), "open") != 0 && !any_containment(state) && !any_run(state) &&
+         json_object_size(json_object_get(state, "questions")) == 0 && json_object_size(json_object_get(state, "intents")) == 0;
+}

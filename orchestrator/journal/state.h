@@ -1,0 +1,33 @@
+/* state.h: an incident's journal folded to what is true now.
+ *
+ * The state is JSON, changed by state_fold alone, entry by entry; replaying a journal from its first entry always gives the same state.
+ * It is stored beside the journal with the seq that it folds, so that loading reads only the entries after it. Members:
+ *   v, seq, id, mode, title, severity ("informational"…"fatal"), severity_id (OCSF 0…6), status ("open"|"closed"|"merged"), owner, opened, updated (µs), groups […],
+ *   alerts (how many), first_alert, last_alert (µs), recent {alert id: 1} (the newest, to make attaching twice a no-op), observables [{type,value,path}] (capped), tags […],
+ *   attack […], next_run, acknowledged (µs of a person's first act),
+ *   runs {"1": {playbook, digest, status, trigger, actor, started, ended, error}} status: running|done|failed|cancelled|handed_over
+ *   questions {"1/4": {step, run, kind, text, options, role, deadline, otherwise, asked, exclude}} open ones; id = "<run>/<step>"
+ *   intents {"1/3": {connector, action, effect, target, params, sent_before, doubt}} sent or about to be, without outcome
+ *   held {"1/3": {connector, action, effect, why}} waiting before their intent
+ *   waits {"1/5": {until, alert}}
+ *   containments {"1/3": {connector, action, target, params, returns, digest, since, lift_at, status, because}} status: active|found|still|released|kept
+ *   ticks {"2": {by, time}}, closing {verdict, root_cause, impact, affected, lessons, by, time}, merged_into, notes (how many).
+ * Pure: no I/O, no clock. */
+#ifndef TOCSIN_JOURNAL_STATE_H
+#define TOCSIN_JOURNAL_STATE_H
+
+#include <jansson.h>
+
+#include "journal/entry.h"
+
+enum { STATE_OBSERVABLES = 200, STATE_RECENT = 1024 };
+
+json_t *state_new(const char *incident); /* before the first entry: seq 0. New reference. */
+void state_fold(json_t *state, const struct entry *e);
+bool state_has_alert(const json_t *state, const char *alert_id);
+/* True when nothing of it is alive: closed, no containment in force, no open question, run or intent. */
+bool state_at_rest(const json_t *state);
+const char *severity_name(int64_t severity_id);    /* OCSF: "unknown", "informational", "low", "medium", "high", "critical", "fatal"; static */
+int64_t severity_by_name(const char *name);        /* -1: no such name */
+
+#endif
