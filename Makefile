@@ -1,11 +1,11 @@
 # Tocsin: `make demo` and `make test` are all a newcomer needs; `make help` lists the rest.
 BUILD ?= build
 CC ?= gcc
-PKGS := libevent libevent_openssl hiredis hiredis_ssl libcurl jansson lua5.4 libcrypto libssl sqlite3 ldap libpq
+PKGS := libevent libevent_openssl hiredis libcurl jansson lua5.4 libcrypto libssl sqlite3 ldap lber libpq
 CFLAGS ?= -O2 -g
 WARN := -std=c17 -D_GNU_SOURCE -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wwrite-strings -Wvla -Wno-unused-parameter
 CPPFLAGS += -Iorchestrator $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
-LDLIBS := $(shell pkg-config --libs $(PKGS) 2>/dev/null) -llber -lpthread -lm
+LDLIBS := $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lpthread -lm
 HARDEN := -fstack-protector-strong -D_FORTIFY_SOURCE=2 -fPIE
 
 SRC := $(sort $(wildcard orchestrator/*/*.c))
