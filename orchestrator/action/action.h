@@ -1,0 +1,92 @@
+/* action.h: one action from call to outcome: validate → render → guardrails → approval → limits → intent → send → outcome.
+ *
+ * Promises: nothing above `read` is sent before its intent is durable, while a brake is on, past its send_before, or without the
+ * approvals that the settings ask for; no playbook can step over that. The callback comes exactly once, later, and only when the
+ * outcome is known: an action in doubt stays here until its idempotency key, its probe or a person has resolved it. Every step of it is an
+ * entry of the incident's journal under the action's own step.
+ * Never repeats blindly, never lets a secret into an entry, knows no Lua. */
+#ifndef TOCSIN_ACTION_ACTION_H
+#define TOCSIN_ACTION_ACTION_H
+
+#include <jansson.h>
+
+#include "action/question.h"
+#include "action/registry.h"
+#include "journal/journal.h"
+#include "people/people.h"
+#include "transport/transport.h"
+
+struct actions;
+struct action;
+
+struct actions_deps {
+  struct loop *loop;
+  struct redis *redis;
+  struct secrets *secrets;
+  struct transports *transports;
+  struct registry *registry;
+  struct questions *questions;
+  struct people *people;
+  const json_t *guard;    /* settings' guard; borrowed */
+  const json_t *seal_key; /* settings' seal_key slot or NULL */
+  const char *data;       /* the data folder, for the default seal key */
+};
+
+struct actions *actions_new(const struct actions_deps *deps, struct err *err);
+void actions_free(struct actions *a);
+
+struct outcome {
+  bool ok;
+  json_t *returns;     /* borrowed; ok: what result() returned, checked against `returns`, secrets as slots (trusted); failed: {"kind", "message", "retry"} */
+  const char *status;  /* what became of a containment: "active", "found", or NULL */
+};
+typedef void action_cb(void *arg, const struct outcome *outcome);
+
+struct action_spec {
+  struct journal *journal;
+  unsigned run;
+  const char *step;
+  const char *actor;     /* "playbook:contain-account" */
+  const char *playbook;  /* brakes by playbook; NULL: a person's own command */
+  const char *connector; /* instance or, when it is the only one of its kind, the connector's name */
+  const char *action;
+  const json_t *params;  /* as called; borrowed during the call */
+  const char *requester; /* a person who asked for it ("person:…"): the ceiling is theirs, and they cannot approve; NULL: an alert's */
+  bool simulated;
+  const json_t *simulate; /* overriding simulated returns, or NULL: the connector's own simulate() */
+  const char *undo_of;   /* "1/3": the containment that this undoes */
+  const json_t *history; /* what the journal holds of this step already: [{"type", "body", "seq", "actor"}…]; NULL: nothing */
+};
+
+/* ERR_INVALID (unknown action, wrong parameter, a request() that raised) and ERR_DENIED are mistakes of the caller: nothing is journalled, nothing follows. */
+int action_start(struct actions *a, const struct action_spec *spec, action_cb *cb, void *arg, struct action **ret, struct err *err);
+/* Nothing more is sent; what may have left stays in doubt and is resolved without the caller. No callback follows. */
+void action_abandon(struct action *action);
+
+/* Renders without sending (plans, `trigger` before it asks): new {"connector","action","effect","target","request"}. */
+int action_plan(struct actions *a, const struct action_spec *spec, json_t **ret, struct err *err);
+
+/* Lifts one containment ("1/3" of the journal) under a step of its own: sends its undo, or records that another incident still holds the target, or asks a person when
+ * we only found it so. outcome.ok false: it is still contained. spec gives journal, run, step, actor, playbook, requester, simulated. */
+int action_release(struct actions *a, const struct action_spec *spec, const char *of, action_cb *cb, void *arg, struct action **ret, struct err *err);
+/* Everything contained now, from the ledger: new [{"incident","step","connector","action","target":{…},"since","lift_at","status","holders":[…]}]. */
+json_t *actions_contained(const struct actions *a);
+/* Rebuilds the ledger's part of one incident from its state (at start, after adoption). */
+void actions_ledger_load(struct actions *a, const char *incident, const json_t *state);
+/* lift_after: cb is called when a containment's time has come. */
+typedef void actions_lift_cb(void *arg, const char *incident, const char *of);
+void actions_on_lift(struct actions *a, actions_lift_cb *cb, void *arg);
+
+/* --- brakes: scope is "all", a playbook's name or a connector's ------------------------------------------------------------- */
+typedef void actions_brake_cb(void *arg, const struct err *err);
+/* Takes force at once in this process, and calls back when Redis holds it. body {"by","because"}. */
+int actions_pause(struct actions *a, const char *scope, const char *by, const char *because, actions_brake_cb *cb, void *arg, struct err *err);
+int actions_resume(struct actions *a, const char *scope, actions_brake_cb *cb, void *arg, struct err *err);
+json_t *actions_paused(const struct actions *a); /* new {scope: {"by","because","since"}} */
+/* Reads the brakes that Redis holds; runs wait until it has called back. */
+int actions_load(struct actions *a, actions_brake_cb *cb, void *arg, struct err *err);
+
+/* Counts for metrics and doctor: new {"intents","outcomes","in_doubt","in_flight","held","refused"}. */
+json_t *actions_counts(const struct actions *a);
+
+#endif

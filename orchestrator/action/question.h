@@ -1,0 +1,53 @@
+/* question.h: what people are asked, from asking to exactly one answer.
+ *
+ * A question has the id of its step ("INC-000042/1/4"). Of answer and expiry the first appended wins; a later one is refused and told who was
+ * first. An answer from somebody without the role, from an excluded person, or that is no option is refused and recorded. The deadline is
+ * absolute and stands in the asking entry; it does not run while nobody could have been told (question_hold).
+ * The callback comes once, in the turn after the answer's entry was appended; whatever leaves the process because of it waits for durability by itself. */
+#ifndef TOCSIN_ACTION_QUESTION_H
+#define TOCSIN_ACTION_QUESTION_H
+
+#include <jansson.h>
+
+#include "journal/journal.h"
+#include "people/people.h"
+
+struct questions;
+struct question;
+
+struct question_spec {
+  struct journal *journal;
+  unsigned run;
+  const char *step;
+  const char *actor;     /* who asks */
+  const char *kind;      /* "ask", "approve", "resolve", "parameter", "release", "budget" */
+  const char *text;
+  const json_t *options; /* array of strings; NULL: any text */
+  const char *role;      /* NULL: "responder" */
+  int64_t within_ms;
+  const char *otherwise; /* what silence means; NULL: it never expires */
+  const char *exclude;   /* a person who may not answer, or NULL */
+  unsigned approvals;    /* how many different people must give the first option (0 or 1: one) */
+  const json_t *about;   /* what it is about (an action's plan), or NULL */
+};
+/* by: "person:…", or NULL when it expired. */
+typedef void question_cb(void *arg, const char *answer, const char *by);
+
+struct questions *questions_new(struct loop *loop, struct people *people);
+void questions_free(struct questions *qs);
+/* Appends question.asked and waits. When the journal's state already has this question open (after a restart), it is taken up again instead. */
+struct question *question_ask(struct questions *qs, const struct question_spec *spec, question_cb *cb, void *arg);
+/* Forgets it without an entry (its run has ended). NULL is legal. */
+void question_drop(struct question *q);
+/* id as "INC-000042/1/4". text must be an option (a unique prefix will do). Appends the answer's entry; ERR_NOT_FOUND (with who answered before, when
+ * known), ERR_DENIED, ERR_INVALID are recorded where an incident is concerned. *ret_journal: wait for its durability before you say "done". */
+int question_answer(struct questions *qs, const char *id, const struct person *by, const char *text, struct journal **ret_journal, struct err *err);
+/* Open questions: new [{"id","kind","text","options","role","asked","deadline","otherwise","about"…}], oldest first. */
+json_t *questions_open(const struct questions *qs);
+/* Called after each asking: somebody tells people. */
+typedef void questions_notify_cb(void *arg, struct journal *journal, const char *id, const json_t *question);
+void questions_on_asked(struct questions *qs, questions_notify_cb *cb, void *arg);
+/* The deadline stands still while nobody could be told (a channel that failed); false lets it run on, with at least 10 minutes left. */
+void question_hold(struct questions *qs, const char *id, bool hold);
+
+#endif

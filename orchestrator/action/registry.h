@@ -1,0 +1,43 @@
+/* registry.h: the connectors that are configured: which file, which settings, which state.
+ *
+ * Settings name instances ({"corp": {"$connector": "ldap", …}}). A connector that needs no settings (alert formats) is there under
+ * its own name by itself. Immutable once built; a reload builds a new one, and both live while old runs need the old. Never sends anything. */
+#ifndef TOCSIN_ACTION_REGISTRY_H
+#define TOCSIN_ACTION_REGISTRY_H
+
+#include <jansson.h>
+
+#include "base/err.h"
+#include "script/script.h"
+
+struct registry;
+
+enum effect { EFFECT_READ, EFFECT_RECORD, EFFECT_NOTIFY, EFFECT_CONTAIN, EFFECT_DESTROY };
+const char *effect_name(enum effect effect);
+int effect_by_name(const char *name); /* -1: none */
+
+struct connector {
+  const char *instance;           /* "corp" */
+  const char *name;               /* "ldap" */
+  struct declaration *declaration;
+  struct connector_state *state;
+  const json_t *settings;         /* checked, defaults filled in, secrets as slots */
+  const json_t *network;          /* for transport; may be NULL */
+  int64_t timeout_ms;
+  size_t response_cap;
+  unsigned concurrent, per_minute; /* 0: no limit */
+};
+
+/* folder/<*>.lua are loaded; settings is settings' `connectors`. All or none; an error names file, line or setting. */
+int registry_new(const char *folder, const json_t *settings, struct registry **ret, struct err *err);
+void registry_free(struct registry *r);
+/* By instance, or by connector name when it has one instance only. NULL with err (near miss suggested). */
+const struct connector *registry_find(const struct registry *r, const char *name, struct err *err);
+/* The declaration of one action; NULL with err. Borrowed. */
+const json_t *registry_action(const struct connector *c, const char *action, struct err *err);
+/* Walk over all instances; at from 0. */
+const struct connector *registry_next(const struct registry *r, size_t *at);
+/* New {instance: declaration.json} for lint, help and `act`. */
+json_t *registry_declarations(const struct registry *r);
+
+#endif

@@ -1,0 +1,76 @@
+/* incident.h: the desk: all incidents that this node owns, what people and alerts do to them.
+ *
+ * Alerts come from intake through desk_attach; people's commands through desk_command, which is one JSON object in and one out, the same for the
+ * command line, the HTTP API and tests. A command is answered only when its entry is durable. Who commands is a struct person that the edge has
+ * established; names in the command are never believed.
+ * Never reads a socket, never prints. */
+#ifndef TOCSIN_INCIDENT_INCIDENT_H
+#define TOCSIN_INCIDENT_INCIDENT_H
+
+#include <jansson.h>
+
+#include "people/people.h"
+#include "people/runbook.h"
+#include "run/run.h"
+
+struct desk;
+
+/* One normalised alert, as intake hands it over. */
+struct alert {
+  const char *id;        /* "<source>:<product's id>", or "<source>:<stream id>" */
+  const char *source;    /* connector or webhook source */
+  int64_t received;      /* µs */
+  const json_t *finding; /* OCSF Detection Finding */
+  const json_t *raw;     /* the parsed document */
+  const char *raw_text;  /* its very bytes */
+  size_t raw_len;
+};
+
+struct desk_deps {
+  struct journal_store *store;
+  struct loop *loop;
+  struct redis *redis;
+  struct actions *actions;
+  struct questions *questions;
+  struct people *people;
+  struct registry *registry;
+  const json_t *settings;  /* all of them; borrowed */
+  struct run_world lists;  /* only .arg, .list and .matches are used: route's, so that incident need not know it */
+  struct journal *node;    /* the orchestrator's own journal */
+};
+
+struct desk *desk_new(const struct desk_deps *deps, struct err *err);
+void desk_free(struct desk *d);
+/* Playbooks by name: struct declaration *. Replaces the set (reload); running runs keep theirs. Takes over. Runbooks' folder is borrowed. */
+void desk_set_playbooks(struct desk *d, struct map *playbooks_take, const char *runbooks);
+/* Loads every open incident (tocsin:open), takes its runs, questions and containments up again; calls back when all are there. */
+typedef void desk_cb(void *arg, const struct err *err);
+int desk_load(struct desk *d, desk_cb *cb, void *arg, struct err *err);
+
+/* Attaches an alert to an incident and starts the playbooks that want it (by their mode). created: the id is new, open it. cb comes when it is durable;
+ * ERR_CONFLICT: another node owns it. group may be NULL. A second attach of the same alert id changes nothing. */
+int desk_attach(struct desk *d, const char *incident, bool created, const struct alert *alert, const char *const *playbooks, size_t count, const char *group, desk_cb *cb,
+                void *arg, struct err *err);
+/* Incidents and runs held in memory now. */
+size_t desk_live(const struct desk *d);
+bool desk_full(const struct desk *d); /* run.most reached: intake waits */
+
+/* Answers a command: status as HTTP's (200, 400, 403, 404, 409, 503), answer JSON ({"error": text} on failure), borrowed. Exactly once, later. */
+typedef void desk_answer_cb(void *arg, int status, const json_t *answer);
+/* {"command": …} with:
+ *  "now" {} → {"paused","questions","in_doubt","contained","incidents":[…],"handed_over"}
+ *  "incident.list" {status?, limit?} → {"incidents":[{id,title,severity,status,owner,opened,updated,alerts,runs,questions,in_doubt,contained}], "paused"}
+ *  "incident.show" {id} → {"incident": state, "entries":[{seq,time,actor,name,type,run,step,body,meaning,control}…], "runbook":[…]}   (name: the person's name where known)
+ *  "incident.entries" {id, from} → {"entries":[…], "last": seq}            (follow)
+ *  "incident.export" {id} → {"lines": "…journal_export…"}
+ *  "incident.open" {title, severity, because, occurred?} → {"id"}
+ *  "incident.note" {id, text, at?, corrects?} · "incident.assign" {id, to} · "incident.severity" {id, severity, because} · "incident.tag" {id, tag} · "incident.title" {id, title}
+ *  "incident.merge" {id, into, because} · "incident.close" {id, verdict, root_cause?, impact?, affected?, lessons?, waive?} · "incident.reopen" {id, because} · "incident.tick" {id, n}
+ *  "trigger" {playbook, incident?, because, params{}, plan: bool, simulated: bool} → plan: {"plan": {"playbook","effects","params","ceiling"…}}, else {"id", "run"}
+ *  "run.list" {} · "run.show" {id} · "run.cancel" {id, because} · "answer" {id, answer} → {"id","answer"}
+ *  "pause" {scope, because} · "resume" {scope, because} · "contained" {} → {"contained":[…]} · "release" {id? | target{type,value}, because} → {"id","released":[…],"still":[…],"kept":[…]}
+ *  "connector.try" {connector, action, params, because, simulated} → {"outcome"} · "secret.take" {id, name} → {"value"} (once)
+ *  "questions" {} · "counts" {} */
+void desk_command(struct desk *d, const struct person *by, const json_t *command, desk_answer_cb *cb, void *arg);
+
+#endif

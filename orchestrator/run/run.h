@@ -1,0 +1,75 @@
+/* run.h: playbook runs: steps, questions, waits, branches, cancel, replay.
+ *
+ * A run is a Lua state that yields verbs; each verb is a step with a path for an id ("3", "4.2.1") and one or more journal entries. A run is resumed only
+ * by an entry (outcome, answer, timer, alert, cancel), one at a time, in the order of seq, from the loop, never from inside another callback. The same code
+ * replays: a run that is taken up after a restart starts from the beginning and is fed what the journal holds, step by step, up to the first step without an end;
+ * a step that differs from its journal (verb, action, digest of arguments) stops the run and hands it to a person.
+ * Knows no Lua and no product. */
+#ifndef TOCSIN_RUN_RUN_H
+#define TOCSIN_RUN_RUN_H
+
+#include <jansson.h>
+
+#include "action/action.h"
+#include "script/script.h"
+
+struct runs;
+struct run;
+
+/* What a run may look at or ask of the rooms above it, without waiting. */
+struct run_world {
+  void *arg;
+  /* Alerts of the incident: [{…normalised…, "raw": …}], in order; borrowed. */
+  const json_t *(*alerts)(void *arg, struct journal *journal);
+  /* "list.match" {list, value} → row or false; "list.rows" {list} → array. New reference. */
+  int (*list)(void *arg, const char *what, const json_t *args, json_t **ret, struct err *err);
+  /* Does the alert fit the `when`? */
+  bool (*matches)(void *arg, const json_t *when, const json_t *alert);
+  /* Verbs that change the incident: "severity", "assign", "tag", "note", "close": appends the entry. Error texts go back to the playbook. */
+  int (*change)(void *arg, struct journal *journal, const char *verb, const json_t *args, const char *actor, unsigned run, const char *step, struct err *err);
+};
+
+struct runs_deps {
+  struct loop *loop;
+  struct actions *actions;
+  struct questions *questions;
+  const struct registry *registry;
+  struct script_limits limits;
+  struct run_world world;
+};
+struct runs *runs_new(const struct runs_deps *deps);
+void runs_free(struct runs *rs);
+void runs_set_registry(struct runs *rs, const struct registry *registry); /* after a reload: for runs that start from now on */
+
+struct run_spec {
+  struct journal *journal;
+  unsigned number;                      /* journal_state's next_run */
+  const struct declaration *playbook;   /* must outlive the run */
+  const json_t *params;                 /* checked; borrowed during the call */
+  const json_t *settings;               /* the playbook's own settings, or NULL */
+  const json_t *trigger;                /* {"alert": id} or {"person": "person:…", "because": text}; stored */
+  const char *requester;                /* "person:…" or NULL */
+  bool simulated;
+  const json_t *simulate;               /* tests: {"ldap.lock_account": returns or {"error": …}}, or NULL */
+};
+/* The end of a run, after its last entry was appended. status: "done", "failed", "cancelled", "handed_over". */
+typedef void run_done_cb(void *arg, struct run *run, const char *status);
+
+/* Appends run.started {playbook, digest, connectors: {instance: digest}, lists, seed, params, trigger} and begins in the next turn. */
+int run_start(struct runs *rs, const struct run_spec *spec, run_done_cb *cb, void *arg, struct run **ret, struct err *err);
+/* Takes a run up again from its journal: entries = all of the journal's entries in order as [{"seq","type","actor","run","step","time","body"}]. spec.playbook is the pinned version. */
+int run_take_up(struct runs *rs, const struct run_spec *spec, const json_t *entries, run_done_cb *cb, void *arg, struct run **ret, struct err *err);
+/* Ends it: what may have left stays in doubt and is resolved; nothing new is sent. by: "person:…". */
+void run_cancel(struct run *run, const char *by, const char *because);
+/* An alert joined the incident: wakes a wait_for that it fits. */
+void run_alert(struct run *run, const json_t *alert);
+/* Unloads without an entry. */
+void run_free(struct run *run);
+
+unsigned run_number(const struct run *run);
+const char *run_playbook(const struct run *run);
+struct journal *run_journal(const struct run *run);
+/* For `run show`: new {"run","playbook","status","step","line","waiting_for","memory","peak","cpu_ms","steps"}. */
+json_t *run_view(const struct run *run);
+
+#endif
