@@ -1,40 +1,172 @@
 # Tocsin: `make demo` and `make test` are all a newcomer needs; `make help` lists the rest.
+# Everything is built below $(BUILD); `make BUILD=/elsewhere` leaves the checkout untouched.
+
 BUILD ?= build
-CC ?= gcc
-PKGS := libevent libevent_openssl hiredis libcurl jansson lua5.4 libcrypto libssl sqlite3 ldap lber libpq
+PREFIX ?= /usr/local
+SYSCONFDIR ?= /etc
+UNITDIR ?= $(PREFIX)/lib/systemd/system
+JOBS ?= $(shell nproc 2>/dev/null || echo 2)
+FUZZ_SECONDS ?= 60
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+
+# pkg-config module and the Debian package that brings it.
+DEPS := libevent=libevent-dev libevent_openssl=libevent-dev hiredis=libhiredis-dev libcurl=libcurl4-openssl-dev \
+        jansson=libjansson-dev lua5.4=liblua5.4-dev libcrypto=libssl-dev libssl=libssl-dev sqlite3=libsqlite3-dev \
+        ldap=libldap-dev lber=libldap-dev libpq=libpq-dev
+PKGS := $(foreach d,$(DEPS),$(firstword $(subst =, ,$(d))))
+
 CFLAGS ?= -O2 -g
-WARN := -std=c17 -D_GNU_SOURCE -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wwrite-strings -Wvla -Wno-unused-parameter
-CPPFLAGS += -Iorchestrator $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
+HARDEN ?= -fstack-protector-strong -D_FORTIFY_SOURCE=2 -fPIE
+LINK ?= -pie -Wl,-z,relro,-z,now
+WARN := -std=c17 -D_GNU_SOURCE -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes \
+        -Wpointer-arith -Wwrite-strings -Wvla -Wno-unused-parameter
+VERSION := $(shell git describe --tags --always 2>/dev/null || echo unknown)
+CPPFLAGS += -Iorchestrator -I$(BUILD)/gen $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 LDLIBS := $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lpthread -lm
-HARDEN := -fstack-protector-strong -D_FORTIFY_SOURCE=2 -fPIE
 
 SRC := $(sort $(wildcard orchestrator/*/*.c))
 MAIN := orchestrator/cmd/main.c
 LIBOBJ := $(patsubst orchestrator/%.c,$(BUILD)/obj/%.o,$(filter-out $(MAIN),$(SRC)))
-UNIT := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(wildcard tests/unit/test_*.c))
+# Text that C code carries inside: `static const char prelude[] = {` #include "script/prelude.lua.inc" `0};`
+EMBED := $(patsubst orchestrator/%,$(BUILD)/gen/%.inc,$(wildcard orchestrator/*/*.lua orchestrator/*/*.sql orchestrator/api/console/*))
+UNIT := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(sort $(wildcard tests/unit/test_*.c)))
+BENCH := $(patsubst tests/bench/%.c,$(BUILD)/bench/%,$(sort $(wildcard tests/bench/*.c)))
+FUZZ := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzzers/%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
+
+ASAN = $(MAKE) --no-print-directory -j$(JOBS) BUILD=$(BUILD)/asan HARDEN=-fPIE \
+       CFLAGS='-O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined'
+CLANG = $(MAKE) --no-print-directory -j$(JOBS) BUILD=$(BUILD)/clang CC=clang
+FUZZER = $(MAKE) --no-print-directory -j$(JOBS) BUILD=$(BUILD)/fuzz CC=clang HARDEN= LINK= \
+         CFLAGS='-O1 -g -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,address'
+AGAIN = $(MAKE) --no-print-directory -j$(JOBS)
 
 all: $(if $(wildcard $(MAIN)),$(BUILD)/tocsin,$(BUILD)/libtocsin.a)
 
-$(BUILD)/obj/%.o: orchestrator/%.c
+# ---- compiling
+
+# `make V=1` shows whole commands.
+Q := $(if $(V),,@)
+say = $(if $(V),,@echo '$(1)')
+
+# One line for each library that is not there, with the package to install; nothing when all are.
+deps:
+	@pkg-config --version >/dev/null 2>&1 || { echo "missing: pkg-config   (Debian: apt-get install pkg-config)"; exit 1; }
+	@pkg-config --exists $(PKGS) && exit 0; \
+	for d in $(DEPS); do pkg-config --exists $${d%%=*} || echo "missing: $${d%%=*}   (Debian: apt-get install $${d#*=})"; done; \
+	echo "or let the installer do it: tests/install build"; exit 1
+
+FLAGS = $(CC) $(WARN) $(CPPFLAGS) $(CFLAGS) $(HARDEN)
+# Rewritten only when a flag has changed, so that objects of two kinds never mix in one folder.
+$(BUILD)/.flags: FORCE | deps
 	@mkdir -p $(@D)
-	$(CC) $(WARN) $(CPPFLAGS) $(CFLAGS) $(HARDEN) -MMD -MP -c $< -o $@
+	@printf '%s\n' "$(subst ",,$(FLAGS))" | cmp -s - $@ || printf '%s\n' "$(subst ",,$(FLAGS))" > $@
+
+# For `#include "build.h"`: what this build is called and where its share folder will be.
+$(BUILD)/gen/build.h: FORCE
+	@mkdir -p $(@D)
+	@printf '#define TOCSIN_VERSION "%s"\n#define TOCSIN_SHARE "%s"\n' '$(VERSION)' '$(PREFIX)/share/tocsin' > $@.new
+	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
+
+$(BUILD)/gen/%.inc: orchestrator/%
+	@mkdir -p $(@D)
+	@od -An -v -tu1 $< | sed 's/[0-9][0-9]*/&,/g' > $@.tmp && mv $@.tmp $@
+
+$(BUILD)/obj/%.o: orchestrator/%.c $(BUILD)/.flags | $(EMBED) $(BUILD)/gen/build.h
+	@mkdir -p $(@D)
+	$(call say,CC $@)
+	$(Q)$(CC) $(WARN) $(CPPFLAGS) $(CFLAGS) $(HARDEN) -MMD -MP -c $< -o $@
 
 $(BUILD)/libtocsin.a: $(LIBOBJ)
 	@rm -f $@
-	ar rcs $@ $^
+	$(call say,AR $@)
+	$(Q)ar rcs $@ $^
 
 $(BUILD)/tocsin: $(BUILD)/obj/cmd/main.o $(BUILD)/libtocsin.a
-	$(CC) $(CFLAGS) -pie $^ $(LDLIBS) -o $@
+	$(call say,LD $@)
+	$(Q)$(CC) $(CFLAGS) $(LINK) $^ $(LDLIBS) -o $@
 
 $(BUILD)/unit/%: tests/unit/%.c $(BUILD)/libtocsin.a
 	@mkdir -p $(@D)
-	$(CC) $(WARN) $(CPPFLAGS) $(CFLAGS) -Itests/unit $< $(BUILD)/libtocsin.a $(LDLIBS) -lcmocka -o $@
+	$(call say,CC $@)
+	$(Q)$(CC) $(WARN) $(CPPFLAGS) $(CFLAGS) -Itests/unit -MMD -MP $< $(BUILD)/libtocsin.a $(LDLIBS) -lcmocka -o $@
+
+$(BUILD)/bench/%: tests/bench/%.c $(BUILD)/libtocsin.a
+	@mkdir -p $(@D)
+	$(call say,CC $@)
+	$(Q)$(CC) $(WARN) $(CPPFLAGS) $(CFLAGS) -MMD -MP $< $(BUILD)/libtocsin.a $(LDLIBS) -o $@
+
+$(BUILD)/fuzzers/%: tests/fuzz/%.c $(BUILD)/libtocsin.a
+	@mkdir -p $(@D)
+	$(call say,CC $@)
+	$(Q)$(CC) $(WARN) -Wno-missing-prototypes $(CPPFLAGS) $(CFLAGS) -fsanitize=fuzzer,address -MMD -MP $< $(BUILD)/libtocsin.a $(LDLIBS) -o $@
+
+# ---- what people call
+
+demo:
+	@tests/install demo
+	@$(AGAIN) all
+	@KEEP='$(KEEP)' TOCSIN_BUILD='$(BUILD)' tests/demo/run
+
+test:
+	@tests/install test
+	@$(AGAIN) all units
+	@$(ASAN) units
+	@$(FUZZER) fuzzers
+	@FUZZ_SECONDS=$(if $(filter file,$(origin FUZZ_SECONDS)),10,$(FUZZ_SECONDS)) TOCSIN_BUILD='$(BUILD)' tests/run_tests $(ONLY)
+
+check:
+	@TOCSIN_BUILD='$(BUILD)' MAKE='$(MAKE)' JOBS='$(JOBS)' tests/check/run
 
 unit: $(UNIT)
 	@set -e; for t in $(UNIT); do echo "== $$t"; $$t; done
 
+units: $(UNIT)
+benches: $(BENCH)
+fuzzers: $(FUZZ)
+
+# The whole of it under AddressSanitizer and UndefinedBehaviorSanitizer, or by clang.
+asan:
+	@$(ASAN) all unit
+clang:
+	@$(CLANG) all units
+
+fuzz:
+	@$(FUZZER) fuzzers
+	@FUZZ_SECONDS='$(FUZZ_SECONDS)' TOCSIN_BUILD='$(BUILD)' tests/run_tests fuzz
+
+bench:
+	@$(AGAIN) all benches
+	@TOCSIN_BUILD='$(BUILD)' tests/bench/run
+
+install: all
+	install -D -m 755 $(BUILD)/tocsin $(DESTDIR)$(PREFIX)/bin/tocsin
+	@for d in connectors playbooks runbooks; do \
+	  [ -d $$d ] || continue; \
+	  find $$d -type f ! -name '*_test.lua' | while read -r f; do install -D -m 644 "$$f" "$(DESTDIR)$(PREFIX)/share/tocsin/$$f"; done; \
+	done
+	install -d $(DESTDIR)$(UNITDIR) $(DESTDIR)$(PREFIX)/share/man/man1
+	sed 's|@PREFIX@|$(PREFIX)|g; s|@SYSCONFDIR@|$(SYSCONFDIR)|g' orchestrator/tocsin.service > $(DESTDIR)$(UNITDIR)/tocsin.service
+	chmod 644 $(DESTDIR)$(UNITDIR)/tocsin.service
+	install -m 644 orchestrator/tocsin.1 $(DESTDIR)$(PREFIX)/share/man/man1/tocsin.1
+
 clean:
 	rm -rf $(BUILD)
 
-.PHONY: all unit clean
--include $(LIBOBJ:.o=.d)
+help:
+	@echo 'make demo [KEEP=1]    install what is missing, build, play the whole story on real servers'
+	@echo 'make test [ONLY=…]    install what is missing, build, run every test (ONLY: unit, asan, lua, e2e, fuzz or a part of a name)'
+	@echo 'make                  build $(BUILD)/tocsin'
+	@echo 'make unit             C unit tests only'
+	@echo 'make check            style, includes, banned calls, Lua, gcc and clang without a warning'
+	@echo 'make asan | clang     the same build under sanitizers | by clang'
+	@echo 'make fuzz             each fuzz target for FUZZ_SECONDS=$(FUZZ_SECONDS)'
+	@echo 'make bench            numbers, also written to $(BUILD)/bench.tsv'
+	@echo 'make install          PREFIX=$(PREFIX) DESTDIR= UNITDIR=$(UNITDIR)'
+	@echo 'make clean            remove $(BUILD)'
+
+FORCE:
+.PHONY: all deps demo test check unit units benches fuzzers asan clang fuzz bench install clean help FORCE
+.SECONDARY: $(EMBED)
+-include $(LIBOBJ:.o=.d) $(BUILD)/obj/cmd/main.d $(UNIT:=.d) $(BENCH:=.d)
