@@ -70,7 +70,17 @@ typedef void desk_answer_cb(void *arg, int status, const json_t *answer);
  *  "run.list" {} · "run.show" {id} · "run.cancel" {id, because} · "answer" {id, answer} → {"id","answer"}
  *  "pause" {scope, because} · "resume" {scope, because} · "contained" {} → {"contained":[…]} · "release" {id? | target{type,value}, because} → {"id","released":[…],"still":[…],"kept":[…]}
  *  "connector.try" {connector, action, params, because, simulated} → {"outcome"} · "secret.take" {id, name} → {"value"} (once)
- *  "questions" {} · "counts" {} */
+ *  "questions" {} · "counts" {}
+ *  "reload" {} → {"playbooks": n, "connectors": n, "lists": n, "warnings": [text…]} · "doctor" {} → {"checks": [{"check", "ok", "text", "mend"}…]}
+ *  "alert.push" {source?, text} → {"accepted": n} · "alert.dead" {limit?} → {"dead": [{"id","time","source","reason","size","text"}…], "count"} · "alert.retry" {id? | all: true} → {"retried": n}
+ * In every answer: times are µs; people are names; ids are whole ("INC-000042", "INC-000042/1/4"). Elements (members that do not apply are left out):
+ *  paused {scope: {by,because,since}} · questions [{id,incident,title,kind,text,options,role,asked,deadline,otherwise,about,exclude,by}]
+ *  in_doubt [{id,incident,connector,action,effect,target,since,why}] · handed_over [{id,incident,playbook,text,since}]
+ *  contained [actions_contained's + "id": "INC-000042/1/3", "because", "why"] · runs [{id,incident,playbook,status,step,line,waiting_for,started,ended,memory,steps}]
+ *  incident.list's "in_doubt" and "questions" are counts, "contained" too; "now"'s "incidents" are the open ones in the same form.
+ *  "run.list" {incident?, all?} → {"runs": […], "paused"} · "run.show" {id} → {"run": {…, "params", "trigger"}, "entries": […of that run…]}
+ *  "release" → also "asked": [question ids]; elements of released, still, kept: {"id","connector","action","target","why","holders"}
+ *  a plan: {"playbook","title","effects": {"contain": ["ldap.lock_account"…]}, "most": "contain", "params", "missing": [names], "ceiling", "paused", "runbook"} */
 void desk_command(struct desk *d, const struct person *by, const json_t *command, desk_answer_cb *cb, void *arg);
 
 #endif
