@@ -1,0 +1,130 @@
+"""A real redis-server with ACL users: one for a SIEM, one for an application, one administrator."""
+import os
+import socket
+
+from common import Server, certificates, free_port, main, program
+
+
+class ReplyError(Exception):
+    """What Redis answered with a leading minus."""
+
+
+class Client:
+    """A tiny RESP client: Client(socket path or port).call("XADD", key, "*", "alert", text)."""
+
+    def __init__(self, where, user=None, password=None, timeout=30):
+        unix = isinstance(where, str)
+        self.socket = socket.socket(socket.AF_UNIX if unix else socket.AF_INET)
+        self.socket.settimeout(timeout)
+        self.socket.connect(where if unix else ("127.0.0.1", where))
+        self.file = self.socket.makefile("rb")
+        if password is not None:
+            self.call("AUTH", *([user] if user else []), password)
+
+    def send(self, *words):
+        parts = [w if isinstance(w, bytes) else str(w).encode() for w in words]
+        self.socket.sendall(b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%s\r\n" % (len(p), p) for p in parts))
+
+    def reply(self):
+        line = self.file.readline()
+        if not line.endswith(b"\r\n"):
+            raise ConnectionError("Redis closed the connection")
+        kind, rest = line[:1], line[1:-2]
+        if kind == b"-":
+            raise ReplyError(rest.decode())
+        if kind == b":":
+            return int(rest)
+        if kind == b"$":
+            return None if rest == b"-1" else self.file.read(int(rest) + 2)[:-2]
+        if kind == b"*":
+            return None if rest == b"-1" else [self._element() for _ in range(int(rest))]
+        return rest.decode()
+
+    def _element(self):
+        try:
+            return self.reply()
+        except ReplyError as error:
+            return error
+
+    def call(self, *words):
+        self.send(*words)
+        return self.reply()
+
+    def pipeline(self, commands):
+        """Many commands in one go; their replies, errors as values."""
+        for words in commands:
+            self.send(*words)
+        return [self._element() for _ in commands]
+
+    def close(self):
+        self.file.close()
+        self.socket.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+
+class Redis(Server):
+    name = "redis"
+
+    def __init__(self, folder=None, port=None, durable=True, tls=False, config=None):
+        super().__init__(folder, port)
+        self.durable, self.tls, self.config = durable, tls, dict(config or {})
+        self.tls_port = free_port() if tls else None
+        self.admin_password, self.siem_password, self.app_password = "admin-password", "siem-password", "app-old-password"
+
+    @property
+    def socket_path(self):
+        return self.path("redis.sock")
+
+    def prepare(self):
+        lines = {"port": self.port, "bind": "127.0.0.1", "unixsocket": self.socket_path, "unixsocketperm": 777, "dir": self.folder,
+                 "daemonize": "no", "save": '""', "appendonly": "yes" if self.durable else "no", "maxmemory-policy": "noeviction",
+                 "aof-load-truncated": "no", "no-appendfsync-on-rewrite": "no",
+                 "appendfsync": "always" if self.durable else "no", "aclfile": self.path("users.acl")}
+        if self.tls:
+            files = certificates(self.folder)
+            lines.update({"tls-port": self.tls_port, "tls-cert-file": files["cert"], "tls-key-file": files["key"],
+                          "tls-ca-cert-file": files["ca"], "tls-auth-clients": "no"})
+        lines.update(self.config)
+        self.write("redis.conf", "".join("%s %s\n" % item for item in lines.items()))
+        if not os.path.exists(self.path("users.acl")):
+            self.write("users.acl", f"""user default on >{self.admin_password} ~* &* +@all
+user siem on >{self.siem_password} resetkeys ~tocsin:alerts +xadd +ping +auth
+user app on >{self.app_password} ~app:* +@read +@write +ping
+""")
+
+    def command(self):
+        return [program("redis-server", "redis-server"), self.path("redis.conf")]
+
+    def ready(self):
+        try:
+            with self.client() as client:
+                return client.call("PING") == "PONG"
+        except (OSError, ConnectionError, ReplyError):
+            return False
+
+    def client(self, user=None, password=None):
+        return Client(self.socket_path, user, password or self.admin_password)
+
+    def password_works(self, user, password):
+        try:
+            with Client(self.port, user, password) as client:
+                return client.call("PING") == "PONG"
+        except ReplyError:
+            return False
+
+    def info(self):
+        known = super().info()
+        known.update(socket=self.socket_path, admin={"user": "default", "password": self.admin_password},
+                     siem={"user": "siem", "password": self.siem_password}, app={"user": "app", "password": self.app_password})
+        if self.tls:
+            known.update(tls_port=self.tls_port, ca=self.path("ca.pem"))
+        return known
+
+
+if __name__ == "__main__":
+    main(Redis)
