@@ -86,6 +86,9 @@ json_t *actions_paused(const struct actions *a); /* new {scope: {"by","because",
 /* Reads the brakes that Redis holds; runs wait until it has called back. */
 int actions_load(struct actions *a, actions_brake_cb *cb, void *arg, struct err *err);
 
+/* Puts the secrets that were sealed for an incident back into the store (after a restart, before its runs are taken up; before `secret take`). */
+int actions_unseal(struct actions *a, const char *incident, actions_brake_cb *cb, void *arg, struct err *err);
+
 /* Counts for metrics and doctor: new {"intents","outcomes","in_doubt","in_flight","held","refused"}. */
 json_t *actions_counts(const struct actions *a);
 

@@ -188,6 +188,16 @@ static void fold_doubt(json_t *state, const struct entry *e) {
   if (intent) json_object_set_new(intent, "doubt", json_string(json_str_or(e->body, "why", "unknown")));
 }
 
+/* Resolved as not having happened: the intent is gone, a new one may follow. Otherwise its outcome follows. */
+static void fold_resolved(json_t *state, const struct entry *e) {
+  static const char *const gone[] = {"not_sent", "not_done", "did_not_happen", "sent_again"};
+  char at[ID_PATH];
+  place(at, e->run, e->step);
+  const char *verdict = json_str_or(e->body, "verdict", "");
+  for (size_t i = 0; i < sizeof gone / sizeof *gone; i++)
+    if (strcmp(gone[i], verdict) == 0) json_object_del(part(state, "intents"), at);
+}
+
 static void fold_held(json_t *state, const struct entry *e) {
   static const char *const keys[] = {"connector", "action", "effect", "target", "why", NULL};
   char at[ID_PATH];
@@ -275,6 +285,7 @@ static void fold_body(json_t *state, const struct entry *e) {
   case KIND_ACTION_HELD: fold_held(state, e); break;
   case KIND_ACTION_INTENDED: fold_intent(state, e); break;
   case KIND_ACTION_IN_DOUBT: fold_doubt(state, e); break;
+  case KIND_ACTION_RESOLVED: fold_resolved(state, e); break;
   case KIND_ACTION_OUTCOME:
   case KIND_ACTION_REFUSED: fold_outcome(state, e); break;
   case KIND_WAIT_STARTED: fold_wait(state, e, true); break;

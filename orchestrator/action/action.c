@@ -1,0 +1,485 @@
+/* The life of one action up to its intent, and its end. */
+#include "action/action.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "action/internal.h"
+#include "base/json.h"
+#include "base/log.h"
+
+static void begin(void *arg);
+static void called_back(void *arg);
+
+/* --- the room's own life --------------------------------------------------------------------------------------- */
+
+struct actions *actions_new(const struct actions_deps *deps, struct err *err) {
+  struct actions *a = calloc(1, sizeof *a);
+  if (!a) abort();
+  a->deps = *deps;
+  map_init(&a->limits);
+  map_init(&a->holds);
+  a->paused = json_object();
+  TAILQ_INIT(&a->braked);
+  if (sealed_init(a, err) < 0) {
+    actions_free(a);
+    return NULL;
+  }
+  return a;
+}
+
+void actions_free(struct actions *a) {
+  if (!a) return;
+  ledger_release(a);
+  limits_release(a);
+  json_decref(a->paused);
+  explicit_bzero(a->seal_key, sizeof a->seal_key);
+  free(a);
+}
+
+json_t *actions_counts(const struct actions *a) {
+  return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I}", "intents", (json_int_t)a->intents, "outcomes", (json_int_t)a->outcomes, "in_doubt", (json_int_t)a->in_doubt, "in_flight",
+                   (json_int_t)a->in_flight, "refused", (json_int_t)a->refused, "live", (json_int_t)a->live);
+}
+
+json_t *failure_new(const char *kind, const char *message, bool retry) {
+  return json_pack("{s:s, s:s, s:b}", "kind", kind, "message", message, "retry", retry);
+}
+
+int64_t action_now(const struct action *x) { return clock_wall(journal_store_of(x->journal)->clock); }
+
+/* --- making one ---------------------------------------------------------------------------------------------------- */
+
+static void helper_drop(struct action *x) {
+  if (x->helper) action_abandon(x->helper);
+  x->helper = NULL;
+}
+
+void action_free(struct action *x) {
+  if (!x) return;
+  loop_undefer(x->all->deps.loop, begin, x);
+  loop_undefer(x->all->deps.loop, called_back, x);
+  if (x->queue) TAILQ_REMOVE(x->queue, x, next);
+  limit_leave(x);
+  timer_free(x->timer);
+  question_drop(x->question);
+  helper_drop(x);
+  x->all->live--;
+  json_decref(x->params);
+  json_decref(x->target);
+  json_decref(x->request);
+  json_decref(x->simulate);
+  json_decref(x->returns);
+  free(x->actor);
+  free(x->playbook);
+  free(x->requester);
+  free(x->undo_of);
+  free(x->because);
+  free(x);
+}
+
+static char *copy_or_null(const char *text) { return text ? strdup(text) : NULL; }
+
+static struct action *action_new(struct actions *a, const struct action_spec *spec, action_cb *cb, void *arg) {
+  struct action *x = calloc(1, sizeof *x);
+  if (!x) abort();
+  *x = (struct action){.all = a, .journal = spec->journal, .run = spec->run, .simulated = spec->simulated, .cb = cb, .arg = arg};
+  snprintf(x->step, sizeof x->step, "%s", spec->step);
+  id_path(x->id, journal_incident(spec->journal), spec->run, spec->step);
+  if (!spec->run) snprintf(x->id, sizeof x->id, "%s/0/%s", journal_incident(spec->journal), spec->step);
+  x->actor = strdup(spec->actor);
+  x->playbook = copy_or_null(spec->playbook);
+  x->requester = copy_or_null(spec->requester);
+  x->undo_of = copy_or_null(spec->undo_of);
+  x->undoing = spec->undo_of != NULL;
+  x->simulate = spec->simulate ? json_deep_copy(spec->simulate) : NULL;
+  a->live++;
+  return x;
+}
+
+/* "INC-000042/1/3" → 32 hex digits that depend on the place alone, never on the attempt. */
+static void key_derive(struct action *x) {
+  uint8_t mac[DIGEST_BYTES];
+  digest_hmac_sha256(x->all->seal_key, sizeof x->all->seal_key, x->id, strlen(x->id), mac);
+  hex_encode(mac, 16, x->key);
+}
+
+static void target_read(struct action *x) {
+  const json_t *declared = json_object_get(x->declaration, "target");
+  const char *type;
+  json_t *param;
+  x->target = json_object();
+  json_object_foreach((json_t *)(uintptr_t)declared, type, param) {
+    json_t *value = json_object_get(x->params, json_string_value(param) ? json_string_value(param) : "");
+    if (value) json_object_set(x->target, type, value);
+  }
+}
+
+/* lift_after belongs to the core; because is read by it and stays a parameter where the connector declares it. */
+static int own_params(struct action *x, json_t *params, struct err *err) {
+  const char *lift = json_str(params, "lift_after"), *because = json_str(params, "because");
+  if (lift && !duration_parse(lift, &x->lift_ms)) return err_set(err, ERR_INVALID, "lift_after: \"%s\" is no duration; write \"4h\" or \"30m\"", lift);
+  if (!lift) x->lift_ms = json_int_or(params, "lift_after", 0);
+  json_object_del(params, "lift_after");
+  if (x->effect >= EFFECT_CONTAIN && (!because || !*because)) return err_set(err, ERR_INVALID, "`because` is missing: every action that contains or destroys says why");
+  x->because = copy_or_null(because);
+  return 0;
+}
+
+static int params_check(struct action *x, const json_t *given, struct err *err) {
+  const json_t *schema = json_object_get(x->declaration, "params");
+  json_t *params = given ? json_copy((json_t *)(uintptr_t)given) : json_object(), *checked = NULL;
+  char where[256];
+  snprintf(where, sizeof where, "%s.%s", x->connector->instance, x->name);
+  int r = own_params(x, params, err);
+  if (r == 0 && !json_object_get(schema, "because")) json_object_del(params, "because");
+  if (r == 0) r = sealed_generate(x, schema, params, err);
+  if (r == 0) r = schema_check(schema, params, where, &checked, err);
+  else err_wrap(err, "%s", where);
+  if (r == 0) x->params = checked;
+  json_decref(params);
+  return r;
+}
+
+static int action_resolve_names(struct action *x, const struct action_spec *spec, struct err *err) {
+  x->connector = registry_find(x->all->deps.registry, spec->connector, err);
+  if (!x->connector) return err->code;
+  x->declaration = registry_action(x->connector, spec->action, err);
+  if (!x->declaration) return err->code;
+  const char *key;
+  json_t *value;
+  json_object_foreach(json_object_get(x->connector->declaration->json, "actions"), key, value) if (value == x->declaration) x->name = key;
+  x->effect = (enum effect)effect_by_name(json_str_or(x->declaration, "effect", "destroy"));
+  return 0;
+}
+
+static int render(struct action *x, const json_t *found, struct err *err) {
+  char function[256];
+  json_t *request = NULL, *failure = NULL;
+  json_t *args = found ? json_pack("[O, O]", x->params, found) : json_pack("[O]", x->params);
+  snprintf(function, sizeof function, "actions.%s.request", x->name);
+  int r = connector_call(x->connector->state, function, args, SCRIPT_TRUSTED, &request, &failure, err);
+  json_decref(args);
+  if (r == 0 && failure) r = err_set(err, ERR_INVALID, "%s", json_str_or(failure, "message", "request() refused the parameters"));
+  if (r == 0 && !json_is_object(request)) r = err_set(err, ERR_INVALID, "request() of %s.%s returned no table", x->connector->instance, x->name);
+  json_decref(failure);
+  if (r < 0) {
+    json_decref(request);
+    return r;
+  }
+  x->request = request;
+  json_digest(request, x->digest);
+  return 0;
+}
+
+static bool needs_search(const struct action *x) { return json_is_string(json_object_get(x->declaration, "resolve")); }
+
+static int prepare(struct action *x, const struct action_spec *spec, struct err *err) {
+  struct err local;
+  if (!err) err = &local;
+  int r = action_resolve_names(x, spec, err);
+  if (r < 0) return r;
+  key_derive(x);
+  if ((r = params_check(x, spec->params, err)) < 0) return r;
+  target_read(x);
+  if (!needs_search(x) && !x->simulated && (r = render(x, NULL, err)) < 0) return err_wrap(err, "%s.%s", x->connector->instance, x->name), r;
+  return 0;
+}
+
+/* What the journal knows of this step already (after a restart). */
+static void history_read(struct action *x, const json_t *history) {
+  size_t i;
+  json_t *e;
+  bool asked = false;
+  json_array_foreach(history, i, e) {
+    const char *type = json_str_or(e, "type", "");
+    const json_t *body = json_object_get(e, "body");
+    if (strcmp(type, "question.asked") == 0) asked = strcmp(json_str_or(body, "kind", ""), "approve") == 0;
+    if (strcmp(type, "question.answered") == 0 && asked && !json_bool_or(body, "more", false)) x->approved = strcmp(json_str_or(body, "answer", ""), "approve") == 0;
+    if (strcmp(type, "action.intended") == 0) {
+      x->intended = true;
+      x->attempt = (unsigned)json_int_or(body, "attempt", 1);
+      const json_t *request = json_object_get(body, "request");
+      if (json_is_object(request)) { /* sending again uses what was rendered then */
+        json_decref(x->request);
+        x->request = json_deep_copy(request);
+        snprintf(x->digest, sizeof x->digest, "%s", json_str_or(body, "digest", ""));
+      }
+    }
+    if (strcmp(type, "action.resolved") == 0) x->intended = false;
+    x->taken_up = true;
+  }
+}
+
+int action_start(struct actions *a, const struct action_spec *spec, action_cb *cb, void *arg, struct action **ret, struct err *err) {
+  struct action *x = action_new(a, spec, cb, arg);
+  int r = prepare(x, spec, err);
+  if (r == 0 && guard_protected(x, err)) r = ERR_DENIED;
+  if (r < 0) {
+    a->refused += r == ERR_DENIED;
+    action_free(x);
+    return r;
+  }
+  history_read(x, spec->history);
+  x->began = action_now(x);
+  loop_defer(a->deps.loop, begin, x);
+  *ret = x;
+  return 0;
+}
+
+int action_plan(struct actions *a, const struct action_spec *spec, json_t **ret, struct err *err) {
+  struct action *x = action_new(a, spec, NULL, NULL);
+  int r = prepare(x, spec, err);
+  if (r == 0) *ret = action_about(x);
+  action_free(x);
+  return r;
+}
+
+void action_abandon(struct action *x) {
+  if (!x) return;
+  x->abandoned = true;
+  x->cb = NULL;
+  atomic_store(&x->stop, true);
+  if (!x->flight && !x->intended) action_free(x); /* else its answer, or its doubt, still has to be put on record */
+}
+
+/* --- stages ------------------------------------------------------------------------------------------------------------- */
+
+json_t *action_about(const struct action *x) {
+  json_t *about = json_pack("{s:s, s:s, s:s, s:O, s:O, s:s}", "connector", x->connector->instance, "action", x->name, "effect", effect_name(x->effect), "target", x->target, "params",
+                            x->params, "digest", x->digest);
+  if (x->request) json_object_set(about, "request", x->request);
+  if (x->because) json_object_set_new(about, "because", json_string(x->because));
+  return about;
+}
+
+static void refuse(struct action *x, const char *kind, const char *why) {
+  x->all->refused++;
+  json_t *body = json_pack("{s:s, s:s, s:s, s:O, s:s}", "connector", x->connector->instance, "action", x->name, "effect", effect_name(x->effect), "target", x->target, "why", why);
+  journal_add(x->journal, KIND_ACTION_REFUSED, x->actor, x->run, x->step, body);
+  x->returns = failure_new(kind, why, false);
+  x->outcome = (struct outcome){.ok = false, .returns = x->returns};
+  loop_defer(x->all->deps.loop, called_back, x);
+}
+
+static void on_approval(void *arg, const char *answer, const char *by) {
+  struct action *x = arg;
+  x->question = NULL;
+  if (strcmp(answer, "approve") == 0) {
+    x->approved = true;
+    action_brake_stage(x);
+  } else {
+    refuse(x, "refused", by ? "a person refused it" : "nobody approved it in time");
+  }
+}
+
+static void approval_stage(struct action *x) {
+  const char *role = NULL, *why = NULL;
+  unsigned needed = x->approved ? 0 : guard_approvals(x, &role, &why);
+  if (!needed) {
+    action_brake_stage(x);
+    return;
+  }
+  char text[512];
+  char *target = json_text(x->target);
+  snprintf(text, sizeof text, "May %s run %s.%s on %s? It is of effect %s: %s.", x->playbook ? x->playbook : "this", x->connector->instance, x->name, target ? target : "", effect_name(x->effect),
+           why);
+  free(target);
+  json_t *options = json_pack("[s, s]", "approve", "refuse"), *about = action_about(x);
+  struct question_spec spec = {.journal = x->journal,
+                               .run = x->run,
+                               .step = x->step,
+                               .actor = x->actor,
+                               .kind = "approve",
+                               .text = text,
+                               .options = options,
+                               .role = role,
+                               .within_ms = 4 * 3600 * 1000,
+                               .otherwise = "refuse",
+                               .exclude = x->requester,
+                               .approvals = needed,
+                               .about = about};
+  x->question = question_ask(x->all->deps.questions, &spec, on_approval, x);
+  json_decref(options);
+  json_decref(about);
+}
+
+static void on_search(void *arg, const struct outcome *outcome) {
+  struct action *x = arg;
+  struct err err;
+  x->helper = NULL;
+  if (!outcome->ok) {
+    json_t *why = json_deep_copy(outcome->returns);
+    action_end(x, false, why, NULL, NULL);
+  } else if (render(x, outcome->returns, &err) < 0) {
+    action_end(x, false, failure_new("refused", err.text, false), NULL, NULL);
+  } else {
+    approval_stage(x);
+  }
+}
+
+static void search_stage(struct action *x) {
+  struct err err;
+  if (!needs_search(x) || x->simulated || x->request) {
+    approval_stage(x);
+    return;
+  }
+  if (action_helper_start(x, json_str(x->declaration, "resolve"), x->params, on_search, &err) < 0) action_end(x, false, failure_new("invalid", err.text, false), NULL, NULL);
+}
+
+static void begin(void *arg) {
+  struct action *x = arg;
+  if (x->intended) action_doubt(x, "the process ended before its answer was on record", NULL);
+  else search_stage(x);
+}
+
+static void hold(struct action *x, const char *why) {
+  json_t *body = action_about(x);
+  json_object_set_new(body, "why", json_string(why));
+  journal_add(x->journal, KIND_ACTION_HELD, x->actor, x->run, x->step, body);
+}
+
+static void on_sealed(struct action *x, const struct err *err) {
+  if (x->abandoned) action_free(x);
+  else if (err) action_end(x, false, failure_new(err_name(err->code), err->text, true), NULL, NULL);
+  else limit_enter(x);
+}
+
+static void on_over_budget(void *arg, const char *answer, const char *by) {
+  struct action *x = arg;
+  x->question = NULL;
+  if (strcmp(answer, "proceed") != 0) {
+    refuse(x, "refused", by ? "a person refused to go beyond the budget" : "the budget is used up and nobody agreed to go beyond it");
+    return;
+  }
+  x->budgeted = true;
+  action_brake_stage(x);
+}
+
+static void ask_over_budget(struct action *x, const char *rule) {
+  char text[512];
+  json_t *options = json_pack("[s, s]", "proceed", "refuse"), *about = action_about(x);
+  snprintf(text, sizeof text, "The budget \"%s\" is used up. Run %s.%s all the same?", rule, x->connector->instance, x->name);
+  struct question_spec spec = {.journal = x->journal, .run = x->run, .step = x->step, .actor = x->actor, .kind = "budget", .text = text, .options = options, .within_ms = 4 * 3600 * 1000, .otherwise = "refuse", .about = about};
+  x->question = question_ask(x->all->deps.questions, &spec, on_over_budget, x);
+  json_decref(options);
+  json_decref(about);
+}
+
+static void on_budget(struct action *x, const char *rule) {
+  if (x->abandoned) {
+    action_free(x);
+    return;
+  }
+  if (rule) {
+    ask_over_budget(x, rule);
+    return;
+  }
+  x->budgeted = true;
+  sealed_keep(x, on_sealed);
+}
+
+void action_brake_stage(struct action *x) {
+  const char *scope;
+  if (guard_paused(x->all, x, &scope)) {
+    char why[256];
+    snprintf(why, sizeof why, "%s is paused; `tocsin resume %s` lets it go on", scope, scope);
+    if (!x->waiting_brake) hold(x, why);
+    x->waiting_brake = true;
+    TAILQ_INSERT_TAIL(&x->all->braked, x, next);
+    x->queue = &x->all->braked;
+    return;
+  }
+  x->waiting_brake = false;
+  guard_budget(x, on_budget);
+}
+
+/* --- intent ---------------------------------------------------------------------------------------------------------------- */
+
+static void on_durable(void *arg, const struct err *err) {
+  struct action *x = arg;
+  if (err) { /* ownership is lost: nothing is sent, the new owner resolves it */
+    x->intended = false;
+    x->abandoned = true;
+    action_free(x);
+    return;
+  }
+  action_send(x);
+}
+
+static json_t *intent_body(struct action *x, int64_t send_before) {
+  json_t *body = action_about(x);
+  json_object_set_new(body, "key", json_string(x->key));
+  json_object_set_new(body, "send_before", json_integer(send_before));
+  json_object_set_new(body, "attempt", json_integer(x->attempt));
+  json_object_set_new(body, "timeout", json_integer(x->connector->timeout_ms));
+  json_object_set_new(body, "settle", json_integer(json_int_or(x->declaration, "settle", 0)));
+  if (x->undo_of) json_object_set_new(body, "undo_of", json_string(x->undo_of));
+  if (x->lift_ms) json_object_set_new(body, "lift_at", json_integer(action_now(x) + x->lift_ms * 1000));
+  if (x->simulated) json_object_set_new(body, "simulated", json_true());
+  return body;
+}
+
+void action_intend(struct action *x) {
+  if (guard_paused(x->all, x, NULL)) { /* a brake was pulled while it waited for room */
+    limit_leave(x);
+    action_brake_stage(x);
+    return;
+  }
+  x->attempt++;
+  atomic_store(&x->epoch, atomic_load(&x->all->epoch));
+  atomic_store(&x->send_before_boot, clock_boot(clock_system()) + (int64_t)SEND_WITHIN_MS * 1000);
+  if (x->effect == EFFECT_READ) {
+    action_send(x);
+    return;
+  }
+  ledger_announce(x);
+  x->intended = true;
+  x->all->intents++;
+  journal_add(x->journal, KIND_ACTION_INTENDED, x->actor, x->run, x->step, intent_body(x, action_now(x) + (int64_t)SEND_WITHIN_MS * 1000));
+  journal_when_durable(x->journal, on_durable, x);
+}
+
+/* --- the end ------------------------------------------------------------------------------------------------------------------- */
+
+static void called_back(void *arg) {
+  struct action *x = arg;
+  action_cb *cb = x->cb;
+  if (cb && !x->abandoned) cb(x->arg, &x->outcome);
+  action_free(x);
+}
+
+void action_end(struct action *x, bool ok, json_t *returns_take, const char *status, const json_t *response) {
+  x->returns = returns_take ? returns_take : json_object();
+  x->outcome = (struct outcome){.ok = ok, .returns = x->returns, .status = status};
+  json_t *body = json_pack("{s:b, s:O, s:I, s:s, s:s, s:s, s:O}", "ok", ok, ok ? "returns" : "failure", x->returns, "took_ms", (json_int_t)((action_now(x) - x->began) / 1000), "connector",
+                           x->connector->instance, "action", x->name, "effect", effect_name(x->effect), "target", x->target);
+  if (status) json_object_set_new(body, "contains", json_string(status));
+  if (x->undo_of) json_object_set_new(body, "undo_of", json_string(x->undo_of));
+  if (response) json_object_set(body, "response", (json_t *)(uintptr_t)response);
+  if (x->effect == EFFECT_READ) json_object_set(body, "params", x->params);
+  if (x->effect == EFFECT_READ && x->request) json_object_set(body, "request", x->request);
+  if (x->simulated) json_object_set_new(body, "simulated", json_true());
+  if (x->intended) x->all->outcomes++;
+  x->intended = false;
+  journal_add(x->journal, KIND_ACTION_OUTCOME, x->actor, x->run, x->step, body);
+  if (status) ledger_hold(x, status);
+  limit_leave(x);
+  loop_defer(x->all->deps.loop, called_back, x);
+}
+
+int action_helper_start(struct action *x, const char *name, const json_t *params, action_cb *cb, struct err *err) {
+  char step[ID_STEP + 16];
+  snprintf(step, sizeof step, "%s.0.%u", x->step, ++x->reads);
+  if (!id_step_valid(step)) return err_set(err, ERR_LIMIT, "step %s has too many helpers", x->step);
+  json_t *fitting = json_object(), *value;
+  const json_t *schema = json_object_get(json_object_get(json_object_get(x->connector->declaration->json, "actions"), name), "params");
+  const char *key;
+  json_object_foreach((json_t *)(uintptr_t)params, key, value) if (json_object_get(schema, key)) json_object_set(fitting, key, value);
+  struct action_spec spec = {.journal = x->journal, .run = x->run, .step = step, .actor = x->actor, .playbook = x->playbook, .connector = x->connector->instance, .action = name, .params = fitting, .requester = x->requester, .simulated = x->simulated};
+  int r = action_start(x->all, &spec, cb, x, &x->helper, err);
+  if (r == 0) x->helper->sub = true;
+  json_decref(fitting);
+  return r;
+}

@@ -1,0 +1,116 @@
+/* An action that may or may not have happened. It is resolved by what its action declares: an idempotency key (sent again), a
+ * probe (a read that tells), or a person. Never by a blind resend. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "action/internal.h"
+#include "base/json.h"
+#include "base/log.h"
+
+static void resolved(struct action *x, const char *by, const char *verdict) {
+  x->all->in_doubt--;
+  journal_add(x->journal, KIND_ACTION_RESOLVED, by, x->run, x->step, json_pack("{s:s}", "verdict", verdict));
+}
+
+/* It did not happen: from the brake on, with a new intent. */
+static void again(struct action *x) {
+  x->intended = false;
+  x->all->outcomes++;
+  limit_leave(x);
+  if (x->abandoned) action_free(x);
+  else action_brake_stage(x);
+}
+
+static void happened(struct action *x) {
+  json_t *returns = json_object();
+  action_end(x, true, returns, ledger_status(x, returns, false), NULL);
+}
+
+static void on_person(void *arg, const char *answer, const char *by) {
+  struct action *x = arg;
+  x->question = NULL;
+  if (strcmp(answer, "done") == 0) {
+    resolved(x, by, "done");
+    happened(x);
+  } else if (strcmp(answer, "abandon") == 0) {
+    resolved(x, by, "abandoned");
+    action_end(x, false, failure_new("abandoned", "it was in doubt, and a person gave it up", false), NULL, NULL);
+  } else {
+    resolved(x, by, "not_done");
+    again(x);
+  }
+}
+
+static void ask_person(struct action *x, const char *why) {
+  char text[700];
+  char *target = json_text(x->target);
+  json_t *options = json_pack("[s, s, s]", "done", "not done, send it", "abandon"), *about = action_about(x);
+  snprintf(text, sizeof text, "Nobody knows whether %s.%s on %.200s happened (%.300s). Look there: did it?", x->connector->instance, x->name, target ? target : "", why);
+  struct question_spec spec = {.journal = x->journal, .run = x->run, .step = x->step, .actor = "engine", .kind = "resolve", .text = text, .options = options, .about = about};
+  x->question = question_ask(x->all->deps.questions, &spec, on_person, x);
+  free(target);
+  json_decref(options);
+  json_decref(about);
+}
+
+static void on_probe(void *arg, const struct outcome *outcome) {
+  struct action *x = arg;
+  x->helper = NULL;
+  const json_t *told = outcome->ok ? json_object_get(outcome->returns, "happened") : NULL;
+  if (json_is_true(told)) {
+    resolved(x, "engine", "found");
+    happened(x);
+  } else if (json_is_false(told) && x->attempt < ATTEMPTS) {
+    resolved(x, "engine", "did_not_happen");
+    again(x);
+  } else {
+    ask_person(x, json_is_false(told) ? "it did not happen, several times" : outcome->ok ? "the probe could not tell" : json_str_or(outcome->returns, "message", "the probe failed"));
+  }
+}
+
+static void resolve(void *arg) {
+  struct action *x = arg;
+  struct err err;
+  timer_free(x->timer);
+  x->timer = NULL;
+  const char *probe = json_str(x->declaration, "probe");
+  if (json_bool_or(x->declaration, "idempotent", false) && x->attempt < ATTEMPTS) {
+    resolved(x, "engine", "sent_again");
+    again(x);
+  } else if (!probe) {
+    ask_person(x, "its answer does not prove the result");
+  } else if (action_helper_start(x, probe, x->params, on_probe, &err) < 0) {
+    ask_person(x, err.text);
+  }
+}
+
+/* When nothing of it can still be on its way: not before send_before + time-out + settle for what another process may have sent. */
+static int64_t quiet_ms(const struct action *x) {
+  int64_t settle = json_int_or(x->declaration, "settle", 0);
+  if (!x->taken_up || x->attempt == 0) return settle;
+  char at[ID_PATH];
+  snprintf(at, sizeof at, "%u/%s", x->run, x->step);
+  const json_t *intent = json_object_get(json_object_get(journal_state(x->journal), "intents"), at);
+  int64_t until = json_int_or(intent, "send_before", 0) + (json_int_or(intent, "timeout", 0) + settle) * 1000;
+  int64_t left = (until - action_now(x)) / 1000;
+  return left > 0 ? left : 0;
+}
+
+void action_doubt(struct action *x, const char *why, const json_t *response) {
+  char at[ID_PATH];
+  snprintf(at, sizeof at, "%u/%s", x->run, x->step);
+  const json_t *intent = json_object_get(json_object_get(journal_state(x->journal), "intents"), at);
+  x->all->in_doubt++;
+  if (!json_object_get(intent, "doubt")) {
+    json_t *body = json_pack("{s:s, s:s, s:s, s:O}", "why", why, "connector", x->connector->instance, "action", x->name, "target", x->target);
+    if (response) json_object_set(body, "response", (json_t *)(uintptr_t)response);
+    journal_add(x->journal, KIND_ACTION_IN_DOUBT, "engine", x->run, x->step, body);
+    journal_save_state(x->journal);
+  }
+  log_warning("%s: %s.%s is in doubt: %s", x->id, x->connector->instance, x->name, why);
+  limit_leave(x);
+  timer_free(x->timer);
+  x->timer = timer_start(x->all->deps.loop, quiet_ms(x), resolve, x);
+  x->taken_up = false;
+}

@@ -1,0 +1,217 @@
+/* Brakes and guardrails: what no playbook can step over. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "action/internal.h"
+#include "base/json.h"
+
+static const char BRAKES_KEY[] = "tocsin:brakes";
+
+/* --- brakes ------------------------------------------------------------------------------------------------- */
+
+bool guard_paused(const struct actions *a, const struct action *x, const char **ret_scope) {
+  const char *const scopes[] = {"all", x->playbook, x->connector->instance, x->connector->name};
+  if (x->effect == EFFECT_READ || x->simulated) return false;
+  for (size_t i = 0; i < sizeof scopes / sizeof *scopes; i++)
+    if (scopes[i] && json_object_get(a->paused, scopes[i])) {
+      if (ret_scope) *ret_scope = scopes[i];
+      return true;
+    }
+  return false;
+}
+
+struct brake_call {
+  actions_brake_cb *cb;
+  void *arg;
+};
+
+static void on_brake(void *arg, const struct redis_value *reply, const struct err *err) {
+  struct brake_call *call = arg;
+  if (call->cb) call->cb(call->arg, err);
+  free(call);
+}
+
+static int brake_store(struct actions *a, const char *scope, const char *value, actions_brake_cb *cb, void *arg, struct err *err) {
+  struct brake_call *call = calloc(1, sizeof *call);
+  if (!call) abort();
+  *call = (struct brake_call){cb, arg};
+  unsigned lane = redis_lane(a->deps.redis, BRAKES_KEY);
+  int r = value ? redis_call(a->deps.redis, lane, on_brake, call, err, "HSET", BRAKES_KEY, scope, value, NULL)
+                : redis_call(a->deps.redis, lane, on_brake, call, err, "HDEL", BRAKES_KEY, scope, NULL);
+  if (r < 0) free(call);
+  return r;
+}
+
+int actions_pause(struct actions *a, const char *scope, const char *by, const char *because, actions_brake_cb *cb, void *arg, struct err *err) {
+  json_t *value = json_pack("{s:s, s:s, s:I}", "by", by, "because", because, "since", (json_int_t)clock_wall(clock_system()));
+  json_object_set(a->paused, scope, value);
+  atomic_fetch_add(&a->epoch, 1); /* closes the gate of everything that is about to leave */
+  char *text = json_text(value);
+  int r = brake_store(a, scope, text, cb, arg, err);
+  free(text);
+  json_decref(value);
+  return r;
+}
+
+int actions_resume(struct actions *a, const char *scope, actions_brake_cb *cb, void *arg, struct err *err) {
+  if (!json_object_get(a->paused, scope)) return err_set(err, ERR_NOT_FOUND, "\"%s\" is not paused; `tocsin` shows what is", scope);
+  json_object_del(a->paused, scope);
+  struct action_queue again = TAILQ_HEAD_INITIALIZER(again);
+  TAILQ_CONCAT(&again, &a->braked, next);
+  struct action *x;
+  while ((x = TAILQ_FIRST(&again))) {
+    TAILQ_REMOVE(&again, x, next);
+    x->queue = NULL;
+    action_brake_stage(x);
+  }
+  return brake_store(a, scope, NULL, cb, arg, err);
+}
+
+json_t *actions_paused(const struct actions *a) { return json_deep_copy(a->paused); }
+
+struct load_call {
+  struct actions *a;
+  actions_brake_cb *cb;
+  void *arg;
+};
+
+static void on_load(void *arg, const struct redis_value *reply, const struct err *err) {
+  struct load_call *call = arg;
+  for (size_t i = 0; !err && i + 1 < redis_count(reply); i += 2) {
+    json_t *value = NULL;
+    size_t len;
+    const char *text = redis_string(redis_item(reply, i + 1), &len);
+    if (json_parse(text, len, &value, NULL) == 0) json_object_set_new(call->a->paused, redis_string(redis_item(reply, i), NULL), value);
+  }
+  call->cb(call->arg, err);
+  free(call);
+}
+
+int actions_load(struct actions *a, actions_brake_cb *cb, void *arg, struct err *err) {
+  struct load_call *call = calloc(1, sizeof *call);
+  if (!call) abort();
+  *call = (struct load_call){a, cb, arg};
+  int r = redis_call(a->deps.redis, redis_lane(a->deps.redis, BRAKES_KEY), on_load, call, err, "HGETALL", BRAKES_KEY, NULL);
+  if (r < 0) free(call);
+  return r;
+}
+
+/* --- protected entities ----------------------------------------------------------------------------------------- */
+
+bool guard_protected(const struct action *x, struct err *err) {
+  size_t i;
+  json_t *rule;
+  if (x->effect < EFFECT_CONTAIN || x->undo_of) return false;
+  json_array_foreach(json_object_get(x->all->deps.guard, "protected"), i, rule) {
+    const char *type = json_str(rule, "type"), *value = json_str(rule, "value"), *key;
+    json_t *target;
+    json_object_foreach(x->target, key, target) {
+      const char *text = json_string_value(target);
+      if (!text || !value || strcasecmp(text, value) != 0 || (type && strcmp(type, key) != 0)) continue;
+      err_set(err, ERR_DENIED, "%s %s is protected (%s): no playbook may contain it; a person can, outside Tocsin or after changing the settings' guard.protected", key, text,
+              json_str_or(rule, "reason", "no reason given"));
+      return true;
+    }
+  }
+  return false;
+}
+
+/* --- approvals and the ceiling ---------------------------------------------------------------------------------------- */
+
+static bool rule_applies(const json_t *rule, const struct action *x) {
+  const char *effect = json_str(rule, "effect"), *connector = json_str(rule, "connector"), *action = json_str(rule, "action");
+  char full[256];
+  snprintf(full, sizeof full, "%s.%s", x->connector->instance, x->name);
+  if (effect && effect_by_name(effect) != (int)x->effect) return false;
+  if (connector && strcmp(connector, x->connector->instance) != 0 && strcmp(connector, x->connector->name) != 0) return false;
+  if (action && strcmp(action, x->name) != 0 && strcmp(action, full) != 0) return false;
+  return effect || connector || action;
+}
+
+unsigned guard_approvals(const struct action *x, const char **ret_role, const char **ret_why) {
+  unsigned needed = 0;
+  size_t i;
+  json_t *rule;
+  if (x->effect == EFFECT_READ || x->simulated || x->undoing) return 0;
+  int ceiling = effect_by_name(json_str_or(x->all->deps.guard, "ceiling", "notify"));
+  if (!x->requester && (int)x->effect > ceiling) {
+    needed = 1;
+    *ret_role = "responder";
+    *ret_why = "an alert alone may not cause this (guard.ceiling)";
+  }
+  json_array_foreach(json_object_get(x->all->deps.guard, "approvals"), i, rule) {
+    unsigned count = (unsigned)json_int_or(rule, "count", 1);
+    if (!rule_applies(rule, x) || count < needed) continue;
+    needed = count;
+    *ret_role = json_str_or(rule, "role", "responder");
+    *ret_why = "the settings ask for approval (guard.approvals)";
+  }
+  return needed;
+}
+
+/* --- budgets -------------------------------------------------------------------------------------------------------------- */
+
+struct budget_walk {
+  struct action *x;
+  size_t next;
+  char rule[256];
+  guard_budget_cb *cb;
+};
+
+static void budget_next(struct budget_walk *walk);
+
+static void budget_done(struct budget_walk *walk, const char *rule) {
+  struct action *x = walk->x;
+  walk->cb(x, rule);
+  free(walk);
+}
+
+static void on_budget(void *arg, const struct redis_value *reply, const struct err *err) {
+  struct budget_walk *walk = arg;
+  if (err) budget_done(walk, err->code == ERR_CANCELLED ? "" : "Redis could not be asked");
+  else if (redis_integer(reply) == 0) budget_done(walk, walk->rule);
+  else budget_next(walk);
+}
+
+static int budget_ask(struct budget_walk *walk, const json_t *rule, struct err *err) {
+  struct action *x = walk->x;
+  char key[300], now[24], window[24], most[24];
+  char within[DURATION_TEXT];
+  int64_t window_ms = json_int_or(rule, "within", 600000);
+  const char *per = json_str_or(rule, "per", "all");
+  duration_format(window_ms, within);
+  snprintf(walk->rule, sizeof walk->rule, "at most %lld %s in %s", (long long)json_int_or(rule, "most", 0),
+           json_str_or(rule, "effect", json_str_or(rule, "action", json_str_or(rule, "connector", "actions"))), within);
+  snprintf(key, sizeof key, "tocsin:budget:%s:%zu:%s", x->simulated ? "exercise" : "live", walk->next - 1,
+           strcmp(per, "incident") == 0 ? journal_incident(x->journal) : "all");
+  snprintf(now, sizeof now, "%lld", (long long)(action_now(x) / 1000));
+  snprintf(window, sizeof window, "%lld", (long long)window_ms);
+  snprintf(most, sizeof most, "%lld", (long long)json_int_or(rule, "most", 0));
+  return redis_call(x->all->deps.redis, redis_lane(x->all->deps.redis, key), on_budget, walk, err, "FCALL", "tocsin_budget", "1", key, now, window, most, x->id, NULL);
+}
+
+static void budget_next(struct budget_walk *walk) {
+  const json_t *rules = json_object_get(walk->x->all->deps.guard, "budgets");
+  struct err err;
+  while (walk->next < json_array_size(rules)) {
+    const json_t *rule = json_array_get(rules, walk->next++);
+    if (!rule_applies(rule, walk->x)) continue;
+    if (budget_ask(walk, rule, &err) < 0) budget_done(walk, "Redis could not be asked");
+    return;
+  }
+  budget_done(walk, NULL);
+}
+
+void guard_budget(struct action *x, guard_budget_cb *cb) {
+  const json_t *rules = json_object_get(x->all->deps.guard, "budgets");
+  if (x->budgeted || x->undoing || x->effect == EFFECT_READ || json_array_size(rules) == 0) {
+    cb(x, NULL);
+    return;
+  }
+  struct budget_walk *walk = calloc(1, sizeof *walk);
+  if (!walk) abort();
+  *walk = (struct budget_walk){.x = x, .cb = cb};
+  budget_next(walk);
+}

@@ -1,0 +1,137 @@
+/* internal.h: what the files of action/ share. One action goes through stages, each a function that either calls the next or waits for
+ * something that will: question → brake → budget → limit → intent → send → answer → outcome (or doubt → resolution → intent again). */
+#ifndef TOCSIN_ACTION_INTERNAL_H
+#define TOCSIN_ACTION_INTERNAL_H
+
+#include <stdatomic.h>
+#include <sys/queue.h>
+
+#include "action/action.h"
+#include "base/map.h"
+
+enum {
+  SEND_WITHIN_MS = 8000, /* intent to bytes; shorter than the lease */
+  ATTEMPTS = 3,
+  RETRY_AFTER_MOST_MS = 300000,
+  RESPONSE_KEPT = 16 << 10,
+};
+
+TAILQ_HEAD(action_queue, action);
+
+struct action {
+  struct actions *all;
+  struct journal *journal;
+  unsigned run;
+  char step[ID_STEP], id[ID_PATH];
+  char *actor, *playbook, *requester, *undo_of, *because;
+  bool simulated, undoing;
+  const struct connector *connector;
+  const char *name;
+  const json_t *declaration;
+  enum effect effect;
+  json_t *params, *target, *request, *simulate;
+  char digest[65], key[33]; /* of the request as rendered; the idempotency key */
+  int64_t lift_ms;
+  unsigned attempt, reads;  /* sends so far; helper reads (resolve, probe) so far */
+  bool approved, intended, taken_up, abandoned, started, waiting_brake, budgeted;
+  bool sub;                 /* a probe or a search of another action */
+  struct question *question;
+  struct flight *flight;
+  struct timer *timer;
+  struct action *helper;
+  int64_t began;
+  /* read by the gate, perhaps on another thread */
+  atomic_llong send_before_boot;
+  atomic_uint epoch;
+  atomic_bool stop, gate_closed;
+  /* the outcome, between its entry and the callback */
+  struct outcome outcome;
+  json_t *returns;
+  action_cb *cb;
+  void *arg;
+  TAILQ_ENTRY(action) next; /* in a limit's or the brake's queue */
+  struct action_queue *queue;
+};
+
+struct limit { /* one per connector instance */
+  unsigned flying;
+  int64_t window_start;
+  unsigned in_window;
+  struct action_queue waiting;
+  struct timer *timer;
+};
+
+struct hold {
+  char incident[ID_INCIDENT + 16], of[ID_PATH];
+  char *key; /* connector, action and target */
+  json_t *containment;
+  struct timer *timer;
+  struct actions *all;
+};
+
+struct actions {
+  struct actions_deps deps;
+  struct map limits; /* instance -> struct limit */
+  struct map holds;  /* "INC|1/3" -> struct hold */
+  json_t *paused;    /* scope -> {by, because, since} */
+  struct action_queue braked;
+  atomic_uint epoch; /* raised by every brake */
+  uint8_t seal_key[DIGEST_BYTES];
+  actions_lift_cb *lift_cb;
+  void *lift_arg;
+  uint64_t intents, outcomes, in_doubt, in_flight, refused;
+  size_t live;
+};
+
+/* action.c */
+void action_free(struct action *x);
+void action_brake_stage(struct action *x);
+void action_intend(struct action *x);
+/* Ends it: appends action.outcome, settles the ledger, calls back in the next turn. returns_take: what result() gave, or the failure. */
+void action_end(struct action *x, bool ok, json_t *returns_take, const char *status, const json_t *response);
+json_t *failure_new(const char *kind, const char *message, bool retry);
+int64_t action_now(const struct action *x);
+json_t *action_about(const struct action *x);
+/* A read on behalf of x ("resolve" or "probe"), at the step "<step>.0.<k>". */
+int action_helper_start(struct action *x, const char *name, const json_t *params, action_cb *cb, struct err *err);
+
+/* guard.c */
+bool guard_paused(const struct actions *a, const struct action *x, const char **ret_scope);
+/* A protected entity: fills err with why. */
+bool guard_protected(const struct action *x, struct err *err);
+/* How many people must agree before it is sent, and with which role; 0: nobody. */
+unsigned guard_approvals(const struct action *x, const char **ret_role, const char **ret_why);
+/* Reserves in the budgets that apply, then calls cb with the rule that is used up, or NULL. */
+typedef void guard_budget_cb(struct action *x, const char *rule);
+void guard_budget(struct action *x, guard_budget_cb *cb);
+
+/* limit.c */
+void limit_enter(struct action *x); /* calls action_intend when there is room */
+void limit_leave(struct action *x);
+void limits_release(struct actions *a);
+
+/* doubt.c */
+void action_doubt(struct action *x, const char *why, const json_t *response);
+
+/* answer.c */
+void action_send(struct action *x);
+
+/* ledger.c */
+const char *ledger_status(const struct action *x, const json_t *returns, bool proven_ours);
+void ledger_hold(struct action *x, const char *status);
+void ledger_announce(struct action *x);
+void ledger_forget(struct actions *a, const char *incident, const char *of);
+void ledger_release(struct actions *a);
+char *ledger_key(const char *connector, const char *action, const json_t *target);
+
+/* sealed.c */
+typedef void sealed_cb(struct action *x, const struct err *err);
+int sealed_init(struct actions *a, struct err *err);
+/* Fills the generated parameters of x->params with new secrets (in memory only). */
+int sealed_generate(struct action *x, const json_t *schema, json_t *params, struct err *err);
+/* Seals all secrets whose slot belongs to this step, delivers them where the settings say, then calls cb. */
+void sealed_keep(struct action *x, sealed_cb *cb);
+/* Turns members that the schema calls secret into slots. */
+int sealed_take_returns(struct action *x, const json_t *schema, json_t *returns, bool *ret_any, struct err *err);
+
+#endif

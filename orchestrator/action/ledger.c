@@ -1,0 +1,311 @@
+/* The ledger of containments: who holds which target, and letting go of it. The journals are the truth; this is their index. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "action/internal.h"
+#include "base/json.h"
+
+static const char INDEX_KEY[] = "tocsin:contained";
+
+char *ledger_key(const char *connector, const char *action, const json_t *target) {
+  json_t *key = json_pack("[s, s, O]", connector, action, target);
+  char *text = json_text(key);
+  json_decref(key);
+  if (!text) abort();
+  return text;
+}
+
+static void hold_name(char out[ID_PATH * 2], const char *incident, const char *of) { snprintf(out, ID_PATH * 2, "%s|%s", incident, of); }
+
+static void hold_free(void *value) {
+  struct hold *h = value;
+  if (!h) return;
+  timer_free(h->timer);
+  json_decref(h->containment);
+  free(h->key);
+  free(h);
+}
+
+void ledger_release(struct actions *a) { map_release(&a->holds, hold_free); }
+
+static void lift(void *arg) {
+  struct hold *h = arg;
+  timer_free(h->timer);
+  h->timer = NULL;
+  int64_t left = json_int_or(h->containment, "lift_at", 0) - clock_wall(clock_system());
+  if (left > 1000) h->timer = timer_start(h->all->deps.loop, left / 1000 + 1, lift, h);
+  else if (h->all->lift_cb) h->all->lift_cb(h->all->lift_arg, h->incident, h->of);
+}
+
+static void hold_add(struct actions *a, const char *incident, const char *of, const json_t *containment) {
+  char name[ID_PATH * 2];
+  struct hold *h = calloc(1, sizeof *h);
+  if (!h) abort();
+  h->all = a;
+  snprintf(h->incident, sizeof h->incident, "%s", incident);
+  snprintf(h->of, sizeof h->of, "%s", of);
+  h->containment = json_deep_copy(containment);
+  h->key = ledger_key(json_str_or(containment, "connector", ""), json_str_or(containment, "action", ""), json_object_get(containment, "target"));
+  hold_name(name, incident, of);
+  hold_free(map_put(&a->holds, name, h));
+  if (json_int_or(containment, "lift_at", 0)) h->timer = timer_start(a->deps.loop, 0, lift, h);
+}
+
+static bool in_force(const json_t *containment) {
+  const char *status = json_str_or(containment, "status", "");
+  return strcmp(status, "active") == 0 || strcmp(status, "still") == 0 || strcmp(status, "found") == 0;
+}
+
+void actions_ledger_load(struct actions *a, const char *incident, const json_t *state) {
+  const char *of;
+  json_t *c;
+  json_object_foreach(json_object_get(state, "containments"), of, c) if (in_force(c)) hold_add(a, incident, of, c);
+}
+
+void actions_on_lift(struct actions *a, actions_lift_cb *cb, void *arg) {
+  a->lift_cb = cb;
+  a->lift_arg = arg;
+}
+
+static bool contains(const struct action *x) { return x->effect == EFFECT_CONTAIN && !x->undoing && (json_is_string(json_object_get(x->declaration, "undo")) || json_is_false(json_object_get(x->declaration, "undo"))); }
+
+/* Does somebody hold this target by the same action, and made it so? */
+static bool held_by_others(const struct actions *a, const char *key, const char *incident, const char *of) {
+  size_t at = 0;
+  void *value;
+  while (map_next(&a->holds, &at, NULL, &value)) {
+    const struct hold *h = value;
+    if (strcmp(h->key, key) == 0 && (strcmp(h->incident, incident) != 0 || strcmp(h->of, of) != 0) && strcmp(json_str_or(h->containment, "status", ""), "found") != 0) return true;
+  }
+  return false;
+}
+
+static void place_of(const struct action *x, char out[ID_PATH]) { snprintf(out, ID_PATH, "%u/%s", x->run, x->step); }
+
+const char *ledger_status(const struct action *x, const json_t *returns, bool proven_ours) {
+  char of[ID_PATH];
+  if (!contains(x)) return NULL;
+  if (!proven_ours) return "found";
+  if (!json_bool_or(returns, "already", false)) return "active";
+  place_of(x, of);
+  char *key = ledger_key(x->connector->instance, x->name, x->target);
+  bool shared = held_by_others(x->all, key, journal_incident(x->journal), of);
+  free(key);
+  return shared ? "active" : "found";
+}
+
+/* The index names the incident before its intent does; one that points at nothing is harmless. */
+void ledger_announce(struct action *x) {
+  if (!contains(x)) return;
+  redis_call(x->all->deps.redis, redis_lane(x->all->deps.redis, journal_incident(x->journal)), NULL, NULL, NULL, "HSET", INDEX_KEY, x->id, journal_incident(x->journal), NULL);
+}
+
+void ledger_hold(struct action *x, const char *status) {
+  char of[ID_PATH];
+  place_of(x, of);
+  const json_t *c = json_object_get(json_object_get(journal_state(x->journal), "containments"), of);
+  if (c) hold_add(x->all, journal_incident(x->journal), of, c);
+}
+
+void ledger_forget(struct actions *a, const char *incident, const char *of) {
+  char name[ID_PATH * 2], id[ID_PATH * 2];
+  hold_name(name, incident, of);
+  hold_free(map_remove(&a->holds, name));
+  snprintf(id, sizeof id, "%s/%s", incident, of);
+  redis_call(a->deps.redis, redis_lane(a->deps.redis, incident), NULL, NULL, NULL, "HDEL", INDEX_KEY, id, NULL);
+}
+
+static json_t *holders_of(const struct actions *a, const char *key) {
+  json_t *holders = json_array();
+  size_t at = 0;
+  void *value;
+  while (map_next(&a->holds, &at, NULL, &value)) {
+    const struct hold *h = value;
+    if (strcmp(h->key, key) == 0 && !json_array_has(holders, h->incident)) json_array_append_new(holders, json_string(h->incident));
+  }
+  return holders;
+}
+
+static int by_since(const void *a, const void *b) {
+  const json_t *const *x = a, *const *y = b;
+  int64_t p = json_int_or(*x, "since", 0), q = json_int_or(*y, "since", 0);
+  return p < q ? -1 : p > q;
+}
+
+json_t *actions_contained(const struct actions *a) {
+  size_t at = 0, count = 0;
+  void *value;
+  json_t **list = calloc(map_count(&a->holds) + 1, sizeof *list), *result = json_array();
+  if (!list) abort();
+  while (map_next(&a->holds, &at, NULL, &value)) {
+    const struct hold *h = value;
+    json_t *item = json_copy(h->containment);
+    json_object_set_new(item, "incident", json_string(h->incident));
+    json_object_set_new(item, "step", json_string(h->of));
+    json_object_set_new(item, "holders", holders_of(a, h->key));
+    list[count++] = item;
+  }
+  qsort(list, count, sizeof *list, by_since);
+  for (size_t i = 0; i < count; i++) json_array_append_new(result, list[i]);
+  free(list);
+  return result;
+}
+
+/* --- letting go -------------------------------------------------------------------------------------------------- */
+
+struct release {
+  struct actions *all;
+  struct journal *journal;
+  unsigned run;
+  char step[ID_STEP], of[ID_PATH];
+  char *actor, *playbook, *requester;
+  bool simulated;
+  struct question *question;
+  json_t *history;
+  action_cb *cb;
+  void *arg;
+  json_t *returns;
+  bool ok;
+};
+
+static void release_free(struct release *r) {
+  json_decref(r->history);
+  json_decref(r->returns);
+  free(r->actor);
+  free(r->playbook);
+  free(r->requester);
+  free(r);
+}
+
+static void release_called_back(void *arg) {
+  struct release *r = arg;
+  struct outcome outcome = {.ok = r->ok, .returns = r->returns};
+  if (r->cb) r->cb(r->arg, &outcome);
+  release_free(r);
+}
+
+static void release_end(struct release *r, bool ok, json_t *returns_take) {
+  r->ok = ok;
+  r->returns = returns_take;
+  loop_defer(r->all->deps.loop, release_called_back, r);
+}
+
+static const json_t *containment(const struct release *r) { return json_object_get(json_object_get(journal_state(r->journal), "containments"), r->of); }
+
+static void still(struct release *r, const char *why) {
+  journal_add(r->journal, KIND_CONTAINMENT_STILL, r->actor, r->run, r->step, json_pack("{s:s, s:s}", "of", r->of, "why", why));
+  release_end(r, false, failure_new("still_contained", why, true));
+}
+
+static void on_undone(void *arg, const struct outcome *outcome) {
+  struct release *r = arg;
+  if (!outcome->ok) {
+    still(r, json_str_or(outcome->returns, "message", "the undo failed"));
+    return;
+  }
+  journal_add(r->journal, KIND_CONTAINMENT_RELEASED, r->actor, r->run, r->step, json_pack("{s:s, s:O}", "of", r->of, "returns", outcome->returns));
+  ledger_forget(r->all, journal_incident(r->journal), r->of);
+  release_end(r, true, json_pack("{s:b}", "released", 1));
+}
+
+/* The undo's parameters, purely from what was done: its own function, or the parameters that both share by name. */
+static int undo_params(const struct connector *c, const char *undo, const json_t *done, json_t **ret, struct err *err) {
+  const char *action = json_str_or(done, "action", ""), *key;
+  const json_t *declaration = json_object_get(json_object_get(c->declaration->json, "actions"), action);
+  const json_t *schema = json_object_get(json_object_get(json_object_get(c->declaration->json, "actions"), undo), "params");
+  json_t *returns = json_object_get(done, "returns"), *params = NULL, *value;
+  if (json_object_get(declaration, "undo_params")) {
+    char function[256];
+    json_t *failure = NULL, *nothing = json_object();
+    json_t *args = json_pack("[O, O]", json_object_get(done, "params"), returns ? returns : nothing);
+    snprintf(function, sizeof function, "actions.%s.undo_params", action);
+    int result = connector_call(c->state, function, args, SCRIPT_TRUSTED, &params, &failure, err);
+    json_decref(args);
+    json_decref(nothing);
+    json_decref(failure);
+    if (result < 0) return result;
+  }
+  if (!params) {
+    params = json_object();
+    json_object_foreach(json_object_get(done, "params"), key, value) if (json_object_get(schema, key)) json_object_set(params, key, value);
+  }
+  *ret = params;
+  return 0;
+}
+
+static void undo(struct release *r) {
+  struct err err;
+  const json_t *done = containment(r);
+  json_t *params = NULL;
+  struct action *action;
+  const struct connector *c = registry_find(r->all->deps.registry, json_str_or(done, "connector", ""), &err);
+  const json_t *declaration = c ? registry_action(c, json_str_or(done, "action", ""), &err) : NULL;
+  const char *name = json_str(declaration, "undo");
+  if (!declaration) {
+    still(r, err.text);
+  } else if (!name) {
+    still(r, json_str_or(declaration, "recover", "this action has no undo; a person must"));
+  } else if (undo_params(c, name, done, &params, &err) < 0) {
+    still(r, err.text);
+  } else {
+    if (!json_object_get(params, "because")) json_object_set_new(params, "because", json_string("lifting a containment"));
+    struct action_spec spec = {.journal = r->journal, .run = r->run, .step = r->step, .actor = r->actor, .playbook = r->playbook, .connector = c->instance, .action = name, .params = params, .requester = r->requester, .simulated = r->simulated, .undo_of = r->of, .history = r->history};
+    if (action_start(r->all, &spec, on_undone, r, &action, &err) < 0) still(r, err.text);
+  }
+  json_decref(params);
+}
+
+static void on_found_answer(void *arg, const char *answer, const char *by) {
+  struct release *r = arg;
+  r->question = NULL;
+  if (strcmp(answer, "release") == 0) undo(r);
+  else release_end(r, false, failure_new("kept", "it was contained before we came, and stays so", false));
+}
+
+static void ask_found(struct release *r) {
+  char text[512];
+  char *target = json_text(json_object_get(containment(r), "target"));
+  json_t *options = json_pack("[s, s]", "release", "keep");
+  snprintf(text, sizeof text, "%.200s was contained when we came (or nobody knows whether we did it). Release it all the same?", target ? target : "This target");
+  struct question_spec spec = {.journal = r->journal, .run = r->run, .step = r->step, .actor = r->actor, .kind = "release", .text = text, .options = options, .about = containment(r)};
+  r->question = question_ask(r->all->deps.questions, &spec, on_found_answer, r);
+  free(target);
+  json_decref(options);
+}
+
+static void release_begin(void *arg) {
+  struct release *r = arg;
+  const json_t *c = containment(r);
+  const char *status = json_str_or(c, "status", "");
+  char *key = ledger_key(json_str_or(c, "connector", ""), json_str_or(c, "action", ""), json_object_get(c, "target"));
+  if (strcmp(status, "found") == 0) {
+    ask_found(r);
+  } else if (held_by_others(r->all, key, journal_incident(r->journal), r->of)) {
+    json_t *holders = holders_of(r->all, key);
+    journal_add(r->journal, KIND_CONTAINMENT_KEPT, r->actor, r->run, r->step, json_pack("{s:s, s:O}", "of", r->of, "holders", holders));
+    ledger_forget(r->all, journal_incident(r->journal), r->of);
+    release_end(r, true, json_pack("{s:b, s:o}", "kept", 1, "holders", holders));
+  } else {
+    undo(r);
+  }
+  free(key);
+}
+
+int action_release(struct actions *a, const struct action_spec *spec, const char *of, action_cb *cb, void *arg, struct action **ret, struct err *err) {
+  const json_t *c = json_object_get(json_object_get(journal_state(spec->journal), "containments"), of);
+  if (!c) return err_set(err, ERR_NOT_FOUND, "%s/%s contains nothing; `tocsin contained` lists what is contained", journal_incident(spec->journal), of);
+  if (!in_force(c)) return err_set(err, ERR_CONFLICT, "%s/%s is not in force any more (%s)", journal_incident(spec->journal), of, json_str_or(c, "status", ""));
+  struct release *r = calloc(1, sizeof *r);
+  if (!r) abort();
+  *r = (struct release){.all = a, .journal = spec->journal, .run = spec->run, .simulated = spec->simulated, .cb = cb, .arg = arg};
+  snprintf(r->step, sizeof r->step, "%s", spec->step);
+  snprintf(r->of, sizeof r->of, "%s", of);
+  r->actor = strdup(spec->actor);
+  r->playbook = spec->playbook ? strdup(spec->playbook) : NULL;
+  r->requester = spec->requester ? strdup(spec->requester) : NULL;
+  r->history = spec->history ? json_deep_copy(spec->history) : NULL;
+  if (ret) *ret = NULL; /* a release cannot be abandoned: it goes to its end */
+  loop_defer(a->deps.loop, release_begin, r);
+  return 0;
+}

@@ -1,0 +1,75 @@
+/* How many actions of one connector may be under way, and how many may leave in a minute. */
+#include <stdlib.h>
+
+#include "action/internal.h"
+
+enum { MINUTE_US = 60000000 };
+
+static struct limit *limit_of(struct action *x) {
+  struct limit *l = map_get(&x->all->limits, x->connector->instance);
+  if (l) return l;
+  l = calloc(1, sizeof *l);
+  if (!l) abort();
+  TAILQ_INIT(&l->waiting);
+  map_put(&x->all->limits, x->connector->instance, l);
+  return l;
+}
+
+static bool room(struct limit *l, const struct connector *c, int64_t now) {
+  if (c->concurrent && l->flying >= c->concurrent) return false;
+  if (!c->per_minute) return true;
+  if (now - l->window_start >= MINUTE_US) {
+    l->window_start = now;
+    l->in_window = 0;
+  }
+  return l->in_window < c->per_minute;
+}
+
+
+static void enter(struct action *x, struct limit *l) {
+  l->flying++;
+  l->in_window++;
+  x->started = true;
+  action_intend(x);
+}
+
+static void wake(void *arg) {
+  struct limit *l = arg;
+  timer_free(l->timer);
+  l->timer = NULL;
+  struct action *x;
+  while ((x = TAILQ_FIRST(&l->waiting)) && room(l, x->connector, clock_boot(clock_system()))) {
+    TAILQ_REMOVE(&l->waiting, x, next);
+    x->queue = NULL;
+    enter(x, l);
+  }
+  if (x && !l->timer && x->connector->per_minute && l->in_window >= x->connector->per_minute)
+    l->timer = timer_start(x->all->deps.loop, (l->window_start + MINUTE_US - clock_boot(clock_system())) / 1000 + 1, wake, l);
+}
+
+void limit_enter(struct action *x) {
+  struct limit *l = limit_of(x);
+  if (TAILQ_EMPTY(&l->waiting) && room(l, x->connector, clock_boot(clock_system()))) {
+    enter(x, l);
+    return;
+  }
+  TAILQ_INSERT_TAIL(&l->waiting, x, next);
+  x->queue = &l->waiting;
+  wake(l);
+}
+
+void limit_leave(struct action *x) {
+  if (!x->started) return;
+  struct limit *l = limit_of(x);
+  x->started = false;
+  l->flying--;
+  if (!TAILQ_EMPTY(&l->waiting) && !l->timer) l->timer = timer_start(x->all->deps.loop, 0, wake, l);
+}
+
+static void limit_free(void *value) {
+  struct limit *l = value;
+  timer_free(l->timer);
+  free(l);
+}
+
+void limits_release(struct actions *a) { map_release(&a->limits, limit_free); }

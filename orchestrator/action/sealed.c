@@ -1,0 +1,298 @@
+/* Secrets that Tocsin makes or receives: sealed in Redis before the entry that first needs them, delivered before the old one dies. */
+#include <errno.h>
+#include <fcntl.h>
+#include <openssl/evp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "action/internal.h"
+#include "base/json.h"
+
+enum { GCM_NONCE = 12, GCM_TAG = 16, PASSWORD_CHARS = 32 };
+
+/* --- the key ------------------------------------------------------------------------------------------------------ */
+
+static int key_file(const char *folder, uint8_t out[DIGEST_BYTES], struct err *err) {
+  char path[4096];
+  snprintf(path, sizeof path, "%s/seal.key", folder);
+  int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600), r = 0;
+  if (fd < 0) return err_errno(err, "cannot open the seal key %s", path);
+  ssize_t n = read(fd, out, DIGEST_BYTES);
+  if (n == 0) {
+    random_bytes(out, DIGEST_BYTES);
+    if (write(fd, out, DIGEST_BYTES) != DIGEST_BYTES || fsync(fd) != 0) r = err_errno(err, "cannot write the seal key %s", path);
+  } else if (n != DIGEST_BYTES) {
+    r = err_set(err, ERR_INVALID, "%s is not a seal key (%zd bytes in place of %d): restore it from your backup", path, n, DIGEST_BYTES);
+  }
+  close(fd);
+  return r;
+}
+
+int sealed_init(struct actions *a, struct err *err) {
+  const char *slot = json_str(a->deps.seal_key, "$secret");
+  size_t len;
+  if (!slot) {
+    int r = key_file(a->deps.data, a->seal_key, err);
+    if (r < 0) return r;
+  } else {
+    const char *key = secrets_get(a->deps.secrets, slot, &len);
+    if (!key || len < 16) return err_set(err, ERR_INVALID, "seal_key needs at least 16 bytes");
+    digest_sha256(key, len, a->seal_key);
+  }
+  secrets_fingerprint_key(a->deps.secrets, a->seal_key, sizeof a->seal_key);
+  return 0;
+}
+
+/* nonce ‖ ciphertext ‖ tag, base64; the slot's name is authenticated with it. The caller frees. */
+static char *seal(const struct actions *a, const char *slot, const char *bytes, size_t len) {
+  uint8_t *out = malloc(GCM_NONCE + len + GCM_TAG);
+  EVP_CIPHER_CTX *ctx = EVP_CIPHER_CTX_new();
+  int n, total = 0;
+  if (!out || !ctx) abort();
+  random_bytes(out, GCM_NONCE);
+  if (EVP_EncryptInit_ex(ctx, EVP_aes_256_gcm(), NULL, a->seal_key, out) != 1 || EVP_EncryptUpdate(ctx, NULL, &n, (const uint8_t *)slot, (int)strlen(slot)) != 1 ||
+      EVP_EncryptUpdate(ctx, out + GCM_NONCE, &n, (const uint8_t *)bytes, (int)len) != 1)
+    abort();
+  total = n;
+  if (EVP_EncryptFinal_ex(ctx, out + GCM_NONCE + total, &n) != 1 || EVP_CIPHER_CTX_ctrl(ctx, EVP_CTRL_GCM_GET_TAG, GCM_TAG, out + GCM_NONCE + len) != 1) abort();
+  EVP_CIPHER_CTX_free(ctx);
+  char *text = base64_encode(out, GCM_NONCE + len + GCM_TAG);
+  free(out);
+  if (!text) abort();
+  return text;
+}
+
+static bool unseal(const struct actions *a, const char *slot, const char *text, size_t text_len, char **ret, size_t *ret_len) {
+  size_t len;
+  uint8_t *in = base64_decode(text, text_len, &len);
+  if (!in || len < GCM_NONCE + GCM_TAG) {
+    free(in);
+    return false;
+  }
+  size_t plain = len - GCM_NONCE - GCM_TAG;
+  char *out = malloc(plain + 1);
+  EVP_CIPHER_CTX *ctx = EVP_CIPHER_CTX_new();
+  int n;
+  if (!out || !ctx) abort();
+  bool ok = EVP_DecryptInit_ex(ctx, EVP_aes_256_gcm(), NULL, a->seal_key, in) == 1 && EVP_DecryptUpdate(ctx, NULL, &n, (const uint8_t *)slot, (int)strlen(slot)) == 1 &&
+            EVP_DecryptUpdate(ctx, (uint8_t *)out, &n, in + GCM_NONCE, (int)plain) == 1 && EVP_CIPHER_CTX_ctrl(ctx, EVP_CTRL_GCM_SET_TAG, GCM_TAG, in + GCM_NONCE + plain) == 1 &&
+            EVP_DecryptFinal_ex(ctx, (uint8_t *)out + plain, &n) == 1;
+  EVP_CIPHER_CTX_free(ctx);
+  free(in);
+  if (!ok) {
+    free(out);
+    return false;
+  }
+  out[plain] = 0;
+  *ret = out;
+  *ret_len = plain;
+  return true;
+}
+
+/* --- making and receiving ------------------------------------------------------------------------------------------- */
+
+static void slot_name(const struct action *x, const char *param, char out[ID_PATH * 2]) { snprintf(out, ID_PATH * 2, "%s:%s", x->id, param); }
+
+/* 32 characters of 62: 190 bits, nothing that needs quoting anywhere. */
+static void password_make(char out[PASSWORD_CHARS + 1]) {
+  static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
+  for (int i = 0; i < PASSWORD_CHARS;) {
+    uint8_t byte;
+    random_bytes(&byte, 1);
+    if (byte < 248) out[i++] = alphabet[byte % 62]; /* 248 = 4 × 62: no character is likelier */
+  }
+  out[PASSWORD_CHARS] = 0;
+}
+
+int sealed_generate(struct action *x, const json_t *schema, json_t *params, struct err *err) {
+  const char *name;
+  json_t *rule;
+  json_object_foreach((json_t *)(uintptr_t)schema, name, rule) {
+    char slot[ID_PATH * 2], password[PASSWORD_CHARS + 1];
+    if (strcmp(json_str_or(rule, "type", ""), "generated") != 0) continue;
+    if (json_object_get(params, name)) return err_set(err, ERR_INVALID, "%s is made by Tocsin and cannot be given", name);
+    slot_name(x, name, slot);
+    if (!secrets_get(x->all->deps.secrets, slot, NULL)) { /* after a restart the sealed one is used again */
+      password_make(password);
+      int r = secrets_put(x->all->deps.secrets, slot, password, PASSWORD_CHARS, err);
+      explicit_bzero(password, sizeof password);
+      if (r < 0) return r;
+    }
+    json_object_set_new(params, name, json_pack("{s:s}", "$secret", slot));
+  }
+  return 0;
+}
+
+int sealed_take_returns(struct action *x, const json_t *schema, json_t *returns, bool *ret_any, struct err *err) {
+  const char *name;
+  json_t *rule;
+  json_object_foreach((json_t *)(uintptr_t)schema, name, rule) {
+    const json_t *value = json_object_get(returns, name);
+    char slot[ID_PATH * 2];
+    if (strcmp(json_str_or(rule, "type", ""), "secret") != 0 || !json_is_string(value)) continue;
+    slot_name(x, name, slot);
+    int r = secrets_put(x->all->deps.secrets, slot, json_string_value(value), json_string_length(value), err);
+    if (r < 0) return r;
+    size_t len;
+    const char *bytes = secrets_get(x->all->deps.secrets, slot, &len);
+    char key[128], *text = seal(x->all, slot, bytes, len);
+    snprintf(key, sizeof key, "tocsin:{%s}:sealed", journal_incident(x->journal));
+    /* The journal's own lane: Redis has it before the outcome's entry. */
+    redis_call(x->all->deps.redis, redis_lane(x->all->deps.redis, journal_incident(x->journal)), NULL, NULL, NULL, "HSET", key, slot, text, NULL);
+    free(text);
+    json_object_set_new(returns, name, json_pack("{s:s}", "$secret", slot));
+    *ret_any = true;
+  }
+  return 0;
+}
+
+/* --- delivering -------------------------------------------------------------------------------------------------------- */
+
+/* A file beside the target, fsynced and renamed over it: a reader sees the old secret or the new one, never half of one. */
+static int deliver_file(const char *path, const char *bytes, size_t len, struct err *err) {
+  char temporary[4096];
+  if (path[0] != '/' || strlen(path) > sizeof temporary - 16) return err_set(err, ERR_INVALID, "deliver = \"file:%s\": name the full path", path);
+  snprintf(temporary, sizeof temporary, "%s.new", path);
+  int fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600), r = 0;
+  if (fd < 0) return err_errno(err, "cannot deliver the new secret to %s", path);
+  if (fchmod(fd, 0600) != 0 || write(fd, bytes, len) != (ssize_t)len || write(fd, "\n", 1) != 1 || fsync(fd) != 0) r = err_errno(err, "cannot deliver the new secret to %s", path);
+  close(fd);
+  if (r == 0 && rename(temporary, path) != 0) r = err_errno(err, "cannot deliver the new secret to %s", path);
+  if (r < 0) unlink(temporary);
+  return r;
+}
+
+/* Where the settings want this action's secret: connectors.<instance>.deliver, one text or {target value: text}. */
+static const char *destination(const struct action *x) {
+  const json_t *deliver = json_object_get(x->connector->settings, "deliver");
+  if (json_is_string(deliver)) return json_string_value(deliver);
+  const char *key;
+  json_t *value;
+  json_object_foreach(x->target, key, value) {
+    const char *to = json_string_value(value) ? json_str(deliver, json_string_value(value)) : NULL;
+    if (to) return to;
+  }
+  return NULL;
+}
+
+static int deliver(struct action *x, const char *slot, struct err *err) {
+  const char *to = destination(x), *bytes;
+  char print[17] = "";
+  size_t len;
+  int r = 0;
+  secrets_fingerprint(x->all->deps.secrets, slot, print);
+  if (to && strncmp(to, "file:", 5) == 0) {
+    bytes = secrets_get(x->all->deps.secrets, slot, &len);
+    r = deliver_file(to + 5, bytes, len, err);
+  } else if (to) {
+    r = err_set(err, ERR_INVALID, "deliver = \"%s\": only \"file:/path\" is known", to);
+  }
+  if (r < 0) return r;
+  char of[ID_PATH];
+  snprintf(of, sizeof of, "%s", strrchr(slot, ':') ? strrchr(slot, ':') + 1 : slot);
+  if (to) journal_add(x->journal, KIND_SECRET_DELIVERED, "engine", x->run, x->step, json_pack("{s:s, s:s, s:s}", "name", of, "fingerprint", print, "to", to));
+  return 0;
+}
+
+struct keeping {
+  struct action *x;
+  size_t waiting;
+  bool failed;
+  struct err err;
+  sealed_cb *cb;
+};
+
+static const char *each_generated(const struct action *x, void **at, const json_t *schema, char slot[ID_PATH * 2]) {
+  for (void *it = *at ? json_object_iter_next((json_t *)(uintptr_t)schema, *at) : json_object_iter((json_t *)(uintptr_t)schema); it; it = json_object_iter_next((json_t *)(uintptr_t)schema, it)) {
+    if (strcmp(json_str_or(json_object_iter_value(it), "type", ""), "generated") != 0) continue;
+    *at = it;
+    slot_name(x, json_object_iter_key(it), slot);
+    return json_object_iter_key(it);
+  }
+  return NULL;
+}
+
+static void all_kept(struct keeping *k) {
+  struct action *x = k->x;
+  const json_t *schema = json_object_get(x->declaration, "params");
+  char slot[ID_PATH * 2];
+  void *at = NULL;
+  if (!k->failed) {
+    while (each_generated(x, &at, schema, slot)) {
+      char print[17] = "";
+      secrets_fingerprint(x->all->deps.secrets, slot, print);
+      journal_add(x->journal, KIND_SECRET_SEALED, "engine", x->run, x->step, json_pack("{s:s, s:s}", "slot", slot, "fingerprint", print));
+      if (deliver(x, slot, &k->err) < 0) k->failed = true;
+    }
+  }
+  k->cb(x, k->failed ? &k->err : NULL);
+  free(k);
+}
+
+static void on_kept(void *arg, const struct redis_value *reply, const struct err *err) {
+  struct keeping *k = arg;
+  if (err && !k->failed) k->failed = true, k->err = *err;
+  if (--k->waiting == 0) all_kept(k);
+}
+
+void sealed_keep(struct action *x, sealed_cb *cb) {
+  const json_t *schema = json_object_get(x->declaration, "params");
+  char slot[ID_PATH * 2], key[128];
+  void *at = NULL;
+  if (x->attempt || x->simulated || x->effect == EFFECT_READ || !each_generated(x, &at, schema, slot)) {
+    cb(x, NULL);
+    return;
+  }
+  struct keeping *k = calloc(1, sizeof *k);
+  if (!k) abort();
+  *k = (struct keeping){.x = x, .waiting = 1, .cb = cb};
+  snprintf(key, sizeof key, "tocsin:{%s}:sealed", journal_incident(x->journal));
+  for (at = NULL; each_generated(x, &at, schema, slot);) {
+    size_t len;
+    struct err err;
+    const char *bytes = secrets_get(x->all->deps.secrets, slot, &len);
+    char *text = seal(x->all, slot, bytes, len);
+    k->waiting++;
+    if (redis_call(x->all->deps.redis, redis_lane(x->all->deps.redis, journal_incident(x->journal)), on_kept, k, &err, "HSET", key, slot, text, NULL) < 0) on_kept(k, NULL, &err);
+    free(text);
+  }
+  on_kept(k, NULL, NULL);
+}
+
+/* --- after a restart, and for `secret take` ------------------------------------------------------------------------------ */
+
+struct unsealing {
+  struct actions *a;
+  actions_brake_cb *cb;
+  void *arg;
+};
+
+static void on_sealed(void *arg, const struct redis_value *reply, const struct err *err) {
+  struct unsealing *u = arg;
+  for (size_t i = 0; !err && i + 1 < redis_count(reply); i += 2) {
+    const char *slot = redis_string(redis_item(reply, i), NULL);
+    size_t len, plain_len;
+    const char *text = redis_string(redis_item(reply, i + 1), &len);
+    char *plain;
+    if (!unseal(u->a, slot, text, len, &plain, &plain_len)) continue;
+    secrets_put(u->a->deps.secrets, slot, plain, plain_len, NULL);
+    explicit_bzero(plain, plain_len);
+    free(plain);
+  }
+  u->cb(u->arg, err);
+  free(u);
+}
+
+int actions_unseal(struct actions *a, const char *incident, actions_brake_cb *cb, void *arg, struct err *err) {
+  char key[128];
+  struct unsealing *u = calloc(1, sizeof *u);
+  if (!u) abort();
+  *u = (struct unsealing){a, cb, arg};
+  snprintf(key, sizeof key, "tocsin:{%s}:sealed", incident);
+  int r = redis_call(a->deps.redis, redis_lane(a->deps.redis, incident), on_sealed, u, err, "HGETALL", key, NULL);
+  if (r < 0) free(u);
+  return r;
+}
