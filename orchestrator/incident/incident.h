@@ -14,6 +14,7 @@
 #include "run/run.h"
 
 struct desk;
+struct map;
 
 /* One normalised alert, as intake hands it over. */
 struct alert {
