@@ -11,6 +11,7 @@
 
 static void begin(void *arg);
 static void called_back(void *arg);
+static void on_durable(void *arg, const struct err *err);
 
 /* --- the room's own life --------------------------------------------------------------------------------------- */
 
@@ -22,6 +23,7 @@ struct actions *actions_new(const struct actions_deps *deps, struct err *err) {
   map_init(&a->holds);
   a->paused = json_object();
   TAILQ_INIT(&a->braked);
+  TAILQ_INIT(&a->all);
   if (sealed_init(a, err) < 0) {
     actions_free(a);
     return NULL;
@@ -65,6 +67,7 @@ void action_free(struct action *x) {
   timer_free(x->timer);
   question_drop(x->question);
   helper_drop(x);
+  TAILQ_REMOVE(&x->all->all, x, among);
   x->all->live--;
   json_decref(x->params);
   json_decref(x->target);
@@ -94,6 +97,7 @@ static struct action *action_new(struct actions *a, const struct action_spec *sp
   x->undo_of = copy_or_null(spec->undo_of);
   x->undoing = spec->undo_of != NULL;
   x->simulate = spec->simulate ? json_deep_copy(spec->simulate) : NULL;
+  TAILQ_INSERT_TAIL(&a->all, x, among);
   a->live++;
   return x;
 }
@@ -241,7 +245,22 @@ void action_abandon(struct action *x) {
   x->abandoned = true;
   x->cb = NULL;
   atomic_store(&x->stop, true);
-  if (!x->flight && !x->intended) action_free(x); /* else its answer, or its doubt, still has to be put on record */
+  if (!x->flight && !x->intended && !x->awaiting) action_free(x); /* else its answer, or its doubt, still has to be put on record */
+}
+
+void actions_orphan(struct actions *a, const struct journal *journal) {
+  struct action *x, *next;
+  for (x = TAILQ_FIRST(&a->all); x; x = next) {
+    next = TAILQ_NEXT(x, among);
+    if (journal && x->journal != journal) continue;
+    x->orphan = x->abandoned = true;
+    x->cb = NULL;
+    x->helper = NULL; /* an orphan of its own */
+    atomic_store(&x->stop, true);
+    journal_forget(x->journal, on_durable, x);
+    if (x->flight) transport_cancel(x->flight);
+    else if (!x->awaiting) action_free(x);
+  }
 }
 
 /* --- stages ------------------------------------------------------------------------------------------------------------- */
@@ -341,6 +360,7 @@ static void hold(struct action *x, const char *why) {
 }
 
 static void on_sealed(struct action *x, const struct err *err) {
+  x->awaiting = false;
   if (x->abandoned) action_free(x);
   else if (err) action_end(x, false, failure_new(err_name(err->code), err->text, true), NULL, NULL);
   else limit_enter(x);
@@ -368,6 +388,7 @@ static void ask_over_budget(struct action *x, const char *rule) {
 }
 
 static void on_budget(struct action *x, const char *rule) {
+  x->awaiting = false;
   if (x->abandoned) {
     action_free(x);
     return;
@@ -377,6 +398,7 @@ static void on_budget(struct action *x, const char *rule) {
     return;
   }
   x->budgeted = true;
+  x->awaiting = true;
   sealed_keep(x, on_sealed);
 }
 
@@ -392,6 +414,7 @@ void action_brake_stage(struct action *x) {
     return;
   }
   x->waiting_brake = false;
+  x->awaiting = true;
   guard_budget(x, on_budget);
 }
 
@@ -399,10 +422,8 @@ void action_brake_stage(struct action *x) {
 
 static void on_durable(void *arg, const struct err *err) {
   struct action *x = arg;
-  if (err) { /* ownership is lost: nothing is sent, the new owner resolves it */
-    x->intended = false;
-    x->abandoned = true;
-    action_free(x);
+  if (err) { /* ownership is lost: nothing is sent, the new owner resolves it; whoever unloads the journal orphans us */
+    atomic_store(&x->stop, true);
     return;
   }
   action_send(x);
@@ -479,7 +500,6 @@ int action_helper_start(struct action *x, const char *name, const json_t *params
   json_object_foreach((json_t *)(uintptr_t)params, key, value) if (json_object_get(schema, key)) json_object_set(fitting, key, value);
   struct action_spec spec = {.journal = x->journal, .run = x->run, .step = step, .actor = x->actor, .playbook = x->playbook, .connector = x->connector->instance, .action = name, .params = fitting, .requester = x->requester, .simulated = x->simulated};
   int r = action_start(x->all, &spec, cb, x, &x->helper, err);
-  if (r == 0) x->helper->sub = true;
   json_decref(fitting);
   return r;
 }

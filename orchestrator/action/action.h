@@ -63,6 +63,9 @@ int action_start(struct actions *a, const struct action_spec *spec, action_cb *c
 /* Nothing more is sent; what may have left stays in doubt and is resolved without the caller. No callback follows. */
 void action_abandon(struct action *action);
 
+/* The journal is about to be freed (ownership lost, shutdown): nothing more is sent for it or written to it; no callback follows. NULL: all of them. */
+void actions_orphan(struct actions *a, const struct journal *journal);
+
 /* Renders without sending (plans, `trigger` before it asks): new {"connector","action","effect","target","request"}. */
 int action_plan(struct actions *a, const struct action_spec *spec, json_t **ret, struct err *err);
 

@@ -142,6 +142,10 @@ static void on_answer(void *arg, const struct exchange_result *result) {
   struct action *x = arg;
   x->flight = NULL;
   x->all->in_flight--;
+  if (x->orphan) {
+    action_free(x);
+    return;
+  }
   bool again = x->attempt < ATTEMPTS && !x->abandoned;
   if (result->delivery == DELIVERY_ANSWERED) {
     answered(x, result);

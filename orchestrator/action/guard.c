@@ -170,7 +170,8 @@ static void budget_done(struct budget_walk *walk, const char *rule) {
 
 static void on_budget(void *arg, const struct redis_value *reply, const struct err *err) {
   struct budget_walk *walk = arg;
-  if (err) budget_done(walk, err->code == ERR_CANCELLED ? "" : "Redis could not be asked");
+  if (walk->x->abandoned) budget_done(walk, NULL);
+  else if (err) budget_done(walk, err->code == ERR_CANCELLED ? "" : "Redis could not be asked");
   else if (redis_integer(reply) == 0) budget_done(walk, walk->rule);
   else budget_next(walk);
 }

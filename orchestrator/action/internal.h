@@ -34,7 +34,8 @@ struct action {
   int64_t lift_ms;
   unsigned attempt, reads;  /* sends so far; helper reads (resolve, probe) so far */
   bool approved, intended, taken_up, abandoned, started, waiting_brake, budgeted;
-  bool sub;                 /* a probe or a search of another action */
+  bool awaiting;            /* a Redis call of its own is under way and will come back to it */
+  bool orphan;              /* its journal is gone: whatever comes back only frees it */
   struct question *question;
   struct flight *flight;
   struct timer *timer;
@@ -50,6 +51,7 @@ struct action {
   action_cb *cb;
   void *arg;
   TAILQ_ENTRY(action) next; /* in a limit's or the brake's queue */
+  TAILQ_ENTRY(action) among; /* all that live */
   struct action_queue *queue;
 };
 
@@ -75,6 +77,7 @@ struct actions {
   struct map holds;  /* "INC|1/3" -> struct hold */
   json_t *paused;    /* scope -> {by, because, since} */
   struct action_queue braked;
+  struct action_queue all;
   atomic_uint epoch; /* raised by every brake */
   uint8_t seal_key[DIGEST_BYTES];
   actions_lift_cb *lift_cb;

@@ -220,7 +220,7 @@ static void all_kept(struct keeping *k) {
   const json_t *schema = json_object_get(x->declaration, "params");
   char slot[ID_PATH * 2];
   void *at = NULL;
-  if (!k->failed) {
+  if (!k->failed && !x->abandoned) {
     while (each_generated(x, &at, schema, slot)) {
       char print[17] = "";
       secrets_fingerprint(x->all->deps.secrets, slot, print);
