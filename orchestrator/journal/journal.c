@@ -20,6 +20,12 @@ struct waiter {
   STAILQ_ENTRY(waiter) next;
 };
 
+struct watcher {
+  journal_watch_cb *cb;
+  void *arg;
+  STAILQ_ENTRY(watcher) next;
+};
+
 struct pending {
   struct entry *entry;
   STAILQ_ENTRY(pending) next;
@@ -37,6 +43,7 @@ struct journal {
   char acked_leaf[DIGEST_HEX];
   STAILQ_HEAD(, pending) queue; /* not acknowledged yet, in order; the first `flying` of them are under way */
   STAILQ_HEAD(, waiter) waiters;
+  STAILQ_HEAD(, watcher) watchers;
   size_t flying;
   bool scheduled, save_state, troubled, reading, lost;
   unsigned since_state;
@@ -82,6 +89,7 @@ struct journal *journal_new(struct journal_store *store, const char *incident) {
   memcpy(j->acked_leaf, leaf_none(), DIGEST_HEX);
   STAILQ_INIT(&j->queue);
   STAILQ_INIT(&j->waiters);
+  STAILQ_INIT(&j->watchers);
   return j;
 }
 
@@ -108,6 +116,27 @@ static void waiters_call(struct journal *j, const struct err *err) {
   }
 }
 
+static void watcher_drop(struct journal *j, struct watcher *w) {
+  STAILQ_REMOVE(&j->watchers, w, watcher, next);
+  free(w);
+}
+
+void journal_watch(struct journal *j, journal_watch_cb *cb, void *arg) {
+  struct watcher *w = calloc(1, sizeof *w);
+  if (!w) abort();
+  w->cb = cb;
+  w->arg = arg;
+  STAILQ_INSERT_TAIL(&j->watchers, w, next);
+}
+
+void journal_unwatch(struct journal *j, journal_watch_cb *cb, void *arg) {
+  struct watcher *w, *next;
+  for (w = STAILQ_FIRST(&j->watchers); w; w = next) {
+    next = STAILQ_NEXT(w, next);
+    if (w->cb == cb && w->arg == arg) watcher_drop(j, w);
+  }
+}
+
 void journal_free(struct journal *j) {
   if (!j) return;
   struct err gone = {.code = ERR_CANCELLED, .text = "the journal was unloaded"};
@@ -117,6 +146,7 @@ void journal_free(struct journal *j) {
   if (j->call) j->call->j = NULL;
   waiters_call(j, &gone);
   while (!STAILQ_EMPTY(&j->queue)) pending_drop(j);
+  while (!STAILQ_EMPTY(&j->watchers)) watcher_drop(j, STAILQ_FIRST(&j->watchers));
   json_decref(j->state);
   free(j);
 }
@@ -288,6 +318,8 @@ const struct entry *journal_append(struct journal *j, const struct entry_spec *s
   memcpy(j->prev, e->leaf, DIGEST_HEX);
   state_fold(j->state, e);
   schedule(j);
+  struct watcher *w;
+  STAILQ_FOREACH(w, &j->watchers, next) w->cb(w->arg, j, e);
   return e;
 }
 

@@ -54,6 +54,10 @@ void journal_when_durable(struct journal *j, journal_durable_cb *cb, void *arg);
 /* Removes pending callbacks with this cb and arg. */
 void journal_forget(struct journal *j, journal_durable_cb *cb, void *arg);
 bool journal_idle(const struct journal *j); /* nothing unsent or unacknowledged */
+/* Calls cb for every entry appended from now on, once it is folded into the state and before journal_append returns. The cb may look, never append or unwatch. */
+typedef void journal_watch_cb(void *arg, struct journal *j, const struct entry *e);
+void journal_watch(struct journal *j, journal_watch_cb *cb, void *arg);
+void journal_unwatch(struct journal *j, journal_watch_cb *cb, void *arg);
 /* Tell it after the link came back: a journal in trouble reads its tail. */
 void journal_redis_up(struct journal *j);
 /* Has the next wave carry the folded state along (done by itself every 64 entries). */
