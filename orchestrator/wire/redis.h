@@ -22,7 +22,7 @@
 struct redis;
 struct redis_value; /* a reply or a part of one; valid only inside the callback */
 
-enum redis_type { REDIS_NIL, REDIS_STRING, REDIS_INTEGER, REDIS_ARRAY, REDIS_STATUS };
+enum redis_type { REDIS_NIL, REDIS_STRING, REDIS_INTEGER, REDIS_ARRAY, REDIS_STATUS, REDIS_ERROR /* only inside an array (EXEC) */ };
 
 struct redis_config {
   const char *socket; /* a Unix socket's path, or NULL for host and port */
@@ -38,7 +38,8 @@ struct redis_config {
 };
 
 typedef void redis_cb(void *arg, const struct redis_value *reply, const struct err *err);
-/* up: a lane (or the first one) is usable again after none or not all were; down: a lane was lost. */
+/* up: a lane (or the first one) is usable again after none or not all were; down: a lane was lost, or could not come up for a new
+ * reason. */
 typedef void redis_state_cb(void *arg, bool up, const struct err *err);
 
 /* Starts connecting at once, and for ever again with back-off (50 ms doubling to 2 s, with jitter). Each new
@@ -48,7 +49,8 @@ int redis_new(struct loop *loop, const struct redis_config *config, const struct
               struct redis **ret, struct err *err);
 /* Pending callbacks get ERR_CANCELLED before it returns. */
 void redis_free(struct redis *link);
-bool redis_up(const struct redis *link); /* all lanes connected and ready */
+bool redis_up(const struct redis *link); /* all lanes connected and ready (blocking ones apart) */
+bool redis_lane_up(const struct redis *link, unsigned lane);
 
 unsigned redis_lane(const struct redis *link, const char *key);
 size_t redis_pending(const struct redis *link, unsigned lane);
@@ -84,6 +86,22 @@ struct redis_entry {
 int redis_append(struct redis *link, unsigned lane, const char *journal, const char *state_key, const char *prev, uint64_t first_seq,
                  const struct redis_entry *entries, size_t count, const char *state, size_t state_len, redis_cb *cb, void *arg,
                  struct err *err);
+
+/* The other functions of the library are called with redis_command; every key of a call lies in one slot. A = {tocsin:alerts}.
+ *
+ * FCALL tocsin_route 5 A:routed A:seen A:group A:ids A:seen_in  <alert id> <stream id> <now_ms> <INC|EX> (<group key or ''> <window_ms>)…
+ *   One incident per pair: the group's live one (its window is pushed to now + window), else a new one. Replies
+ *   [new, id, created, id, created…]; [routed, …] with the very same incidents and flags for a redelivery of the same stream id;
+ *   [duplicate, id, id…] (no flags; may be without ids) when another message bore this alert id, in work or seen before.
+ * FCALL tocsin_done 6 tocsin:alerts A:routed A:seen A:seen_in A:counts A:dead  <consumer group> <stream id> <alert id or ''>
+ *   <attached|duplicate|suppressed|split|dead> <now_ms> <keep_ms> …
+ *   split: then one JSON object of strings per part, each becomes a new message; dead: then the reason and the raw fields (name, value…).
+ *   1: done now, 0: was done before and nothing happened.
+ * FCALL tocsin_ungroup 1 A:group  <incident> <group key>…     how many keys were removed
+ * FCALL tocsin_open_id 1 A:ids  <INC|EX>                       "INC-000043"
+ * FCALL tocsin_hold 1 tocsin:contained  <field> <json>         1 when new;  FCALL tocsin_unhold 1 tocsin:contained <field>
+ * FCALL tocsin_budget 1 <sorted set>  <now_ms> <window_ms> <most> <id>   1: reserved (also when it was before), 0: spent
+ * done, ungroup and unhold also work when Redis' memory is full. */
 
 /* What Redis' own settings would lose (appendfsync, aof-load-truncated, no-appendfsync-on-rewrite, maxmemory-policy, RDB only…): calls
  * back with one text per problem, NULL-ended, once. */

@@ -1,0 +1,241 @@
+#!lua name=tocsin
+-- The functions that must be atomic in Redis: the fenced append, the way of an alert, the ledger, budgets.
+-- wire/redis_functions.c bears these same lines as a C string; a unit test compares the two.
+-- Raise tocsin_version (and REDIS_FUNCTIONS_VERSION) with every change.
+
+-- Spelt out: while it is being loaded a library sees nothing but `redis`.
+local ZEROS = '0000000000000000000000000000000000000000000000000000000000000000'
+local TRIM_AT_ONCE = 100 -- old entries of `seen` that one call removes at most
+local MOST_FIELDS = 3000 -- pairs that one XADD may bear (Lua's stack bounds unpack)
+
+-- Lua 5.1 would write 1e+15 for large numbers.
+local function digits(n)
+  return string.format('%.0f', n)
+end
+
+local function whole(text)
+  local n = tonumber(text)
+  if not n or n < 0 or n ~= math.floor(n) then return nil end
+  return n
+end
+
+-- KEYS: journal, state. ARGV: prev, first_seq, state, then e, h, b for each entry.
+local function append(keys, args)
+  local journal, prev, first, count = keys[1], args[1], whole(args[2]), (#args - 3) / 3
+  if not first or first < 1 or count < 1 or count ~= math.floor(count) then
+    return redis.error_reply('ERR append: wrong arguments')
+  end
+  local last_id, last_hash = '0-0', ZEROS
+  local last = redis.call('XREVRANGE', journal, '+', '-', 'COUNT', 1)[1]
+  if last then
+    last_id = last[1]
+    local fields = last[2]
+    for i = 1, #fields, 2 do
+      if fields[i] == 'h' then last_hash = fields[i + 1] end
+    end
+  end
+  local fits = last_hash == prev and last_id == digits(first - 1) .. '-0'
+  if prev == ZEROS and redis.call('EXISTS', journal) == 1 then fits = false end
+  if not fits then
+    return redis.error_reply('FENCE last=' .. last_id .. ' h=' .. last_hash)
+  end
+  for i = 0, count - 1 do
+    local at = 4 + i * 3
+    redis.call('XADD', journal, digits(first + i) .. '-0', 'e', args[at], 'h', args[at + 1], 'b', args[at + 2])
+  end
+  if args[3] ~= '' then redis.call('SET', keys[2], args[3]) end
+  return count
+end
+
+local function incident_id(prefix, ids)
+  return string.format('%s-%06d', prefix, redis.call('INCR', ids))
+end
+
+-- The live incident of a group, whose window this call pushes forward; nil when there is none.
+local function join_group(groups, key, now, window)
+  local value = redis.call('HGET', groups, key)
+  local incident, expires = string.match(value or '', '^(.+)|(%d+)$')
+  if not incident or tonumber(expires) <= now then return nil end
+  redis.call('HSET', groups, key, incident .. '|' .. digits(math.max(tonumber(expires), now + window)))
+  return incident
+end
+
+-- The stored answer: {word, id, created, id, created...}; without flags for a duplicate.
+local function route_answer(word, incidents)
+  local out = { word }
+  for _, incident in ipairs(incidents) do
+    out[#out + 1] = incident.id
+    if word ~= 'duplicate' then out[#out + 1] = incident.created end
+  end
+  return out
+end
+
+-- KEYS: routed, seen, group, ids, seen_in. ARGV: alert id, stream id, now_ms, prefix, then group key, window_ms pairs.
+local function route(keys, args)
+  local routed, seen, groups, ids, seen_in = keys[1], keys[2], keys[3], keys[4], keys[5]
+  local alert, stream_id, now, prefix = args[1], args[2], whole(args[3]), args[4]
+  if #args < 6 or #args % 2 ~= 0 or alert == '' or prefix == '' or not now then
+    return redis.error_reply('ERR route: wrong arguments')
+  end
+  for i = 6, #args, 2 do
+    if not whole(args[i]) then return redis.error_reply('ERR route: wrong window') end
+  end
+  local known = redis.call('HGET', routed, alert)
+  if known then
+    known = cjson.decode(known)
+    return route_answer(known.stream == stream_id and 'routed' or 'duplicate', known.incidents)
+  end
+  if redis.call('ZSCORE', seen, alert) then
+    local answer = { 'duplicate' }
+    for _, id in ipairs(cjson.decode(redis.call('HGET', seen_in, alert) or '[]')) do answer[#answer + 1] = id end
+    return answer
+  end
+  local incidents, here = {}, {} -- here: the groups of this very call, which a window of 0 would not find again
+  for i = 5, #args, 2 do
+    local key, window = args[i], tonumber(args[i + 1])
+    local id = key ~= '' and (here[key] or join_group(groups, key, now, window)) or nil
+    local created = id and 0 or 1
+    id = id or incident_id(prefix, ids)
+    if key ~= '' and created == 1 then redis.call('HSET', groups, key, id .. '|' .. digits(now + window)) end
+    if key ~= '' then here[key] = id end
+    incidents[#incidents + 1] = { id = id, created = created }
+  end
+  redis.call('HSET', routed, alert, cjson.encode({ stream = stream_id, incidents = incidents }))
+  return route_answer('new', incidents)
+end
+
+-- The fields of a JSON object in the order of their names, as XADD wants them; nil when it is none.
+local function part_fields(text)
+  local good, part = pcall(cjson.decode, text)
+  if not good or type(part) ~= 'table' then return nil end
+  local names, out = {}, {}
+  for name, value in pairs(part) do
+    if type(name) ~= 'string' or (type(value) ~= 'string' and type(value) ~= 'number') then return nil end
+    names[#names + 1] = name
+  end
+  if #names == 0 or #names > MOST_FIELDS then return nil end
+  table.sort(names)
+  for _, name in ipairs(names) do
+    out[#out + 1] = name
+    out[#out + 1] = type(part[name]) == 'number' and digits(part[name]) or part[name]
+  end
+  return out
+end
+
+-- The letter's fields; too many for one XADD are kept together in one.
+local function dead_fields(args, now)
+  local out = { 'reason', args[7], 'at', digits(now) }
+  if #args - 7 <= 2 * MOST_FIELDS then
+    for i = 8, #args do out[#out + 1] = args[i] end
+    return out
+  end
+  local all = {}
+  for i = 8, #args do all[#all + 1] = args[i] end
+  out[#out + 1] = 'fields'
+  out[#out + 1] = cjson.encode(all)
+  return out
+end
+
+-- Ends the routing of this very message (another message with the same alert id keeps its own) and remembers the alert.
+local function remember(keys, alert, stream_id, outcome, now)
+  local routed, seen, seen_in = keys[2], keys[3], keys[4]
+  local known = redis.call('HGET', routed, alert)
+  known = known and cjson.decode(known)
+  if known and known.stream ~= stream_id then known = nil end
+  if known then redis.call('HDEL', routed, alert) end
+  if outcome ~= 'attached' and outcome ~= 'suppressed' then return end
+  redis.call('ZADD', seen, digits(now), alert)
+  if not known then return end
+  local ids = {}
+  for _, incident in ipairs(known.incidents) do ids[#ids + 1] = incident.id end
+  redis.call('HSET', seen_in, alert, cjson.encode(ids))
+end
+
+local function forget_old(keys, now, keep)
+  local seen, seen_in = keys[3], keys[4]
+  local before = '(' .. digits(math.max(now - keep, 0))
+  local old = redis.call('ZRANGEBYSCORE', seen, '-inf', before, 'LIMIT', 0, TRIM_AT_ONCE)
+  if #old == 0 then return end
+  redis.call('ZREM', seen, unpack(old))
+  redis.call('HDEL', seen_in, unpack(old))
+end
+
+local OUTCOMES = { attached = true, duplicate = true, suppressed = true, split = true, dead = true }
+
+-- KEYS: queue, routed, seen, seen_in, counts, dead.
+-- ARGV: group, stream id, alert id, outcome, now_ms, keep_ms, then parts (split) or reason and raw fields (dead).
+local function done(keys, args)
+  local queue, counts, dead = keys[1], keys[5], keys[6]
+  local group, stream_id, alert, outcome = args[1], args[2], args[3], args[4]
+  local now, keep = whole(args[5]), whole(args[6])
+  if not now or not keep or not OUTCOMES[outcome] or (outcome == 'dead' and (#args < 7 or #args % 2 ~= 1)) then
+    return redis.error_reply('ERR done: wrong arguments')
+  end
+  local parts = {}
+  if outcome == 'split' then
+    for i = 7, #args do
+      parts[#parts + 1] = part_fields(args[i])
+      if #parts ~= i - 6 then return redis.error_reply('ERR done: a part is no object of texts') end
+    end
+  end
+  local acked = redis.call('XACK', queue, group, stream_id)
+  local removed = redis.call('XDEL', queue, stream_id)
+  if acked == 0 and removed == 0 then return 0 end
+  for _, fields in ipairs(parts) do redis.call('XADD', queue, '*', unpack(fields)) end
+  if outcome == 'dead' then redis.call('XADD', dead, '*', unpack(dead_fields(args, now))) end
+  if alert ~= '' then remember(keys, alert, stream_id, outcome, now) end
+  redis.call('HINCRBY', counts, outcome, 1)
+  forget_old(keys, now, keep)
+  return 1
+end
+
+-- KEYS: group. ARGV: incident, group keys. The keys removed are counted.
+local function ungroup(keys, args)
+  local removed = 0
+  for i = 2, #args do
+    local value = redis.call('HGET', keys[1], args[i])
+    if value and string.match(value, '^(.+)|%d+$') == args[1] then
+      removed = removed + redis.call('HDEL', keys[1], args[i])
+    end
+  end
+  return removed
+end
+
+-- KEYS: contained. ARGV: field, json. 1 when the field is new.
+local function hold(keys, args)
+  return redis.call('HSET', keys[1], args[1], args[2])
+end
+
+-- KEYS: contained. ARGV: field.
+local function unhold(keys, args)
+  return redis.call('HDEL', keys[1], args[1])
+end
+
+-- KEYS: a sorted set. ARGV: now_ms, window_ms, most, id. 1: reserved (or was already), 0: the budget is spent.
+local function budget(keys, args)
+  local now, window, most = whole(args[1]), whole(args[2]), whole(args[3])
+  if not now or not window or not most or not args[4] then return redis.error_reply('ERR budget: wrong arguments') end
+  redis.call('ZREMRANGEBYSCORE', keys[1], '-inf', digits(math.max(now - window, 0)))
+  if redis.call('ZSCORE', keys[1], args[4]) then return 1 end
+  if redis.call('ZCARD', keys[1]) >= most then return 0 end
+  redis.call('ZADD', keys[1], digits(now), args[4])
+  return 1
+end
+
+-- KEYS: ids. ARGV: prefix. For an incident that a person opens.
+local function open_id(keys, args)
+  return incident_id(args[1], keys[1])
+end
+
+redis.register_function('tocsin_append', append)
+redis.register_function('tocsin_route', route)
+-- What only ends or removes things goes on when memory is full.
+redis.register_function { function_name = 'tocsin_done', callback = done, flags = { 'allow-oom' } }
+redis.register_function { function_name = 'tocsin_ungroup', callback = ungroup, flags = { 'allow-oom' } }
+redis.register_function('tocsin_hold', hold)
+redis.register_function { function_name = 'tocsin_unhold', callback = unhold, flags = { 'allow-oom' } }
+redis.register_function('tocsin_budget', budget)
+redis.register_function('tocsin_open_id', open_id)
+redis.register_function {
+  function_name = 'tocsin_version', callback = function() return 1 end, flags = { 'no-writes', 'allow-stale' },
+}

@@ -1,0 +1,290 @@
+/* The Redis Function library on a real server: every function, every refusal. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "redis_server.h"
+#include "wire/functions.h"
+
+static struct server server;
+static struct loop *loop;
+static struct redis *link_;
+
+#define A "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+#define B "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
+#define ZEROS "0000000000000000000000000000000000000000000000000000000000000000"
+#define ROUTE "FCALL tocsin_route 5 {tocsin:alerts}:routed {tocsin:alerts}:seen {tocsin:alerts}:group {tocsin:alerts}:ids {tocsin:alerts}:seen_in "
+#define DONE                                                                                                                               \
+  "FCALL tocsin_done 6 tocsin:alerts {tocsin:alerts}:routed {tocsin:alerts}:seen {tocsin:alerts}:seen_in {tocsin:alerts}:counts "           \
+  "{tocsin:alerts}:dead engine "
+
+#define expect(want, ...) assert_string_equal(ask(loop, link_, __VA_ARGS__), want)
+
+static int fresh(void **state) {
+  expect("OK", "FLUSHALL");
+  return 0;
+}
+
+/* One alert in the queue, delivered to the group; its id in out. */
+static void deliver(char out[64]) {
+  ask(loop, link_, "XGROUP CREATE tocsin:alerts engine 0 MKSTREAM"); /* may be there already */
+  snprintf(out, 64, "%s", ask(loop, link_, "XADD tocsin:alerts * alert {}"));
+  assert_non_null(strchr(out, '-'));
+  assert_non_null(strstr(ask(loop, link_, "XREADGROUP GROUP engine n1 COUNT 10 STREAMS tocsin:alerts >"), out));
+}
+
+static void test_same_lines(void **state) {
+  FILE *f = fopen("orchestrator/wire/redis_functions.lua", "r");
+  if (!f) skip(); /* not run from the project's folder */
+  static char bytes[65536];
+  bytes[fread(bytes, 1, sizeof bytes - 1, f)] = 0;
+  fclose(f);
+  assert_string_equal(bytes, redis_functions_code);
+  char version[64];
+  snprintf(version, sizeof version, "return %d end", REDIS_FUNCTIONS_VERSION);
+  assert_non_null(strstr(redis_functions_code, version));
+}
+
+static void test_append(void **state) {
+  expect("2", "FCALL tocsin_append 2 j s " ZEROS " 1 folded e1 " A " b1 e2 " B " b2");
+  expect("[[1-0 [e e1 h " A " b b1]] [2-0 [e e2 h " B " b b2]]]", "XRANGE j - +");
+  expect("folded", "GET s");
+  expect("1", "FCALL tocsin_append 2 j s " B " 3 '' e3 " A " b3");
+  expect("folded", "GET s");
+  expect("!conflict FENCE last=3-0 h=" A, "FCALL tocsin_append 2 j s " B " 3 x e3 " A " b3"); /* the same once more */
+  expect("!conflict FENCE last=3-0 h=" A, "FCALL tocsin_append 2 j s " A " 5 x e " B " b");   /* a gap */
+  expect("!conflict FENCE last=3-0 h=" A, "FCALL tocsin_append 2 j s " ZEROS " 1 x e " B " b"); /* not new */
+  expect("!conflict FENCE last=0-0 h=" ZEROS, "FCALL tocsin_append 2 j2 s " A " 2 x e " B " b"); /* a lost tail */
+  expect("!conflict FENCE last=0-0 h=" ZEROS, "FCALL tocsin_append 2 j2 s " ZEROS " 2 x e " B " b");
+  expect("folded", "GET s");
+  expect("3", "XLEN j");
+  expect("0", "EXISTS j2");
+}
+
+static void test_append_refuses_nonsense(void **state) {
+  expect("!invalid ERR append: wrong arguments", "FCALL tocsin_append 2 j s " ZEROS " 1 folded");
+  expect("!invalid ERR append: wrong arguments", "FCALL tocsin_append 2 j s " ZEROS " 1 folded e " A);
+  expect("!invalid ERR append: wrong arguments", "FCALL tocsin_append 2 j s " ZEROS " 0 folded e " A " b");
+  expect("!invalid ERR append: wrong arguments", "FCALL tocsin_append 2 j s " ZEROS " x folded e " A " b");
+  expect("0", "EXISTS j s");
+}
+
+static void test_append_far(void **state) {
+  expect("4503599627370494-0", "XADD j 4503599627370494-0 e e h " A " b b");
+  expect("1", "FCALL tocsin_append 2 j s " A " 4503599627370495 '' e " B " b");
+  expect("[[4503599627370495-0 [e e h " B " b b]]]", "XREVRANGE j + - COUNT 1");
+}
+
+static void test_route_and_redelivery(void **state) {
+  expect("[new INC-000001 1]", ROUTE "a1 5-0 1000 INC k1 60000");
+  expect("[routed INC-000001 1]", ROUTE "a1 5-0 1500 INC k1 60000");
+  expect("[duplicate INC-000001]", ROUTE "a1 6-0 1500 INC k1 60000");
+  expect("[new INC-000001 0 INC-000002 1]", ROUTE "a2 7-0 1600 INC k1 60000 '' 0");
+  expect("[routed INC-000001 0 INC-000002 1]", ROUTE "a2 7-0 999999 INC other 60000");
+  expect("[new EX-000003 1]", ROUTE "a3 8-0 1600 EX '' 0");
+  expect("3", "HLEN {tocsin:alerts}:routed");
+}
+
+static void test_route_same_key_twice(void **state) {
+  expect("[new INC-000001 1 INC-000001 0]", ROUTE "a1 1-0 1000 INC k 0 k 0");
+  expect("[new INC-000002 1 INC-000003 1]", ROUTE "a2 2-0 1000 INC '' 0 '' 0");
+}
+
+static void test_route_window_slides(void **state) {
+  expect("[new INC-000001 1]", ROUTE "a1 1-0 1000 INC k 100");
+  expect("[new INC-000001 0]", ROUTE "a2 2-0 1090 INC k 100"); /* pushed to 1190 */
+  expect("[new INC-000001 0]", ROUTE "a3 3-0 1180 INC k 100"); /* pushed to 1280 */
+  expect("INC-000001|1280", "HGET {tocsin:alerts}:group k");
+  expect("[new INC-000001 0]", ROUTE "a4 4-0 1100 INC k 100"); /* a clock that steps back shortens nothing */
+  expect("INC-000001|1280", "HGET {tocsin:alerts}:group k");
+  expect("[new INC-000002 1]", ROUTE "a5 5-0 1280 INC k 100"); /* over */
+}
+
+static void test_route_refuses_nonsense(void **state) {
+  expect("!invalid ERR route: wrong arguments", ROUTE "a1 1-0 1000 INC");
+  expect("!invalid ERR route: wrong arguments", ROUTE "a1 1-0 1000 INC k");
+  expect("!invalid ERR route: wrong arguments", ROUTE "'' 1-0 1000 INC k 1");
+  expect("!invalid ERR route: wrong window", ROUTE "a1 1-0 1000 INC k 1 k2 x");
+  expect("0", "EXISTS {tocsin:alerts}:routed {tocsin:alerts}:ids {tocsin:alerts}:group");
+}
+
+static void test_done_exactly_once(void **state) {
+  char id[64], dup[64];
+  deliver(id);
+  deliver(dup);
+  expect("[new INC-000001 1]", ROUTE "a1 %s 1000 INC k 60000", id);
+  expect("[duplicate INC-000001]", ROUTE "a1 %s 1000 INC k 60000", dup);
+  expect("1", DONE "%s a1 duplicate 2000 5000", dup);
+  expect("[routed INC-000001 1]", ROUTE "a1 %s 1000 INC k 60000", id); /* the first one's routing is untouched */
+  expect("1", DONE "%s a1 attached 2000 5000", id);
+  expect("0", DONE "%s a1 attached 2000 5000", id);
+  expect("0", DONE "%s a1 duplicate 2000 5000", dup);
+  expect("1", "HGET {tocsin:alerts}:counts attached");
+  expect("1", "HGET {tocsin:alerts}:counts duplicate");
+  expect("0", "HLEN {tocsin:alerts}:routed");
+  expect("0", "XLEN tocsin:alerts");
+  expect("2000", "ZSCORE {tocsin:alerts}:seen a1");
+  expect("[duplicate INC-000001]", ROUTE "a1 99-0 3000 INC k 60000"); /* long after it was done */
+}
+
+static void test_done_suppressed(void **state) {
+  char id[64];
+  deliver(id);
+  expect("1", DONE "%s a9 suppressed 2000 5000", id);
+  expect("1", "HGET {tocsin:alerts}:counts suppressed");
+  expect("[duplicate]", ROUTE "a9 99-0 3000 INC k 60000");
+}
+
+static void test_done_split(void **state) {
+  char id[64];
+  deliver(id);
+  expect("1", DONE "%s '' split 2000 5000 {\"alert\":\"one\",\"source\":\"s\"} {\"n\":12345678,\"alert\":\"two\"}", id);
+  expect("2", "XLEN tocsin:alerts");
+  const char *all = ask(loop, link_, "XRANGE tocsin:alerts - +");
+  assert_non_null(strstr(all, "[alert one source s]"));
+  assert_non_null(strstr(all, "[alert two n 12345678]"));
+  expect("1", "HGET {tocsin:alerts}:counts split");
+  /* accepted = counts + waiting */
+  assert_non_null(strstr(ask(loop, link_, "XINFO STREAM tocsin:alerts"), "entries-added 3"));
+  deliver(id);
+  expect("!invalid ERR done: a part is no object of texts", DONE "%s '' split 2000 5000 {\"a\":\"b\"} {\"a\":[]}", id);
+  expect("!invalid ERR done: a part is no object of texts", DONE "%s '' split 2000 5000 {}", id);
+  expect("!invalid ERR done: a part is no object of texts", DONE "%s '' split 2000 5000 nonsense", id);
+  expect("3", "XLEN tocsin:alerts");
+}
+
+static void test_done_dead(void **state) {
+  char id[64];
+  deliver(id);
+  expect("1", DONE "%s '' dead 2000 5000 not-json alert {{{ source x", id);
+  expect("0", DONE "%s '' dead 2000 5000 not-json alert {{{ source x", id);
+  expect("1", "XLEN {tocsin:alerts}:dead");
+  assert_non_null(strstr(ask(loop, link_, "XRANGE {tocsin:alerts}:dead - +"), "[reason not-json at 2000 alert {{{ source x]"));
+  expect("1", "HGET {tocsin:alerts}:counts dead");
+}
+
+static void test_done_dead_with_very_many_fields(void **state) {
+  enum { WORDS = 9100 };
+  char id[64];
+  deliver(id);
+  static const char *argv[WORDS + 32];
+  size_t n = 0;
+  static char fixed[1024];
+  snprintf(fixed, sizeof fixed, DONE "%s '' dead 2000 5000 many", id);
+  char *rest = fixed;
+  for (char *word; (word = strsep(&rest, " "));) argv[n++] = strcmp(word, "''") == 0 ? "" : word;
+  for (size_t i = 0; i < WORDS; i++) argv[n++] = "f";
+  struct answer a = {0};
+  assert_int_equal(redis_command(link_, 0, answer_cb, &a, n, argv, NULL, NULL), 0);
+  assert_true(test_until(loop, &a.done, 10000));
+  assert_string_equal(a.text, "1");
+  assert_non_null(strstr(ask(loop, link_, "XRANGE {tocsin:alerts}:dead - +"), "fields [\"f\",\"f\""));
+}
+
+static void test_done_forgets_old(void **state) {
+  char id[64];
+  deliver(id);
+  expect("[new INC-000001 1]", ROUTE "old %s 1000 INC k 60000", id);
+  expect("1", DONE "%s old attached 1000 5000", id);
+  deliver(id);
+  expect("1", DONE "%s young suppressed 6000 5000", id); /* exactly 5000 old: kept */
+  expect("2", "ZCARD {tocsin:alerts}:seen");
+  deliver(id);
+  expect("1", DONE "%s younger suppressed 6001 5000", id);
+  expect("[young younger]", "ZRANGE {tocsin:alerts}:seen 0 -1");
+  expect("0", "HLEN {tocsin:alerts}:seen_in");
+}
+
+static void test_done_refuses_nonsense(void **state) {
+  char id[64];
+  deliver(id);
+  expect("!invalid ERR done: wrong arguments", DONE "%s a1 eaten 2000 5000", id);
+  expect("!invalid ERR done: wrong arguments", DONE "%s a1 attached x 5000", id);
+  expect("!invalid ERR done: wrong arguments", DONE "%s a1 dead 2000 5000", id);
+  expect("!invalid ERR done: wrong arguments", DONE "%s a1 dead 2000 5000 why field-without-value", id);
+  expect("1", "XLEN tocsin:alerts");
+  expect("0", DONE "77-7 a1 attached 2000 5000");
+  expect("0", "EXISTS {tocsin:alerts}:counts {tocsin:alerts}:seen");
+}
+
+static void test_ungroup(void **state) {
+  expect("[new INC-000001 1 INC-000002 1]", ROUTE "a1 1-0 1000 INC k1 60000 k2 60000");
+  expect("1", "FCALL tocsin_ungroup 1 {tocsin:alerts}:group INC-000001 k1 k2 k3");
+  expect("[k2 INC-000002|61000]", "HGETALL {tocsin:alerts}:group");
+  expect("[new INC-000003 1]", ROUTE "a2 2-0 1000 INC k1 60000");
+}
+
+static void test_hold(void **state) {
+  expect("1", "FCALL tocsin_hold 1 tocsin:contained user=alice {}");
+  expect("0", "FCALL tocsin_hold 1 tocsin:contained user=alice {\"x\":1}");
+  expect("{\"x\":1}", "HGET tocsin:contained user=alice");
+  expect("1", "FCALL tocsin_unhold 1 tocsin:contained user=alice");
+  expect("0", "FCALL tocsin_unhold 1 tocsin:contained user=alice");
+}
+
+static void test_budget(void **state) {
+  expect("1", "FCALL tocsin_budget 1 b 1000 100 2 i1");
+  expect("1", "FCALL tocsin_budget 1 b 1010 100 2 i2");
+  expect("0", "FCALL tocsin_budget 1 b 1020 100 2 i3");
+  expect("1", "FCALL tocsin_budget 1 b 1020 100 2 i1"); /* reserved before */
+  expect("0", "FCALL tocsin_budget 1 b 1099 100 2 i3");
+  expect("1", "FCALL tocsin_budget 1 b 1100 100 2 i3"); /* i1's place is free */
+  expect("0", "FCALL tocsin_budget 1 b 1100 100 0 i4");
+  expect("!invalid ERR budget: wrong arguments", "FCALL tocsin_budget 1 b x 100 2 i1");
+}
+
+static void test_open_id(void **state) {
+  expect("INC-000001", "FCALL tocsin_open_id 1 {tocsin:alerts}:ids INC");
+  expect("EX-000002", "FCALL tocsin_open_id 1 {tocsin:alerts}:ids EX");
+  expect("[new INC-000003 1]", ROUTE "a1 1-0 1000 INC k1 60000");
+  expect("OK", "SET {tocsin:alerts}:ids 1234567");
+  expect("INC-1234568", "FCALL tocsin_open_id 1 {tocsin:alerts}:ids INC");
+}
+
+static void test_ends_when_memory_is_full(void **state) {
+  char id[64];
+  deliver(id);
+  expect("OK", "CONFIG SET maxmemory 1");
+  const char *refused = ask(loop, link_, "FCALL tocsin_append 2 j s " ZEROS " 1 x e " A " b");
+  assert_int_equal(strncmp(refused, "!limit OOM", 10), 0);
+  expect("1", DONE "%s a1 suppressed 2000 5000", id);
+  expect("OK", "CONFIG SET maxmemory 0");
+}
+
+int main(void) {
+  server_start(&server, NULL);
+  loop = loop_new();
+  struct redis_config config = {.socket = server.socket, .lanes = 1};
+  if (redis_new(loop, &config, NULL, link_says, NULL, &link_, NULL)) return 1;
+  link_wait_up(loop, link_);
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_same_lines),
+      cmocka_unit_test_setup(test_append, fresh),
+      cmocka_unit_test_setup(test_append_refuses_nonsense, fresh),
+      cmocka_unit_test_setup(test_append_far, fresh),
+      cmocka_unit_test_setup(test_route_and_redelivery, fresh),
+      cmocka_unit_test_setup(test_route_same_key_twice, fresh),
+      cmocka_unit_test_setup(test_route_window_slides, fresh),
+      cmocka_unit_test_setup(test_route_refuses_nonsense, fresh),
+      cmocka_unit_test_setup(test_done_exactly_once, fresh),
+      cmocka_unit_test_setup(test_done_suppressed, fresh),
+      cmocka_unit_test_setup(test_done_split, fresh),
+      cmocka_unit_test_setup(test_done_dead, fresh),
+      cmocka_unit_test_setup(test_done_dead_with_very_many_fields, fresh),
+      cmocka_unit_test_setup(test_done_forgets_old, fresh),
+      cmocka_unit_test_setup(test_done_refuses_nonsense, fresh),
+      cmocka_unit_test_setup(test_ungroup, fresh),
+      cmocka_unit_test_setup(test_hold, fresh),
+      cmocka_unit_test_setup(test_budget, fresh),
+      cmocka_unit_test_setup(test_open_id, fresh),
+      cmocka_unit_test_setup(test_ends_when_memory_is_full, fresh),
+  };
+  int failed = cmocka_run_group_tests(tests, NULL, NULL);
+  redis_free(link_);
+  loop_free(loop);
+  server_stop(&server);
+  return failed;
+}
