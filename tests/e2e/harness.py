@@ -152,13 +152,21 @@ def _clean_up(status=0):
 def _end():
     _clean_up()
     if not _finished:
-        print("not ok %d - the test ended by itself, with done()" % (_count + 1), flush=True)
+        print("not ok %d - the test comes to its end%s" % (_count + 1, _state.get("why", " (no done() was reached)")), flush=True)
         sys.stdout.flush()
         os._exit(255)
 
 
 sys.excepthook = _uncaught
-signal.signal(signal.SIGTERM, lambda *_: sys.exit("# stopped from outside"))
+
+
+def _stopped(*_):
+    _state["why"] = " (it was stopped from outside: out of time?)"
+    diag("".join(traceback.format_stack()))
+    sys.exit(1)
+
+
+signal.signal(signal.SIGTERM, _stopped)
 
 # ---- Lua text from Python values
 
