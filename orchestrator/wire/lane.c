@@ -153,7 +153,7 @@ void lane_drop(struct lane *lane, const struct err *err) {
   bool tell = strncmp(lane->told, copy.text, sizeof lane->told - 1) != 0; /* once for each reason, not for each try */
   disconnect(lane);
   retry_later(lane);
-  snprintf(lane->told, sizeof lane->told, "%s", copy.text);
+  snprintf(lane->told, sizeof lane->told, "%.*s", (int)sizeof lane->told - 1, copy.text);
   answer_all(lane, &copy);
   if (tell && !link->freed && link->state_cb) link->state_cb(link->state_arg, false, &copy);
 }

@@ -149,7 +149,7 @@ void loop_run(struct loop *loop) {
   loop->stopped = false;
 }
 
-void loop_turn(struct loop *loop) { event_base_loop(loop->base, EVLOOP_NONBLOCK); }
+void loop_turn(struct loop *loop) { event_base_loop(loop->base, EVLOOP_ONCE | EVLOOP_NONBLOCK); }
 
 void loop_stop(struct loop *loop) { loop->stopped = true; }
 

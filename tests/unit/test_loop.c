@@ -1,0 +1,212 @@
+/* The loop's promises: order, "never before x returned", freeing inside callbacks, posting from a thread. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <pthread.h>
+#include <signal.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "wire/loop.h"
+
+static struct loop *loop;
+static char said[128];
+static struct timer *timers[3];
+static struct watch *watch;
+
+static int setup(void **state) {
+  loop = loop_new();
+  said[0] = 0;
+  return 0;
+}
+
+static int teardown(void **state) {
+  loop_free(loop);
+  return 0;
+}
+
+static void say(void *arg) { strncat(said, arg, sizeof said - strlen(said) - 1); }
+static void stop(void *arg) { loop_stop(loop); }
+
+static int64_t now_ms(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+static void test_defer_keeps_order(void **state) {
+  loop_defer(loop, say, "a");
+  loop_defer(loop, say, "b");
+  loop_defer(loop, say, "c");
+  assert_string_equal(said, "");
+  loop_turn(loop);
+  assert_string_equal(said, "abc");
+  loop_turn(loop);
+  assert_string_equal(said, "abc");
+}
+
+static void say_and_defer(void *arg) {
+  say("1");
+  loop_defer(loop, say, "2");
+}
+
+static void test_defer_in_defer_waits_for_the_next_turn(void **state) {
+  loop_defer(loop, say_and_defer, NULL);
+  loop_turn(loop);
+  assert_string_equal(said, "1");
+  loop_turn(loop);
+  assert_string_equal(said, "12");
+}
+
+static void test_undefer_takes_all_of_them(void **state) {
+  char *x = "x";
+  loop_defer(loop, say, x);
+  loop_defer(loop, say, "y");
+  loop_defer(loop, say, x);
+  loop_undefer(loop, say, x);
+  loop_turn(loop);
+  assert_string_equal(said, "y");
+  loop_defer(loop, say, x);
+  loop_undefer(loop, say, x);
+  loop_defer(loop, say, "z");
+  loop_turn(loop);
+  assert_string_equal(said, "yz");
+}
+
+static char *victim = "victim";
+
+static void undefer_victim(void *arg) { loop_undefer(loop, say, victim); }
+
+static void test_undefer_inside_the_same_turn(void **state) {
+  loop_defer(loop, undefer_victim, NULL);
+  loop_defer(loop, say, victim);
+  loop_defer(loop, say, "other");
+  loop_turn(loop);
+  assert_string_equal(said, "other");
+}
+
+static void test_timers_fire_once_in_order_and_never_early(void **state) {
+  int64_t from = now_ms();
+  timers[0] = timer_start(loop, 60, stop, NULL);
+  timers[1] = timer_start(loop, 40, say, "b");
+  timers[2] = timer_start(loop, 20, say, "a");
+  loop_run(loop);
+  assert_string_equal(said, "ab");
+  assert_true(now_ms() - from >= 60);
+  for (int i = 0; i < 3; i++) timer_free(timers[i]);
+}
+
+static void free_itself(void *arg) {
+  say("x");
+  timer_free(timers[0]);
+  timer_free(timers[1]); /* due at the same time: must not fire any more */
+  loop_defer(loop, stop, NULL);
+}
+
+static void test_timer_freed_inside_a_callback(void **state) {
+  timers[0] = timer_start(loop, 5, free_itself, NULL);
+  timers[1] = timer_start(loop, 5, say, "never");
+  loop_run(loop);
+  assert_string_equal(said, "x");
+}
+
+static void test_timer_of_zero_waits_a_turn(void **state) {
+  timers[0] = timer_start(loop, 0, say, "z");
+  assert_string_equal(said, "");
+  timers[1] = timer_start(loop, 10, stop, NULL);
+  loop_run(loop);
+  assert_string_equal(said, "z");
+  timer_free(timers[0]);
+  timer_free(timers[1]);
+  timer_free(NULL);
+}
+
+static void ready(void *arg, int fd, int events) {
+  char c;
+  assert_int_equal(read(fd, &c, 1), 1);
+  say("r");
+  if (c != 'q') return;
+  watch_free(watch);
+  loop_stop(loop);
+}
+
+static void test_watch_until_freed(void **state) {
+  int fds[2];
+  assert_int_equal(pipe(fds), 0);
+  watch = watch_fd(loop, fds[0], WATCH_READ, ready, NULL);
+  assert_int_equal(write(fds[1], "abq!", 4), 4);
+  loop_run(loop);
+  loop_turn(loop);
+  assert_string_equal(said, "rrr");
+  close(fds[0]);
+  close(fds[1]);
+}
+
+static void test_signal(void **state) {
+  struct watch *w = watch_signal(loop, SIGUSR1, stop, NULL);
+  assert_int_equal(raise(SIGUSR1), 0);
+  loop_run(loop);
+  watch_free(w);
+}
+
+static void *other_thread(void *arg) {
+  loop_post(loop, say, "p");
+  loop_post(loop, stop, NULL);
+  return NULL;
+}
+
+static void test_post_from_a_thread(void **state) {
+  pthread_t thread;
+  assert_int_equal(pthread_create(&thread, NULL, other_thread, NULL), 0);
+  loop_run(loop);
+  pthread_join(thread, NULL);
+  assert_string_equal(said, "p");
+}
+
+static void test_what_was_never_run_is_freed(void **state) {
+  loop_defer(loop, say, "n");
+  loop_post(loop, say, "n"); /* the leak checker looks at the end */
+  assert_string_equal(said, "");
+}
+
+static void test_stop_before_run(void **state) {
+  loop_stop(loop);
+  loop_run(loop);
+  loop_defer(loop, stop, NULL);
+  loop_run(loop);
+  assert_string_equal(said, "");
+}
+
+static void test_a_broken_pipe_kills_nobody(void **state) {
+  int fds[2];
+  assert_int_equal(pipe(fds), 0);
+  close(fds[0]);
+  assert_int_equal(write(fds[1], "x", 1), -1);
+  close(fds[1]);
+}
+
+#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      T(test_defer_keeps_order),
+      T(test_defer_in_defer_waits_for_the_next_turn),
+      T(test_undefer_takes_all_of_them),
+      T(test_undefer_inside_the_same_turn),
+      T(test_timers_fire_once_in_order_and_never_early),
+      T(test_timer_freed_inside_a_callback),
+      T(test_timer_of_zero_waits_a_turn),
+      T(test_watch_until_freed),
+      T(test_signal),
+      T(test_post_from_a_thread),
+      T(test_what_was_never_run_is_freed),
+      T(test_stop_before_run),
+      T(test_a_broken_pipe_kills_nobody),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
