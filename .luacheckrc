@@ -1,0 +1,17 @@
+-- What the engine's sandbox offers to the files of each folder (orchestrator/script/).
+std = "lua54"
+max_line_length = 200
+self = false
+
+local shared = { "schema", "null", "array", "failure" }
+local function globals(...)
+  local all = { ... }
+  for _, name in ipairs(shared) do all[#all + 1] = name end
+  return all
+end
+
+files["connectors/*.lua"] = { read_globals = globals("connector", "ocsf") }
+files["playbooks/*.lua"] = { read_globals = globals("playbook", "list", "must") }
+files["playbooks/*_test.lua"] = { read_globals = globals("tests") }
+files["orchestrator/script/ocsf.lua"] = { globals = { "ocsf" }, read_globals = { "null" } }
+files["orchestrator/script/prelude.lua"] = { ignore = { "1" } }
