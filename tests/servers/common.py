@@ -158,8 +158,9 @@ class Server:
             self._spawn()
             if wait_until(lambda: self.process.poll() is not None or self.ready(), timeout) and self.process.poll() is None:
                 return self
+            alive = self.process.poll() is None
             self.kill()
-            if self.fixed_port or getattr(self, "was_up", False):
+            if alive or self.fixed_port or getattr(self, "was_up", False):
                 break
             self.port = free_port()  # somebody took it between the asking and the binding
             self.prepare()

@@ -70,8 +70,9 @@ class Client:
 class Redis(Server):
     name = "redis"
 
-    def __init__(self, folder=None, port=None, durable=True, tls=False, config=None):
+    def __init__(self, folder=None, port=None, durable=True, tls=False, config=None, passwords=True):
         super().__init__(folder, port)
+        self.passwords = passwords
         self.durable, self.tls, self.config = durable, tls, dict(config or {})
         self.tls_port = free_port() if tls else None
         self.admin_password, self.siem_password, self.app_password = "admin-password", "siem-password", "app-old-password"
@@ -83,15 +84,16 @@ class Redis(Server):
     def prepare(self):
         lines = {"port": self.port, "bind": "127.0.0.1", "unixsocket": self.socket_path, "unixsocketperm": 777, "dir": self.folder,
                  "daemonize": "no", "save": '""', "appendonly": "yes" if self.durable else "no", "maxmemory-policy": "noeviction",
-                 "aof-load-truncated": "no", "no-appendfsync-on-rewrite": "no",
-                 "appendfsync": "always" if self.durable else "no", "aclfile": self.path("users.acl")}
+                 "aof-load-truncated": "no", "no-appendfsync-on-rewrite": "no", "appendfsync": "always" if self.durable else "no"}
+        if self.passwords:
+            lines["aclfile"] = self.path("users.acl")
         if self.tls:
             files = certificates(self.folder)
             lines.update({"tls-port": self.tls_port, "tls-cert-file": files["cert"], "tls-key-file": files["key"],
                           "tls-ca-cert-file": files["ca"], "tls-auth-clients": "no"})
         lines.update(self.config)
         self.write("redis.conf", "".join("%s %s\n" % item for item in lines.items()))
-        if not os.path.exists(self.path("users.acl")):
+        if self.passwords and not os.path.exists(self.path("users.acl")):
             self.write("users.acl", f"""user default on >{self.admin_password} ~* &* +@all
 user siem on >{self.siem_password} resetkeys ~tocsin:alerts +xadd +ping +auth
 user app on >{self.app_password} ~app:* +@read +@write +ping
@@ -108,7 +110,7 @@ user app on >{self.app_password} ~app:* +@read +@write +ping
             return False
 
     def client(self, user=None, password=None):
-        return Client(self.socket_path, user, password or self.admin_password)
+        return Client(self.socket_path, user, password or (self.admin_password if self.passwords else None))
 
     def password_works(self, user, password):
         try:
@@ -119,8 +121,10 @@ user app on >{self.app_password} ~app:* +@read +@write +ping
 
     def info(self):
         known = super().info()
-        known.update(socket=self.socket_path, admin={"user": "default", "password": self.admin_password},
-                     siem={"user": "siem", "password": self.siem_password}, app={"user": "app", "password": self.app_password})
+        known["socket"] = self.socket_path
+        if self.passwords:
+            known.update(admin={"user": "default", "password": self.admin_password},
+                         siem={"user": "siem", "password": self.siem_password}, app={"user": "app", "password": self.app_password})
         if self.tls:
             known.update(tls_port=self.tls_port, ca=self.path("ca.pem"))
         return known
