@@ -154,12 +154,17 @@ install: all
 clean:
 	rm -rf $(BUILD)
 
+# Rewrites every C file as `make check` wants it.
+format:
+	find orchestrator tests -name "*.[ch]" | xargs clang-format --style=file -i
+
 help:
 	@echo 'make demo [KEEP=1]    install what is missing, build, play the whole story on real servers'
 	@echo 'make test [ONLY=…]    install what is missing, build, run every test (ONLY: unit, asan, lua, e2e, fuzz or a part of a name)'
 	@echo 'make                  build $(BUILD)/tocsin'
 	@echo 'make unit             C unit tests only'
 	@echo 'make check            style, includes, banned calls, Lua, gcc and clang without a warning'
+	@echo 'make format           rewrite the C files in the style that check wants'
 	@echo 'make asan | clang     the same build under sanitizers | by clang'
 	@echo 'make fuzz             each fuzz target for FUZZ_SECONDS=$(FUZZ_SECONDS)'
 	@echo 'make bench            numbers, also written to $(BUILD)/bench.tsv'
@@ -167,6 +172,6 @@ help:
 	@echo 'make clean            remove $(BUILD)'
 
 FORCE:
-.PHONY: all deps demo test check unit units benches fuzzers asan clang fuzz bench install clean help FORCE
+.PHONY: all deps demo test check format unit units benches fuzzers asan clang fuzz bench install clean help FORCE
 .SECONDARY: $(EMBED)
 -include $(LIBOBJ:.o=.d) $(BUILD)/obj/cmd/main.d $(UNIT:=.d) $(BENCH:=.d)
