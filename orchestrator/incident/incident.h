@@ -38,6 +38,8 @@ struct desk_deps {
   const json_t *settings;  /* all of them; borrowed */
   struct run_world lists;  /* only .arg, .list and .matches are used: route's, so that incident need not know it */
   struct journal *node;    /* the orchestrator's own journal */
+  /* Every value at an OCSF path of an alert (route's path_values): what `from` means. New array. */
+  json_t *(*values)(const json_t *finding, const json_t *raw, const char *path);
 };
 
 struct desk *desk_new(const struct desk_deps *deps, struct err *err);
@@ -83,5 +85,14 @@ typedef void desk_answer_cb(void *arg, int status, const json_t *answer);
  *  "release" → also "asked": [question ids]; elements of released, still, kept: {"id","connector","action","target","why","holders"}
  *  a plan: {"playbook","title","effects": {"contain": ["ldap.lock_account"…]}, "most": "contain", "params", "missing": [names], "ceiling", "paused", "runbook"} */
 void desk_command(struct desk *d, const struct person *by, const json_t *command, desk_answer_cb *cb, void *arg);
+
+/* Commands of the rooms above (alert.*, reload, doctor) join the same door. `call` is given back to desk_reply, exactly once, perhaps later. */
+struct call;
+typedef void desk_extra_cb(void *arg, struct call *call, const struct person *by, const json_t *command);
+void desk_extend(struct desk *d, const char *command, desk_extra_cb *cb, void *arg);
+void desk_reply(struct call *call, int status, json_t *answer_take);
+json_t *desk_counts(const struct desk *d); /* new {"live", "runs", "opened_total", …} */
+/* Lets go of every incident without an entry (shutdown, after the journals are idle). */
+void desk_unload(struct desk *d);
 
 #endif

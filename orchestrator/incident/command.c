@@ -1,0 +1,144 @@
+/* The one door for people's commands: who may, which incident, which handler, and the answer once it is durable. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "incident/internal.h"
+
+static void call_free(struct call *call) {
+  json_decref(call->command);
+  json_decref(call->answer);
+  free(call);
+}
+
+void call_answer(struct call *call, int status, json_t *answer_take) {
+  if (call->inc) incident_busy(call->inc, -1);
+  call->cb(call->arg, status, answer_take);
+  json_decref(answer_take);
+  call_free(call);
+}
+
+static int http_status(int code) {
+  switch (code) {
+  case ERR_INVALID: return 400;
+  case ERR_DENIED: return 403;
+  case ERR_NOT_FOUND: return 404;
+  case ERR_CONFLICT:
+  case ERR_EXISTS: return 409;
+  case ERR_LIMIT: return 429;
+  case ERR_UNAVAILABLE:
+  case ERR_TIMEOUT:
+  case ERR_CANCELLED: return 503;
+  default: return 500;
+  }
+}
+
+void call_fail(struct call *call, const struct err *err) { call_answer(call, http_status(err->code), json_pack("{s:s}", "error", err->text)); }
+
+static void on_durable(void *arg, const struct err *err) {
+  struct call *call = arg;
+  json_t *answer = call->answer;
+  call->answer = NULL;
+  if (err) {
+    json_decref(answer);
+    call_fail(call, err);
+  } else {
+    call_answer(call, 200, answer);
+  }
+}
+
+void call_answer_durable(struct call *call, struct journal *journal, json_t *answer_take) {
+  call->answer = answer_take;
+  journal_when_durable(journal, on_durable, call);
+}
+
+const char *call_text(struct call *call, const char *name) {
+  const char *text = json_str(call->command, name);
+  return text && *text ? text : NULL;
+}
+
+void desk_reply(struct call *call, int status, json_t *answer_take) { call_answer(call, status, answer_take); }
+
+static const struct command_row *row_of(const char *name) {
+  for (const struct command_row *r = incident_commands; r->name; r++)
+    if (strcmp(r->name, name) == 0) return r;
+  for (const struct command_row *r = engine_commands; r->name; r++)
+    if (strcmp(r->name, name) == 0) return r;
+  return NULL;
+}
+
+struct opening {
+  struct call *call;
+  const struct command_row *row;
+};
+
+static void with_incident(struct incident *inc, void *arg, const struct err *err) {
+  struct opening *o = arg;
+  struct call *call = o->call;
+  const struct command_row *row = o->row;
+  free(o);
+  if (err) {
+    call_fail(call, err);
+    return;
+  }
+  if (journal_seq(inc->journal) == 0) {
+    struct err none;
+    err_set(&none, ERR_NOT_FOUND, "there is no incident %s; `tocsin incident list` shows them", inc->id);
+    call_fail(call, &none);
+    return;
+  }
+  call->inc = inc;
+  incident_busy(inc, 1);
+  row->run(call, inc);
+}
+
+static void run_row(struct call *call, const struct command_row *row) {
+  struct id id;
+  struct err err;
+  char name[ID_INCIDENT];
+  if (!row->needs_incident) {
+    row->run(call, NULL);
+    return;
+  }
+  const char *text = call_text(call, "id");
+  if (!text || !id_parse(text, &id)) {
+    err_set(&err, ERR_INVALID, "\"%.60s\" is no incident's id; write 42 or INC-000042", text ? text : "");
+    call_fail(call, &err);
+    return;
+  }
+  id_incident(name, id.mode, id.number);
+  struct opening *o = calloc(1, sizeof *o);
+  if (!o) abort();
+  *o = (struct opening){call, row};
+  incident_with(call->desk, name, false, with_incident, o);
+}
+
+
+static void command_turn(void *arg) {
+  struct call *call = arg;
+  struct desk *d = call->desk;
+  struct err err;
+  const char *name = json_str_or(call->command, "command", "");
+  const struct command_row *row = row_of(name);
+  const struct extra *extra = row ? NULL : map_get(&d->extras, name);
+  const char *role = row ? row->role : "responder";
+  bool read_only = row && strcmp(row->role, "viewer") == 0;
+  if (!row && !extra) {
+    err_set(&err, ERR_NOT_FOUND, "there is no command \"%.60s\"", name);
+    call_fail(call, &err);
+  } else if (extra) {
+    extra->cb(extra->arg, call, call->by, call->command);
+  } else if (read_only ? json_array_size(call->by->roles) == 0 && !person_has_role(call->by, "viewer") : !person_has_role(call->by, role)) {
+    err_set(&err, ERR_DENIED, "%s needs the role \"%s\", which %s has not got; the settings' `people` give roles", name, role, call->by->name);
+    call_fail(call, &err);
+  } else {
+    run_row(call, row);
+  }
+}
+
+void desk_command(struct desk *d, const struct person *by, const json_t *command, desk_answer_cb *cb, void *arg) {
+  struct call *call = calloc(1, sizeof *call);
+  if (!call) abort();
+  *call = (struct call){.desk = d, .by = by, .command = json_deep_copy(command), .cb = cb, .arg = arg};
+  loop_defer(d->deps.loop, command_turn, call);
+}

@@ -1,0 +1,455 @@
+/* The desk's own life: incidents in memory, loading, unloading, attaching alerts. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "incident/internal.h"
+
+static const json_t *world_alerts(void *arg, struct journal *journal);
+static int world_list(void *arg, const char *what, const json_t *args, json_t **ret, struct err *err);
+static bool world_matches(void *arg, const json_t *when, const json_t *alert);
+static int world_change(void *arg, struct journal *journal, const char *verb, const json_t *args, const char *actor, unsigned run, const char *step, struct err *err);
+
+/* --- the desk --------------------------------------------------------------------------------------------------- */
+
+static struct script_limits limits_of(const json_t *settings) {
+  const json_t *run = json_object_get(settings, "run");
+  return (struct script_limits){.memory = (size_t)json_int_or(run, "memory_mib", 16) << 20, .burst_ms = json_int_or(run, "burst", 250), .total_ms = json_int_or(run, "total", 10000)};
+}
+
+struct desk *desk_new(const struct desk_deps *deps, struct err *err) {
+  struct desk *d = calloc(1, sizeof *d);
+  if (!d) abort();
+  d->deps = *deps;
+  map_init(&d->incidents);
+  map_init(&d->pins);
+  map_init(&d->extras);
+  TAILQ_INIT(&d->idle);
+  d->run_most = (size_t)json_int_or(json_object_get(deps->settings, "run"), "most", RUNS_MOST);
+  struct runs_deps runs = {.loop = deps->loop,
+                           .actions = deps->actions,
+                           .questions = deps->questions,
+                           .registry = deps->registry,
+                           .limits = limits_of(deps->settings),
+                           .world = {.arg = d, .alerts = world_alerts, .list = world_list, .matches = world_matches, .change = world_change}};
+  d->runs = runs_new(&runs);
+  questions_on_asked(deps->questions, desk_notify, d);
+  actions_on_lift(deps->actions, desk_lift, d);
+  return d;
+}
+
+static void declaration_free_value(void *value) { declaration_free(value); }
+
+static void idle_remove(struct incident *inc) {
+  if (!inc->is_idle) return;
+  TAILQ_REMOVE(&inc->desk->idle, inc, idle);
+  inc->desk->idle_count--;
+  inc->is_idle = false;
+}
+
+static void incident_free(struct incident *inc) {
+  struct held_run *h;
+  struct op *op;
+  struct err gone = {.code = ERR_CANCELLED, .text = "the engine is stopping"};
+  idle_remove(inc);
+  while ((h = LIST_FIRST(&inc->runs))) {
+    LIST_REMOVE(h, next);
+    run_free(h->run);
+    free(h->playbook);
+    free(h);
+    inc->desk->run_count--;
+  }
+  if (inc->journal) actions_orphan(inc->desk->deps.actions, inc->journal);
+  while ((op = STAILQ_FIRST(&inc->ops))) {
+    STAILQ_REMOVE_HEAD(&inc->ops, next);
+    op->cb(inc, op->arg, &gone);
+    free(op);
+  }
+  journal_free(inc->journal);
+  json_decref(inc->alerts);
+  free(inc);
+}
+
+static void incident_free_value(void *value) { incident_free(value); }
+
+void desk_unload(struct desk *d) { map_release(&d->incidents, incident_free_value); }
+
+void desk_free(struct desk *d) {
+  if (!d) return;
+  desk_unload(d);
+  timer_free(d->sweep);
+  runs_free(d->runs);
+  if (d->playbooks) map_release(d->playbooks, declaration_free_value), free(d->playbooks);
+  map_release(&d->pins, declaration_free_value);
+  map_release(&d->extras, free);
+  free(d->runbooks);
+  free(d);
+}
+
+/* Old versions stay while runs may use them: they move to the pins. */
+void desk_set_playbooks(struct desk *d, struct map *playbooks_take, const char *runbooks) {
+  struct map *old = d->playbooks;
+  size_t at = 0;
+  void *value;
+  d->playbooks = playbooks_take;
+  while (old && map_next(old, &at, NULL, &value)) {
+    struct declaration *p = value;
+    if (map_get(&d->pins, p->digest)) declaration_free(p);
+    else map_put(&d->pins, p->digest, p);
+  }
+  if (old) map_release(old, NULL), free(old);
+  free(d->runbooks);
+  d->runbooks = strdup(runbooks);
+}
+
+const struct declaration *desk_playbook(struct desk *d, const char *name, struct err *err) {
+  const struct declaration *p = d->playbooks ? map_get(d->playbooks, name) : NULL;
+  if (!p) err_set(err, ERR_NOT_FOUND, "there is no playbook `%s`; `tocsin playbook list` shows them", name);
+  return p;
+}
+
+void desk_extend(struct desk *d, const char *command, desk_extra_cb *cb, void *arg) {
+  struct extra *e = calloc(1, sizeof *e);
+  if (!e) abort();
+  *e = (struct extra){cb, arg};
+  free(map_put(&d->extras, command, e));
+}
+
+size_t desk_live(const struct desk *d) { return map_count(&d->incidents); }
+bool desk_full(const struct desk *d) { return d->run_count >= d->run_most; }
+
+json_t *desk_counts(const struct desk *d) {
+  return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "in_memory", (json_int_t)map_count(&d->incidents), "runs", (json_int_t)d->run_count, "opened_total", (json_int_t)d->opened,
+                   "attached_total", (json_int_t)d->attached, "closed_total", (json_int_t)d->closed, "runs_started_total", (json_int_t)d->runs_started, "runs_ended_total",
+                   (json_int_t)d->runs_ended);
+}
+
+/* --- what runs may ask of us ----------------------------------------------------------------------------------------- */
+
+static const json_t *world_alerts(void *arg, struct journal *journal) {
+  struct desk *d = arg;
+  const struct incident *inc = map_get(&d->incidents, journal_incident(journal));
+  return inc ? inc->alerts : NULL;
+}
+
+static int world_list(void *arg, const char *what, const json_t *args, json_t **ret, struct err *err) {
+  struct desk *d = arg;
+  if (!d->deps.lists.list) return err_set(err, ERR_NOT_FOUND, "there are no lists");
+  return d->deps.lists.list(d->deps.lists.arg, what, args, ret, err);
+}
+
+static bool world_matches(void *arg, const json_t *when, const json_t *alert) {
+  struct desk *d = arg;
+  return d->deps.lists.matches && d->deps.lists.matches(d->deps.lists.arg, when, alert);
+}
+
+static int world_change(void *arg, struct journal *journal, const char *verb, const json_t *args, const char *actor, unsigned run, const char *step, struct err *err) {
+  json_t *body = json_copy((json_t *)(uintptr_t)args);
+  enum kind kind = KIND_INCIDENT_NOTED;
+  if (strcmp(verb, "severity") == 0) {
+    int64_t id = severity_by_name(json_str_or(args, "severity", ""));
+    if (id < 0) {
+      json_decref(body);
+      return err_set(err, ERR_INVALID, "\"%s\" is no severity; say informational, low, medium, high, critical or fatal", json_str_or(args, "severity", ""));
+    }
+    json_object_set_new(body, "severity_id", json_integer(id));
+    kind = KIND_INCIDENT_SEVERITY;
+  } else if (strcmp(verb, "assign") == 0) {
+    json_object_set(body, "owner", json_object_get(args, "to"));
+    kind = KIND_INCIDENT_ASSIGNED;
+  } else if (strcmp(verb, "tag") == 0) {
+    kind = KIND_INCIDENT_TAGGED;
+  } else if (strcmp(verb, "close") == 0) {
+    kind = KIND_INCIDENT_CLOSED;
+  }
+  journal_add(journal, kind, actor, run, step, body);
+  struct desk *d = arg;
+  struct incident *inc = map_get(&d->incidents, journal_incident(journal));
+  if (kind == KIND_INCIDENT_CLOSED && inc) incident_index(inc, false);
+  return 0;
+}
+
+/* --- incidents in memory ----------------------------------------------------------------------------------------------- */
+
+json_t *incident_state(struct incident *inc) { return journal_state(inc->journal); }
+
+static bool alive(struct incident *inc) {
+  const json_t *state = incident_state(inc);
+  return inc->loading || inc->busy || !LIST_EMPTY(&inc->runs) || !STAILQ_EMPTY(&inc->ops) || !journal_idle(inc->journal) || json_object_size(json_object_get(state, "questions")) ||
+         json_object_size(json_object_get(state, "intents")) || json_object_size(json_object_get(state, "held"));
+}
+
+static void unload(struct incident *inc) {
+  struct desk *d = inc->desk;
+  map_remove(&d->incidents, inc->id);
+  incident_free(inc);
+}
+
+static void sweep(void *arg) {
+  struct desk *d = arg;
+  struct incident *inc, *next;
+  timer_free(d->sweep);
+  d->sweep = NULL;
+  for (inc = TAILQ_FIRST(&d->idle); inc && d->idle_count > IDLE_KEPT; inc = next) {
+    next = TAILQ_NEXT(inc, idle);
+    if (inc->journal && !alive(inc)) unload(inc);
+  }
+  if (d->idle_count > IDLE_KEPT) d->sweep = timer_start(d->deps.loop, 50, sweep, d);
+}
+
+/* The least recently used go first, once nothing of theirs is alive. */
+void incident_touch(struct incident *inc) {
+  struct desk *d = inc->desk;
+  idle_remove(inc);
+  TAILQ_INSERT_TAIL(&d->idle, inc, idle);
+  inc->is_idle = true;
+  d->idle_count++;
+  if (d->idle_count > IDLE_KEPT && !d->sweep) d->sweep = timer_start(d->deps.loop, 20, sweep, d);
+}
+
+void incident_busy(struct incident *inc, int change) {
+  inc->busy = (unsigned)((int)inc->busy + change);
+  incident_touch(inc);
+}
+
+static void ops_run(struct incident *inc, const struct err *err) {
+  struct op *op;
+  while ((op = STAILQ_FIRST(&inc->ops))) {
+    STAILQ_REMOVE_HEAD(&inc->ops, next);
+    op->cb(inc, op->arg, err);
+    free(op);
+  }
+}
+
+static void on_recovered(void *arg, const struct err *err) {
+  struct incident *inc = arg;
+  inc->loading = false;
+  ops_run(inc, err);
+  incident_touch(inc);
+}
+
+static void on_loaded(void *arg, struct journal *j, const struct err *err) {
+  struct incident *inc = arg;
+  if (err) {
+    log_error("%s cannot be loaded: %s", inc->id, err->text);
+    ops_run(inc, err);
+    map_remove(&inc->desk->incidents, inc->id);
+    inc->loading = false;
+    incident_free(inc);
+    return;
+  }
+  inc->journal = j;
+  incident_recover(inc, on_recovered, inc);
+}
+
+static struct incident *incident_new(struct desk *d, const char *id) {
+  struct incident *inc = calloc(1, sizeof *inc);
+  if (!inc) abort();
+  inc->desk = d;
+  snprintf(inc->id, sizeof inc->id, "%s", id);
+  inc->alerts = json_array();
+  LIST_INIT(&inc->runs);
+  STAILQ_INIT(&inc->ops);
+  map_put(&d->incidents, id, inc);
+  return inc;
+}
+
+void incident_with(struct desk *d, const char *id, bool fresh, incident_op_cb *cb, void *arg) {
+  struct incident *inc = map_get(&d->incidents, id);
+  struct err err;
+  if (inc && !inc->loading) {
+    incident_touch(inc);
+    cb(inc, arg, NULL);
+    return;
+  }
+  if (!inc) {
+    inc = incident_new(d, id);
+    if (fresh) {
+      inc->journal = journal_new(d->deps.store, id);
+      incident_touch(inc);
+      cb(inc, arg, NULL);
+      return;
+    }
+    inc->loading = true;
+    if (journal_load(d->deps.store, id, on_loaded, inc, &err) < 0) {
+      cb(inc, arg, &err);
+      map_remove(&d->incidents, id);
+      inc->loading = false;
+      incident_free(inc);
+      return;
+    }
+  }
+  struct op *op = calloc(1, sizeof *op);
+  if (!op) abort();
+  *op = (struct op){.cb = cb, .arg = arg};
+  STAILQ_INSERT_TAIL(&inc->ops, op, next);
+}
+
+/* The index goes on the incident's own lane, so that Redis has it before the entry it points to. */
+void incident_index(struct incident *inc, bool open) {
+  struct desk *d = inc->desk;
+  char score[24];
+  unsigned lane = redis_lane(d->deps.redis, inc->id);
+  snprintf(score, sizeof score, "%" PRId64, clock_wall(d->deps.store->clock) / 1000);
+  redis_call(d->deps.redis, lane, NULL, NULL, NULL, "ZADD", open ? "tocsin:open" : "tocsin:recent", score, inc->id, NULL);
+  redis_call(d->deps.redis, lane, NULL, NULL, NULL, "ZREM", open ? "tocsin:recent" : "tocsin:open", inc->id, NULL);
+  if (!open) d->closed++;
+}
+
+void incident_open(struct incident *inc, const char *actor, json_t *body_take) {
+  struct desk *d = inc->desk;
+  char score[24];
+  snprintf(score, sizeof score, "%" PRId64, clock_wall(d->deps.store->clock) / 1000);
+  redis_call(d->deps.redis, redis_lane(d->deps.redis, inc->id), NULL, NULL, NULL, "ZADD", "tocsin:open", score, inc->id, NULL);
+  journal_add(inc->journal, KIND_INCIDENT_OPENED, actor, 0, NULL, body_take);
+  d->opened++;
+}
+
+void incident_alert_keep(struct incident *inc, const json_t *finding, const json_t *raw) {
+  if (json_array_size(inc->alerts) >= ALERTS_KEPT) return;
+  json_t *alert = json_copy((json_t *)(uintptr_t)finding);
+  if (raw) json_object_set(alert, "raw", (json_t *)(uintptr_t)raw);
+  json_array_append_new(inc->alerts, alert);
+}
+
+/* --- attaching alerts ------------------------------------------------------------------------------------------------------ */
+
+struct attach {
+  struct desk *desk;
+  struct alert alert;
+  json_t *finding, *raw;
+  char *id, *source, *raw_text, *group;
+  char **playbooks;
+  size_t count;
+  desk_cb *cb;
+  void *arg;
+};
+
+static void attach_end(struct attach *a, const struct err *err) {
+  if (a->cb) a->cb(a->arg, err);
+  for (size_t i = 0; i < a->count; i++) free(a->playbooks[i]);
+  free(a->playbooks);
+  json_decref(a->finding);
+  json_decref(a->raw);
+  free(a->id);
+  free(a->source);
+  free(a->raw_text);
+  free(a->group);
+  free(a);
+}
+
+static void attach_durable(void *arg, const struct err *err) { attach_end(arg, err); }
+
+static json_t *techniques(const json_t *finding) {
+  json_t *all = json_array(), *attack;
+  size_t i;
+  json_array_foreach(json_at(finding, "finding_info.attacks"), i, attack) {
+    json_t *uid = json_at(attack, "technique.uid");
+    if (json_is_string(uid) && !json_array_has(all, json_string_value(uid))) json_array_append(all, uid);
+  }
+  return all;
+}
+
+static json_t *short_observables(const json_t *finding) {
+  json_t *all = json_array(), *o;
+  size_t i;
+  json_array_foreach(json_object_get(finding, "observables"), i, o) {
+    if (i >= STATE_OBSERVABLES) break;
+    json_array_append_new(all, json_pack("{s:O*, s:O*, s:O*}", "type", json_object_get(o, "type"), "value", json_object_get(o, "value"), "path", json_object_get(o, "name")));
+  }
+  return all;
+}
+
+static const char *title_of(const json_t *finding) {
+  const char *title = json_string_value(json_at(finding, "finding_info.title"));
+  if (!title || !*title) title = json_str(finding, "message");
+  return title && *title ? title : "Alert without a title";
+}
+
+static void open_for(struct incident *inc, const struct attach *a) {
+  json_t *groups = json_array();
+  if (a->group) json_array_append_new(groups, json_string(a->group));
+  incident_open(inc, "engine", json_pack("{s:s, s:I, s:s, s:o, s:s}", "title", title_of(a->finding), "severity_id", (json_int_t)json_int_or(a->finding, "severity_id", 0), "mode",
+                                         strncmp(inc->id, "EX-", 3) == 0 ? "exercise" : "live", "groups", groups, "by", "alert"));
+}
+
+static json_t *attached_body(const struct attach *a) {
+  json_t *body = json_pack("{s:s, s:s, s:I, s:O, s:I, s:o, s:o}", "id", a->id, "source", a->source, "received", (json_int_t)a->alert.received, "finding", a->finding, "severity_id",
+                           (json_int_t)json_int_or(a->finding, "severity_id", 0), "observables", short_observables(a->finding), "attack", techniques(a->finding));
+  json_t *raw = json_stringn(a->raw_text, a->alert.raw_len);
+  if (raw) {
+    json_object_set_new(body, "raw", raw);
+  } else { /* not UTF-8: the very bytes all the same */
+    char *text = base64_encode(a->raw_text, a->alert.raw_len);
+    json_object_set_new(body, "raw_base64", json_string(text ? text : ""));
+    free(text);
+  }
+  return body;
+}
+
+static void wake_runs(struct incident *inc, const struct attach *a) {
+  struct held_run *h, *next;
+  for (h = LIST_FIRST(&inc->runs); h; h = next) {
+    next = LIST_NEXT(h, next);
+    run_alert(h->run, a->finding);
+  }
+}
+
+static void attach_to(struct incident *inc, void *arg, const struct err *err) {
+  struct attach *a = arg;
+  if (err) {
+    attach_end(a, err);
+    return;
+  }
+  const char *into = json_str(incident_state(inc), "merged_into");
+  if (into) {
+    incident_with(inc->desk, into, false, attach_to, a);
+    return;
+  }
+  if (!state_has_alert(incident_state(inc), a->id)) {
+    if (journal_seq(inc->journal) == 0) open_for(inc, a);
+    else if (strcmp(json_str_or(incident_state(inc), "status", ""), "closed") == 0) {
+      incident_index(inc, true);
+      journal_add(inc->journal, KIND_INCIDENT_REOPENED, "engine", 0, NULL, json_pack("{s:s}", "because", "an alert of its group came while it was being closed"));
+    }
+    journal_add(inc->journal, KIND_ALERT_ATTACHED, "engine", 0, NULL, attached_body(a));
+    inc->desk->attached++;
+    incident_alert_keep(inc, a->finding, a->raw);
+    wake_runs(inc, a);
+    a->alert.finding = a->finding;
+    a->alert.raw = a->raw;
+    a->alert.id = a->id;
+    a->alert.source = a->source;
+    for (size_t i = 0; i < a->count; i++) incident_start_for_alert(inc, a->playbooks[i], &a->alert);
+  }
+  journal_when_durable(inc->journal, attach_durable, a);
+  incident_touch(inc);
+}
+
+static char *copy_bytes(const char *bytes, size_t len) {
+  char *copy = malloc(len + 1);
+  if (!copy) abort();
+  memcpy(copy, bytes, len);
+  copy[len] = 0;
+  return copy;
+}
+
+int desk_attach(struct desk *d, const char *incident, bool created, const struct alert *alert, const char *const *playbooks, size_t count, const char *group, desk_cb *cb,
+                void *arg, struct err *err) {
+  struct attach *a = calloc(1, sizeof *a);
+  if (!a) abort();
+  *a = (struct attach){.desk = d, .alert = *alert, .cb = cb, .arg = arg, .count = count};
+  a->finding = json_incref((json_t *)(uintptr_t)alert->finding);
+  a->raw = json_incref((json_t *)(uintptr_t)alert->raw);
+  a->id = strdup(alert->id);
+  a->source = strdup(alert->source);
+  a->raw_text = copy_bytes(alert->raw_text, alert->raw_len);
+  a->group = group ? strdup(group) : NULL;
+  a->playbooks = calloc(count + 1, sizeof *a->playbooks);
+  if (!a->playbooks) abort();
+  for (size_t i = 0; i < count; i++) a->playbooks[i] = strdup(playbooks[i]);
+  incident_with(d, incident, created, attach_to, a);
+  return 0;
+}

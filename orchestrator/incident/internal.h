@@ -1,0 +1,134 @@
+/* internal.h: what the files of incident/ share. */
+#ifndef TOCSIN_INCIDENT_INTERNAL_H
+#define TOCSIN_INCIDENT_INTERNAL_H
+
+#include <sys/queue.h>
+
+#include "base/json.h"
+#include "base/map.h"
+#include "incident/incident.h"
+
+enum { ALERTS_KEPT = 1000, IDLE_KEPT = 512, RUNS_MOST = 1000, KEY_TEXT = 160 };
+
+struct incident;
+typedef void incident_op_cb(struct incident *inc, void *arg, const struct err *err);
+
+/* Something that waits until the incident is loaded. */
+struct op {
+  incident_op_cb *cb;
+  void *arg;
+  STAILQ_ENTRY(op) next;
+};
+
+struct held_run {
+  struct incident *inc;
+  struct run *run;
+  unsigned number;
+  char *playbook;
+  LIST_ENTRY(held_run) next;
+};
+
+struct incident {
+  struct desk *desk;
+  char id[ID_INCIDENT];
+  struct journal *journal; /* NULL while it loads */
+  json_t *alerts;          /* normalised, with "raw"; the first ALERTS_KEPT */
+  LIST_HEAD(, held_run) runs;
+  STAILQ_HEAD(, op) ops;
+  bool loading, lost;
+  unsigned busy;           /* commands, releases and notifications under way */
+  TAILQ_ENTRY(incident) idle;
+  bool is_idle;
+};
+
+struct desk {
+  struct desk_deps deps;
+  struct runs *runs;
+  struct map incidents; /* id -> struct incident */
+  struct map *playbooks; /* name -> struct declaration */
+  struct map pins;       /* digest -> struct declaration: what running runs use */
+  struct map extras;     /* command -> struct extra: commands of the rooms above */
+  char *runbooks;
+  TAILQ_HEAD(, incident) idle;
+  size_t idle_count, run_count, run_most;
+  struct timer *sweep;
+  uint64_t opened, attached, closed, runs_started, runs_ended;
+};
+
+struct extra {
+  desk_extra_cb *cb;
+  void *arg;
+};
+
+/* One command under way. */
+struct call {
+  struct desk *desk;
+  const struct person *by;
+  json_t *command;
+  desk_answer_cb *cb;
+  void *arg;
+  json_t *answer; /* while it waits for durability, or is gathered */
+  struct incident *inc;
+  size_t waiting;
+};
+
+/* desk.c */
+/* Loads it when it is not in memory; cb comes later, or at once when it is there. fresh: the id is new, nothing is to be read. */
+void incident_with(struct desk *d, const char *id, bool fresh, incident_op_cb *cb, void *arg);
+void incident_touch(struct incident *inc);   /* it may be unloaded again when nothing is alive */
+json_t *incident_state(struct incident *inc);
+void incident_busy(struct incident *inc, int change);
+void incident_index(struct incident *inc, bool open);
+void incident_open(struct incident *inc, const char *actor, json_t *body_take);
+void incident_alert_keep(struct incident *inc, const json_t *finding, const json_t *raw);
+const struct declaration *desk_playbook(struct desk *d, const char *name, struct err *err);
+
+/* start.c */
+int incident_start(struct incident *inc, const char *playbook, const json_t *params, const json_t *trigger, const char *requester, bool simulated, unsigned *ret_run, struct err *err);
+/* Starts the playbook for an alert, by its mode; asks a person when a parameter is ambiguous. */
+void incident_start_for_alert(struct incident *inc, const char *playbook, const struct alert *alert);
+void incident_choose_again(struct incident *inc, const json_t *entries);
+void incident_run_keep(struct incident *inc, struct run *run, const char *playbook);
+void incident_run_done(void *arg, struct run *run, const char *status);
+json_t *playbook_settings(struct desk *d, const struct declaration *p);
+
+/* release.c */
+typedef void release_done_cb(void *arg, json_t *released, json_t *still, json_t *kept);
+/* A run of the engine's own that lifts these containments one by one, last first. ofs: array of "1/3". */
+void incident_release(struct incident *inc, const char *actor, const char *requester, const char *because, const json_t *ofs, release_done_cb *cb, void *arg);
+void desk_lift(void *arg, const char *incident, const char *of);
+json_t *failure_text(const char *message); /* {"message"} */
+
+/* recover.c */
+void incident_recover(struct incident *inc, desk_cb *cb, void *arg);
+
+/* notify.c */
+void desk_notify(void *arg, struct journal *journal, const char *id, const json_t *question);
+
+/* views.c */
+json_t *view_row(struct desk *d, const char *id, const json_t *state);
+json_t *view_state(struct desk *d, const json_t *state);
+json_t *view_entry(struct desk *d, const struct entry *e);
+json_t *view_questions(struct desk *d);
+json_t *view_contained(struct desk *d);
+json_t *view_paused(struct desk *d);
+void view_add_doubts(struct desk *d, const json_t *state, json_t *in_doubt, json_t *handed_over);
+json_t *view_run(struct desk *d, const char *incident, const char *number, const json_t *run, const struct run *live);
+
+/* command.c */
+void call_answer(struct call *call, int status, json_t *answer_take);
+void call_fail(struct call *call, const struct err *err);
+/* Answers with 200 once the journal's last entry is durable. */
+void call_answer_durable(struct call *call, struct journal *journal, json_t *answer_take);
+const char *call_text(struct call *call, const char *name);
+
+/* Every command's handler; `inc` is NULL unless the command is about one. */
+typedef void command_fn(struct call *call, struct incident *inc);
+struct command_row {
+  const char *name, *role;
+  bool needs_incident;
+  command_fn *run;
+};
+extern const struct command_row incident_commands[], engine_commands[];
+
+#endif

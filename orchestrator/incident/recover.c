@@ -1,0 +1,288 @@
+/* Taking incidents up again: after a restart of the node, or when one is loaded while something of it is alive. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "incident/internal.h"
+
+enum { LOADING_AT_ONCE = 64 };
+
+struct recovery {
+  struct incident *inc;
+  json_t *entries;
+  size_t waiting; /* sources still to come, and the secrets */
+  desk_cb *cb;
+  void *arg;
+};
+
+static bool any_running(const json_t *state) {
+  const char *key;
+  json_t *run;
+  json_object_foreach(json_object_get(state, "runs"), key, run) if (strcmp(json_str_or(run, "status", ""), "running") == 0) return true;
+  return false;
+}
+
+static bool needs_entries(const json_t *state) {
+  return any_running(state) || json_object_size(json_object_get(state, "questions")) || json_object_size(json_object_get(state, "intents"));
+}
+
+static void recovery_end(struct recovery *r, const struct err *err) {
+  r->cb(r->arg, err);
+  json_decref(r->entries);
+  free(r);
+}
+
+static bool keep_entry(void *arg, const struct entry *e) {
+  struct recovery *r = arg;
+  char time[TIME_TEXT];
+  time_format(e->time, time);
+  json_array_append_new(r->entries, json_pack("{s:I, s:s, s:s, s:i, s:s, s:I, s:O*}", "seq", (json_int_t)e->seq, "type", kind_name(e->kind), "actor", e->actor, "run", (int)e->run, "step",
+                                              e->step, "time", (json_int_t)e->time, "body", e->body));
+  if (e->kind == KIND_ALERT_ATTACHED) {
+    json_t *raw = NULL;
+    const json_t *text = json_object_get(e->body, "raw");
+    if (json_is_string(text) && json_parse(json_string_value(text), json_string_length(text), &raw, NULL) < 0) raw = json_incref((json_t *)(uintptr_t)text);
+    incident_alert_keep(r->inc, json_object_get(e->body, "finding"), raw);
+    json_decref(raw);
+  }
+  return true;
+}
+
+/* Entries of one step of one run, for action_start's history. New. */
+static json_t *history_of(const json_t *entries, unsigned run, const char *step) {
+  json_t *history = json_array(), *e;
+  size_t i;
+  json_array_foreach(entries, i, e) if ((unsigned)json_int_or(e, "run", 0) == run && strcmp(json_str_or(e, "step", ""), step) == 0) json_array_append(history, e);
+  return history;
+}
+
+static const json_t *run_started(const json_t *entries, unsigned run) {
+  size_t i;
+  json_t *e;
+  json_array_foreach(entries, i, e) if ((unsigned)json_int_or(e, "run", 0) == run && strcmp(json_str_or(e, "type", ""), "run.started") == 0) return json_object_get(e, "body");
+  return NULL;
+}
+
+static void take_up(struct recovery *r, unsigned number, const json_t *view) {
+  struct incident *inc = r->inc;
+  struct desk *d = inc->desk;
+  struct err err;
+  const json_t *started = run_started(r->entries, number);
+  const char *name = json_str_or(view, "playbook", "");
+  const struct declaration *p = map_get(&d->pins, json_str_or(view, "digest", ""));
+  struct run *run = NULL;
+  if (json_bool_or(started, "engine", false)) { /* our own release run: what it had not lifted is still listed as contained */
+    journal_add(inc->journal, KIND_RUN_FINISHED, "engine", number, NULL, json_pack("{s:s, s:s}", "status", "failed", "error", "the engine stopped in the middle; release again"));
+    return;
+  }
+  if (!p) {
+    journal_add(inc->journal, KIND_RUN_HANDED_OVER, "engine", number, NULL, json_pack("{s:s, s:s}", "text", "the playbook's pinned version is not to be found, so the run cannot go on", "why", name));
+    return;
+  }
+  json_t *settings = playbook_settings(d, p);
+  struct run_spec spec = {.journal = inc->journal,
+                          .number = number,
+                          .playbook = p,
+                          .params = json_object_get(started, "params"),
+                          .settings = settings,
+                          .trigger = json_object_get(started, "trigger"),
+                          .requester = json_str(json_object_get(started, "trigger"), "person"),
+                          .simulated = json_bool_or(started, "simulated", false) || strncmp(inc->id, "EX-", 3) == 0};
+  if (run_take_up(d->runs, &spec, r->entries, incident_run_done, d, &run, &err) < 0)
+    journal_add(inc->journal, KIND_RUN_HANDED_OVER, "engine", number, NULL, json_pack("{s:s, s:s}", "text", "the run could not be taken up again", "why", err.text));
+  else incident_run_keep(inc, run, name);
+  json_decref(settings);
+}
+
+/* Intents that no running run waits for (a cancelled run's, a notification's): resolved all the same. */
+static void resume_orphans(struct recovery *r) {
+  struct incident *inc = r->inc;
+  const json_t *state = incident_state(inc);
+  json_t *intents = json_deep_copy(json_object_get(state, "intents")), *intent, *value;
+  const char *at, *key;
+  void *next;
+  json_object_foreach(intents, at, intent) {
+    char number[16] = "", *slash = strchr(at, '/');
+    if (!slash || (size_t)(slash - at) >= sizeof number) continue;
+    memcpy(number, at, (size_t)(slash - at));
+    if (strcmp(json_str_or(json_object_get(json_object_get(state, "runs"), number), "status", ""), "running") == 0) continue;
+    unsigned run = (unsigned)strtoul(number, NULL, 10);
+    json_t *params = json_copy(json_object_get(intent, "params")), *history = history_of(r->entries, run, slash + 1);
+    json_object_foreach_safe(params, next, key, value) if (json_object_get(value, "$secret")) json_object_del(params, key);
+    struct action_spec spec = {.journal = inc->journal, .run = run, .step = slash + 1, .actor = "engine", .connector = json_str_or(intent, "connector", ""), .action = json_str_or(intent, "action", ""), .params = params, .history = history, .undo_of = json_str(intent, "undo_of")};
+    struct action *action;
+    struct err err;
+    if (action_start(inc->desk->deps.actions, &spec, NULL, NULL, &action, &err) < 0) log_error("%s/%s: in doubt, and cannot be resolved: %s", inc->id, at, err.text);
+    json_decref(params);
+    json_decref(history);
+  }
+  json_decref(intents);
+}
+
+static void ready(struct recovery *r) {
+  json_t *runs = json_deep_copy(json_object_get(incident_state(r->inc), "runs")), *run;
+  const char *number;
+  json_object_foreach(runs, number, run) if (strcmp(json_str_or(run, "status", ""), "running") == 0) take_up(r, (unsigned)strtoul(number, NULL, 10), run);
+  json_decref(runs);
+  resume_orphans(r);
+  incident_choose_again(r->inc, r->entries);
+  recovery_end(r, NULL);
+}
+
+static void one_done(struct recovery *r) {
+  if (--r->waiting == 0) ready(r);
+}
+
+struct fetching {
+  struct recovery *r;
+  char digest[65], name[128];
+};
+
+static void on_source(void *arg, const struct redis_value *reply, const struct err *err) {
+  struct fetching *f = arg;
+  struct declaration *p = NULL;
+  struct err why;
+  struct desk *d = f->r->inc->desk;
+  size_t len;
+  const char *text = err ? "" : redis_string(reply, &len);
+  if (!err && redis_type(reply) == REDIS_STRING && !map_get(&d->pins, f->digest)) {
+    if (playbook_load(f->name, text, len, &p, &why) < 0) log_error("the pinned playbook %s cannot be loaded: %s", f->name, why.text);
+    else if (strcmp(p->digest, f->digest) != 0) declaration_free(p), log_error("the pinned playbook %s was changed in Redis", f->name);
+    else map_put(&d->pins, f->digest, p);
+  }
+  one_done(f->r);
+  free(f);
+}
+
+static void fetch(struct recovery *r, const char *digest, const char *name) {
+  struct desk *d = r->inc->desk;
+  struct err err;
+  char key[128];
+  struct fetching *f = calloc(1, sizeof *f);
+  if (!f) abort();
+  f->r = r;
+  snprintf(f->digest, sizeof f->digest, "%s", digest);
+  snprintf(f->name, sizeof f->name, "%s", name);
+  snprintf(key, sizeof key, "tocsin:source:%s", digest);
+  r->waiting++;
+  if (redis_call(d->deps.redis, redis_lane(d->deps.redis, key), on_source, f, &err, "GET", key, NULL) < 0) {
+    one_done(r);
+    free(f);
+  }
+}
+
+static void on_unsealed(void *arg, const struct err *err) { one_done(arg); }
+
+static void on_entries(void *arg, const struct err *err) {
+  struct recovery *r = arg;
+  struct desk *d = r->inc->desk;
+  struct err local;
+  if (err) {
+    recovery_end(r, err);
+    return;
+  }
+  r->waiting = 1;
+  const char *number;
+  json_t *run;
+  json_object_foreach(json_object_get(incident_state(r->inc), "runs"), number, run) {
+    const char *digest = json_str(run, "digest");
+    if (strcmp(json_str_or(run, "status", ""), "running") == 0 && digest && !map_get(&d->pins, digest)) fetch(r, digest, json_str_or(run, "playbook", ""));
+  }
+  r->waiting++;
+  if (actions_unseal(d->deps.actions, r->inc->id, on_unsealed, r, &local) < 0) r->waiting--;
+  one_done(r);
+}
+
+void incident_recover(struct incident *inc, desk_cb *cb, void *arg) {
+  struct err err;
+  if (!needs_entries(incident_state(inc))) {
+    cb(arg, NULL);
+    return;
+  }
+  struct recovery *r = calloc(1, sizeof *r);
+  if (!r) abort();
+  *r = (struct recovery){.inc = inc, .entries = json_array(), .cb = cb, .arg = arg};
+  if (journal_read(inc->desk->deps.store, inc->id, 1, 0, keep_entry, on_entries, r, &err) < 0) recovery_end(r, &err);
+}
+
+/* --- the whole desk, at start -------------------------------------------------------------------------------------------- */
+
+struct loading {
+  struct desk *desk;
+  json_t *ids;
+  size_t next, under_way;
+  bool indexes[2];
+  desk_cb *cb;
+  void *arg;
+};
+
+static void load_more(struct loading *l);
+
+static void on_incident(struct incident *inc, void *arg, const struct err *err) {
+  struct loading *l = arg;
+  l->under_way--;
+  if (!err) actions_ledger_load(l->desk->deps.actions, inc->id, incident_state(inc));
+  load_more(l);
+}
+
+static void load_more(struct loading *l) {
+  while (l->under_way < LOADING_AT_ONCE && l->next < json_array_size(l->ids)) {
+    l->under_way++;
+    incident_with(l->desk, json_string_value(json_array_get(l->ids, l->next++)), false, on_incident, l);
+  }
+  if (l->under_way || l->next < json_array_size(l->ids) || !l->cb) return;
+  desk_cb *cb = l->cb;
+  l->cb = NULL;
+  cb(l->arg, NULL);
+  json_decref(l->ids);
+  free(l);
+}
+
+static void ids_add(struct loading *l, const struct redis_value *reply) {
+  for (size_t i = 0; i < redis_count(reply); i++) {
+    const char *id = redis_string(redis_item(reply, i), NULL);
+    struct id parsed;
+    if (id_parse(id, &parsed) && !json_array_has(l->ids, id)) json_array_append_new(l->ids, json_string(id));
+  }
+}
+
+static void load_failed(struct loading *l, const struct err *err) {
+  l->cb(l->arg, err);
+  json_decref(l->ids);
+  free(l);
+}
+
+static void on_contained(void *arg, const struct redis_value *reply, const struct err *err) {
+  struct loading *l = arg;
+  if (err) {
+    load_failed(l, err);
+    return;
+  }
+  ids_add(l, reply);
+  load_more(l);
+}
+
+static void on_open(void *arg, const struct redis_value *reply, const struct err *err) {
+  struct loading *l = arg;
+  struct err why;
+  if (err) {
+    load_failed(l, err);
+    return;
+  }
+  for (size_t i = 0; i < redis_count(reply); i++) json_array_append_new(l->ids, json_string(redis_string(redis_item(reply, i), NULL)));
+  if (redis_call(l->desk->deps.redis, 0, on_contained, l, &why, "HVALS", "tocsin:contained", NULL) < 0) load_failed(l, &why);
+}
+
+int desk_load(struct desk *d, desk_cb *cb, void *arg, struct err *err) {
+  struct loading *l = calloc(1, sizeof *l);
+  if (!l) abort();
+  *l = (struct loading){.desk = d, .ids = json_array(), .cb = cb, .arg = arg};
+  int r = redis_call(d->deps.redis, 0, on_open, l, err, "ZRANGE", "tocsin:open", "0", "-1", NULL);
+  if (r < 0) {
+    json_decref(l->ids);
+    free(l);
+  }
+  return r;
+}

@@ -1,0 +1,260 @@
+/* Starting playbooks: for alerts by their mode, for people by name. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "incident/internal.h"
+
+json_t *playbook_settings(struct desk *d, const struct declaration *p) {
+  json_t *checked = NULL, *nothing = json_object();
+  const json_t *given = json_object_get(json_object_get(d->deps.settings, "playbooks"), p->name), *schema = json_object_get(p->json, "settings");
+  struct err err;
+  char where[256];
+  snprintf(where, sizeof where, "playbooks[\"%s\"]", p->name);
+  if (schema && schema_check(schema, given ? given : nothing, where, &checked, &err) < 0) log_error("%s", err.text);
+  json_decref(nothing);
+  return checked;
+}
+
+void incident_run_keep(struct incident *inc, struct run *run, const char *playbook) {
+  struct held_run *h = calloc(1, sizeof *h);
+  if (!h) abort();
+  *h = (struct held_run){.inc = inc, .run = run, .number = run_number(run), .playbook = strdup(playbook)};
+  LIST_INSERT_HEAD(&inc->runs, h, next);
+  inc->desk->run_count++;
+  inc->desk->runs_started++;
+}
+
+struct ending {
+  struct desk *desk;
+  struct run *run;
+  char id[ID_INCIDENT];
+};
+
+/* A later turn: the run's own code is off the stack. */
+static void run_bury(void *arg) {
+  struct ending *e = arg;
+  struct incident *inc = map_get(&e->desk->incidents, e->id);
+  struct held_run *h, *next;
+  for (h = inc ? LIST_FIRST(&inc->runs) : NULL; h; h = next) {
+    next = LIST_NEXT(h, next);
+    if (h->run != e->run) continue;
+    LIST_REMOVE(h, next);
+    run_free(h->run);
+    free(h->playbook);
+    free(h);
+    e->desk->run_count--;
+    e->desk->runs_ended++;
+    incident_touch(inc);
+  }
+  free(e);
+}
+
+void incident_run_done(void *arg, struct run *run, const char *status) {
+  struct desk *d = arg;
+  struct ending *e = calloc(1, sizeof *e);
+  if (!e) abort();
+  *e = (struct ending){.desk = d, .run = run};
+  snprintf(e->id, sizeof e->id, "%s", journal_incident(run_journal(run)));
+  loop_defer(d->deps.loop, run_bury, e);
+}
+
+/* The version a run begins with is kept beside the journals, by digest, so that a replay finds it. */
+static void pin(struct desk *d, const struct declaration *p) {
+  char key[128];
+  if (map_get(&d->pins, p->digest)) return;
+  struct declaration *copy = NULL;
+  if (playbook_load(p->name, p->source, p->source_len, &copy, NULL) < 0) return;
+  map_put(&d->pins, p->digest, copy);
+  snprintf(key, sizeof key, "tocsin:source:%s", p->digest);
+  const char *argv[] = {"SET", key, p->source};
+  const size_t lens[] = {3, strlen(key), p->source_len};
+  redis_command(d->deps.redis, redis_lane(d->deps.redis, key), NULL, NULL, 3, argv, lens, NULL);
+}
+
+int incident_start(struct incident *inc, const char *playbook, const json_t *params, const json_t *trigger, const char *requester, bool simulated, unsigned *ret_run, struct err *err) {
+  struct desk *d = inc->desk;
+  const struct declaration *p = desk_playbook(d, playbook, err);
+  if (!p) return err->code;
+  json_t *checked = NULL, *settings = NULL;
+  char where[256];
+  snprintf(where, sizeof where, "playbook %s", playbook);
+  int r = schema_check(json_object_get(p->json, "params"), params, where, &checked, err);
+  if (r < 0) return r;
+  pin(d, p);
+  const struct declaration *pinned = map_get(&d->pins, p->digest);
+  settings = playbook_settings(d, p);
+  struct run *run = NULL;
+  struct run_spec spec = {.journal = inc->journal,
+                          .number = (unsigned)json_int_or(incident_state(inc), "next_run", 1),
+                          .playbook = pinned ? pinned : p,
+                          .params = checked,
+                          .settings = settings,
+                          .trigger = trigger,
+                          .requester = requester,
+                          .simulated = simulated || strncmp(inc->id, "EX-", 3) == 0};
+  r = run_start(d->runs, &spec, incident_run_done, d, &run, err);
+  json_decref(checked);
+  json_decref(settings);
+  if (r < 0) return r;
+  incident_run_keep(inc, run, playbook);
+  if (ret_run) *ret_run = run_number(run);
+  return 0;
+}
+
+/* --- for alerts --------------------------------------------------------------------------------------------------- */
+
+static bool ran_before(struct incident *inc, const char *playbook, bool live_only) {
+  const char *key;
+  json_t *run;
+  json_object_foreach(json_object_get(incident_state(inc), "runs"), key, run) {
+    if (strcmp(json_str_or(run, "playbook", ""), playbook) != 0) continue;
+    if (!live_only || strcmp(json_str_or(run, "status", ""), "running") == 0) return true;
+  }
+  return false;
+}
+
+static void restart_cancel(struct incident *inc, const char *playbook) {
+  struct held_run *h, *next;
+  for (h = LIST_FIRST(&inc->runs); h; h = next) {
+    next = LIST_NEXT(h, next);
+    if (strcmp(h->playbook, playbook) == 0) run_cancel(h->run, "engine", "a newer alert restarts it (mode = \"restart\")");
+  }
+}
+
+/* A parameter that the alert leaves open: nobody guesses, a person is asked, then the run starts. */
+struct choosing {
+  struct desk *desk;
+  char id[ID_INCIDENT];
+  char *playbook, *param;
+  json_t *params, *trigger, *finding, *raw;
+};
+
+static void choosing_free(struct choosing *c) {
+  free(c->playbook);
+  free(c->param);
+  json_decref(c->params);
+  json_decref(c->trigger);
+  json_decref(c->finding);
+  json_decref(c->raw);
+  free(c);
+}
+
+static void params_go_on(struct incident *inc, struct choosing *c);
+
+static void chosen(struct incident *inc, void *arg, const struct err *err) {
+  struct choosing *c = arg;
+  if (err) {
+    choosing_free(c);
+    return;
+  }
+  incident_busy(inc, -1);
+  params_go_on(inc, c);
+}
+
+static void on_choice(void *arg, const char *answer, const char *by) {
+  struct choosing *c = arg;
+  if (strcmp(answer, "none of them") == 0) {
+    json_object_set_new(c->params, c->param, json_null());
+  } else {
+    json_object_set_new(c->params, c->param, json_string(answer));
+  }
+  incident_with(c->desk, c->id, false, chosen, c);
+}
+
+static void choose(struct incident *inc, struct choosing *c, const char *param, json_t *values) {
+  char text[512], step[24];
+  json_t *options = json_deep_copy(values);
+  json_array_append_new(options, json_string("none of them"));
+  free(c->param);
+  c->param = strdup(param);
+  snprintf(text, sizeof text, "Playbook %s wants one `%s`, the alert names %zu. Which?", c->playbook, param, json_array_size(values));
+  snprintf(step, sizeof step, "%llu", (unsigned long long)journal_seq(inc->journal) + 1);
+  /* run 1000000 is nobody's: the question stands before the run that it is for */
+  struct question_spec spec = {.journal = inc->journal, .run = 1000000, .step = step, .actor = "engine", .kind = "parameter", .text = text, .options = options};
+  json_t *about = json_pack("{s:s, s:s, s:O, s:O}", "playbook", c->playbook, "param", param, "params", c->params, "trigger", c->trigger);
+  spec.about = about;
+  incident_busy(inc, 1);
+  question_ask(inc->desk->deps.questions, &spec, on_choice, c);
+  json_decref(options);
+  json_decref(about);
+}
+
+static const json_t *alert_entry(const json_t *entries, const char *id) {
+  size_t i;
+  json_t *e;
+  json_array_foreach(entries, i, e) if (strcmp(json_str_or(e, "type", ""), "alert.attached") == 0 && strcmp(json_str_or(json_object_get(e, "body"), "id", ""), id) == 0) return json_object_get(e, "body");
+  return NULL;
+}
+
+/* After a restart: an open question about a parameter goes on waiting for its answer. */
+void incident_choose_again(struct incident *inc, const json_t *entries) {
+  json_t *questions = json_deep_copy(json_object_get(incident_state(inc), "questions")), *q;
+  const char *at;
+  json_object_foreach(questions, at, q) {
+    const json_t *about = json_object_get(q, "about");
+    if (strcmp(json_str_or(q, "kind", ""), "parameter") != 0) continue;
+    const json_t *body = alert_entry(entries, json_str_or(json_object_get(about, "trigger"), "alert", ""));
+    struct choosing *c = calloc(1, sizeof *c);
+    if (!c) abort();
+    *c = (struct choosing){.desk = inc->desk, .playbook = strdup(json_str_or(about, "playbook", "")), .param = strdup(json_str_or(about, "param", "")), .params = json_deep_copy(json_object_get(about, "params")), .trigger = json_deep_copy(json_object_get(about, "trigger")), .finding = json_deep_copy(json_object_get(body, "finding"))};
+    snprintf(c->id, sizeof c->id, "%s", inc->id);
+    struct question_spec spec = {.journal = inc->journal, .run = 1000000, .step = json_str_or(q, "step", ""), .actor = "engine", .kind = "parameter", .text = json_str_or(q, "text", ""), .options = json_object_get(q, "options")};
+    incident_busy(inc, 1);
+    question_ask(inc->desk->deps.questions, &spec, on_choice, c);
+  }
+  json_decref(questions);
+}
+
+static void hand_over(struct incident *inc, const struct choosing *c, const char *why) {
+  journal_add(inc->journal, KIND_INCIDENT_NOTED, "engine", 0, NULL, json_pack("{s:s, s:s, s:b}", "text", why, "playbook", c->playbook, "handed_over", 1));
+}
+
+/* Fills each parameter that says where it comes from; stops at the first that must be asked. */
+static void params_go_on(struct incident *inc, struct choosing *c) {
+  struct desk *d = inc->desk;
+  struct err err;
+  const struct declaration *p = desk_playbook(d, c->playbook, &err);
+  const char *name;
+  json_t *rule;
+  json_object_foreach(p ? json_object_get(p->json, "params") : NULL, name, rule) {
+    const char *from = json_str(rule, "from");
+    if (!from || json_object_get(c->params, name)) continue;
+    json_t *values = d->deps.values(c->finding, c->raw, from);
+    bool is_list = strcmp(json_str_or(rule, "type", ""), "list") == 0;
+    if (is_list) json_object_set(c->params, name, values);
+    else if (json_array_size(values) == 1) json_object_set(c->params, name, json_array_get(values, 0));
+    else if (json_array_size(values) > 1) {
+      choose(inc, c, name, values);
+      json_decref(values);
+      return;
+    }
+    json_decref(values);
+  }
+  const char *key;
+  json_t *value;
+  void *next;
+  json_object_foreach_safe(c->params, next, key, value) if (json_is_null(value)) json_object_del(c->params, key);
+  if (!p || incident_start(inc, c->playbook, c->params, c->trigger, NULL, false, NULL, &err) < 0) {
+    log_warning("%s: playbook %s did not start: %s", inc->id, c->playbook, err.text);
+    hand_over(inc, c, err.text);
+  }
+  choosing_free(c);
+}
+
+void incident_start_for_alert(struct incident *inc, const char *playbook, const struct alert *alert) {
+  struct err err;
+  const struct declaration *p = desk_playbook(inc->desk, playbook, &err);
+  const char *mode = p ? json_str_or(p->json, "mode", "single") : "single";
+  if (strcmp(mode, "single") == 0 && ran_before(inc, playbook, false)) return;
+  if (strcmp(mode, "queued") == 0 && ran_before(inc, playbook, true)) return; /* the live run sees it in incident.alerts */
+  if (strcmp(mode, "restart") == 0) restart_cancel(inc, playbook);
+  struct choosing *c = calloc(1, sizeof *c);
+  if (!c) abort();
+  *c = (struct choosing){.desk = inc->desk, .playbook = strdup(playbook), .params = json_object(), .trigger = json_pack("{s:s}", "alert", alert->id)};
+  snprintf(c->id, sizeof c->id, "%s", inc->id);
+  c->finding = json_incref((json_t *)(uintptr_t)alert->finding);
+  c->raw = json_incref((json_t *)(uintptr_t)alert->raw);
+  params_go_on(inc, c);
+}

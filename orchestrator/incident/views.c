@@ -1,0 +1,131 @@
+/* What the desk shows: rows, states, entries, questions; people as names, ids whole, times in µs. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "incident/internal.h"
+
+static size_t count_if(const json_t *object, const char *member, const char *a, const char *b) {
+  const char *key;
+  json_t *value;
+  size_t n = 0;
+  json_object_foreach((json_t *)(uintptr_t)object, key, value) {
+    const char *text = json_str_or(value, member, "");
+    if ((!a && *text) || (a && strcmp(text, a) == 0) || (b && strcmp(text, b) == 0)) n++;
+  }
+  return n;
+}
+
+/* Replaces a pseudonym in a member by the person's name. */
+static void name_in(struct desk *d, json_t *object, const char *member) {
+  const char *actor = json_str(object, member);
+  if (actor && strncmp(actor, "person:", 7) == 0) json_object_set_new(object, member, json_string(people_name(d->deps.people, actor)));
+}
+
+json_t *view_row(struct desk *d, const char *id, const json_t *state) {
+  static const char *const keys[] = {"title", "severity", "severity_id", "status", "owner", "opened", "updated", "alerts", "mode", "merged_into", NULL};
+  json_t *row = json_pack("{s:s}", "id", id);
+  for (const char *const *k = keys; *k; k++) {
+    json_t *value = json_object_get(state, *k);
+    if (value) json_object_set(row, *k, value);
+  }
+  name_in(d, row, "owner");
+  json_object_set_new(row, "runs", json_integer((json_int_t)json_object_size(json_object_get(state, "runs"))));
+  json_object_set_new(row, "questions", json_integer((json_int_t)json_object_size(json_object_get(state, "questions"))));
+  json_object_set_new(row, "in_doubt", json_integer((json_int_t)count_if(json_object_get(state, "intents"), "doubt", NULL, NULL)));
+  json_object_set_new(row, "contained", json_integer((json_int_t)count_if(json_object_get(state, "containments"), "status", "active", "still")));
+  return row;
+}
+
+json_t *view_state(struct desk *d, const json_t *state) {
+  json_t *copy = json_deep_copy(state), *part;
+  const char *key;
+  json_object_del(copy, "recent");
+  name_in(d, copy, "owner");
+  static const char *const with_people[] = {"runs", "containments", "ticks"};
+  for (size_t i = 0; i < sizeof with_people / sizeof *with_people; i++) {
+    json_object_foreach(json_object_get(copy, with_people[i]), key, part) {
+      name_in(d, part, "by");
+      name_in(d, part, "actor");
+    }
+  }
+  name_in(d, json_object_get(copy, "closing"), "by");
+  return copy;
+}
+
+json_t *view_entry(struct desk *d, const struct entry *e) {
+  json_t *view = json_pack("{s:I, s:I, s:s, s:s, s:s, s:s, s:s}", "seq", (json_int_t)e->seq, "time", (json_int_t)e->time, "actor", e->actor, "name",
+                           strncmp(e->actor, "person:", 7) == 0 ? people_name(d->deps.people, e->actor) : e->actor, "type", kind_name(e->kind), "meaning", kind_meaning(e->kind),
+                           "control", kind_control(e->kind));
+  if (e->run) json_object_set_new(view, "run", json_integer(e->run));
+  if (e->step[0]) json_object_set_new(view, "step", json_string(e->step));
+  if (e->body) json_object_set(view, "body", e->body);
+  return view;
+}
+
+json_t *view_questions(struct desk *d) {
+  json_t *all = questions_open(d->deps.questions), *q;
+  size_t i;
+  json_array_foreach(all, i, q) {
+    name_in(d, q, "exclude");
+    json_object_del(q, "run");
+    json_object_del(q, "step");
+  }
+  return all;
+}
+
+json_t *view_contained(struct desk *d) {
+  json_t *all = actions_contained(d->deps.actions), *c;
+  size_t i;
+  char id[ID_PATH * 2];
+  json_array_foreach(all, i, c) {
+    snprintf(id, sizeof id, "%s/%s", json_str_or(c, "incident", ""), json_str_or(c, "step", ""));
+    json_object_set_new(c, "id", json_string(id));
+    name_in(d, c, "by");
+  }
+  return all;
+}
+
+json_t *view_paused(struct desk *d) {
+  json_t *all = actions_paused(d->deps.actions), *p;
+  const char *scope;
+  json_object_foreach(all, scope, p) name_in(d, p, "by");
+  return all;
+}
+
+void view_add_doubts(struct desk *d, const json_t *state, json_t *in_doubt, json_t *handed_over) {
+  static const char *const keys[] = {"connector", "action", "effect", "target", "since", NULL};
+  const char *incident = json_str_or(state, "id", ""), *at;
+  json_t *value;
+  char id[ID_PATH * 2];
+  json_object_foreach(json_object_get(state, "intents"), at, value) {
+    if (!json_object_get(value, "doubt")) continue;
+    snprintf(id, sizeof id, "%s/%s", incident, at);
+    json_t *item = json_pack("{s:s, s:s, s:O}", "id", id, "incident", incident, "why", json_object_get(value, "doubt"));
+    for (const char *const *k = keys; *k; k++)
+      if (json_object_get(value, *k)) json_object_set(item, *k, json_object_get(value, *k));
+    json_array_append_new(in_doubt, item);
+  }
+  if (strcmp(json_str_or(state, "status", ""), "open") != 0) return;
+  json_object_foreach(json_object_get(state, "runs"), at, value) {
+    const char *status = json_str_or(value, "status", "");
+    if (strcmp(status, "handed_over") != 0 && strcmp(status, "failed") != 0) continue;
+    snprintf(id, sizeof id, "%s/%s", incident, at);
+    const char *text = json_str(value, "text");
+    json_array_append_new(handed_over, json_pack("{s:s, s:s, s:s, s:s, s:I}", "id", id, "incident", incident, "playbook", json_str_or(value, "playbook", ""), "text",
+                                                 text ? text : json_str_or(value, "error", "it failed"), "since", (json_int_t)json_int_or(value, "ended", 0)));
+  }
+}
+
+json_t *view_run(struct desk *d, const char *incident, const char *number, const json_t *run, const struct run *live) {
+  char id[ID_PATH * 2];
+  json_t *view = live ? run_view(live) : json_object();
+  const char *key;
+  json_t *value;
+  json_object_foreach((json_t *)(uintptr_t)run, key, value) if (!json_object_get(view, key) || strcmp(key, "status") != 0) json_object_set(view, key, value);
+  snprintf(id, sizeof id, "%s/%s", incident, number);
+  json_object_set_new(view, "id", json_string(id));
+  json_object_set_new(view, "incident", json_string(incident));
+  name_in(d, view, "actor");
+  return view;
+}
