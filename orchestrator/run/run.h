@@ -21,11 +21,12 @@ struct run_world {
   void *arg;
   /* Alerts of the incident: [{…normalised…, "raw": …}], in order; borrowed. */
   const json_t *(*alerts)(void *arg, struct journal *journal);
-  /* "list.match" {list, value} → row or false; "list.rows" {list} → array. New reference. */
+  /* "list.match" {list, value} → row or false; "list.rows" {list} → array; "list.digest" (no args) → what run.started pins, may be refused. New reference. */
   int (*list)(void *arg, const char *what, const json_t *args, json_t **ret, struct err *err);
   /* Does the alert fit the `when`? */
   bool (*matches)(void *arg, const json_t *when, const json_t *alert);
-  /* Verbs that change the incident: "severity", "assign", "tag", "note", "close": appends the entry. Error texts go back to the playbook. */
+  /* Verbs that change the incident: "severity", "assign", "tag", "note", "close": appends one entry (kind incident.…) with this run and step; only when it was so already,
+   * none. Error texts go back to the playbook. */
   int (*change)(void *arg, struct journal *journal, const char *verb, const json_t *args, const char *actor, unsigned run, const char *step, struct err *err);
 };
 
@@ -52,16 +53,19 @@ struct run_spec {
   bool simulated;
   const json_t *simulate;               /* tests: {"ldap.lock_account": returns or {"error": …}}, or NULL */
 };
-/* The end of a run, after its last entry was appended. status: "done", "failed", "cancelled", "handed_over". */
+/* The end of a run, in the turn after its last entry was appended; run_free is legal in it. A run that continues as another (continue_as) does not end: the same handle goes on
+ * with the next number. status: "done", "failed", "cancelled", "handed_over". */
 typedef void run_done_cb(void *arg, struct run *run, const char *status);
 
 /* Appends run.started {playbook, digest, connectors: {instance: digest}, lists, seed, params, trigger} and begins in the next turn. */
 int run_start(struct runs *rs, const struct run_spec *spec, run_done_cb *cb, void *arg, struct run **ret, struct err *err);
-/* Takes a run up again from its journal: entries = all of the journal's entries in order as [{"seq","type","actor","run","step","time","body"}]. spec.playbook is the pinned version. */
+/* Takes a run up again from its journal: entries = all of the journal's entries in order as [{"seq","type","actor","run","step","time" (µs or text),"body"}]. spec.playbook is
+ * the pinned version (ERR_CONFLICT when its digest is another); params, seed and trigger come from run.started. A run that the journal says has ended is replayed without
+ * a new entry: cb gets its status, or "handed_over" with run_view's "error" when the replay differs. */
 int run_take_up(struct runs *rs, const struct run_spec *spec, const json_t *entries, run_done_cb *cb, void *arg, struct run **ret, struct err *err);
 /* Ends it: what may have left stays in doubt and is resolved; nothing new is sent. by: "person:…". */
 void run_cancel(struct run *run, const char *by, const char *because);
-/* An alert joined the incident: wakes a wait_for that it fits. */
+/* An alert joined the incident, and world.alerts has it: wakes a wait_for that it fits. */
 void run_alert(struct run *run, const json_t *alert);
 /* Unloads without an entry. */
 void run_free(struct run *run);
@@ -69,7 +73,7 @@ void run_free(struct run *run);
 unsigned run_number(const struct run *run);
 const char *run_playbook(const struct run *run);
 struct journal *run_journal(const struct run *run);
-/* For `run show`: new {"run","playbook","status","step","line","waiting_for","memory","peak","cpu_ms","steps"}. */
+/* For `run show`: new {"run","playbook","status","step","line","waiting_for","memory","peak","cpu_ms","steps","error"?}. */
 json_t *run_view(const struct run *run);
 
 #endif

@@ -1,0 +1,271 @@
+/* The life of a run: started, begun in the next turn, ended with one entry, unloaded. */
+#include "run/run.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/digest.h"
+#include "base/json.h"
+#include "run/internal.h"
+
+static void begin(void *arg);
+static void finished(void *arg);
+
+struct runs *runs_new(const struct runs_deps *deps) {
+  struct runs *rs = calloc(1, sizeof *rs);
+  if (!rs) abort();
+  rs->deps = *deps;
+  return rs;
+}
+
+void runs_free(struct runs *rs) { free(rs); }
+void runs_set_registry(struct runs *rs, const struct registry *registry) { rs->deps.registry = registry; }
+
+unsigned run_number(const struct run *run) { return run->number; }
+const char *run_playbook(const struct run *run) { return run->playbook->name; }
+struct journal *run_journal(const struct run *run) { return run->journal; }
+int64_t run_now(const struct run *run) { return clock_wall(journal_store_of(run->journal)->clock); }
+
+/* --- starting ----------------------------------------------------------------------------------------------- */
+
+static json_t *copy_or_null(const json_t *value) { return value ? json_deep_copy(value) : NULL; }
+
+static struct run *run_new(struct runs *rs, const struct run_spec *spec, run_done_cb *cb, void *arg) {
+  struct run *run = calloc(1, sizeof *run);
+  if (!run) abort();
+  *run = (struct run){.all = rs, .journal = spec->journal, .number = spec->number, .playbook = spec->playbook, .simulated = spec->simulated, .status = "running", .cb = cb, .arg = arg};
+  snprintf(run->actor, sizeof run->actor, "playbook:%s", spec->playbook->name);
+  run->params = spec->params ? json_deep_copy(spec->params) : json_object();
+  run->settings = copy_or_null(spec->settings);
+  run->trigger = copy_or_null(spec->trigger);
+  run->simulate = copy_or_null(spec->simulate);
+  run->requester = spec->requester ? strdup(spec->requester) : NULL;
+  run->host = (struct script_host){.arg = run, .look = look};
+  TAILQ_INIT(&run->steps);
+  TAILQ_INIT(&run->ready);
+  buf_init(&run->story, STORY_CAP);
+  return run;
+}
+
+/* {"ldap": ["lock_account"…]} of ["ldap.lock_account"…]. */
+static json_t *uses_of(const struct declaration *playbook) {
+  json_t *uses = json_object(), *use;
+  size_t i;
+  json_array_foreach(json_object_get(playbook->json, "uses"), i, use) {
+    const char *text = json_string_value(use), *dot = text ? strchr(text, '.') : NULL;
+    char connector[128];
+    if (!dot || (size_t)(dot - text) >= sizeof connector) continue;
+    snprintf(connector, sizeof connector, "%.*s", (int)(dot - text), text);
+    json_t *actions = json_object_get(uses, connector);
+    if (!actions) json_object_set_new(uses, connector, actions = json_array());
+    json_array_append_new(actions, json_string(dot + 1));
+  }
+  return uses;
+}
+
+/* The versions that this run is bound to. */
+static json_t *pins(const struct run *run) {
+  json_t *pinned = json_object(), *uses = uses_of(run->playbook), *actions;
+  const char *name;
+  json_object_foreach(uses, name, actions) {
+    const struct connector *c = run->all->deps.registry ? registry_find(run->all->deps.registry, name, NULL) : NULL;
+    if (c) json_object_set_new(pinned, c->instance, json_string(c->declaration->digest));
+  }
+  json_decref(uses);
+  return pinned;
+}
+
+static void run_announce(struct run *run) {
+  uint8_t seed[16];
+  json_t *lists = NULL;
+  random_bytes(seed, sizeof seed);
+  hex_encode(seed, sizeof seed, run->seed);
+  json_t *body = json_pack("{s:s, s:s, s:o, s:O, s:s}", "playbook", run->playbook->name, "digest", run->playbook->digest, "connectors", pins(run), "params", run->params, "seed", run->seed);
+  if (run->trigger) json_object_set(body, "trigger", run->trigger);
+  if (run->settings) json_object_set(body, "settings", run->settings);
+  if (run->requester) json_object_set_new(body, "requester", json_string(run->requester));
+  if (run->simulated) json_object_set_new(body, "simulated", json_true());
+  const struct run_world *world = &run->all->deps.world;
+  if (world->list && world->list(world->arg, "list.digest", NULL, &lists, NULL) == 0) json_object_set_new(body, "lists", lists);
+  run_observe(run);
+  journal_add(run->journal, KIND_RUN_STARTED, run->actor, run->number, NULL, body);
+}
+
+int run_start(struct runs *rs, const struct run_spec *spec, run_done_cb *cb, void *arg, struct run **ret, struct err *err) {
+  if (!spec->number) return err_set(err, ERR_INVALID, "a run needs a number");
+  struct run *run = run_new(rs, spec, cb, arg);
+  run_announce(run);
+  loop_defer(rs->deps.loop, begin, run);
+  *ret = run;
+  return 0;
+}
+
+int run_take_up(struct runs *rs, const struct run_spec *spec, const json_t *entries, run_done_cb *cb, void *arg, struct run **ret, struct err *err) {
+  struct run *run = run_new(rs, spec, cb, arg);
+  int r = replay_prepare(run, entries, err);
+  if (r < 0) {
+    run_free(run);
+    return r;
+  }
+  loop_defer(rs->deps.loop, begin, run);
+  *ret = run;
+  return 0;
+}
+
+static void begin(void *arg) {
+  struct run *run = arg;
+  struct err err;
+  run->fresh = false;
+  run_clear(run);
+  json_t *uses = uses_of(run->playbook);
+  int r = script_new(run->playbook, uses, &run->all->deps.limits, &run->host, &run->script, &err);
+  json_decref(uses);
+  if (r < 0) {
+    run_failed(run, err.text, NULL, 0);
+    return;
+  }
+  run->main = branch_new(run, NULL, 0);
+  branch_begin(run->main);
+  if (run->replay) replay_feed(run);
+}
+
+/* --- ending --------------------------------------------------------------------------------------------------- */
+
+/* Nothing that this run waits for may still happen in its name. */
+void run_clear(struct run *run) {
+  if (run->main) branch_free(run->main); /* with all steps and branches below it */
+  run->main = run->current = NULL;
+  loop_undefer(run->all->deps.loop, run_pump, run);
+  run->pumping = false;
+  script_free(run->script);
+  run->script = NULL;
+}
+
+/* The script may have yielded just now and its branch be in use below us on the stack: only what could call back is ended at once. */
+static void let_go(struct run *run) {
+  struct step *s;
+  TAILQ_FOREACH(s, &run->steps, next) {
+    if (s->action) action_abandon(s->action);
+    question_drop(s->question);
+    timer_free(s->timer);
+    if (s->ticket) s->ticket->step = NULL;
+    s->action = NULL;
+    s->question = NULL;
+    s->timer = NULL;
+    s->ticket = NULL;
+  }
+  while ((s = TAILQ_FIRST(&run->ready))) {
+    TAILQ_REMOVE(&run->ready, s, ready);
+    s->queued = false;
+  }
+}
+
+static void finished(void *arg) {
+  struct run *run = arg;
+  run_clear(run);
+  if (run->cb) run->cb(run->arg, run, run->status); /* may free the run */
+}
+
+void run_end(struct run *run, enum kind kind, const char *actor, json_t *body_take, const char *status) {
+  if (run->over) {
+    json_decref(body_take);
+    return;
+  }
+  run->over = true;
+  let_go(run);
+  loop_undefer(run->all->deps.loop, begin, run);
+  if (run->replay) replay_keep_end(run->replay, kind, actor, body_take, status);
+  else run_close(run, kind, actor, body_take, status);
+}
+
+void run_close(struct run *run, enum kind kind, const char *actor, json_t *body_take, const char *status) {
+  run->over = true;
+  run->status = status;
+  if (body_take) {
+    journal_add(run->journal, kind, actor, run->number, NULL, body_take);
+    journal_save_state(run->journal);
+  }
+  loop_defer(run->all->deps.loop, finished, run);
+}
+
+void run_failed(struct run *run, const char *error, const char *traceback, int line) {
+  free(run->error);
+  run->error = strdup(error);
+  json_t *body = json_pack("{s:s, s:s}", "status", "failed", "error", error);
+  if (traceback) json_object_set_new(body, "traceback", json_string(traceback));
+  if (line) json_object_set_new(body, "line", json_integer(line));
+  run_end(run, KIND_RUN_FINISHED, run->actor, body, "failed");
+}
+
+void run_cancel(struct run *run, const char *by, const char *because) {
+  if (run->over) return;
+  replay_free(run->replay); /* a run that a person ends need not be replayed to its end first */
+  run->replay = NULL;
+  json_t *body = json_pack("{s:s, s:s}", "by", by, "because", because ? because : "");
+  run_end(run, KIND_RUN_CANCELLED, by, body, "cancelled");
+}
+
+/* continue_as: the same handle goes on as the next run, with a fresh script and no steps behind it. */
+void run_restart(struct run *run, json_t *params_take) {
+  unsigned before = run->number;
+  run->number = (unsigned)json_int_or(journal_state(run->journal), "next_run", (int64_t)before + 1);
+  journal_add(run->journal, KIND_RUN_FINISHED, run->actor, before, NULL, json_pack("{s:s, s:i}", "status", "done", "continued", (int)run->number));
+  let_go(run);
+  json_decref(run->params);
+  run->params = params_take;
+  json_decref(run->trigger);
+  run->trigger = json_pack("{s:i}", "continues", (int)before);
+  run->taken = run->draws = 0;
+  run->line = 0;
+  buf_reset(&run->story);
+  run_announce(run);
+  run->fresh = true;
+  loop_defer(run->all->deps.loop, begin, run);
+}
+
+void run_free(struct run *run) {
+  if (!run) return;
+  loop_undefer(run->all->deps.loop, begin, run);
+  loop_undefer(run->all->deps.loop, finished, run);
+  let_go(run);
+  if (run->watching) journal_unwatch(run->journal, run_watch, run);
+  run_clear(run);
+  replay_free(run->replay);
+  view_release(&run->view);
+  json_decref(run->fields);
+  json_decref(run->params);
+  json_decref(run->settings);
+  json_decref(run->trigger);
+  json_decref(run->simulate);
+  buf_release(&run->story);
+  free(run->requester);
+  free(run->error);
+  free(run);
+}
+
+/* --- looking at it ---------------------------------------------------------------------------------------------- */
+
+static json_t *waiting_for(const struct run *run) {
+  const struct step *s;
+  struct buf text;
+  buf_init(&text, 1024);
+  TAILQ_FOREACH(s, &run->steps, next) {
+    const char *connector = json_str(s->args, "connector");
+    buf_addf(&text, "%s%s %s", text.len ? ", " : "", s->path, s->verb->name);
+    if (connector) buf_addf(&text, " %s.%s", connector, json_str_or(s->args, "action", ""));
+  }
+  json_t *result = text.len ? json_string(text.data) : json_null();
+  buf_release(&text);
+  return result;
+}
+
+json_t *run_view(const struct run *run) {
+  const struct step *first = TAILQ_FIRST(&run->steps);
+  size_t peak = 0, memory = run->script ? script_memory(run->script, &peak) : 0;
+  json_t *view = json_pack("{s:i, s:s, s:s, s:s, s:i, s:o, s:I, s:I, s:I, s:i}", "run", (int)run->number, "playbook", run->playbook->name, "status", run->status, "step",
+                           first ? first->path : "", "line", run->line, "waiting_for", waiting_for(run), "memory", (json_int_t)memory, "peak", (json_int_t)peak, "cpu_ms",
+                           (json_int_t)(run->cpu_us / 1000), "steps", (int)run->taken);
+  if (run->error) json_object_set_new(view, "error", json_string(run->error));
+  return view;
+}
