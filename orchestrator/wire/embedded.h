@@ -2,12 +2,13 @@
  *
  * It lives in <data>/redis (0700) and listens on a Unix socket there only (<data>/redis/redis.sock, 0600): port 0, appendonly,
  * appendfsync always, aof-load-truncated no, no-appendfsync-on-rewrite no, no RDB saves, maxmemory-policy noeviction.
- * A lock on <data>/redis/lock, whose descriptor the child inherits, is held by whoever lives: a killed parent's living child is
- * adopted (its pid is in <data>/redis/redis.pid and checked), never doubled; a second `tocsin serve` on the same folder is refused with
- * ERR_EXISTS and a text naming the setting `redis`.
+ * Two locks there: serve.lock is held by the one `tocsin serve` (a second one is refused with ERR_EXISTS and a text naming the setting
+ * `redis`); lock is held by the one redis-server, which inherits its descriptor: a killed parent's living child still holds it and is
+ * adopted, never doubled (the kernel says who listens on the socket; redis.pid must say the same).
  * When the child dies it is started again with back-off. A torn tail of the append-only file (redis-server refuses to load it) is mended:
  * the file is copied beside itself, only the unfinished last command is cut, and tail_cut is called so that it can go on record; any other
  * damage stops with an instruction (ERR_IO).
+ * A server that was never ready is given up after three tries; one that was ready comes back for ever, with back-off up to 5 s.
  * The child survives a crash of ours on purpose; embedded_stop sends SIGTERM after the last append and waits for it. */
 #ifndef TOCSIN_WIRE_EMBEDDED_H
 #define TOCSIN_WIRE_EMBEDDED_H
@@ -26,6 +27,7 @@ struct embedded_config {
   const char *maxmemory;     /* as Redis writes it ("2gb"), NULL: no limit */
 };
 
+/* embedded_free is legal inside ready, lost and failed, not inside tail_cut. */
 struct embedded_events {
   void *arg;
   void (*ready)(void *arg, bool adopted);                                           /* answers PING; also after each restart */
