@@ -69,7 +69,7 @@ typedef void desk_answer_cb(void *arg, int status, const json_t *answer);
  *  "incident.open" {title, severity, because, occurred?} → {"id"}
  *  "incident.note" {id, text, at?, corrects?} · "incident.assign" {id, to} · "incident.severity" {id, severity, because} · "incident.tag" {id, tag} · "incident.title" {id, title}
  *  "incident.merge" {id, into, because} · "incident.close" {id, verdict, root_cause?, impact?, affected?, lessons?, waive?} · "incident.reopen" {id, because} · "incident.tick" {id, n}
- *  "trigger" {playbook, incident?, because, params{}, plan: bool, simulated: bool} → plan: {"plan": {"playbook","effects","params","ceiling"…}}, else {"id", "run"}
+ *  "trigger" {playbook, incident?, because, params{}, plan: bool, simulated: bool} → plan: {"plan": {"playbook","effects","params","ceiling"…}}, else {"id", "run"}   (here and in connector.try params are texts as typed: params_read, incident/params.h)
  *  "run.list" {} · "run.show" {id} · "run.cancel" {id, because} · "answer" {id, answer} → {"id","answer"}
  *  "pause" {scope, because} · "resume" {scope, because} · "contained" {} → {"contained":[…]} · "release" {id? | target{type,value}, because} → {"id","released":[…],"still":[…],"kept":[…]}
  *  "connector.try" {connector, action, params, because, simulated} → {"outcome"} · "secret.take" {id, name} → {"value"} (once)

@@ -1,0 +1,107 @@
+/* `tocsin evidence verify|export`: the journal's chain, also offline. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/id.h"
+#include "base/json.h"
+#include "cmd/client.h"
+#include "cmd/file.h"
+#include "cmd/options.h"
+#include "journal/journal.h"
+
+enum { FILE_CAP = 1 << 30 };
+
+static int verified(const struct cli *cli, const char *what, const char *text, size_t len) {
+  struct err err = {0};
+  uint64_t count = 0;
+  bool ok = journal_verify_export(text, len, &count, &err) == 0;
+  if (cli->json) {
+    json_t *value = json_pack("{s:s, s:b, s:I, s:s*}", "what", what, "ok", ok, "entries", (json_int_t)count, "why", ok ? NULL : err.text);
+    cli_json(cli, value);
+    json_decref(value);
+  } else if (ok) {
+    printf("%s: %" PRIu64 " entries, unbroken: nothing was changed, removed or put in between.\n", what, count);
+  } else {
+    err_wrap(&err, "%s: the chain is BROKEN", what);
+    cli_fail(cli, &err);
+  }
+  return ok ? EXIT_DONE : EXIT_FAILED;
+}
+
+static int export_fetch(const struct cli *cli, const char *word, json_t **ret, char id[ID_PATH]) {
+  int status = client_id(cli, word, id);
+  if (status != EXIT_DONE) return status;
+  id[strcspn(id, "/")] = '\0';
+  return client_ask(cli, json_pack("{s:s, s:s}", "command", "incident.export", "id", id), ret);
+}
+
+static int file_verify(const struct cli *cli, const char *path) {
+  struct buf text;
+  struct err err = {0};
+  buf_init(&text, FILE_CAP);
+  int status = file_read(path, &text, &err) < 0 ? cli_fail(cli, &err) : verified(cli, path, text.data, text.len);
+  buf_release(&text);
+  return status;
+}
+
+static int verify_run(struct cli *cli, const struct options *o) {
+  const char *what = options_word(o, 0);
+  char id[ID_PATH];
+  struct id parsed;
+  json_t *answer = NULL;
+  if (strcmp(what, "-") == 0 || access(what, F_OK) == 0) return file_verify(cli, what);
+  if (!id_parse(what, &parsed)) return cli_misuse(cli, "there is no file %.200s, and it is no incident's id", what);
+  int status = export_fetch(cli, what, &answer, id);
+  if (status != EXIT_DONE) return status;
+  const json_t *lines = json_object_get(answer, "lines");
+  status = verified(cli, id, json_string_value(lines) ? json_string_value(lines) : "", json_string_length(lines));
+  json_decref(answer);
+  return status;
+}
+
+static const struct command evidence_verify = {
+  .name = "verify",
+  .args = "INCIDENT|FILE",
+  .text = "check that no entry of a journal was changed, removed or put in between",
+  .more = "A file made by `tocsin evidence export` is checked without `tocsin serve` and without any settings. The first broken entry is named. Exit status 1 when it is broken.",
+  .example = "tocsin evidence verify 42\ntocsin evidence verify INC-000042.jsonl\n",
+  .least = 1,
+  .most = 1,
+  .run = verify_run,
+};
+
+static int export_run(struct cli *cli, const struct options *o) {
+  char id[ID_PATH], name[ID_PATH + 8];
+  struct err err = {0};
+  json_t *answer = NULL;
+  const char *file = options_get(o, "output");
+  int status = export_fetch(cli, options_word(o, 0), &answer, id);
+  if (status != EXIT_DONE) return status;
+  const json_t *lines = json_object_get(answer, "lines");
+  snprintf(name, sizeof name, "%s.jsonl", id);
+  if (!file) file = name;
+  if (!json_is_string(lines)) err_set(&err, ERR_INTERNAL, "the answer holds no journal");
+  if (err.code || file_write(file, json_string_value(lines), json_string_length(lines), &err) < 0) status = cli_fail(cli, &err);
+  else if (strcmp(file, "-") != 0 && !cli->json) printf("Written to %s. Check it anywhere: tocsin evidence verify %s\n", file, file);
+  json_decref(answer);
+  return status;
+}
+
+static const struct option_spec export_options[] = {{.name = "output", .value = "FILE", .text = "where to (default: INCIDENT.jsonl; - is standard output); -o for short"}, {0}};
+
+static const struct command evidence_export = {
+  .name = "export",
+  .args = "INCIDENT",
+  .text = "an incident's journal as a file: heads and bodies as they were written",
+  .example = "tocsin evidence export 42 -o case.jsonl\n",
+  .options = export_options,
+  .least = 1,
+  .most = 1,
+  .run = export_run,
+};
+
+static const struct command *const subs[] = {&evidence_verify, &evidence_export, NULL};
+
+const struct command cmd_evidence = {.name = "evidence", .text = "check and hand out what is on record", .example = "tocsin evidence export 42 -o case.jsonl\ntocsin evidence verify case.jsonl\n", .subs = subs};
