@@ -5,6 +5,7 @@ BUILD ?= build
 PREFIX ?= /usr/local
 SYSCONFDIR ?= /etc
 UNITDIR ?= $(PREFIX)/lib/systemd/system
+SYSUSERSDIR ?= $(PREFIX)/lib/sysusers.d
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 FUZZ_SECONDS ?= 60
 ifeq ($(origin CC),default)
@@ -21,7 +22,7 @@ CFLAGS ?= -O2 -g
 HARDEN ?= -fstack-protector-strong -D_FORTIFY_SOURCE=2 -fPIE
 LINK ?= -pie -Wl,-z,relro,-z,now
 WARN := -std=c17 -D_GNU_SOURCE -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes \
-        -Wpointer-arith -Wwrite-strings -Wvla -Wno-unused-parameter
+        -Wpointer-arith -Wwrite-strings -Wvla -Wno-unused-parameter $(if $(findstring clang,$(CC)),,-Wno-format-truncation)
 VERSION := $(shell git describe --tags --always 2>/dev/null || echo unknown)
 CPPFLAGS += -Iorchestrator -I$(BUILD)/gen $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 LDLIBS := $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lpthread -lm
@@ -146,10 +147,11 @@ install: all
 	  [ -d $$d ] || continue; \
 	  find $$d -type f ! -name '*_test.lua' | while read -r f; do install -D -m 644 "$$f" "$(DESTDIR)$(PREFIX)/share/tocsin/$$f"; done; \
 	done
-	install -d $(DESTDIR)$(UNITDIR) $(DESTDIR)$(PREFIX)/share/man/man1
+	install -d $(DESTDIR)$(UNITDIR) $(DESTDIR)$(SYSUSERSDIR)
 	sed 's|@PREFIX@|$(PREFIX)|g; s|@SYSCONFDIR@|$(SYSCONFDIR)|g' orchestrator/tocsin.service > $(DESTDIR)$(UNITDIR)/tocsin.service
 	chmod 644 $(DESTDIR)$(UNITDIR)/tocsin.service
-	install -m 644 orchestrator/tocsin.1 $(DESTDIR)$(PREFIX)/share/man/man1/tocsin.1
+	install -m 644 orchestrator/tocsin.sysusers $(DESTDIR)$(SYSUSERSDIR)/tocsin.conf
+	install -D -m 644 orchestrator/tocsin.1 $(DESTDIR)$(PREFIX)/share/man/man1/tocsin.1
 
 clean:
 	rm -rf $(BUILD)
