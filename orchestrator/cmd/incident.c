@@ -50,7 +50,7 @@ static int severity_check(const struct cli *cli, const char *name) {
 }
 
 /* A time as people write it: 18:20 (today, or yesterday when that is still to come) or RFC 3339. */
-static int time_read(const struct cli *cli, const char *text, json_t **ret) {
+static int time_read(const struct cli *cli, const char *text, char out[TIME_TEXT]) {
   int64_t us;
   int hour, minute, used = 0;
   if (sscanf(text, "%2d:%2d%n", &hour, &minute, &used) == 2 && !text[used] && hour >= 0 && hour < 24 && minute >= 0 && minute < 60) {
@@ -62,20 +62,19 @@ static int time_read(const struct cli *cli, const char *text, json_t **ret) {
     tm.tm_sec = 0;
     tm.tm_isdst = -1;
     time_t at = mktime(&tm);
-    if (at > now) at -= 86400;
-    *ret = json_integer((json_int_t)at * 1000000);
-    return EXIT_DONE;
+    us = (int64_t)(at > now ? at - 86400 : at) * 1000000;
+  } else if (!time_parse(text, &us)) {
+    return cli_misuse(cli, "\"%.40s\" is no time; write 18:20, or 2026-11-23T18:20:00Z", text);
   }
-  if (!time_parse(text, &us)) return cli_misuse(cli, "\"%.40s\" is no time; write 18:20, or 2026-11-23T18:20:00Z", text);
-  *ret = json_integer(us);
+  time_format(us, out);
   return EXIT_DONE;
 }
 
 static int add_time(const struct cli *cli, json_t *command, const char *key, const char *text) {
-  json_t *value = NULL;
+  char at[TIME_TEXT];
   if (!text) return EXIT_DONE;
-  int status = time_read(cli, text, &value);
-  if (status == EXIT_DONE) json_object_set_new(command, key, value);
+  int status = time_read(cli, text, at);
+  if (status == EXIT_DONE) add(command, key, at);
   return status;
 }
 
@@ -271,7 +270,7 @@ static int close_run(struct cli *cli, const struct options *o) {
 }
 
 static const struct option_spec close_options[] = {
-  {.name = "verdict", .value = "WORD", .text = "true-positive, false-positive, benign, duplicate or exercise", .required = true},
+  {.name = "verdict", .value = "WORD", .text = "true_positive, false_positive, benign, duplicate or inconclusive", .required = true},
   {.name = "root-cause", .value = "TEXT", .text = "what made it possible"},
   {.name = "impact", .value = "TEXT", .text = "what it did"},
   {.name = "affected", .value = "TEXT", .text = "assets and people concerned, separated by commas"},
@@ -284,7 +283,7 @@ static const struct command incident_close = {
   .name = "close",
   .args = "INCIDENT",
   .text = "close it with its verdict and, from high severity up, what was learned",
-  .example = "tocsin incident close 42 --verdict true-positive --root-cause \"password reused\" --impact none --affected alice --lessons \"enforce MFA\"\n",
+  .example = "tocsin incident close 42 --verdict true_positive --root-cause \"password reused\" --impact none --affected alice --lessons \"enforce MFA\"\n",
   .options = close_options,
   .least = 1,
   .most = 1,

@@ -191,6 +191,22 @@ static void show_all(struct view *v, const json_t *answer, bool every) {
   timeline_print(&t, v, json_object_get(answer, "entries"));
 }
 
+/* Answers come in pages; the rest of a long journal is fetched here. */
+static int pages_add(const struct cli *cli, const char *id, json_t *answer) {
+  json_t *entries = json_object_get(answer, "entries");
+  for (int64_t last = json_int_or(answer, "last", 0);;) {
+    int64_t seen = json_int_or(json_array_get(entries, json_array_size(entries) - 1), "seq", 0);
+    json_t *more = NULL;
+    if (!json_array_size(entries) || seen >= last) return EXIT_DONE;
+    int status = client_ask(cli, json_pack("{s:s, s:s, s:I}", "command", "incident.entries", "id", id, "from", (json_int_t)seen + 1), &more);
+    if (status != EXIT_DONE) return status;
+    bool none = json_array_size(json_object_get(more, "entries")) == 0;
+    json_array_extend(entries, json_object_get(more, "entries"));
+    json_decref(more);
+    if (none) return EXIT_DONE;
+  }
+}
+
 static int show_run(struct cli *cli, const struct options *o) {
   char id[ID_PATH];
   json_t *answer = NULL;
@@ -198,7 +214,8 @@ static int show_run(struct cli *cli, const struct options *o) {
   if (status != EXIT_DONE) return status;
   id[strcspn(id, "/")] = '\0';
   if ((status = client_ask(cli, json_pack("{s:s, s:s}", "command", "incident.show", "id", id), &answer)) != EXIT_DONE) return status;
-  if (!cli_json(cli, answer)) {
+  status = pages_add(cli, id, answer);
+  if (status == EXIT_DONE && !cli_json(cli, answer)) {
     struct view v;
     view_init(&v, cli->color, cli->width);
     show_all(&v, answer, options_flag(o, "all"));
@@ -206,7 +223,7 @@ static int show_run(struct cli *cli, const struct options *o) {
     view_release(&v);
   }
   json_decref(answer);
-  return EXIT_DONE;
+  return status;
 }
 
 static const struct option_spec show_options[] = {{.name = "all", .text = "every entry of the journal with its number, also intents and each alert of a storm"}, {0}};
@@ -254,8 +271,12 @@ static int follow_run(struct cli *cli, const struct options *o) {
     json_t *answer = NULL;
     if ((status = client_ask(cli, json_pack("{s:s, s:s, s:I}", "command", "incident.entries", "id", id, "from", from), &answer)) != EXIT_DONE) return status;
     follow_print(cli, &t, json_object_get(answer, "entries"));
-    from = (json_int_t)json_int_or(answer, "last", from - 1) + 1;
+    const json_t *entries = json_object_get(answer, "entries");
+    int64_t seen = json_int_or(json_array_get(entries, json_array_size(entries) - 1), "seq", from - 1);
+    bool more = json_array_size(entries) && seen < json_int_or(answer, "last", 0);
+    from = seen + 1;
     json_decref(answer);
+    if (more) continue;
     if (options_flag(o, "once")) return EXIT_DONE;
     if (ferror(stdout)) return EXIT_FAILED;
     nanosleep(&(struct timespec){.tv_nsec = FOLLOW_MS * 1000000L}, NULL);

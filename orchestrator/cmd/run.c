@@ -14,20 +14,28 @@ static void list_view(struct view *v, const json_t *answer) {
   else view_put(v, "No run is under way. (`--all` shows ended ones too)\n");
 }
 
+static void keep_only(json_t *runs, const char *incident) {
+  for (size_t i = json_array_size(runs); i-- > 0;)
+    if (strcmp(json_str_or(json_array_get(runs, i), "incident", ""), incident) != 0) json_array_remove(runs, i);
+}
+
 static int list_run(struct cli *cli, const struct options *o) {
-  json_t *command = json_pack("{s:s}", "command", "run.list");
-  if (options_count(o)) {
-    char id[ID_PATH];
-    int status = client_id(cli, options_word(o, 0), id);
-    if (status != EXIT_DONE) {
-      json_decref(command);
-      return status;
-    }
-    id[strcspn(id, "/")] = '\0';
-    json_object_set_new(command, "incident", json_string(id));
+  char id[ID_PATH] = "";
+  json_t *answer = NULL;
+  int status = options_count(o) ? client_id(cli, options_word(o, 0), id) : EXIT_DONE;
+  if (status != EXIT_DONE) return status;
+  id[strcspn(id, "/")] = '\0';
+  if ((status = client_ask(cli, json_pack("{s:s, s:b}", "command", "run.list", "all", options_flag(o, "all")), &answer)) != EXIT_DONE) return status;
+  if (*id) keep_only(json_object_get(answer, "runs"), id);
+  if (!cli_json(cli, answer)) {
+    struct view v;
+    view_init(&v, cli->color, cli->width);
+    list_view(&v, answer);
+    view_flush(&v);
+    view_release(&v);
   }
-  if (options_flag(o, "all")) json_object_set_new(command, "all", json_true());
-  return client_show(cli, command, list_view);
+  json_decref(answer);
+  return EXIT_DONE;
 }
 
 static const struct option_spec list_options[] = {{.name = "all", .text = "ended runs of open incidents too"}, {0}};

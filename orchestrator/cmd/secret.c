@@ -39,15 +39,18 @@ static int place_check(const struct cli *cli, const char *file) {
 }
 
 static int take_run(struct cli *cli, const struct options *o) {
-  char id[ID_PATH];
+  char id[ID_PATH], slot[ID_PATH * 2];
   json_t *answer = NULL;
+  const char *file = options_get(o, "output");
   int status = client_id(cli, options_word(o, 0), id);
   if (status == EXIT_DONE) status = cli_confirm(cli, options_flag(o, "yes"), "It can be taken only once, and goes on record with your name. Take it?");
-  if (status == EXIT_DONE) status = place_check(cli, options_get(o, "output"));
+  if (status == EXIT_DONE) status = place_check(cli, file);
   if (status != EXIT_DONE) return status;
-  status = client_ask(cli, json_pack("{s:s, s:s, s:s}", "command", "secret.take", "id", id, "name", options_word(o, 1)), &answer);
-  if (status != EXIT_DONE) return status;
-  status = take_print(cli, o, answer);
+  snprintf(slot, sizeof slot, "%s:%s", id, options_word(o, 1));
+  id[strcspn(id, "/")] = '\0';
+  status = client_ask(cli, json_pack("{s:s, s:s, s:s}", "command", "secret.take", "id", id, "name", slot), &answer);
+  if (status == EXIT_DONE) status = take_print(cli, o, answer);
+  else if (file && strcmp(file, "-") != 0) unlink(file); /* ours, and empty */
   json_decref(answer);
   return status;
 }
@@ -60,8 +63,9 @@ static const struct option_spec take_options[] = {
 
 static const struct command secret_take = {
   .name = "take",
-  .args = "STEP|INCIDENT NAME",
+  .args = "STEP NAME",
   .text = "hand out a sealed secret: once, to somebody with the role for it, on record",
+  .more = "`tocsin incident show` says which step sealed which secret: INC-000042/1/3:new_password is `42/1/3 new_password`.",
   .example = "tocsin secret take 42/1/3 new_password -o alice.password\n",
   .options = take_options,
   .least = 2,

@@ -200,6 +200,7 @@ static enum style delivered(struct view *v, const json_t *body) {
 static enum style taken(struct view *v, const json_t *body) {
   view_put(v, "took a sealed secret");
   words_member(v, ": ", body, "name");
+  words_member(v, ": ", body, "slot");
   return STYLE_YELLOW;
 }
 

@@ -1,6 +1,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/json.h"
 #include "cmd/blocks.h"
 #include "cmd/words.h"
@@ -35,14 +36,20 @@ static void severity(struct view *v, const json_t *body) {
   if (json_is_integer(id)) view_put(v, " (%s)", severity_name(json_integer_value(id)));
 }
 
+/* A moment, which stands there as µs or as RFC 3339 text. */
+static void when(struct view *v, const char *before, const json_t *body, const char *key) {
+  const json_t *at = json_object_get(body, key);
+  int64_t us = json_is_integer(at) ? json_integer_value(at) : 0;
+  if (!us && (!json_is_string(at) || !time_parse(json_string_value(at), &us))) return;
+  view_put(v, "%s", before);
+  view_moment(v, us);
+}
+
 static enum style opened(struct view *v, const json_t *body) {
   view_put(v, "opened: ");
   view_text(v, json_str_or(body, "title", "without a title"));
   severity(v, body);
-  if (json_is_integer(json_object_get(body, "occurred"))) {
-    view_put(v, ", happened ");
-    view_moment(v, json_int_or(body, "occurred", 0));
-  }
+  when(v, ", happened ", body, "occurred");
   words_member(v, "; ", body, "because");
   return STYLE_BOLD;
 }
@@ -77,14 +84,8 @@ static enum style titled(struct view *v, const json_t *body) {
 }
 
 static enum style noted(struct view *v, const json_t *body) {
-  const json_t *at = json_object_get(body, "at");
   view_put(v, "note");
-  if (json_is_integer(at)) {
-    view_put(v, " about ");
-    view_moment(v, json_integer_value(at));
-  } else {
-    words_member(v, " about ", body, "at");
-  }
+  when(v, " about ", body, "at");
   words_member(v, ", corrects entry ", body, "corrects");
   words_member(v, ": ", body, "text");
   return json_bool_or(body, "handed_over", false) ? STYLE_YELLOW : STYLE_PLAIN;
