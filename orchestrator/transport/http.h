@@ -1,0 +1,50 @@
+/* http.h: the parts of one HTTP exchange, shared by http.c (carrying), http_request.c (the form) and http_auth.c (who we are).
+ *
+ * Only these three include it. */
+#ifndef TOCSIN_TRANSPORT_HTTP_H
+#define TOCSIN_TRANSPORT_HTTP_H
+
+#include "base/buf.h"
+#include "transport/flight.h"
+#include "transport/multi.h"
+
+enum { MOST_REDIRECTS = 5, HEADER_CAP = 64 * 1024, TOKEN_CAP = 64 * 1024, URL_CAP = 16 * 1024, BODY_CAP = 16 << 20 };
+
+struct http_request {
+  char *method, *url;
+  char *host;             /* for messages */
+  const char *path_query; /* inside url */
+  struct curl_slist *headers;
+  char *body; /* NULL: none */
+  size_t body_len;
+  bool expect_json;
+  const json_t *auth; /* borrowed from the form, or NULL */
+  const char *bearer; /* the same */
+};
+
+int http_request_init(struct http_request *q, const json_t *form, const char *idempotency_key, struct err *err);
+void http_request_release(struct http_request *q);
+/* ERR_INVALID for a name or value that HTTP does not allow. */
+int http_add_header(struct curl_slist **headers, const char *name, const char *prefix, const char *value, struct err *err);
+void http_free_headers(struct curl_slist *headers); /* wiped */
+/* Percent-encoded (RFC 3986): all but letters, digits and -._~ */
+void percent_encode(struct buf *out, const char *bytes, size_t len);
+/* name=value&… sorted by name, percent-encoded. */
+int http_encode_pairs(const json_t *pairs, const char *where, struct buf *out, struct err *err);
+/* A URL that may be asked: http or https, a host, nobody's password. host (may be NULL) is the caller's. */
+int http_check_url(const char *url, char **ret_host, struct err *err);
+
+enum auth_kind { AUTH_NONE, AUTH_BEARER, AUTH_BASIC, AUTH_HEADER, AUTH_HMAC, AUTH_SIGV4, AUTH_OAUTH2 };
+
+/* Checks the form of q->auth; which kind it is. */
+int http_auth_check(const struct http_request *q, enum auth_kind *ret, struct err *err);
+/* Adds what proves who we are to the handle and to *headers. token: of oauth2. */
+int http_auth_apply(const struct http_request *q, enum auth_kind kind, const char *token, CURL *easy, struct curl_slist **headers, struct err *err);
+/* Slot under which an instance's token is kept. */
+void http_token_slot(const struct http_request *q, const char *connector, char *out, size_t size);
+/* The token request's body and Authorization header for q's oauth2. */
+int http_token_request(const struct http_request *q, char **ret_body, struct curl_slist **ret_headers, struct err *err);
+/* The answer's token and life in seconds. */
+int http_token_parse(const char *bytes, size_t len, char **ret_token, int64_t *ret_life_s, struct err *err);
+
+#endif

@@ -1,0 +1,267 @@
+/* http_request.c: the `http` form to method, URL, headers and body. */
+#include <ctype.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/json.h"
+#include "transport/form.h"
+#include "transport/http.h"
+
+static const char *const members[] = {"method", "url",  "path",         "query",  "headers", "json",            "form",
+                                      "body",   "auth", "content_type", "bearer", "expect",  "idempotency_key", NULL};
+
+static bool is_token(const char *text) {
+  if (!*text) return false;
+  for (; *text; text++)
+    if (!isalnum((unsigned char)*text) && !strchr("!#$%&'*+-.^_`|~", *text)) return false;
+  return true;
+}
+
+int http_add_header(struct curl_slist **headers, const char *name, const char *prefix, const char *value, struct err *err) {
+  struct buf line;
+  if (!is_token(name)) return err_set(err, ERR_INVALID, "http: %.64s is no header's name", name);
+  if (text_has_line_break(prefix) || text_has_line_break(value)) return err_set(err, ERR_INVALID, "http: the header %.64s holds a line break or a control character", name);
+  buf_init(&line, HEADER_CAP);
+  buf_adds(&line, name);
+  buf_adds(&line, *prefix || *value ? ": " : ";"); /* libcurl's way to send an empty one */
+  buf_adds(&line, prefix);
+  buf_adds(&line, value);
+  int r = buf_ok(&line) ? 0 : err_set(err, ERR_LIMIT, "http: the header %.64s is longer than %d bytes", name, HEADER_CAP);
+  struct curl_slist *more = r == 0 ? curl_slist_append(*headers, line.data) : NULL;
+  explicit_bzero(line.data, line.len);
+  buf_release(&line);
+  if (r == 0 && !more) abort();
+  if (more) *headers = more;
+  return r;
+}
+
+void http_free_headers(struct curl_slist *headers) {
+  for (struct curl_slist *h = headers; h; h = h->next) explicit_bzero(h->data, strlen(h->data));
+  curl_slist_free_all(headers);
+}
+
+void percent_encode(struct buf *out, const char *bytes, size_t len) {
+  static const char hex[] = "0123456789ABCDEF";
+  for (size_t i = 0; i < len; i++) {
+    unsigned char c = (unsigned char)bytes[i];
+    if ((c < 128 && isalnum(c)) || (c && strchr("-._~", c))) {
+      buf_addc(out, (char)c);
+    } else {
+      char code[3] = {'%', hex[c >> 4], hex[c & 15]};
+      buf_add(out, code, 3);
+    }
+  }
+}
+
+static int by_name(const void *a, const void *b) { return strcmp(*(const char *const *)a, *(const char *const *)b); }
+
+static int encode_pair(struct buf *out, const char *name, const json_t *value, const char *where, struct err *err) {
+  struct text text;
+  if (!form_text(value, &text)) return err_set(err, ERR_INVALID, "http: %s: %.64s must be a string, a number or a list of them", where, name);
+  if (out->len) buf_addc(out, '&');
+  percent_encode(out, name, strlen(name));
+  buf_addc(out, '=');
+  percent_encode(out, text.bytes, text.len);
+  return 0;
+}
+
+int http_encode_pairs(const json_t *pairs, const char *where, struct buf *out, struct err *err) {
+  size_t count = json_object_size(pairs), n = 0, i;
+  const char **names = calloc(count + 1, sizeof *names), *key;
+  json_t *value, *item;
+  int r = 0;
+  if (!names) abort();
+  json_object_foreach((json_t *)(uintptr_t)pairs, key, value) names[n++] = key;
+  qsort(names, n, sizeof *names, by_name);
+  for (n = 0; n < count && r == 0; n++) {
+    value = json_object_get(pairs, names[n]);
+    if (!json_is_array(value)) r = encode_pair(out, names[n], value, where, err);
+    else json_array_foreach(value, i, item) if (r == 0) r = encode_pair(out, names[n], item, where, err);
+  }
+  free(names);
+  return r;
+}
+
+/* ---- the URL ---------------------------------------------------------------------------------------- */
+
+static bool is_dots(const char *segment, size_t len) {
+  size_t dots = 0;
+  for (size_t i = 0; i < len; dots++) {
+    if (segment[i] == '.') i++;
+    else if (len - i >= 3 && strncasecmp(segment + i, "%2e", 3) == 0) i += 3;
+    else return false;
+  }
+  return dots == 1 || dots == 2;
+}
+
+/* "." and ".." in a path come from a value that was put where it should not be; they would lead to another place than the author wrote. */
+static bool path_walks(const char *url) {
+  const char *p = strstr(url, "://");
+  for (p = p ? strchr(p + 3, '/') : NULL; p && *p == '/';) {
+    size_t len = strcspn(++p, "/?#");
+    if (is_dots(p, len)) return true;
+    p += len;
+  }
+  return false;
+}
+
+int http_check_url(const char *url, char **ret_host, struct err *err) {
+  CURLU *u = curl_url();
+  char *scheme = NULL, *host = NULL, *user = NULL, *fragment = NULL;
+  int r = 0;
+  if (!u) abort();
+  if (path_walks(url)) r = err_set(err, ERR_INVALID, "http: the URL's path has a \".\" or \"..\" segment");
+  else if (text_has_line_break(url) || curl_url_set(u, CURLUPART_URL, url, 0) != CURLUE_OK || curl_url_get(u, CURLUPART_SCHEME, &scheme, 0) != CURLUE_OK ||
+           curl_url_get(u, CURLUPART_HOST, &host, 0) != CURLUE_OK)
+    r = err_set(err, ERR_INVALID, "http: this is no URL such as https://host/path");
+  else if (strcmp(scheme, "http") != 0 && strcmp(scheme, "https") != 0) r = err_set(err, ERR_INVALID, "http: the URL must begin with https:// or http://");
+  else if (curl_url_get(u, CURLUPART_USER, &user, 0) == CURLUE_OK) r = err_set(err, ERR_INVALID, "http: a URL must not hold a user or password; use auth");
+  else if (curl_url_get(u, CURLUPART_FRAGMENT, &fragment, 0) == CURLUE_OK) r = err_set(err, ERR_INVALID, "http: a URL must not hold a fragment (#)");
+  if (r == 0 && ret_host && !(*ret_host = strdup(host))) abort();
+  curl_free(scheme);
+  curl_free(host);
+  curl_free(user);
+  curl_free(fragment);
+  curl_url_cleanup(u);
+  return r;
+}
+
+static int add_path(struct buf *url, const json_t *path, struct err *err) {
+  size_t i;
+  json_t *segment;
+  json_array_foreach(path, i, segment) {
+    struct text text;
+    if (!form_text(segment, &text)) return err_set(err, ERR_INVALID, "http: path: segment %zu is no string", i + 1);
+    if (text.len == 0 || is_dots(text.bytes, text.len)) return err_set(err, ERR_INVALID, "http: path: segment %zu is empty, \".\" or \"..\"", i + 1);
+    if (url->len == 0 || url->data[url->len - 1] != '/') buf_addc(url, '/');
+    percent_encode(url, text.bytes, text.len);
+  }
+  return 0;
+}
+
+static int build_url(struct http_request *q, const json_t *form, struct err *err) {
+  const char *base;
+  const json_t *path, *query;
+  struct buf url, pairs;
+  int r;
+  if ((r = form_string(form, "http", "url", true, &base, err)) < 0 || (r = form_list(form, "http", "path", &path, err)) < 0 ||
+      (r = form_object(form, "http", "query", &query, err)) < 0 || (r = http_check_url(base, &q->host, err)) < 0)
+    return r;
+  size_t before_query = strcspn(base, "?");
+  buf_init(&url, URL_CAP);
+  buf_init(&pairs, URL_CAP);
+  buf_add(&url, base, before_query);
+  if ((r = add_path(&url, path, err)) < 0 || (r = http_encode_pairs(query, "query", &pairs, err)) < 0) goto out;
+  buf_adds(&url, base + before_query);
+  if (pairs.len) buf_addc(&url, !base[before_query] ? '?' : '&');
+  buf_add(&url, pairs.data, pairs.len);
+  if (!buf_ok(&url) || !buf_ok(&pairs)) r = err_set(err, ERR_LIMIT, "http: the URL is longer than %d bytes", URL_CAP);
+  else q->url = buf_take(&url, NULL);
+  if (r == 0) q->path_query = strstr(q->url, "://") + 3 + strcspn(strstr(q->url, "://") + 3, "/?");
+out:
+  buf_release(&url);
+  buf_release(&pairs);
+  return r;
+}
+
+/* ---- method, headers, body -------------------------------------------------------------------------- */
+
+static int build_method(struct http_request *q, const json_t *form, struct err *err) {
+  const char *method;
+  int r = form_string(form, "http", "method", false, &method, err);
+  if (r < 0) return r;
+  if (!method) method = "GET";
+  for (const char *p = method; *p; p++)
+    if (!isupper((unsigned char)*p) || p - method > 15) return err_set(err, ERR_INVALID, "http: method must be upper-case letters");
+  if (!*method || strcmp(method, "CONNECT") == 0 || strcmp(method, "TRACE") == 0) return err_set(err, ERR_INVALID, "http: this method cannot be used");
+  if (!(q->method = strdup(method))) abort();
+  return 0;
+}
+
+static bool has_header(const json_t *headers, const char *name) {
+  const char *key;
+  json_t *value;
+  json_object_foreach((json_t *)(uintptr_t)headers, key, value) if (strcasecmp(key, name) == 0) return true;
+  return false;
+}
+
+static int build_headers(struct http_request *q, const json_t *headers, struct err *err) {
+  static const char *const ours[] = {"Host", "Content-Length", "Transfer-Encoding", "Connection", "Expect", "Accept-Encoding", NULL};
+  const char *key;
+  json_t *value;
+  int r = 0;
+  for (size_t i = 0; ours[i]; i++)
+    if (has_header(headers, ours[i])) return err_set(err, ERR_INVALID, "http: the header %s is the transport's own", ours[i]);
+  json_object_foreach((json_t *)(uintptr_t)headers, key, value) {
+    struct text text;
+    if (!form_text(value, &text) || strlen(text.bytes) != text.len) return err_set(err, ERR_INVALID, "http: the header %.64s must be a string", key);
+    if ((r = http_add_header(&q->headers, key, "", text.bytes, err)) < 0) return r;
+  }
+  return 0;
+}
+
+static int build_body(struct http_request *q, const json_t *form, const char **ret_type, struct err *err) {
+  const json_t *json = json_object_get(form, "json"), *fields, *body = json_object_get(form, "body");
+  const char *type;
+  struct buf text;
+  int r;
+  if ((r = form_object(form, "http", "form", &fields, err)) < 0 || (r = form_string(form, "http", "content_type", false, &type, err)) < 0) return r;
+  if ((json != NULL) + (json_object_get(form, "form") != NULL) + (body != NULL) > 1) return err_set(err, ERR_INVALID, "http: only one of json, form and body can be sent");
+  if (type && !body) return err_set(err, ERR_INVALID, "http: content_type goes with body only");
+  if (body && !json_is_string(body)) return err_set(err, ERR_INVALID, "http: body must be a string");
+  *ret_type = json ? "application/json" : fields ? "application/x-www-form-urlencoded" : body ? (type ? type : "text/plain; charset=utf-8") : NULL;
+  if (!*ret_type) return 0;
+  buf_init(&text, BODY_CAP);
+  if (json) json_write(json, &text);
+  else if (fields) r = http_encode_pairs(fields, "form", &text, err);
+  else buf_add(&text, json_string_value(body), json_string_length(body));
+  if (r == 0 && !(q->body = buf_take(&text, &q->body_len))) r = err_set(err, ERR_LIMIT, "http: the body is longer than %d bytes", BODY_CAP);
+  if (text.size) explicit_bzero(text.data, text.len);
+  buf_release(&text);
+  return r;
+}
+
+static int build_key(struct http_request *q, const json_t *form, const char *key, struct err *err) {
+  static const char *const names[] = {"header", NULL};
+  const json_t *how = json_object_get(form, "idempotency_key");
+  const char *name = "Idempotency-Key";
+  int r;
+  if (!how) return 0;
+  if (!key) return err_set(err, ERR_INVALID, "http: this exchange has no idempotency key");
+  if (json_is_string(how)) {
+    if (strcmp(json_string_value(how), "header") != 0) return err_set(err, ERR_INVALID, "http: idempotency_key must be \"header\" or {header = \"Name\"}");
+  } else if ((r = form_members(how, "http.idempotency_key", names, err)) < 0 || (r = form_string(how, "http.idempotency_key", "header", true, &name, err)) < 0) {
+    return r;
+  }
+  return http_add_header(&q->headers, name, "", key, err);
+}
+
+int http_request_init(struct http_request *q, const json_t *form, const char *idempotency_key, struct err *err) {
+  const json_t *headers;
+  const char *type = NULL, *expect;
+  int r;
+  memset(q, 0, sizeof *q);
+  if ((r = form_members(form, "http", members, err)) < 0 || (r = build_method(q, form, err)) < 0 || (r = build_url(q, form, err)) < 0 ||
+      (r = form_object(form, "http", "headers", &headers, err)) < 0 || (r = build_headers(q, headers, err)) < 0 ||
+      (r = build_body(q, form, &type, err)) < 0 || (r = build_key(q, form, idempotency_key, err)) < 0 ||
+      (r = form_string(form, "http", "expect", false, &expect, err)) < 0 || (r = form_object(form, "http", "auth", &q->auth, err)) < 0 ||
+      (r = form_string(form, "http", "bearer", false, &q->bearer, err)) < 0)
+    goto out;
+  if (expect && strcmp(expect, "json") != 0) r = err_set(err, ERR_INVALID, "http: expect can only be \"json\"");
+  else if (q->bearer && q->auth) r = err_set(err, ERR_INVALID, "http: only one of bearer and auth can be used");
+  else if (type && !has_header(headers, "Content-Type")) r = http_add_header(&q->headers, "Content-Type", "", type, err);
+  q->expect_json = expect != NULL;
+out:
+  if (r < 0) http_request_release(q);
+  return r;
+}
+
+void http_request_release(struct http_request *q) {
+  http_free_headers(q->headers);
+  wipe_string(q->url);
+  if (q->body) explicit_bzero(q->body, q->body_len);
+  free(q->body);
+  free(q->method);
+  free(q->host);
+  memset(q, 0, sizeof *q);
+}

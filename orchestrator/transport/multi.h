@@ -1,0 +1,40 @@
+/* multi.h: libcurl's multi interface on the loop.
+ *
+ * Handles are reused, connections are bounded and kept alive for a few seconds only: a server that closes an idle connection at the moment of
+ * its reuse would turn an effect into a doubt. libcurl is never called from inside its own callbacks. Only transport/ includes it. */
+#ifndef TOCSIN_TRANSPORT_MULTI_H
+#define TOCSIN_TRANSPORT_MULTI_H
+
+#include <curl/curl.h>
+
+#include "transport/address.h"
+#include "wire/loop.h"
+
+enum { MOST_CONNECTIONS = 512, MOST_PER_HOST = 64, KEPT_CONNECTIONS = 128, KEPT_SECONDS = 4 };
+
+struct multi;
+
+/* One transfer; embed it. done comes from the loop, after which the easy handle is still the transfer's. */
+struct transfer {
+  struct multi *multi;
+  CURL *easy;
+  void (*done)(struct transfer *transfer, CURLcode code);
+  bool running;
+  const struct netrules *rules;
+  bool address_refused; /* a refused address was among the host's */
+  char error[CURL_ERROR_SIZE];
+};
+
+struct multi *multi_new(struct loop *loop);
+void multi_free(struct multi *m); /* no transfer is running */
+
+/* A fresh handle with everything set that holds for all: addresses checked by rules (borrowed), TLS verified, no proxy, no environment, no
+ * redirects, no signals. ERR_MEMORY aside it cannot fail. */
+void transfer_init(struct transfer *t, struct multi *m, const struct netrules *rules, void (*done)(struct transfer *, CURLcode));
+void transfer_run(struct transfer *t);
+void transfer_stop(struct transfer *t);    /* takes it out; no done */
+void transfer_release(struct transfer *t); /* stops, and gives the handle back */
+/* What went wrong, for people: code for err, text into out. */
+int transfer_error(const struct transfer *t, CURLcode code, const char *host, char *out, size_t size);
+
+#endif
