@@ -259,9 +259,19 @@ static int reply_code(const char *text) {
     const char *word;
     int code;
   } words[] = {
-      {"FENCE", ERR_CONFLICT},        {"OOM", ERR_LIMIT},           {"LOADING", ERR_UNAVAILABLE},     {"READONLY", ERR_UNAVAILABLE},
-      {"MASTERDOWN", ERR_UNAVAILABLE}, {"CLUSTERDOWN", ERR_UNAVAILABLE}, {"NOREPLICAS", ERR_UNAVAILABLE}, {"NOAUTH", ERR_DENIED},
-      {"WRONGPASS", ERR_DENIED},      {"NOPERM", ERR_DENIED},
+      {"FENCE", ERR_CONFLICT},
+      {"OOM", ERR_LIMIT},
+      {"LOADING", ERR_UNAVAILABLE},
+      {"READONLY", ERR_UNAVAILABLE},
+      {"MASTERDOWN", ERR_UNAVAILABLE},
+      {"CLUSTERDOWN", ERR_UNAVAILABLE},
+      {"NOREPLICAS", ERR_UNAVAILABLE},
+      {"MISCONF", ERR_UNAVAILABLE},
+      {"BUSY", ERR_UNAVAILABLE},
+      {"TRYAGAIN", ERR_UNAVAILABLE},
+      {"NOAUTH", ERR_DENIED},
+      {"WRONGPASS", ERR_DENIED},
+      {"NOPERM", ERR_DENIED},
   };
   size_t len = strcspn(text, " ");
   for (size_t i = 0; i < sizeof words / sizeof *words; i++) {

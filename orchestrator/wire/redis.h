@@ -5,8 +5,11 @@
  * redis_command returned: with a reply, or with an error. ERR_UNAVAILABLE and ERR_TIMEOUT mean that it is
  * not known whether Redis carried the command out; nothing is ever sent twice by the link itself.
  * An error reply of Redis arrives as err with its text (ERR_CONFLICT when it starts with "FENCE",
- * ERR_LIMIT for "OOM", ERR_UNAVAILABLE for "LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN" and "NOREPLICAS", ERR_DENIED for
- * "NOAUTH", "WRONGPASS" and "NOPERM", otherwise ERR_INVALID).
+ * ERR_LIMIT for "OOM", ERR_UNAVAILABLE for "LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "NOREPLICAS", "MISCONF", "BUSY" and
+ * "TRYAGAIN", ERR_DENIED for "NOAUTH", "WRONGPASS" and "NOPERM", otherwise ERR_INVALID).
+ * After a time-out the lane stays, and with it the order: what is sent next on it is carried out after the late command. Only when
+ * nothing at all is heard for one time-out more is the connection given up.
+ * Commands of one turn of the loop leave in one write at its end.
  * hiredis is not seen outside wire/. */
 #ifndef TOCSIN_WIRE_REDIS_H
 #define TOCSIN_WIRE_REDIS_H

@@ -21,12 +21,13 @@ end
 
 -- KEYS: journal, state. ARGV: prev, first_seq, state, then e, h, b for each entry.
 local function append(keys, args)
+  local call, format = redis.call, string.format -- the hottest of all: looked up once
   local journal, prev, first, count = keys[1], args[1], whole(args[2]), (#args - 3) / 3
   if not first or first < 1 or count < 1 or count ~= math.floor(count) then
     return redis.error_reply('ERR append: wrong arguments')
   end
   local last_id, last_hash = '0-0', ZEROS
-  local last = redis.call('XREVRANGE', journal, '+', '-', 'COUNT', 1)[1]
+  local last = call('XREVRANGE', journal, '+', '-', 'COUNT', 1)[1]
   if last then
     last_id = last[1]
     local fields = last[2]
@@ -35,15 +36,15 @@ local function append(keys, args)
     end
   end
   local fits = last_hash == prev and last_id == digits(first - 1) .. '-0'
-  if prev == ZEROS and redis.call('EXISTS', journal) == 1 then fits = false end
+  if fits and prev == ZEROS and call('EXISTS', journal) == 1 then fits = false end -- emptied, not new
   if not fits then
     return redis.error_reply('FENCE last=' .. last_id .. ' h=' .. last_hash)
   end
   for i = 0, count - 1 do
     local at = 4 + i * 3
-    redis.call('XADD', journal, digits(first + i) .. '-0', 'e', args[at], 'h', args[at + 1], 'b', args[at + 2])
+    call('XADD', journal, format('%.0f-0', first + i), 'e', args[at], 'h', args[at + 1], 'b', args[at + 2])
   end
-  if args[3] ~= '' then redis.call('SET', keys[2], args[3]) end
+  if args[3] ~= '' then call('SET', keys[2], args[3]) end
   return count
 end
 

@@ -59,6 +59,9 @@ static void test_append(void **state) {
   expect("!conflict FENCE last=3-0 h=" A, "FCALL tocsin_append 2 j s " ZEROS " 1 x e " B " b"); /* not new */
   expect("!conflict FENCE last=0-0 h=" ZEROS, "FCALL tocsin_append 2 j2 s " A " 2 x e " B " b"); /* a lost tail */
   expect("!conflict FENCE last=0-0 h=" ZEROS, "FCALL tocsin_append 2 j2 s " ZEROS " 2 x e " B " b");
+  expect("1-0", "XADD emptied 1-0 e e h " A " b b");
+  expect("1", "XDEL emptied 1-0");
+  expect("!conflict FENCE last=0-0 h=" ZEROS, "FCALL tocsin_append 2 emptied s " ZEROS " 1 x e " B " b");
   expect("folded", "GET s");
   expect("3", "XLEN j");
   expect("0", "EXISTS j2");
