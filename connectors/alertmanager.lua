@@ -79,9 +79,113 @@ local function split(doc)
   return each
 end
 
+-- ---- silences --------------------------------------------------------------------------------------------------
+
+local API = "https://github.com/prometheus/alertmanager/blob/main/api/v2/openapi.yaml"
+
+local function fail(kind, message)
+  return { kind = kind, message = message, retry = false }
+end
+
+local function refused(response)
+  local body = response.body
+  return fail(response.status == 404 and "not_found" or "refused", "Alertmanager answered " .. tostring(response.status) .. (type(body) == "string" and ": " .. body:sub(1, 200) or ""))
+end
+
+local function ask(settings, method, path, json)
+  if not settings.url then return nil, fail("invalid", "connectors.alertmanager has no url in the settings") end
+  local auth = settings.token and { bearer = settings.token } or nil
+  return { http = { method = method, url = settings.url, path = path, json = json, auth = auth } }
+end
+
+-- Days since 1970 → year, month, day.
+local function civil(days)
+  days = days + 719468
+  local era = days // 146097
+  local of_era = days - era * 146097
+  local year = (of_era - of_era // 1460 + of_era // 36524 - of_era // 146096) // 365
+  local of_year = of_era - (365 * year + year // 4 - year // 100)
+  local month = (5 * of_year + 2) // 153
+  local day = of_year - (153 * month + 2) // 5 + 1
+  month = month + (month < 10 and 3 or -9)
+  return year + era * 400 + (month <= 2 and 1 or 0), month, day
+end
+
+-- RFC 3339 from a text of that form or from milliseconds, as now() gives them.
+local function rfc3339(v)
+  if type(v) == "string" then return ocsf.time(v) and v or nil end
+  local ms = math.tointeger(v)
+  if not ms or ms < 0 then return nil end
+  local seconds = ms // 1000
+  local year, month, day = civil(seconds // 86400)
+  local of_day = seconds % 86400
+  return string.format("%04d-%02d-%02dT%02d:%02d:%02dZ", year, month, day, of_day // 3600, of_day // 60 % 60, of_day % 60)
+end
+
+local function silence_request(p, settings)
+  local ends = rfc3339(p.ends_at)
+  if not ends then return nil, fail("invalid", "ends_at: give milliseconds (now() + 3600 * 1000) or a time like 2026-11-23T18:30:00Z") end
+  local matchers = array { { name = "alertname", value = p.alertname, isRegex = false, isEqual = true } }
+  for name, value in pairs(p.matchers or {}) do matchers[#matchers + 1] = { name = name, value = value, isRegex = false, isEqual = true } end
+  -- A start in the past means now to Alertmanager.
+  return ask(settings, "POST", { "api", "v2", "silences" },
+             { matchers = matchers, startsAt = "2000-01-01T00:00:00Z", endsAt = ends, createdBy = p.created_by, comment = p.comment })
+end
+
+local function silence_made(response)
+  if response.status ~= 200 or type(response.body) ~= "table" or response.body == null then return nil, refused(response) end
+  return { silence_id = response.body.silenceID, already = false }
+end
+
+local actions = {
+  silence = {
+    doc = "Silence alerts of one name for a while.", docs = API, effect = "contain", target = { alertname = "alertname" },
+    params = {
+      alertname = schema.string { doc = "Name of the alert", min = 1, max = 200 },
+      matchers = schema.map { doc = "Further labels that must be equal, for instance { instance = \"web01\" }", of = schema.string {}, optional = true },
+      ends_at = schema.any { doc = "When it ends: milliseconds, as now() gives them, or RFC 3339" },
+      comment = schema.string { doc = "Why", min = 1, max = 500 },
+      created_by = schema.string { doc = "Who", default = "tocsin", max = 100 },
+    },
+    returns = { silence_id = schema.string { optional = true }, already = schema.boolean { optional = true } },
+    request = silence_request, result = silence_made, undo = "expire_silence",
+    undo_params = function(_, returns) return { silence_id = returns.silence_id } end,
+    simulate = function() return { silence_id = "00000000-0000-0000-0000-000000000000", already = false } end,
+  },
+  expire_silence = {
+    doc = "End a silence now.", docs = API, effect = "contain", target = { silence = "silence_id" },
+    params = { silence_id = schema.string { doc = "Id of the silence", pattern = "^[%x-]+$", max = 64 } }, returns = { already = schema.boolean { optional = true } }, idempotent = true,
+    undo = false, recover = "A silence that has ended stays ended; make a new one.",
+    request = function(p, settings) return ask(settings, "DELETE", { "api", "v2", "silence", p.silence_id }) end,
+    result = function(response)
+      if response.status == 200 then return { already = false } end
+      return nil, refused(response)
+    end,
+    simulate = function() return { already = false } end,
+  },
+  silences = {
+    doc = "List silences in force.", docs = API, effect = "read", params = {}, returns = { silences = schema.list { of = schema.any {} } },
+    request = function(_, settings) return ask(settings, "GET", { "api", "v2", "silences" }) end,
+    result = function(response)
+      if response.status ~= 200 or type(response.body) ~= "table" or response.body == null then return nil, refused(response) end
+      local active = array {}
+      for _, silence in ipairs(response.body) do
+        if ocsf.get(silence, "status.state") ~= "expired" then active[#active + 1] = { id = silence.id, comment = silence.comment, ends_at = silence.endsAt } end
+      end
+      return { silences = active }
+    end,
+    simulate = function() return { silences = array {} } end,
+  },
+}
+
 return connector {
   name = "alertmanager", title = "Prometheus Alertmanager", docs = "https://prometheus.io/docs/alerting/latest/configuration/#webhook_config",
-  settings = {}, actions = {},
+  settings = {
+    url = schema.url { doc = "Alertmanager's own address, for silences; its webhooks need none", optional = true },
+    token = schema.secret { doc = "Bearer token", optional = true },
+  },
+  limits = { timeout = "10s", concurrent = 4, per_minute = 60, response_kib = 1024 },
+  actions = actions,
   alert = {
     source = "alertmanager",
     recognise = function(doc)
