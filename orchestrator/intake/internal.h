@@ -1,0 +1,51 @@
+/* internal.h: what the files of intake/ share. */
+#ifndef TOCSIN_INTAKE_INTERNAL_H
+#define TOCSIN_INTAKE_INTERNAL_H
+
+#include "base/clock.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "intake/intake.h"
+#include "intake/normalise.h"
+#include "wire/redis.h"
+
+#define QUEUE "tocsin:alerts"
+#define QUEUE_GROUP "tocsin"
+#define DEAD "{tocsin:alerts}:dead"
+#define COUNTS "{tocsin:alerts}:counts"
+
+enum { READ_COUNT = 128, BLOCK_MS = 500, UNDER_WAY_MOST = 1024, RETRY_MS = 250, DOCUMENT_CAP = 8 << 20, CORRELATION_WINDOW_MS = 7 * 86400000 };
+
+struct webhook;
+
+struct intake {
+  struct intake_deps deps;
+  struct normaliser *normaliser;
+  const struct router *router;
+  const struct lists *lists;
+  json_t *default_group;
+  int64_t default_window_ms, keep_ms;
+  const char *default_playbook;
+  unsigned blocking;    /* the lane of XREADGROUP */
+  bool running, reading, owned_first, group_made;
+  char after[48];       /* how far this node's own unfinished messages are taken */
+  size_t under_way;
+  struct timer *retry;
+  loop_cb *stopped_cb;
+  void *stopped_arg;
+  struct webhook *webhook;
+  uint64_t taken, attached, duplicates, suppressed, dead, splits;
+};
+
+/* queue.c */
+void intake_pump(struct intake *in);
+/* message.c: handles one message to its end; the reply is only valid during the call. */
+void intake_message(struct intake *in, const struct redis_value *entry);
+void intake_one_less(struct intake *in);
+/* dead.c */
+void intake_commands(struct intake *in);
+/* webhook.c */
+int webhook_start(struct intake *in, struct webhook **ret, struct err *err);
+void webhook_free(struct webhook *w);
+
+#endif

@@ -1,0 +1,415 @@
+/* One message from the queue to its end. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "intake/internal.h"
+
+enum { INCIDENTS_MOST = 64 };
+
+struct wanted {
+  const char *playbook; /* borrowed */
+  char *group;          /* owned; "": a group of its own */
+  int64_t window_ms;
+};
+
+struct message {
+  struct intake *in;
+  char id[48];           /* of the stream entry */
+  char *text, *source;   /* the document's very bytes; the source named, or NULL */
+  size_t len;
+  char **fields;         /* the entry's raw fields, for the dead letters: name, value… */
+  size_t *field_lens, field_count;
+  struct normalised n;
+  char *alert_id;
+  int64_t received;
+  struct wanted *wanted;
+  size_t wanted_count, attaching;
+  struct timer *retry;
+  const char *outcome;
+  char reason[512];
+};
+
+static void route(struct message *m);
+static void finish(struct message *m);
+
+static void message_free(struct message *m) {
+  struct intake *in = m->in;
+  timer_free(m->retry);
+  normalised_release(&m->n);
+  for (size_t i = 0; i < m->field_count; i++) free(m->fields[i]);
+  for (size_t i = 0; i < m->wanted_count; i++) free(m->wanted[i].group);
+  free(m->fields);
+  free(m->field_lens);
+  free(m->wanted);
+  free(m->text);
+  free(m->source);
+  free(m->alert_id);
+  free(m);
+  intake_one_less(in);
+}
+
+static int64_t now_us(const struct message *m) { return clock_wall(m->in->deps.clock); }
+
+/* --- the end: one atomic step ------------------------------------------------------------------------------------------ */
+
+static void finish_again(void *arg) {
+  struct message *m = arg;
+  timer_free(m->retry);
+  m->retry = NULL;
+  finish(m);
+}
+
+static void on_done(void *arg, const struct redis_value *reply, const struct err *err) {
+  struct message *m = arg;
+  if (err && err->code != ERR_CANCELLED) { /* done is idempotent: the second call finds nothing to do */
+    m->retry = timer_start(m->in->deps.loop, RETRY_MS, finish_again, m);
+    return;
+  }
+  message_free(m);
+}
+
+static void count(struct message *m) {
+  struct intake *in = m->in;
+  uint64_t *const counters[] = {&in->attached, &in->duplicates, &in->suppressed, &in->dead, &in->splits};
+  static const char *const names[] = {"attached", "duplicate", "suppressed", "dead", "split"};
+  for (size_t i = 0; i < 5; i++)
+    if (strcmp(names[i], m->outcome) == 0) ++*counters[i];
+}
+
+static char *part_text(const struct message *m, const json_t *part) {
+  char *document = json_text(part);
+  json_t *fields = json_pack("{s:s, s:s}", "alert", document ? document : "", "source", m->source ? m->source : m->n.connector->instance);
+  char *text = json_text(fields);
+  json_decref(fields);
+  free(document);
+  if (!text) abort();
+  return text;
+}
+
+static void finish(struct message *m) {
+  struct intake *in = m->in;
+  struct err err;
+  char now[24], keep[24];
+  size_t parts = json_array_size(m->n.parts), extra = strcmp(m->outcome, "split") == 0 ? parts : strcmp(m->outcome, "dead") == 0 ? 1 + m->field_count : 0, argc = 0;
+  const char **argv = calloc(15 + extra, sizeof *argv);
+  size_t *lens = calloc(15 + extra, sizeof *lens);
+  char **texts = calloc(parts + 1, sizeof *texts);
+  if (!argv || !lens || !texts) abort();
+  snprintf(now, sizeof now, "%" PRId64, now_us(m) / 1000);
+  snprintf(keep, sizeof keep, "%" PRId64, in->keep_ms);
+  const char *const head[] = {"FCALL", "tocsin_done", "6", QUEUE, "{tocsin:alerts}:routed", "{tocsin:alerts}:seen", "{tocsin:alerts}:seen_in", COUNTS, DEAD, QUEUE_GROUP, m->id, m->alert_id ? m->alert_id : "", m->outcome, now, keep};
+  for (; argc < sizeof head / sizeof *head; argc++) argv[argc] = head[argc], lens[argc] = strlen(head[argc]);
+  if (strcmp(m->outcome, "split") == 0) {
+    for (size_t i = 0; i < parts; i++, argc++) argv[argc] = texts[i] = part_text(m, json_array_get(m->n.parts, i)), lens[argc] = strlen(texts[i]);
+  } else if (strcmp(m->outcome, "dead") == 0) {
+    argv[argc] = m->reason, lens[argc++] = strlen(m->reason);
+    for (size_t i = 0; i < m->field_count; i++, argc++) argv[argc] = m->fields[i], lens[argc] = m->field_lens[i];
+  }
+  if (redis_command(in->deps.redis, redis_lane(in->deps.redis, QUEUE), on_done, m, argc, argv, lens, &err) < 0) m->retry = timer_start(in->deps.loop, RETRY_MS, finish_again, m);
+  for (size_t i = 0; i < parts; i++) free(texts[i]);
+  free(texts);
+  free(argv);
+  free(lens);
+}
+
+static void end(struct message *m, const char *outcome) {
+  m->outcome = outcome;
+  count(m);
+  finish(m);
+}
+
+static void on_recorded(void *arg, const struct err *err) {
+  struct message *m = arg;
+  if (!err) finish(m);
+  else message_free(m); /* the node is going down; the message is delivered again */
+}
+
+/* Dead and suppressed alerts have no incident: they are on record in the node's own journal before they are acknowledged. */
+static void end_on_record(struct message *m, const char *outcome, enum kind kind, json_t *body_take) {
+  m->outcome = outcome;
+  count(m);
+  journal_add(m->in->deps.node, kind, "engine", 0, NULL, body_take);
+  journal_when_durable(m->in->deps.node, on_recorded, m);
+}
+
+static void bury(struct message *m, const char *reason) {
+  snprintf(m->reason, sizeof m->reason, "%s", reason);
+  log_warning("alert %s is set aside: %s; `tocsin alert dead` shows it", m->id, m->reason);
+  end_on_record(m, "dead", KIND_ALERT_DEAD, json_pack("{s:s, s:s, s:s, s:I}", "id", m->id, "source", m->source ? m->source : "", "reason", m->reason, "bytes", (json_int_t)m->len));
+}
+
+/* --- attaching --------------------------------------------------------------------------------------------------------------- */
+
+static void attach_again(void *arg) {
+  struct message *m = arg;
+  timer_free(m->retry);
+  m->retry = NULL;
+  route(m); /* gets the same incidents again */
+}
+
+static void on_attached(void *arg, const struct err *err) {
+  struct message *m = arg;
+  if (err && !m->reason[0]) snprintf(m->reason, sizeof m->reason, "%.500s", err->text);
+  if (--m->attaching) return;
+  if (!m->reason[0]) {
+    end(m, "attached");
+  } else if (err && err->code == ERR_CANCELLED) {
+    message_free(m);
+  } else {
+    log_warning("alert %s could not be attached yet: %s", m->id, m->reason);
+    m->reason[0] = 0;
+    m->retry = timer_start(m->in->deps.loop, RETRY_MS, attach_again, m);
+  }
+}
+
+static void attach_one(struct message *m, const char *incident, bool created, const char *const *playbooks, size_t n, const char *group) {
+  struct err err;
+  struct alert alert = {.id = m->alert_id, .source = m->n.connector->instance, .received = m->received, .finding = m->n.finding, .raw = m->n.document, .raw_text = m->text, .raw_len = m->len};
+  if (desk_attach(m->in->deps.desk, incident, created, &alert, playbooks, n, group && *group ? group : NULL, on_attached, m, &err) < 0) on_attached(m, &err);
+}
+
+/* Playbooks whose group fell into the same incident are attached with it in one call. */
+static void attach_all(struct message *m, const struct redis_value *reply, bool fresh) {
+  const char *ids[INCIDENTS_MOST];
+  bool created[INCIDENTS_MOST];
+  size_t n = 0;
+  for (size_t i = 1; i + 1 < redis_count(reply) && n < m->wanted_count && n < INCIDENTS_MOST; i += 2, n++) {
+    ids[n] = redis_string(redis_item(reply, i), NULL);
+    created[n] = fresh && redis_integer(redis_item(reply, i + 1)) == 1;
+  }
+  size_t distinct = 0;
+  for (size_t i = 0; i < n; i++) {
+    bool first = true;
+    for (size_t k = 0; k < i; k++) first = first && strcmp(ids[k], ids[i]) != 0;
+    distinct += first;
+  }
+  m->attaching = distinct;
+  for (size_t i = 0; i < n; i++) {
+    const char *playbooks[INCIDENTS_MOST];
+    size_t count_here = 0;
+    bool first = true, new_here = false;
+    for (size_t k = 0; k < i; k++) first = first && strcmp(ids[k], ids[i]) != 0;
+    if (!first) continue;
+    for (size_t k = i; k < n; k++) {
+      if (strcmp(ids[k], ids[i]) != 0) continue;
+      new_here = new_here || created[k];
+      if (m->wanted[k].playbook) playbooks[count_here++] = m->wanted[k].playbook;
+    }
+    attach_one(m, ids[i], new_here, playbooks, count_here, m->wanted[i].group);
+  }
+}
+
+static void on_routed(void *arg, const struct redis_value *reply, const struct err *err) {
+  struct message *m = arg;
+  if (err) {
+    if (err->code == ERR_CANCELLED) message_free(m);
+    else m->retry = timer_start(m->in->deps.loop, RETRY_MS, attach_again, m);
+    return;
+  }
+  const char *word = redis_string(redis_item(reply, 0), NULL);
+  if (strcmp(word, "duplicate") == 0) end(m, "duplicate");
+  else attach_all(m, reply, strcmp(word, "new") == 0);
+}
+
+static void route(struct message *m) {
+  struct intake *in = m->in;
+  struct err err;
+  char now[24], windows[INCIDENTS_MOST][24];
+  const char *argv[12 + 2 * INCIDENTS_MOST] = {"FCALL", "tocsin_route", "5", "{tocsin:alerts}:routed", "{tocsin:alerts}:seen", "{tocsin:alerts}:group", "{tocsin:alerts}:ids", "{tocsin:alerts}:seen_in", m->alert_id, m->id, now, "INC"};
+  size_t argc = 12;
+  snprintf(now, sizeof now, "%" PRId64, now_us(m) / 1000);
+  for (size_t i = 0; i < m->wanted_count && i < INCIDENTS_MOST; i++) {
+    snprintf(windows[i], sizeof windows[i], "%" PRId64, m->wanted[i].window_ms);
+    argv[argc++] = m->wanted[i].group;
+    argv[argc++] = windows[i];
+  }
+  if (redis_command(in->deps.redis, redis_lane(in->deps.redis, QUEUE), on_routed, m, argc, argv, NULL, &err) < 0) m->retry = timer_start(in->deps.loop, RETRY_MS, attach_again, m);
+}
+
+/* --- which playbooks, which groups --------------------------------------------------------------------------------------------- */
+
+static void want(struct message *m, const char *playbook, const char *group, int64_t window_ms) {
+  m->wanted = realloc(m->wanted, (m->wanted_count + 1) * sizeof *m->wanted);
+  if (!m->wanted) abort();
+  m->wanted[m->wanted_count++] = (struct wanted){playbook, strdup(group ? group : ""), window_ms};
+}
+
+/* Without a group of the playbook's own, what the product itself correlates (firing and resolved) still belongs together. */
+static char *own_group(const struct message *m) {
+  const char *correlation = json_string_value(json_at(m->n.finding, "metadata.correlation_uid"));
+  struct buf key;
+  if (!correlation) return NULL;
+  buf_init(&key, 8192);
+  buf_addf(&key, "metadata.correlation_uid=%s:", m->n.connector->instance);
+  buf_add_json_string(&key, correlation, strlen(correlation));
+  return buf_take(&key, NULL);
+}
+
+static char *default_group(const struct message *m) {
+  struct buf key;
+  size_t i;
+  json_t *path;
+  if (json_array_size(m->in->default_group) == 0) return NULL;
+  buf_init(&key, 8192);
+  json_array_foreach(m->in->default_group, i, path) {
+    json_t *values = path_values(m->n.finding, m->n.document, json_string_value(path));
+    char *text = json_text(values);
+    bool none = json_array_size(values) == 0;
+    buf_addf(&key, "%s%s=%s", i ? "|" : "", json_string_value(path), text ? text : "");
+    free(text);
+    json_decref(values);
+    if (none) {
+      buf_release(&key);
+      return NULL;
+    }
+  }
+  return buf_take(&key, NULL);
+}
+
+static void wanted_find(struct message *m, const struct routing *routing) {
+  bool ended = json_int_or(m->n.finding, "activity_id", 1) == 3;
+  char *correlated = own_group(m);
+  for (size_t i = 0; i < routing->count && i < INCIDENTS_MOST; i++) {
+    const struct route_match *match = &routing->matches[i];
+    if (match->group) want(m, ended ? NULL : match->playbook, match->group, match->window_ms);
+    else want(m, ended ? NULL : match->playbook, correlated, correlated ? CORRELATION_WINDOW_MS : 0);
+  }
+  if (m->wanted_count == 0) {
+    char *group = default_group(m);
+    const char *key = group ? group : correlated;
+    want(m, ended ? NULL : m->in->default_playbook, key, group ? m->in->default_window_ms : correlated ? CORRELATION_WINDOW_MS : 0);
+    free(group);
+  }
+  free(correlated);
+}
+
+/* What is known of the assets that an alert names: on the finding as OCSF enrichments; a critical one raises the severity by one step. */
+static void enrich(struct message *m) {
+  json_t *found = json_array(), *o;
+  size_t i;
+  bool critical = false;
+  json_array_foreach(json_object_get(m->n.finding, "observables"), i, o) {
+    const char *value = json_str(o, "value");
+    json_t *asset = value && m->in->lists ? lists_asset(m->in->lists, value) : NULL;
+    if (!asset || json_array_size(found) >= 16) continue;
+    json_array_append_new(found, json_pack("{s:s, s:s, s:O}", "name", "asset", "value", value, "data", asset));
+    const char *criticality = json_str_or(asset, "criticality", "");
+    critical = critical || strcmp(criticality, "critical") == 0 || strcmp(criticality, "high") == 0;
+  }
+  int64_t severity = json_int_or(m->n.finding, "severity_id", 0);
+  if (json_array_size(found)) json_object_set(m->n.finding, "enrichments", found);
+  if (critical && severity >= 1 && severity < 5) {
+    json_object_set_new(m->n.finding, "severity_id", json_integer(severity + 1));
+    json_object_set_new(m->n.finding, "severity", json_string(severity_name(severity + 1)));
+  }
+  json_decref(found);
+}
+
+static void alert_id_make(struct message *m) {
+  const char *uid = json_string_value(json_at(m->n.finding, "metadata.uid"));
+  struct buf id;
+  buf_init(&id, 4096);
+  buf_addf(&id, "%s:%s", m->n.connector->instance, uid && *uid && strlen(uid) < 1024 ? uid : m->id);
+  m->alert_id = buf_take(&id, NULL);
+}
+
+static void read_and_route(struct message *m) {
+  struct err err;
+  struct routing routing = {0};
+  if (m->field_count == 0) {
+    bury(m, "the entry was taken out of the queue before it was read: nothing may trim or delete from tocsin:alerts");
+    return;
+  }
+  if (m->len > DOCUMENT_CAP) {
+    bury(m, "the document is larger than 8 MiB");
+    return;
+  }
+  if (normalise(m->in->normaliser, m->source, m->text, m->len, &m->n, &err) < 0) {
+    bury(m, err.text);
+    return;
+  }
+  if (m->n.parts) {
+    end(m, "split");
+    return;
+  }
+  alert_id_make(m);
+  enrich(m);
+  router_match(m->in->router, m->n.finding, m->n.document, now_us(m), &routing);
+  if (routing.suppressed_by) {
+    json_t *body = json_pack("{s:s, s:s, s:s, s:O, s:O}", "id", m->alert_id, "source", m->n.connector->instance, "rule", routing.suppressed_by, "suppression", routing.suppression, "finding", m->n.finding);
+    json_t *raw = json_stringn(m->text, m->len);
+    if (raw) json_object_set_new(body, "raw", raw);
+    end_on_record(m, "suppressed", KIND_ALERT_SUPPRESSED, body);
+  } else {
+    wanted_find(m, &routing);
+    route(m);
+  }
+  routing_release(&routing);
+}
+
+/* --- the entry ------------------------------------------------------------------------------------------------------------------- */
+
+static char *copy_bytes(const char *bytes, size_t len) {
+  char *copy = malloc(len + 1);
+  if (!copy) abort();
+  memcpy(copy, bytes, len);
+  copy[len] = 0;
+  return copy;
+}
+
+static size_t field_index(const struct message *m, const char *const *names) {
+  for (; *names; names++)
+    for (size_t i = 0; i + 1 < m->field_count; i += 2)
+      if (strcmp(m->fields[i], *names) == 0) return i + 1;
+  return 0;
+}
+
+/* A log shipper's fields: the message itself when it is a document, otherwise all fields as one. */
+static void text_of_fields(struct message *m) {
+  static const char *const messages[] = {"message", "MESSAGE", "msg", "MSG", NULL};
+  size_t at = field_index(m, messages);
+  json_t *parsed = NULL;
+  if (at && ((m->field_lens[at] && json_parse(m->fields[at], m->field_lens[at], &parsed, NULL) == 0 && json_is_object(parsed)) || strncmp(m->fields[at], "CEF:", 4) == 0)) {
+    m->text = copy_bytes(m->fields[at], m->field_lens[at]);
+    m->len = m->field_lens[at];
+  } else {
+    struct buf all;
+    buf_init(&all, DOCUMENT_CAP * 2);
+    buf_addc(&all, '{');
+    for (size_t i = 0; i + 1 < m->field_count; i += 2) {
+      if (i) buf_addc(&all, ',');
+      buf_add_json_string(&all, m->fields[i], m->field_lens[i]);
+      buf_addc(&all, ':');
+      buf_add_json_string(&all, m->fields[i + 1], m->field_lens[i + 1]);
+    }
+    buf_addc(&all, '}');
+    m->text = buf_take(&all, &m->len);
+    if (!m->text) m->text = copy_bytes("", 0), m->len = 0;
+  }
+  json_decref(parsed);
+}
+
+void intake_message(struct intake *in, const struct redis_value *entry) {
+  static const char *const alert[] = {"alert", NULL}, *const source[] = {"source", NULL};
+  struct message *m = calloc(1, sizeof *m);
+  if (!m) abort();
+  m->in = in;
+  m->received = now_us(m);
+  snprintf(m->id, sizeof m->id, "%s", redis_string(redis_item(entry, 0), NULL));
+  const struct redis_value *fields = redis_item(entry, 1);
+  m->field_count = redis_count(fields) & ~(size_t)1;
+  m->fields = calloc(m->field_count + 1, sizeof *m->fields);
+  m->field_lens = calloc(m->field_count + 1, sizeof *m->field_lens);
+  if (!m->fields || !m->field_lens) abort();
+  for (size_t i = 0; i < m->field_count; i++) {
+    const char *bytes = redis_string(redis_item(fields, i), &m->field_lens[i]);
+    m->fields[i] = copy_bytes(bytes, m->field_lens[i]);
+  }
+  size_t at = field_index(m, alert), from = field_index(m, source);
+  if (at) m->text = copy_bytes(m->fields[at], m->field_lens[at]), m->len = m->field_lens[at];
+  else text_of_fields(m);
+  if (at && from && m->field_lens[from]) m->source = copy_bytes(m->fields[from], m->field_lens[from]);
+  read_and_route(m);
+}
