@@ -46,9 +46,10 @@ void time_format(int64_t us, char out[TIME_TEXT]) {
   }
   struct tm tm = {0};
   gmtime_r(&seconds, &tm);
-  char date[24];
-  strftime(date, sizeof date, "%Y-%m-%dT%H:%M:%S", &tm);
-  snprintf(out, TIME_TEXT, "%.19s.%06ldZ", date, rest % 1000000);
+  char text[80]; /* strftime's %Y would leave out the zeros of the year 226 */
+  snprintf(text, sizeof text, "%04d-%02d-%02dT%02d:%02d:%02d.%06ldZ", tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec,
+           rest % 1000000);
+  snprintf(out, TIME_TEXT, "%.*s", TIME_TEXT - 1, text);
 }
 
 static bool digits(const char **p, int count, int *ret) {
@@ -105,7 +106,9 @@ bool time_parse(const char *text, int64_t *ret_us) {
   tm.tm_mday = day;
   time_t seconds = timegm(&tm);
   if (tm.tm_mday != day) return false; /* 31 February */
-  *ret_us = ((int64_t)seconds - (int64_t)zone * 60) * 1000000 + fraction;
+  int64_t utc = (int64_t)seconds - (int64_t)zone * 60;
+  if (utc < INT64_C(-62135596800) || utc > INT64_C(253402300799)) return false; /* the years 1 to 9999, in which time_format is exact */
+  *ret_us = utc * 1000000 + fraction;
   return true;
 }
 
