@@ -74,7 +74,7 @@ static int index_row(struct list *l, size_t index, const char *value, struct err
   struct network net;
   size_t len = strlen(value);
   const char *slash = strchr(value, '/');
-  if (address_parse(value, slash ? (size_t)(slash - value) : len, &net)) {
+  if (address_parse(value, slash ? (size_t)(slash - value) : len, &net) || (slash && value + strspn(value, "0123456789.") == slash)) {
     int rc = network_parse(value, len, &net, err);
     if (rc) return rc;
     char key[NET_KEY];

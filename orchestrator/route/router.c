@@ -61,11 +61,14 @@ void router_free(struct router *r) {
 
 static int by_text(const void *a, const void *b) { return strcmp(((const struct path *)a)->text, ((const struct path *)b)->text); }
 
+/* Nothing, or a list; an empty table of Lua arrives as {}. */
+static bool list_or_nothing(const json_t *value) { return !value || json_is_null(value) || json_is_array(value) || (json_is_object(value) && !json_object_size(value)); }
+
 /* Sorted and without repetition, so that two playbooks that group by the same fields share their incidents. */
 static int group_compile(const json_t *group, struct target *t, struct err *err) {
   size_t i;
   json_t *field;
-  if (group && !json_is_null(group) && !json_is_array(group) && json_object_size(group)) return err_set(err, ERR_INVALID, "group must be a list of fields such as { \"actor.user\" }");
+  if (!list_or_nothing(group)) return err_set(err, ERR_INVALID, "group must be a list of fields such as { \"actor.user\" }");
   if (json_array_size(group) > MAX_GROUP_FIELDS) return err_set(err, ERR_LIMIT, "group has more than %d fields", MAX_GROUP_FIELDS);
   json_array_foreach(group, i, field) {
     if (!json_is_string(field)) return err_set(err, ERR_INVALID, "group must be a list of fields such as { \"actor.user\" }");
@@ -154,7 +157,7 @@ int router_new(const struct trigger *triggers, size_t count, const json_t *suppr
   int rc = 0;
   if (!err) err = &own;
   if (count > MAX_TRIGGERS || rules > MAX_TRIGGERS) return err_set(err, ERR_LIMIT, "more than %d playbooks or suppression rules", MAX_TRIGGERS);
-  if (suppress && !json_is_null(suppress) && !json_is_array(suppress) && json_object_size(suppress)) return err_set(err, ERR_INVALID, "suppress must be a list of rules");
+  if (!list_or_nothing(suppress)) return err_set(err, ERR_INVALID, "suppress must be a list of rules");
   struct router *r = calloc(1, sizeof *r);
   if (!r) return err_set(err, ERR_MEMORY, "no memory for the router");
   r->targets = calloc(count + 1, sizeof *r->targets);
