@@ -36,7 +36,9 @@ static enum style unknown(struct view *v, const json_t *entry) {
 static enum style words(struct view *v, const json_t *entry) {
   const json_t *body = json_object_get(entry, "body");
   words_fn *fn = words_of(kind_of(entry));
-  return fn && json_is_object(body) ? fn(v, body) : unknown(v, entry);
+  size_t before = v->out.len;
+  enum style style = fn && json_is_object(body) ? fn(v, body) : STYLE_PLAIN;
+  return v->out.len > before ? style : unknown(v, entry); /* a body without what its kind is about is shown as it is */
 }
 
 void timeline_words(struct view *v, const json_t *entry) { words(v, entry); }
