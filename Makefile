@@ -22,7 +22,7 @@ CFLAGS ?= -O2 -g
 HARDEN ?= -fstack-protector-strong -D_FORTIFY_SOURCE=2 -fPIE
 LINK ?= -pie -Wl,-z,relro,-z,now
 WARN := -std=c17 -D_GNU_SOURCE -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes \
-        -Wpointer-arith -Wwrite-strings -Wvla -Wno-unused-parameter $(if $(findstring clang,$(CC)),,-Wno-format-truncation)
+        -Wpointer-arith -Wwrite-strings -Wvla -Wno-unused-parameter $(if $(findstring clang,$(CC)),,-Wno-format-truncation) $(WERROR)
 VERSION := $(shell git describe --tags --always 2>/dev/null || echo unknown)
 CPPFLAGS += -Iorchestrator -I$(BUILD)/gen $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 LDLIBS := $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lpthread -lm
@@ -91,17 +91,17 @@ $(BUILD)/tocsin: $(BUILD)/obj/cmd/main.o $(BUILD)/libtocsin.a
 $(BUILD)/unit/%: tests/unit/%.c $(BUILD)/libtocsin.a
 	@mkdir -p $(@D)
 	$(call say,CC $@)
-	$(Q)$(CC) $(WARN) $(CPPFLAGS) $(CFLAGS) -Itests/unit -MMD -MP $< $(BUILD)/libtocsin.a $(LDLIBS) -lcmocka -o $@
+	$(Q)$(CC) $(WARN) $(CPPFLAGS) $(CFLAGS) -Itests/unit -MMD -MP -MF $@.d -MT $@ $< $(BUILD)/libtocsin.a $(LDLIBS) -lcmocka -o $@
 
 $(BUILD)/bench/%: tests/bench/%.c $(BUILD)/libtocsin.a
 	@mkdir -p $(@D)
 	$(call say,CC $@)
-	$(Q)$(CC) $(WARN) $(CPPFLAGS) $(CFLAGS) -MMD -MP $< $(BUILD)/libtocsin.a $(LDLIBS) -o $@
+	$(Q)$(CC) $(WARN) $(CPPFLAGS) $(CFLAGS) -MMD -MP -MF $@.d -MT $@ $< $(BUILD)/libtocsin.a $(LDLIBS) -o $@
 
 $(BUILD)/fuzzers/%: tests/fuzz/%.c $(BUILD)/libtocsin.a
 	@mkdir -p $(@D)
 	$(call say,CC $@)
-	$(Q)$(CC) $(WARN) -Wno-missing-prototypes $(CPPFLAGS) $(CFLAGS) -fsanitize=fuzzer,address -MMD -MP $< $(BUILD)/libtocsin.a $(LDLIBS) -o $@
+	$(Q)$(CC) $(WARN) -Wno-missing-prototypes $(CPPFLAGS) $(CFLAGS) -fsanitize=fuzzer,address -MMD -MP -MF $@.d -MT $@ $< $(BUILD)/libtocsin.a $(LDLIBS) -o $@
 
 # ---- what people call
 
@@ -176,4 +176,4 @@ help:
 FORCE:
 .PHONY: all deps demo test check format unit units benches fuzzers asan clang fuzz bench install clean help FORCE
 .SECONDARY: $(EMBED)
--include $(LIBOBJ:.o=.d) $(BUILD)/obj/cmd/main.d $(UNIT:=.d) $(BENCH:=.d)
+-include $(LIBOBJ:.o=.d) $(BUILD)/obj/cmd/main.d $(UNIT:=.d) $(BENCH:=.d) $(FUZZ:=.d)

@@ -53,7 +53,7 @@ bool id_parse(const char *text, struct id *ret) {
     if (*text == '/') {
       text++;
       if (!id_step_valid(text)) return false;
-      strcpy(id.step, text); /* id_step_valid has bounded it */
+      snprintf(id.step, sizeof id.step, "%s", text); /* id_step_valid has bounded it */
       text += strlen(text);
     }
   }

@@ -15,6 +15,7 @@ from rt import RT
 from sink import Sink
 from slapd import Slapd
 from smtp import Smtp
+from syslogng import SyslogNg
 
 
 def directory():
@@ -104,8 +105,16 @@ def mail():
         client.close()
 
 
+def shipper():
+    with Redis() as redis, SyslogNg(redis.port, redis.admin_password) as s, redis.client() as client:
+        s.send('{"id": "first"}', '{"id": "second"}')
+        ok(wait_until(lambda: client.call("XLEN", "tocsin:alerts") == 2, 20), "syslog-ng: ships both messages into the queue")
+        is_([e[1] for e in client.call("XRANGE", "tocsin:alerts", "-", "+")], [[b"alert", b'{"id": "first"}'], [b"alert", b'{"id": "second"}']],
+            "syslog-ng: unchanged, in order")
+
+
 for name, test in (("slapd", directory), ("postgres", database), ("rt", tracker), ("redis", queue), ("nginx", web), ("alertmanager", alerts),
-                   ("smtp", mail)):
+                   ("smtp", mail), ("syslog-ng", shipper)):
     try:
         test()
     except Missing as missing:
