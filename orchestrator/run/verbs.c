@@ -27,13 +27,25 @@ static void refused_answer(const struct step *s, struct answer *out) {
   out->value = failure_of(json_str_or(s->body, "kind", "refused"), json_str_or(s->body, "why", ""), false);
 }
 
+/* The entry's value went through the action's schema: a "30m" may stand there as milliseconds, a table may have got members. */
+static bool value_agrees(const json_t *mine, const json_t *theirs) {
+  const char *key;
+  json_t *value;
+  int64_t ms;
+  if (json_is_string(mine) && json_is_integer(theirs)) return duration_parse(json_string_value(mine), &ms) && ms == json_integer_value(theirs);
+  if (json_is_number(mine) && json_is_number(theirs)) return !(json_number_value(mine) < json_number_value(theirs)) && !(json_number_value(mine) > json_number_value(theirs));
+  if (!json_is_object(mine) || !json_is_object(theirs)) return json_equal(mine, theirs);
+  json_object_foreach((json_t *)(uintptr_t)mine, key, value) if (!json_object_get(theirs, key) || !value_agrees(value, json_object_get(theirs, key))) return false;
+  return true;
+}
+
 bool args_agree(const struct step *s, const json_t *args, const json_t *body, const char *const *keys) {
   const struct secrets *secrets = journal_store_of(s->run->journal)->secrets;
   json_t *shown = secrets ? secrets_redact_json(secrets, args) : json_incref((json_t *)(uintptr_t)args);
   bool same = true;
   for (; *keys && same; keys++) {
     const json_t *mine = json_object_get(shown, *keys), *theirs = json_object_get(body, *keys);
-    if (mine && theirs) same = json_equal(mine, theirs);
+    if (mine && theirs) same = value_agrees(mine, theirs);
   }
   json_decref(shown);
   return same;
