@@ -106,7 +106,9 @@ static int read_values(const json_t *values, const char *attribute, const char *
   if (count > MOST_VALUES) r = err_set(err, ERR_LIMIT, "ldap: %.64s has more than %d values", attribute, MOST_VALUES);
   for (size_t i = 0; r == 0 && i < count; i++) {
     struct text text;
-    if (!form_text(list ? json_array_get(values, i) : values, &text)) r = err_set(err, ERR_INVALID, "ldap: a value of %.64s is no string", attribute);
+    const json_t *value = list ? json_array_get(values, i) : values;
+    if (json_is_boolean(value)) out[i] = json_is_true(value) ? new_value("TRUE", 4) : new_value("FALSE", 5); /* RFC 4517 */
+    else if (!form_text(value, &text)) r = err_set(err, ERR_INVALID, "ldap: a value of %.64s is no string", attribute);
     else if (!(out[i] = encode_value(&text, encoding))) r = err_set(err, ERR_INVALID, "ldap: a value of %.64s cannot be encoded as %s", attribute, encoding);
   }
   *ret = out; /* also on failure: freed with its LDAPMod */
