@@ -41,6 +41,7 @@ struct declaration {
   size_t source_len;
   char digest[65];   /* SHA-256 of source, hex */
   json_t *json;
+  struct declaration_code *code; /* compiled, internal */
 };
 /* name without path and ".lua". `file` is only for messages ("playbooks/contain-account.lua:12: …"). */
 int playbook_load(const char *file, const char *source, size_t len, struct declaration **ret, struct err *err);

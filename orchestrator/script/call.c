@@ -1,0 +1,215 @@
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "script/internal.h"
+
+/* Registry keys: the declaration's table, the frozen settings, and the locals of the file that no call may change. */
+static char key_declaration, key_settings, key_locals;
+
+struct connector_state {
+  struct state *state;
+  const json_t *settings; /* only while it is made */
+  const struct declaration *declaration;
+};
+
+/* ---- locals of the file ------------------------------------------------------------------------------------- */
+
+/* Lists (function, upvalue number, value) of every upvalue that holds neither table nor function: those are frozen, these are compared
+ * after each call. seen keeps functions from being walked twice. */
+static void list_locals(lua_State *L, int function, int list, int seen) {
+  luaL_checkstack(L, 10, "too many functions");
+  if (lua_iscfunction(L, function)) return;
+  lua_pushvalue(L, function);
+  if (lua_rawget(L, seen) != LUA_TNIL) {
+    lua_pop(L, 1);
+    return;
+  }
+  lua_pop(L, 1);
+  lua_pushvalue(L, function);
+  lua_pushboolean(L, 1);
+  lua_rawset(L, seen);
+  for (int i = 1; lua_getupvalue(L, function, i); i++) {
+    if (lua_isfunction(L, -1)) list_locals(L, lua_gettop(L), list, seen);
+    lua_Integer n = (lua_Integer)lua_rawlen(L, list);
+    lua_pushvalue(L, function);
+    lua_rawseti(L, list, n + 1);
+    lua_pushinteger(L, i);
+    lua_rawseti(L, list, n + 2);
+    if (lua_isnil(L, -1)) lua_pop(L, 1), lua_pushboolean(L, 0); /* a list holds no nil; a change from nil to false is let pass */
+    lua_rawseti(L, list, n + 3);
+  }
+}
+
+static void walk_functions(lua_State *L, int table, int list, int seen) {
+  luaL_checkstack(L, 10, "nested too deep");
+  lua_pushvalue(L, table);
+  if (lua_rawget(L, seen) != LUA_TNIL) {
+    lua_pop(L, 1);
+    return;
+  }
+  lua_pop(L, 1);
+  lua_pushvalue(L, table);
+  lua_pushboolean(L, 1);
+  lua_rawset(L, seen);
+  push_contents(L, table);
+  int contents = lua_gettop(L);
+  for (lua_pushnil(L); lua_next(L, contents); lua_pop(L, 1)) {
+    if (lua_isfunction(L, -1)) list_locals(L, lua_gettop(L), list, seen);
+    else if (lua_istable(L, -1)) walk_functions(L, lua_gettop(L), list, seen);
+  }
+  lua_pop(L, 1);
+}
+
+/* Puts changed locals back. Returns the name of one that was changed, or NULL. */
+static const char *restore_locals(lua_State *L) {
+  const char *changed = NULL;
+  lua_rawgetp(L, LUA_REGISTRYINDEX, &key_locals);
+  int list = lua_gettop(L);
+  lua_Integer n = (lua_Integer)lua_rawlen(L, list);
+  for (lua_Integer i = 1; i + 2 <= n; i += 3) {
+    lua_rawgeti(L, list, i + 1);
+    int upvalue = (int)lua_tointeger(L, -1);
+    lua_rawgeti(L, list, i);
+    lua_rawgeti(L, list, i + 2);
+    const char *name = lua_getupvalue(L, -2, upvalue);
+    if (!lua_rawequal(L, -1, -2) && (lua_toboolean(L, -1) || lua_toboolean(L, -2))) {
+      changed = name;
+      lua_pushvalue(L, -2);
+      lua_setupvalue(L, -4, upvalue);
+    }
+    lua_settop(L, list);
+  }
+  lua_pop(L, 1);
+  return changed;
+}
+
+/* ---- making ----------------------------------------------------------------------------------------------------- */
+
+static int make(lua_State *L) {
+  const struct connector_state *c = lua_touserdata(L, 1);
+  declaration_run(L, c->declaration);
+  if (!lua_istable(L, -1)) return luaL_error(L, "the file must end with `return connector { … }`");
+  freeze(L, -1);
+  lua_newtable(L);
+  lua_newtable(L);
+  walk_functions(L, 2, 3, 4);
+  lua_pop(L, 1);
+  lua_rawsetp(L, LUA_REGISTRYINDEX, &key_locals);
+  lua_rawsetp(L, LUA_REGISTRYINDEX, &key_declaration);
+  if (c->settings) bridge_push(L, c->settings, SCRIPT_TRUSTED);
+  else lua_newtable(L);
+  freeze(L, -1);
+  lua_rawsetp(L, LUA_REGISTRYINDEX, &key_settings);
+  return 0;
+}
+
+int connector_state_new(const struct declaration *d, const json_t *settings, const struct script_limits *limits, struct connector_state **ret, struct err *err) {
+  struct connector_state *c = calloc(1, sizeof *c);
+  if (!c) return err_set(err, ERR_MEMORY, "not enough memory for a connector");
+  c->settings = settings;
+  c->declaration = d;
+  int r = state_new(STATE_CONNECTOR, limits, &c->state, err);
+  if (r < 0) goto out;
+  state_begin(c->state, c->state->L);
+  r = state_enter(c->state, make, c, err);
+  state_end(c->state);
+out:
+  c->settings = NULL;
+  c->declaration = NULL;
+  if (r < 0) connector_state_free(c);
+  else *ret = c;
+  return r;
+}
+
+void connector_state_free(struct connector_state *c) {
+  if (!c) return;
+  state_free(c->state);
+  free(c);
+}
+
+/* ---- calling ------------------------------------------------------------------------------------------------------ */
+
+struct call {
+  const char *function;
+  const json_t *args;
+  enum script_trust trust;
+  json_t *result, *failure;
+};
+
+/* Pushes the function at a dotted path of the declaration. */
+static void push_function(lua_State *L, const char *path) {
+  lua_rawgetp(L, LUA_REGISTRYINDEX, &key_declaration);
+  for (const char *p = path; *p;) {
+    size_t n = strcspn(p, ".");
+    if (!lua_istable(L, -1)) break;
+    push_contents(L, -1);
+    lua_pushlstring(L, p, n);
+    lua_rawget(L, -2);
+    lua_replace(L, -3);
+    lua_pop(L, 1);
+    p += n + (p[n] == '.');
+  }
+  if (!lua_isfunction(L, -1)) luaL_error(L, "the connector has no function `%s`", path);
+}
+
+static json_t *failure_text(const char *message, size_t len) {
+  json_t *text = json_stringn(message, len);
+  return json_pack("{s:s, s:o, s:b}", "kind", "failed", "message", text ? text : json_string("it failed"), "retry", 0);
+}
+
+static void take_results(lua_State *L, struct call *call) {
+  size_t len;
+  if (lua_toboolean(L, -2)) {
+    call->result = bridge_pull(L, -2);
+    return;
+  }
+  if (lua_isboolean(L, -2)) call->result = json_false();
+  if (lua_isnil(L, -1)) return;
+  if (lua_type(L, -1) == LUA_TSTRING) {
+    const char *message = lua_tolstring(L, -1, &len);
+    call->failure = failure_text(message, len);
+    return;
+  }
+  call->failure = bridge_pull(L, -1);
+}
+
+static int call_function(lua_State *L) {
+  struct call *call = lua_touserdata(L, 1);
+  push_function(L, call->function);
+  int n = (int)json_array_size(call->args);
+  luaL_checkstack(L, n + 4, "too many arguments");
+  for (int i = 0; i < n; i++) bridge_push(L, json_array_get(call->args, (size_t)i), call->trust);
+  lua_rawgetp(L, LUA_REGISTRYINDEX, &key_settings);
+  lua_call(L, n + 1, 2);
+  take_results(L, call);
+  return 0;
+}
+
+/* After every call, also one that raised. */
+static int check_locals(lua_State *L) {
+  const struct call *call = lua_touserdata(L, 1);
+  const char *changed = restore_locals(L);
+  if (changed) return luaL_error(L, "`%s` changed `%s`, a local of its file: connector functions must be pure", call->function, changed);
+  return 0;
+}
+
+int connector_call(struct connector_state *c, const char *function, const json_t *args, enum script_trust trust, json_t **ret, json_t **ret_failure, struct err *err) {
+  struct call call = {.function = function, .args = args, .trust = trust};
+  struct err local;
+  state_begin(c->state, c->state->L);
+  int r = state_enter(c->state, call_function, &call, err ? err : &local);
+  state_end(c->state);
+  int after = state_enter(c->state, check_locals, &call, r == 0 ? err : NULL);
+  if (r == 0) r = after;
+  if (r < 0) {
+    json_decref(call.result);
+    json_decref(call.failure);
+    return r;
+  }
+  if (ret) *ret = call.result;
+  else json_decref(call.result);
+  if (ret_failure) *ret_failure = call.failure;
+  else json_decref(call.failure);
+  return 0;
+}

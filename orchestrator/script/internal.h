@@ -1,0 +1,173 @@
+/* internal.h: what the files of script/ share. Nobody outside this folder (and its unit tests) includes it.
+ *
+ * struct state is one Lua state with its caps. Every way in goes through state_enter (a protected call) between state_begin and
+ * state_end (the budget), so that no Lua error, not even one for want of memory, is ever raised outside a protected call. */
+#ifndef TOCSIN_SCRIPT_INTERNAL_H
+#define TOCSIN_SCRIPT_INTERNAL_H
+
+#include <lauxlib.h>
+#include <lua.h>
+#include <lualib.h>
+#include <signal.h>
+
+#include "base/buf.h"
+#include "script/script.h"
+
+enum {
+  SCRIPT_SOURCE_CAP = 1 << 20,     /* bytes of one file */
+  SCRIPT_STRING_CAP = 8 << 20,     /* bytes of one string that rep, concat, gsub may make */
+  BRIDGE_DEPTH = 100,              /* JSON_MAX_DEPTH and what wraps it */
+  BRIDGE_NODES = 500000,           /* values in one crossing: shared tables would otherwise unfold without end */
+  BRIDGE_BYTES = 32 << 20,
+  PATTERN_DEPTH = 180,
+  PATTERN_STEPS = 20000000
+};
+
+struct state {
+  lua_State *L;
+  size_t used, peak, cap;
+  int64_t burst_us, total_us;      /* limits; total_us 0: none */
+  int64_t spent_us;                /* CPU time of ended bursts */
+  int64_t started_us, deadline_us; /* of this burst, in this thread's CPU time */
+  volatile sig_atomic_t killed;    /* an ERR_… code: this burst is over, whatever pcall thinks */
+  uint64_t steps;                  /* of C loops since the last look at the clock */
+  lua_State *running;
+  struct state *outer;             /* the burst that this one interrupts */
+  void *owner;
+};
+
+/* What a state is for decides what it can name. */
+enum state_kind { STATE_DECLARE, STATE_CONNECTOR, STATE_RUN, STATE_SETTINGS };
+
+int state_new(enum state_kind kind, const struct script_limits *limits, struct state **ret, struct err *err);
+void state_free(struct state *s);
+static inline struct state *state_of(lua_State *L) { return *(struct state **)lua_getextraspace(L); }
+
+/* Budget: between these two, L may use up to burst_us of CPU time. A kill stays until the next begin. */
+void state_begin(struct state *s, lua_State *L);
+void state_end(struct state *s);
+/* Raises when the budget is spent. For C loops: n is a count of cheap steps. */
+void state_charge(lua_State *L, size_t n);
+/* Ends the burst for good: pcall cannot hold it. Does not raise by itself. */
+void state_kill(lua_State *L, int code);
+/* Calls fn(L) protected on the main thread with arg as a light userdata at index 1. fn's results are dropped. */
+int state_enter(struct state *s, lua_CFunction fn, void *arg, struct err *err);
+/* The error value at the top of L as a message, popped; never runs the script's own code. */
+int state_error(struct state *s, lua_State *L, int status, struct err *err);
+/* Pushes the file's main function with the state's environment as its _ENV: text (bytecode refused) or, when code is given, our own dump of it. */
+int state_load(lua_State *L, const char *source, size_t len, const char *chunk, const struct buf *code);
+void state_dump(lua_State *L, struct buf *out); /* the function at the top */
+/* The line of `chunk` ("@file") where L stands, 0 when unknown. */
+int state_line(lua_State *L, const char *chunk);
+
+/* globals.c */
+void globals_open(lua_State *L, enum state_kind kind); /* builds the environment */
+void globals_push_env(lua_State *L);
+/* Adds a name (value at the top, popped) to the environment. For the engine, before scripts run. */
+void globals_set(lua_State *L, const char *name);
+/* Makes the table or function at index, and everything reachable from it, read-only in place. */
+void freeze(lua_State *L, int index);
+/* Pushes the table's contents: itself, or what a frozen one stands for. */
+void push_contents(lua_State *L, int index);
+bool is_frozen(lua_State *L, int index);
+/* A read-only face of the table at the top, which it replaces. */
+void push_face(lua_State *L);
+/* tostring without addresses; pushes a string. */
+const char *safe_tostring(lua_State *L, int index, size_t *ret_len);
+/* Pushes the keys of the table at index as a list in their fixed order; raises for keys that have none. */
+void push_sorted_keys(lua_State *L, int index);
+
+/* text.c and table.c: bounded versions for the environment; each pushes its library's table. */
+void open_string(lua_State *L);
+void open_table(lua_State *L);
+
+/* helpers.c: schema.*, list, array, null, json, duration… into the environment */
+void open_helpers(lua_State *L, enum state_kind kind);
+void helper_duration(lua_State *L); /* pushes the function */
+/* prelude.c: runs a part of the prelude. The C functions that it needs are given as one table at the top (popped); it returns one value. */
+enum prelude_part { PRELUDE_COMMON, PRELUDE_RUN, PRELUDE_DECLARE, PRELUDE_PARTS };
+void prelude_run(lua_State *L, enum prelude_part part);
+const char *prelude_text(enum prelude_part part, size_t *ret_len);
+
+/* pattern.c */
+enum { PATTERN_CAPTURES = 32, CAPTURE_POSITION = -2, CAPTURE_OPEN = -1 };
+struct capture {
+  const char *start;
+  ptrdiff_t len; /* or CAPTURE_POSITION, CAPTURE_OPEN */
+};
+struct matcher {
+  const char *subject, *subject_end, *pattern_end;
+  struct capture captures[PATTERN_CAPTURES];
+  int level, depth;
+  uint64_t steps;
+  const char *fault; /* what is wrong with the pattern, or why it was given up */
+  lua_State *L;      /* whose budget is charged; NULL: PATTERN_STEPS only */
+};
+void matcher_init(struct matcher *m, lua_State *L, const char *subject, size_t len, const char *pattern, size_t pattern_len);
+/* The end of the match of pattern at subject, or NULL (look at fault). */
+const char *matcher_at(struct matcher *m, const char *at, const char *pattern);
+
+/* bridge.c */
+void bridge_open(lua_State *L);
+/* Pushes the value (NULL: nil). Raises for want of memory or depth. */
+void bridge_push(lua_State *L, const json_t *value, enum script_trust trust);
+/* New JSON of the value at index; raises (releasing what it built) when it cannot leave. */
+json_t *bridge_pull(lua_State *L, int index);
+/* The same without raising: NULL and a reason. Does not allocate in Lua. */
+json_t *bridge_try(lua_State *L, int index, char *why, size_t size);
+bool bridge_is_null(lua_State *L, int index);
+bool bridge_is_secret(lua_State *L, int index);
+void bridge_push_null(lua_State *L);
+/* Marks the table at index as a list, so that it crosses as [] when empty. */
+void bridge_mark_array(lua_State *L, int index);
+bool bridge_is_array(lua_State *L, int index);
+/* Pushes a list that lives outside Lua and hands out copies of its elements. The caller puts a reference to an array into the place that is
+ * returned (NULL at first: an empty list); the collector releases it. */
+json_t **bridge_push_view(lua_State *L);
+
+/* declare.c */
+struct declaration_code {
+  char *chunk; /* "@playbooks/x.lua" */
+  struct buf bytes;
+};
+/* Pushes the declaration's table: runs the file. Raises. */
+void declaration_run(lua_State *L, const struct declaration *d);
+
+/* schema.c */
+typedef void schema_report(void *arg, const char *path, const char *text);
+/* As schema_check, but reports every mistake and goes on. Path is dotted, with [i] for elements. */
+int schema_valid(const json_t *schema, struct err *err); /* of one schema itself: its type, its members, its default */
+json_t *schema_apply(const json_t *schema, const json_t *value, const char *path, schema_report *report, void *arg);
+
+/* suggest.c: the name most like word, or NULL when none is near. */
+struct suggestion {
+  const char *word;
+  char best[64];
+  size_t distance;
+};
+void suggest_init(struct suggestion *s, const char *word);
+void suggest_name(struct suggestion *s, const char *name);
+const char *suggest_best(const struct suggestion *s);
+/* "; did you mean `x`?" or "", into out. */
+const char *suggest_text(const struct suggestion *s, char *out, size_t size);
+
+/* lex.c: the words of a Lua text, for checks that need lines. */
+enum token_kind { TOKEN_END, TOKEN_NAME, TOKEN_STRING, TOKEN_NUMBER, TOKEN_OP };
+struct token {
+  enum token_kind kind;
+  const char *at;
+  size_t len; /* a string's inside, without its quotes */
+  int line;
+};
+struct tokens {
+  struct token *list; /* ends with TOKEN_END */
+  size_t count;
+};
+int tokens_of(const char *source, size_t len, struct tokens *ret, struct err *err);
+void tokens_release(struct tokens *t);
+bool token_is(const struct token *t, const char *text);
+/* The line where the member at a dotted path ("guard.budgets[2].most") of the table that the text returns stands; of its nearest parent when it is
+ * not written; 0 when nothing of it is. */
+int path_line(const char *source, size_t len, const char *path);
+
+#endif
