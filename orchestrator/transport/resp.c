@@ -154,7 +154,7 @@ static bool read_list(struct link *l, long long count, int depth, json_t **ret) 
 static bool read_reply(struct link *l, int depth, json_t **ret, json_t **ret_error) {
   const char *line;
   size_t len;
-  long long n;
+  long long n = 0;
   *ret = *ret_error = NULL;
   if (depth > REPLY_DEPTH || !read_line(l, &line, &len)) return depth > REPLY_DEPTH ? bad_reply(l) : false;
   if (len == 0) return bad_reply(l);
