@@ -94,17 +94,20 @@ int client_ask(const struct cli *cli, json_t *command_take, json_t **ret) {
   return EXIT_DONE;
 }
 
+void client_print(const struct cli *cli, const json_t *answer, void (*show)(struct view *v, const json_t *answer)) {
+  struct view v;
+  if (cli_json(cli, answer)) return;
+  view_init(&v, cli->color, cli->width);
+  show(&v, answer);
+  view_flush(&v);
+  view_release(&v);
+}
+
 int client_show(const struct cli *cli, json_t *command_take, void (*show)(struct view *v, const json_t *answer)) {
   json_t *answer = NULL;
   int status = client_ask(cli, command_take, &answer);
   if (status != EXIT_DONE) return status;
-  if (!cli_json(cli, answer)) {
-    struct view v;
-    view_init(&v, cli->color, cli->width);
-    show(&v, answer);
-    view_flush(&v);
-    view_release(&v);
-  }
+  client_print(cli, answer, show);
   json_decref(answer);
   return EXIT_DONE;
 }

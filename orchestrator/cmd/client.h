@@ -10,8 +10,9 @@
 int client_ask(const struct cli *cli, json_t *command_take, json_t **ret);
 /* The same without printing: the status that the desk gave (or 0: nobody answered) with err filled in. For `doctor` and `follow`. */
 int client_try(const struct cli *cli, const json_t *command, long *ret_status, json_t **ret, struct err *err);
-/* Asks, prints JSON with --json or else hands the answer to view_answer. */
+/* Prints an answer: as JSON with --json, otherwise by `show`. client_show asks first. */
 struct view;
+void client_print(const struct cli *cli, const json_t *answer, void (*show)(struct view *v, const json_t *answer));
 int client_show(const struct cli *cli, json_t *command_take, void (*show)(struct view *v, const json_t *answer));
 /* "42", "inc-42" → "INC-000042"; with a run and a step too. EXIT_USAGE after printing when it is no id. out: ID_PATH. */
 int client_id(const struct cli *cli, const char *text, char *out);

@@ -76,13 +76,7 @@ static int release_run(struct cli *cli, const struct options *o) {
     return status;
   }
   if ((status = client_ask(cli, command, &answer)) != EXIT_DONE) return status;
-  if (!cli_json(cli, answer)) {
-    struct view v;
-    view_init(&v, cli->color, cli->width);
-    show_released(&v, answer);
-    view_flush(&v);
-    view_release(&v);
-  }
+  client_print(cli, answer, show_released);
   status = json_array_size(json_object_get(answer, "still")) ? EXIT_FAILED : EXIT_DONE;
   json_decref(answer);
   return status;

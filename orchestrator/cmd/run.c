@@ -27,13 +27,7 @@ static int list_run(struct cli *cli, const struct options *o) {
   id[strcspn(id, "/")] = '\0';
   if ((status = client_ask(cli, json_pack("{s:s, s:b}", "command", "run.list", "all", options_flag(o, "all")), &answer)) != EXIT_DONE) return status;
   if (*id) keep_only(json_object_get(answer, "runs"), id);
-  if (!cli_json(cli, answer)) {
-    struct view v;
-    view_init(&v, cli->color, cli->width);
-    list_view(&v, answer);
-    view_flush(&v);
-    view_release(&v);
-  }
+  client_print(cli, answer, list_view);
   json_decref(answer);
   return EXIT_DONE;
 }

@@ -1,0 +1,190 @@
+/* What the daemon counts and checks of itself: conservation, doctor, metrics, reload. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+
+#include "base/json.h"
+#include "base/log.h"
+#include "cmd/daemon.h"
+#include "route/route.h"
+
+enum { CHECK_MS = 60000 };
+
+/* --- making the desk and what stands around it ------------------------------------------------------------------------ */
+
+static int list_look(void *arg, const char *what, const json_t *args, json_t **ret, struct err *err) {
+  struct daemon *d = arg;
+  const char *name = json_is_string(args) ? json_string_value(args) : json_str_or(args, "list", json_str_or(args, "name", ""));
+  json_t *rows = lists_rows(d->lists, name), *row = NULL;
+  if (!rows) return err_set(err, ERR_NOT_FOUND, "there is no list \"%s\" in the lists' folder", name);
+  if (strcmp(what, "list.rows") == 0) {
+    *ret = json_incref(rows);
+  } else {
+    const char *value = json_str(args, "value");
+    bool hit = value && lists_match(d->lists, name, value, clock_wall(clock_system()), &row);
+    *ret = hit ? (row ? json_incref(row) : json_true()) : json_false();
+  }
+  return 0;
+}
+
+static bool alert_matches(void *arg, const json_t *when, const json_t *alert) {
+  struct daemon *d = arg;
+  struct condition *c = NULL;
+  struct err err;
+  if (condition_compile(when, d->lists, &c, &err) < 0) {
+    log_warning("a condition of a playbook cannot be read: %s", err.text);
+    return false;
+  }
+  bool hit = condition_match(c, alert, json_object_get(alert, "raw"), clock_wall(clock_system()));
+  condition_free(c);
+  return hit;
+}
+
+int daemon_desk(struct daemon *d, json_t *counts, struct err *err) {
+  struct desk_deps desk = {.store = &d->store,
+                           .loop = d->loop,
+                           .redis = d->redis,
+                           .actions = d->actions,
+                           .questions = d->questions,
+                           .people = d->people,
+                           .registry = d->registry,
+                           .settings = d->settings,
+                           .lists = {.arg = d, .list = list_look, .matches = alert_matches},
+                           .node = d->node,
+                           .values = path_values};
+  d->desk = desk_new(&desk, err);
+  if (!d->desk) return err->code;
+  struct intake_deps intake = {.loop = d->loop,
+                               .redis = d->redis,
+                               .desk = d->desk,
+                               .registry = d->registry,
+                               .secrets = d->secrets,
+                               .clock = clock_system(),
+                               .node = d->node,
+                               .consumer = d->store.node,
+                               .settings = d->settings};
+  d->intake = intake_new(&intake);
+  daemon_commands(d);
+  json_object_clear(counts);
+  int r = daemon_content(d, counts, err); /* now there is a desk to give it to */
+  if (r == 0) journal_add(d->node, KIND_ENGINE_SETTINGS, "engine", 0, NULL, json_deep_copy(counts));
+  return r;
+}
+
+/* --- counts ------------------------------------------------------------------------------------------------------------ */
+
+json_t *daemon_counts(void *arg) {
+  struct daemon *d = arg;
+  struct rusage usage;
+  getrusage(RUSAGE_SELF, &usage);
+  json_t *counts = json_pack("{s:o, s:o, s:o, s:{s:I, s:I, s:I, s:I}, s:{s:I, s:b, s:I}}", "incidents", desk_counts(d->desk), "actions", actions_counts(d->actions), "intake",
+                             intake_metrics(d->intake), "journal", "entries_total", (json_int_t)d->store.entries, "waves_total", (json_int_t)d->store.waves, "retries_total",
+                             (json_int_t)d->store.retries, "unacknowledged", (json_int_t)d->store.unsent, "process", "max_rss_kib", (json_int_t)usage.ru_maxrss, "redis_up",
+                             redis_up(d->redis), "requests_sent_total", (json_int_t)transports_sent(d->transports));
+  if (d->conservation) json_object_set(counts, "alerts", d->conservation);
+  return counts;
+}
+
+static void on_conservation(void *arg, const json_t *counts, const struct err *err) {
+  struct daemon *d = arg;
+  if (err) return;
+  json_decref(d->conservation);
+  d->conservation = json_deep_copy(counts);
+  int64_t difference = json_int_or(counts, "difference", 0);
+  if (!difference) return;
+  char text[256];
+  snprintf(text, sizeof text, "conservation is broken: %lld alerts were accepted and are neither attached, duplicate, suppressed, dead, split nor waiting", (long long)difference);
+  log_error("%s", text);
+  journal_add(d->node, KIND_ENGINE_WARNING, "engine", 0, NULL, json_pack("{s:s, s:O}", "text", text, "counts", (json_t *)(uintptr_t)counts));
+}
+
+static void check(void *arg) {
+  struct daemon *d = arg;
+  struct err err;
+  timer_free(d->check);
+  d->check = timer_start(d->loop, CHECK_MS, check, d);
+  intake_counts(d->intake, on_conservation, d, &err);
+}
+
+void daemon_check_start(struct daemon *d) { check(d); }
+
+/* --- doctor --------------------------------------------------------------------------------------------------------------- */
+
+struct doctoring {
+  struct daemon *d;
+  struct call *call;
+};
+
+static void finding(json_t *checks, const char *name, bool ok, const char *text, const char *mend) {
+  json_t *item = json_pack("{s:s, s:b, s:s}", "check", name, "ok", ok, "text", text);
+  if (!ok && mend) json_object_set_new(item, "mend", json_string(mend));
+  json_array_append_new(checks, item);
+}
+
+static void check_alerts(json_t *checks, const json_t *counts, const struct err *err) {
+  char text[512];
+  if (err) {
+    finding(checks, "alerts", false, err->text, "see why Redis does not answer");
+    return;
+  }
+  int64_t difference = json_int_or(counts, "difference", 0);
+  snprintf(text, sizeof text, "accepted %lld = attached %lld + duplicate %lld + suppressed %lld + dead %lld + split %lld + waiting %lld%s", (long long)json_int_or(counts, "accepted", 0),
+           (long long)json_int_or(counts, "attached", 0), (long long)json_int_or(counts, "duplicate", 0), (long long)json_int_or(counts, "suppressed", 0), (long long)json_int_or(counts, "dead", 0),
+           (long long)json_int_or(counts, "split", 0), (long long)json_int_or(counts, "waiting", 0), difference ? ": they differ" : "");
+  finding(checks, "alerts", difference == 0, text, "somebody deleted or trimmed entries of tocsin:alerts, or wrote to its helpers: give SIEMs the user that may only XADD");
+  snprintf(text, sizeof text, "%lld alerts could not be read and wait as dead letters", (long long)json_int_or(counts, "dead", 0));
+  if (json_int_or(counts, "dead", 0)) finding(checks, "dead letters", true, text, NULL);
+}
+
+static void on_doctor(void *arg, const json_t *counts, const struct err *err) {
+  struct doctoring *x = arg;
+  struct daemon *d = x->d;
+  json_t *checks = json_array(), *paused = actions_paused(d->actions), *actions = actions_counts(d->actions), *problem;
+  size_t i;
+  char text[256];
+  finding(checks, "redis", redis_up(d->redis), redis_up(d->redis) ? "connected" : "not all connections are up", "look at the log and at Redis itself");
+  json_array_foreach(d->problems, i, problem) finding(checks, "durability", false, json_string_value(problem), "change Redis' settings as named");
+  if (json_array_size(d->problems) == 0) finding(checks, "durability", true, "every acknowledged write is on disk", NULL);
+  check_alerts(checks, counts, err);
+  snprintf(text, sizeof text, "%lld actions in doubt", (long long)json_int_or(actions, "in_doubt", 0));
+  finding(checks, "in doubt", json_int_or(actions, "in_doubt", 0) == 0, text, "`tocsin` shows them and how to answer");
+  snprintf(text, sizeof text, "%zu brakes are on", json_object_size(paused));
+  finding(checks, "brakes", json_object_size(paused) == 0, text, "`tocsin resume` when it is time");
+  snprintf(text, sizeof text, "%zu channels tell people of questions", json_object_size(json_object_get(d->settings, "notify")));
+  finding(checks, "notify", json_object_size(json_object_get(d->settings, "notify")) > 0, text, "name a channel in the settings' `notify`, or questions wait until somebody looks");
+  snprintf(text, sizeof text, "%zu people are named", json_object_size(json_object_get(d->settings, "people")));
+  finding(checks, "people", json_object_size(json_object_get(d->settings, "people")) > 0, text, "name people with uid and roles in the settings' `people`; until then root and the daemon's user do everything");
+  json_decref(paused);
+  json_decref(actions);
+  desk_reply(x->call, 200, json_pack("{s:o}", "checks", checks));
+  free(x);
+}
+
+static void do_doctor(void *arg, struct call *call, const struct person *by, const json_t *command) {
+  struct doctoring *x = calloc(1, sizeof *x);
+  struct err err;
+  if (!x) abort();
+  *x = (struct doctoring){arg, call};
+  if (intake_counts(x->d->intake, on_doctor, x, &err) < 0) on_doctor(x, NULL, &err);
+}
+
+static void do_reload(void *arg, struct call *call, const struct person *by, const json_t *command) {
+  struct daemon *d = arg;
+  struct err err;
+  json_t *counts = json_object();
+  if (!person_has_role(by, "responder")) {
+    desk_reply(call, 403, json_pack("{s:s}", "error", "reloading needs the role \"responder\""));
+  } else if (daemon_content(d, counts, &err) < 0) {
+    desk_reply(call, 400, json_pack("{s:s+}", "error", "nothing was changed: ", err.text));
+  } else {
+    journal_add(d->node, KIND_ENGINE_SETTINGS, by->actor, 0, NULL, json_deep_copy(counts));
+    desk_reply(call, 200, json_incref(counts));
+  }
+  json_decref(counts);
+}
+
+void daemon_commands(struct daemon *d) {
+  desk_extend(d->desk, "doctor", do_doctor, d);
+  desk_extend(d->desk, "reload", do_reload, d);
+}

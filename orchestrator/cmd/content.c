@@ -1,0 +1,153 @@
+/* What people write and the engine loads: connectors, lists, playbooks, triggers. A reload takes all of it or none. */
+#include <dirent.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/json.h"
+#include "base/log.h"
+#include "base/map.h"
+#include "cmd/daemon.h"
+#include "cmd/file.h"
+
+struct content {
+  struct registry *registry;
+  struct lists *lists;
+  struct router *router;
+  struct map *playbooks;
+  json_t *default_group;
+  int64_t default_window_ms;
+};
+
+static void declaration_free_value(void *value) { declaration_free(value); }
+
+static void content_release(struct content *c) {
+  router_free(c->router);
+  lists_free(c->lists);
+  registry_free(c->registry);
+  if (c->playbooks) map_release(c->playbooks, declaration_free_value), free(c->playbooks);
+  json_decref(c->default_group);
+}
+
+static int playbook_file(const struct dirent *e) {
+  size_t n = strlen(e->d_name);
+  return e->d_name[0] != '.' && n > 4 && strcmp(e->d_name + n - 4, ".lua") == 0 && !(n > 9 && strcmp(e->d_name + n - 9, "_test.lua") == 0);
+}
+
+static int playbook_add(struct map *playbooks, const char *path, struct err *err) {
+  struct buf text;
+  struct declaration *p = NULL;
+  buf_init(&text, 1 << 20);
+  int r = file_read(path, &text, err);
+  if (r == 0) r = playbook_load(path, text.data, text.len, &p, err);
+  buf_release(&text);
+  if (r == 0) declaration_free(map_put(playbooks, p->name, p));
+  return r;
+}
+
+static int playbooks_load(struct content *c, const char *folder, struct err *err) {
+  struct dirent **files = NULL;
+  int count = scandir(folder, &files, playbook_file, alphasort), r = 0;
+  if (count < 0) return err_errno(err, "cannot read the playbooks' folder %s", folder);
+  c->playbooks = calloc(1, sizeof *c->playbooks);
+  if (!c->playbooks) abort();
+  map_init(c->playbooks);
+  for (int i = 0; i < count; i++) {
+    char path[4096];
+    snprintf(path, sizeof path, "%s/%s", folder, files[i]->d_name);
+    if (r == 0) r = playbook_add(c->playbooks, path, err);
+    free(files[i]);
+  }
+  free(files);
+  return r;
+}
+
+static int by_name(const void *a, const void *b) { return strcmp(((const struct trigger *)a)->playbook, ((const struct trigger *)b)->playbook); }
+
+static int routes_build(struct content *c, const json_t *settings, struct err *err) {
+  size_t n = map_count(c->playbooks), at = 0, count = 0;
+  struct trigger *triggers = calloc(n + 1, sizeof *triggers);
+  void *value;
+  if (!triggers) abort();
+  while (map_next(c->playbooks, &at, NULL, &value)) {
+    const struct declaration *p = value;
+    const json_t *when = json_object_get(p->json, "when");
+    if (strcmp(p->name, json_str_or(settings, "default_playbook", "triage-only")) == 0) {
+      c->default_group = json_deep_copy(json_object_get(p->json, "group"));
+      c->default_window_ms = json_int_or(p->json, "window", 3600000);
+    }
+    triggers[count++] = (struct trigger){p->name, when, json_object_get(p->json, "group"), json_int_or(p->json, "window", 3600000)};
+  }
+  qsort(triggers, count, sizeof *triggers, by_name);
+  int r = router_new(triggers, count, json_object_get(settings, "suppress"), c->lists, &c->router, err);
+  free(triggers);
+  return r;
+}
+
+static const char *folder_of(const json_t *settings, const char *name) { return json_str_or(json_object_get(settings, "folders"), name, name); }
+
+/* A playbook that uses what is not configured is loaded, and said so: the others must go on. */
+static void uses_check(const struct content *c, json_t *warnings) {
+  size_t at = 0, i;
+  void *value;
+  json_t *use;
+  struct err err;
+  while (map_next(c->playbooks, &at, NULL, &value)) {
+    const struct declaration *p = value;
+    json_array_foreach(json_object_get(p->json, "uses"), i, use) {
+      char connector[128] = "", text[512];
+      const char *full = json_string_value(use) ? json_string_value(use) : "", *dot = strchr(full, '.');
+      if (dot && (size_t)(dot - full) < sizeof connector) memcpy(connector, full, (size_t)(dot - full));
+      const struct connector *found = registry_find(c->registry, connector, &err);
+      if (found && dot && registry_action(found, dot + 1, &err)) continue;
+      snprintf(text, sizeof text, "playbook %s uses %s: %s", p->name, full, err.text);
+      json_array_append_new(warnings, json_string(text));
+    }
+  }
+}
+
+/* At the first call there is no desk yet: only the registry is needed then. */
+static void swap_in(struct daemon *d, struct content *c) {
+  if (d->registry) d->old[d->old_count++] = d->registry;
+  d->registry = c->registry;
+  struct lists *old_lists = d->lists;
+  struct router *old_router = d->router;
+  d->lists = c->lists;
+  d->router = c->router;
+  if (d->desk) {
+    desk_set_registry(d->desk, d->registry);
+    desk_set_playbooks(d->desk, c->playbooks, folder_of(d->settings, "runbooks"));
+    intake_set_registry(d->intake, d->registry);
+    intake_set_routes(d->intake, d->router, d->lists, c->default_group, c->default_window_ms);
+  } else {
+    map_release(c->playbooks, declaration_free_value);
+    free(c->playbooks);
+  }
+  router_free(old_router);
+  lists_free(old_lists);
+}
+
+int daemon_content(struct daemon *d, json_t *ret_counts, struct err *err) {
+  struct content c = {0};
+  size_t count = 0, at = 0;
+  json_t *warnings = json_array();
+  if (d->old_count == REGISTRIES_MOST) return err_set(err, ERR_LIMIT, "reloaded %d times since the start; restart to go on", REGISTRIES_MOST);
+  int r = registry_new(folder_of(d->settings, "connectors"), json_object_get(d->settings, "connectors"), &c.registry, err);
+  if (r == 0) r = lists_load(folder_of(d->settings, "lists"), &c.lists, err);
+  if (r == 0) r = playbooks_load(&c, folder_of(d->settings, "playbooks"), err);
+  if (r == 0) r = routes_build(&c, d->settings, err);
+  if (r < 0) {
+    content_release(&c);
+    json_decref(warnings);
+    return r;
+  }
+  uses_check(&c, warnings);
+  while (registry_next(c.registry, &at)) count++;
+  json_object_set_new(ret_counts, "playbooks", json_integer((json_int_t)map_count(c.playbooks)));
+  json_object_set_new(ret_counts, "connectors", json_integer((json_int_t)count));
+  json_object_set_new(ret_counts, "lists", json_string(lists_digest(c.lists)));
+  json_object_set_new(ret_counts, "warnings", warnings);
+  swap_in(d, &c);
+  json_decref(c.default_group);
+  return 0;
+}

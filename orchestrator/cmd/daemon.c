@@ -1,0 +1,354 @@
+#include "cmd/daemon.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "build.h"
+#include "base/json.h"
+#include "base/keyfile.h"
+#include "base/log.h"
+#include "cmd/command.h"
+
+enum { DRAIN_POLL_MS = 20 };
+
+static void daemon_fail(struct daemon *d, const struct err *err) {
+  log_error("%s", err->text);
+  d->failed = true;
+  loop_stop(d->loop);
+}
+
+static void warn(struct daemon *d, const char *text) {
+  log_warning("%s", text);
+  json_array_append_new(d->problems, json_string(text));
+  if (d->node) journal_add(d->node, KIND_ENGINE_WARNING, "engine", 0, NULL, json_pack("{s:s}", "text", text));
+}
+
+/* Tells systemd that we are ready (sd_notify's protocol: one datagram). */
+static void notify(const char *text) {
+  const char *path = getenv("NOTIFY_SOCKET");
+  struct sockaddr_un address = {.sun_family = AF_UNIX};
+  if (!path || !*path || strlen(path) >= sizeof address.sun_path) return;
+  int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  if (fd < 0) return;
+  memcpy(address.sun_path, path, strlen(path));
+  if (address.sun_path[0] == '@') address.sun_path[0] = 0;
+  sendto(fd, text, strlen(text), MSG_NOSIGNAL, (struct sockaddr *)&address, (socklen_t)(sizeof(sa_family_t) + strlen(path)));
+  close(fd);
+}
+
+/* --- start: one room after the other -------------------------------------------------------------------------------- */
+
+static void ready(struct daemon *d) {
+  char took[DURATION_TEXT];
+  duration_format((clock_boot(clock_system()) - d->began) / 1000, took);
+  log_notice("ready after %s; commands at %s", took, d->socket);
+  notify("READY=1");
+  daemon_check_start(d);
+}
+
+static void on_desk(void *arg, const struct err *err) {
+  struct daemon *d = arg;
+  struct err why;
+  if (err) {
+    daemon_fail(d, err);
+    return;
+  }
+  const json_t *api = json_object_get(d->settings, "api");
+  struct api_config config = {.socket = d->socket, .group = json_str(api, "group"), .counts = daemon_counts, .arg = d};
+  if (api_new(d->loop, d->desk, d->people, &config, &d->api, &why) < 0) {
+    daemon_fail(d, &why);
+    return;
+  }
+  intake_start(d->intake);
+  ready(d);
+}
+
+static void on_brakes(void *arg, const struct err *err) {
+  struct daemon *d = arg;
+  struct err why;
+  if (err) daemon_fail(d, err);
+  else if (desk_load(d->desk, on_desk, d, &why) < 0) daemon_fail(d, &why);
+}
+
+static int rooms_make(struct daemon *d, struct err *err) {
+  json_t *counts = json_object();
+  int r = daemon_content(d, counts, err);
+  if (r < 0) goto out;
+  d->questions = questions_new(d->loop, d->people);
+  struct actions_deps actions = {.loop = d->loop,
+                                 .redis = d->redis,
+                                 .secrets = d->secrets,
+                                 .transports = d->transports,
+                                 .registry = d->registry,
+                                 .questions = d->questions,
+                                 .people = d->people,
+                                 .guard = json_object_get(d->settings, "guard"),
+                                 .seal_key = json_object_get(d->settings, "seal_key"),
+                                 .data = json_str_or(d->settings, "data", ".")};
+  d->actions = actions_new(&actions, err);
+  if (!d->actions) {
+    r = err->code;
+    goto out;
+  }
+  r = daemon_desk(d, counts, err);
+out:
+  json_decref(counts);
+  return r;
+}
+
+static void on_durability(void *arg, const char *const *problems, const struct err *err) {
+  struct daemon *d = arg;
+  if (err) warn(d, err->text);
+  for (; !err && problems && *problems; problems++) warn(d, *problems);
+}
+
+static void on_node(void *arg, struct journal *j, const struct err *err) {
+  struct daemon *d = arg;
+  struct err why;
+  if (err) {
+    daemon_fail(d, err);
+    return;
+  }
+  d->node = j;
+  journal_add(d->node, KIND_ENGINE_STARTED, "engine", 0, NULL, json_pack("{s:s, s:I, s:b}", "version", TOCSIN_VERSION, "pid", (json_int_t)getpid(), "embedded", d->embedded != NULL));
+  size_t i;
+  json_t *problem;
+  json_array_foreach(d->problems, i, problem) journal_add(d->node, KIND_ENGINE_WARNING, "engine", 0, NULL, json_pack("{s:O}", "text", problem));
+  if (redis_check_durability(d->redis, on_durability, d, &why) < 0) warn(d, why.text);
+  if (rooms_make(d, &why) < 0 || actions_load(d->actions, on_brakes, d, &why) < 0) daemon_fail(d, &why);
+}
+
+static bool tell_journal(struct daemon *d, const char *name) {
+  return d->node && strcmp(journal_incident(d->node), name) == 0;
+}
+
+static void on_redis(void *arg, bool up, const struct err *err) {
+  struct daemon *d = arg;
+  struct err why;
+  char node[64];
+  if (!up) {
+    log_warning("Redis: %s", err ? err->text : "a connection was lost");
+    return;
+  }
+  if (d->node) journal_redis_up(d->node);
+  if (d->desk) desk_redis_up(d->desk);
+  if (d->started || !redis_up(d->redis)) return;
+  d->started = true;
+  snprintf(node, sizeof node, "node-%.40s", d->store.node);
+  if (journal_load(&d->store, node, on_node, d, &why) < 0) daemon_fail(d, &why);
+}
+
+static int redis_connect(struct daemon *d, const char *socket, struct err *err) {
+  const json_t *redis = json_object_get(d->settings, "redis");
+  struct redis_config config = {.socket = socket ? socket : json_str(redis, "socket"),
+                                .host = json_str(redis, "host"),
+                                .port = (int)json_int_or(redis, "port", 6379),
+                                .tls = json_bool_or(redis, "tls", false),
+                                .tls_ca = json_str(redis, "tls_ca"),
+                                .tls_cert = json_str(redis, "tls_cert"),
+                                .tls_key = json_str(redis, "tls_key"),
+                                .user = json_str(redis, "user"),
+                                .password_slot = json_str(json_object_get(redis, "password"), "$secret"),
+                                .lanes = (unsigned)json_int_or(redis, "lanes", 8)};
+  if (d->redis) return 0; /* the embedded server came back: the link reconnects by itself */
+  int r = redis_new(d->loop, &config, d->secrets, on_redis, d, &d->redis, err);
+  d->store.redis = d->redis;
+  return r;
+}
+
+static void on_embedded_ready(void *arg, bool adopted) {
+  struct daemon *d = arg;
+  struct err err;
+  if (adopted) log_notice("the embedded Redis of an earlier process is still there and was taken over");
+  if (redis_connect(d, embedded_socket(d->embedded), &err) < 0) daemon_fail(d, &err);
+}
+
+static void on_embedded_lost(void *arg, const char *why) { log_warning("the embedded Redis ended (%s); it is started again", why); }
+
+static void on_tail_cut(void *arg, const char *file, int64_t offset, int64_t bytes) {
+  struct daemon *d = arg;
+  char text[512];
+  snprintf(text, sizeof text, "the unfinished last write of %s was cut off (%lld bytes at %lld); a copy is beside it", file, (long long)bytes, (long long)offset);
+  warn(d, text);
+}
+
+static void on_embedded_failed(void *arg, const struct err *err) { daemon_fail(arg, err); }
+
+/* Connects before redis is there: an absent Redis is waited for, not a failure. */
+static int redis_begin(struct daemon *d, struct err *err) {
+  if (json_is_object(json_object_get(d->settings, "redis")) && json_object_size(json_object_get(d->settings, "redis"))) return redis_connect(d, NULL, err);
+  struct embedded_config config = {.folder = json_str_or(d->settings, "data", "tocsin-data"), .maxmemory = json_str(d->settings, "redis_maxmemory")};
+  struct embedded_events events = {.arg = d, .ready = on_embedded_ready, .lost = on_embedded_lost, .tail_cut = on_tail_cut, .failed = on_embedded_failed};
+  return embedded_start(d->loop, &config, &events, &d->embedded, err);
+}
+
+/* --- stop -------------------------------------------------------------------------------------------------------------- */
+
+static void on_gone(void *arg) { loop_stop(((struct daemon *)arg)->loop); }
+
+static void redis_end(struct daemon *d) {
+  if (d->embedded) embedded_stop(d->embedded, on_gone, d);
+  else loop_stop(d->loop);
+}
+
+static void drain(void *arg) {
+  struct daemon *d = arg;
+  timer_free(d->timer);
+  d->timer = NULL;
+  bool late = clock_boot(clock_system()) - d->began > json_int_or(d->settings, "stop_within", 20000) * 1000;
+  if (d->store.unsent && !late) {
+    d->timer = timer_start(d->loop, DRAIN_POLL_MS, drain, d);
+    return;
+  }
+  if (d->store.unsent) log_error("%zu journal entries could not be written before the end", d->store.unsent);
+  redis_end(d);
+}
+
+static void in_flight(void *arg) {
+  struct daemon *d = arg;
+  timer_free(d->timer);
+  d->timer = NULL;
+  json_t *counts = actions_counts(d->actions);
+  bool busy = json_int_or(counts, "in_flight", 0) > 0;
+  json_decref(counts);
+  if (busy && clock_boot(clock_system()) - d->began < json_int_or(d->settings, "stop_within", 20000) * 1000) {
+    d->timer = timer_start(d->loop, DRAIN_POLL_MS, in_flight, d);
+    return;
+  }
+  journal_add(d->node, KIND_ENGINE_STOPPED, "engine", 0, NULL, json_pack("{s:b}", "in_flight", busy));
+  drain(d);
+}
+
+static void on_intake_stopped(void *arg) { in_flight(arg); }
+
+static void daemon_stop(void *arg) {
+  struct daemon *d = arg;
+  if (d->stopping) { /* a second signal: at once */
+    loop_stop(d->loop);
+    return;
+  }
+  d->stopping = true;
+  d->began = clock_boot(clock_system());
+  log_notice("stopping: what is in flight is finished first");
+  notify("STOPPING=1");
+  api_free(d->api);
+  d->api = NULL;
+  if (d->actions && d->intake) intake_stop(d->intake, on_intake_stopped, d);
+  else redis_end(d);
+}
+
+static void on_hangup(void *arg) {
+  struct daemon *d = arg;
+  struct err err;
+  json_t *counts = json_object();
+  if (!d->desk || daemon_content(d, counts, &err) < 0) log_error("nothing was reloaded: %s", d->desk ? err.text : "the engine is still starting");
+  else log_notice("reloaded");
+  json_decref(counts);
+}
+
+static void on_lost(void *arg, struct journal *j, const struct err *why) {
+  struct daemon *d = arg;
+  log_error("%s", why->text);
+  if (tell_journal(d, journal_incident(j))) daemon_fail(d, why);
+  else if (d->desk) desk_lost(d->desk, journal_incident(j));
+}
+
+/* --- the whole ----------------------------------------------------------------------------------------------------------- */
+
+static int secrets_load(struct daemon *d, const json_t *sources, struct err *err) {
+  const char *slot;
+  json_t *source;
+  json_object_foreach((json_t *)(uintptr_t)sources, slot, source) {
+    int r = secrets_resolve(d->secrets, slot, json_string_value(source), err);
+    if (r < 0) return r;
+  }
+  return 0;
+}
+
+static int people_load(struct daemon *d, struct err *err) {
+  uint8_t key[DIGEST_BYTES];
+  size_t len;
+  const char *slot = json_str(json_object_get(d->settings, "seal_key"), "$secret"), *shared = slot ? secrets_get(d->secrets, slot, &len) : NULL;
+  int r = 0;
+  if (shared) digest_hmac_sha256(shared, len, "people", 6, key); /* nodes with one seal key agree on pseudonyms */
+  else r = keyfile(json_str_or(d->settings, "data", "."), "people.key", key, err);
+  if (r == 0) r = people_new(json_object_get(d->settings, "people"), d->secrets, key, sizeof key, &d->people, err);
+  return r;
+}
+
+static int folder_make(const char *path, struct err *err) {
+  if (mkdir(path, 0700) != 0 && errno != EEXIST) return err_errno(err, "cannot make the data folder %s", path);
+  if (access(path, R_OK | W_OK | X_OK) != 0) return err_errno(err, "the data folder %s cannot be used", path);
+  return 0;
+}
+
+static int daemon_init(struct daemon *d, const json_t *secrets, struct err *err) {
+  const char *data = json_str_or(d->settings, "data", "tocsin-data"), *socket = json_str(json_object_get(d->settings, "api"), "socket");
+  char path[4096];
+  snprintf(path, sizeof path, "%s/tocsin.sock", data);
+  d->socket = strdup(socket && *socket ? socket : path);
+  d->secrets = secrets_new();
+  d->loop = loop_new();
+  d->transports = transports_new(d->loop, d->secrets);
+  d->problems = json_array();
+  d->store = (struct journal_store){.loop = d->loop, .secrets = d->secrets, .clock = clock_system(), .node = json_str_or(d->settings, "node", "n1"), .arg = d, .lost = on_lost};
+  d->signals[0] = watch_signal(d->loop, SIGTERM, daemon_stop, d);
+  d->signals[1] = watch_signal(d->loop, SIGINT, daemon_stop, d);
+  d->signals[2] = watch_signal(d->loop, SIGHUP, on_hangup, d);
+  int r = folder_make(data, err);
+  if (r == 0) r = secrets_load(d, secrets, err);
+  if (r == 0) r = people_load(d, err);
+  if (r == 0) r = redis_begin(d, err);
+  return r;
+}
+
+static void daemon_release(struct daemon *d) {
+  timer_free(d->timer);
+  timer_free(d->check);
+  for (size_t i = 0; i < 3; i++) watch_free(d->signals[i]);
+  api_free(d->api);
+  if (d->actions) actions_orphan(d->actions, NULL);
+  transports_free(d->transports);
+  if (d->redis) redis_free(d->redis);
+  if (d->desk) desk_free(d->desk);
+  intake_free(d->intake);
+  questions_free(d->questions);
+  actions_free(d->actions);
+  journal_free(d->node);
+  embedded_free(d->embedded);
+  router_free(d->router);
+  lists_free(d->lists);
+  registry_free(d->registry);
+  for (size_t i = 0; i < d->old_count; i++) registry_free(d->old[i]);
+  people_free(d->people);
+  loop_free(d->loop);
+  json_decref(d->problems);
+  json_decref(d->conservation);
+  json_decref(d->settings);
+  free(d->socket);
+  secrets_free(d->secrets);
+}
+
+int daemon_run(const char *settings_path, json_t *settings_take, json_t *secrets_take) {
+  struct daemon d = {.settings_path = settings_path, .settings = settings_take, .began = clock_boot(clock_system())};
+  struct err err;
+  umask(077);
+  signal(SIGPIPE, SIG_IGN);
+  if (daemon_init(&d, secrets_take, &err) < 0) {
+    log_error("%s", err.text);
+    d.failed = true;
+  } else {
+    loop_run(d.loop);
+  }
+  json_decref(secrets_take);
+  bool failed = d.failed;
+  daemon_release(&d);
+  return failed ? EXIT_FAILED : EXIT_DONE;
+}

@@ -1,0 +1,59 @@
+/* daemon.h: `tocsin serve` as one struct: it wires the rooms together, in the order of the path of an alert, and takes them down again.
+ *
+ * Start: Redis → journal of the node → brakes → desk → API → intake. Stop: intake, then what is in flight within `stop_within`, then the
+ * journals, then the embedded Redis. Owns every room; no room knows it. */
+#ifndef TOCSIN_CMD_DAEMON_H
+#define TOCSIN_CMD_DAEMON_H
+
+#include <jansson.h>
+
+#include "action/action.h"
+#include "api/api.h"
+#include "incident/incident.h"
+#include "intake/intake.h"
+#include "wire/embedded.h"
+
+enum { REGISTRIES_MOST = 64 };
+
+struct daemon {
+  const char *settings_path;
+  json_t *settings;
+  struct loop *loop;
+  struct secrets *secrets;
+  struct transports *transports;
+  struct people *people;
+  struct embedded *embedded;
+  struct redis *redis;
+  struct journal_store store;
+  struct journal *node;
+  struct registry *registry, *old[REGISTRIES_MOST]; /* old ones live while runs may use them */
+  size_t old_count;
+  struct lists *lists;
+  struct router *router;
+  struct questions *questions;
+  struct actions *actions;
+  struct desk *desk;
+  struct intake *intake;
+  struct api *api;
+  struct timer *timer, *check;
+  struct watch *signals[3];
+  json_t *problems; /* what Redis' settings would lose, and other warnings: texts */
+  json_t *conservation;
+  char *socket;
+  bool started, stopping, failed;
+  int64_t began;
+};
+
+/* Runs until a signal or a failure; returns the exit status. Takes settings over. */
+int daemon_run(const char *settings_path, json_t *settings_take, json_t *secrets_take);
+
+/* content.c: playbooks, connectors, lists and routes, all or none. */
+int daemon_content(struct daemon *d, json_t *ret_counts, struct err *err);
+/* checks.c */
+/* The desk and the intake, with the content in force. */
+int daemon_desk(struct daemon *d, json_t *counts, struct err *err);
+void daemon_commands(struct daemon *d);
+json_t *daemon_counts(void *arg);
+void daemon_check_start(struct daemon *d);
+
+#endif

@@ -1,0 +1,58 @@
+#include "cmd/installed.h"
+
+#include <dirent.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/json.h"
+#include "build.h"
+#include "cmd/file.h"
+
+enum { SOURCE_CAP = 1 << 20, FILES_MOST = 10000 };
+
+const char *installed_folder(const json_t *settings, const char *what) {
+  char at[64];
+  snprintf(at, sizeof at, "folders.%s", what);
+  const char *folder = json_string_value(json_at(settings, at));
+  return folder ? folder : what;
+}
+
+struct registry *installed_registry(const struct cli *cli, const json_t *settings) {
+  struct registry *registry = NULL;
+  struct err err = {0};
+  if (registry_new(installed_folder(settings, "connectors"), json_object_get(settings, "connectors"), &registry, &err) == 0) return registry;
+  cli_fail(cli, &err);
+  return NULL;
+}
+
+static bool ends_with(const char *text, const char *end) {
+  size_t n = strlen(text), m = strlen(end);
+  return n > m && strcmp(text + n - m, end) == 0;
+}
+
+static int is_script(const struct dirent *entry) { return entry->d_name[0] != '.' && ends_with(entry->d_name, ".lua") && !ends_with(entry->d_name, "_test.lua"); }
+
+int installed_files(const char *folder, json_t **ret, struct err *err) {
+  struct dirent **names = NULL;
+  int n = scandir(folder, &names, is_script, alphasort);
+  if (n < 0) return err_errno(err, "cannot read the folder %s", folder);
+  json_t *files = json_array();
+  for (int i = 0; i < n; i++) {
+    char path[4096];
+    if (i < FILES_MOST && snprintf(path, sizeof path, "%s/%s", folder, names[i]->d_name) < (int)sizeof path) json_array_append_new(files, json_string(path));
+    free(names[i]);
+  }
+  free(names);
+  *ret = files;
+  return 0;
+}
+
+int installed_playbook(const char *path, struct declaration **ret, struct err *err) {
+  struct buf source;
+  buf_init(&source, SOURCE_CAP);
+  int r = file_read(path, &source, err);
+  if (r == 0) r = playbook_load(path, source.data, source.len, ret, err);
+  buf_release(&source);
+  return r;
+}

@@ -1,0 +1,15 @@
+/* playbook.h: the sub-commands of `tocsin playbook` that stand in files of their own. */
+#ifndef TOCSIN_CMD_PLAYBOOK_H
+#define TOCSIN_CMD_PLAYBOOK_H
+
+#include "cmd/command.h"
+
+extern const struct command playbook_check, playbook_test;
+
+/* The path of a word: a file as it is, or a playbook's name in the settings' folder. The caller frees. */
+char *playbook_path(const json_t *settings, const char *word);
+/* The words' paths, or with "all" (or no word) every playbook's of the folder; NULL after printing. New array. */
+struct options;
+json_t *playbook_paths(const struct cli *cli, const json_t *settings, const struct options *o);
+
+#endif
