@@ -34,6 +34,8 @@ struct actions_deps {
 
 struct actions *actions_new(const struct actions_deps *deps, struct err *err);
 void actions_free(struct actions *a);
+/* After a reload: for actions that start from now on. The old one must live on while its actions do. */
+void actions_set_registry(struct actions *a, struct registry *registry);
 
 struct outcome {
   bool ok;

@@ -10,32 +10,17 @@
 
 #include "action/internal.h"
 #include "base/json.h"
+#include "base/keyfile.h"
 
 enum { GCM_NONCE = 12, GCM_TAG = 16, PASSWORD_CHARS = 32 };
 
 /* --- the key ------------------------------------------------------------------------------------------------------ */
 
-static int key_file(const char *folder, uint8_t out[DIGEST_BYTES], struct err *err) {
-  char path[4096];
-  snprintf(path, sizeof path, "%s/seal.key", folder);
-  int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600), r = 0;
-  if (fd < 0) return err_errno(err, "cannot open the seal key %s", path);
-  ssize_t n = read(fd, out, DIGEST_BYTES);
-  if (n == 0) {
-    random_bytes(out, DIGEST_BYTES);
-    if (write(fd, out, DIGEST_BYTES) != DIGEST_BYTES || fsync(fd) != 0) r = err_errno(err, "cannot write the seal key %s", path);
-  } else if (n != DIGEST_BYTES) {
-    r = err_set(err, ERR_INVALID, "%s is not a seal key (%zd bytes in place of %d): restore it from your backup", path, n, DIGEST_BYTES);
-  }
-  close(fd);
-  return r;
-}
-
 int sealed_init(struct actions *a, struct err *err) {
   const char *slot = json_str(a->deps.seal_key, "$secret");
   size_t len;
   if (!slot) {
-    int r = key_file(a->deps.data, a->seal_key, err);
+    int r = keyfile(a->deps.data, "seal.key", a->seal_key, err);
     if (r < 0) return r;
   } else {
     const char *key = secrets_get(a->deps.secrets, slot, &len);

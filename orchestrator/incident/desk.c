@@ -104,6 +104,12 @@ void desk_set_playbooks(struct desk *d, struct map *playbooks_take, const char *
   d->runbooks = strdup(runbooks);
 }
 
+void desk_set_registry(struct desk *d, struct registry *registry) {
+  d->deps.registry = registry;
+  runs_set_registry(d->runs, registry);
+  actions_set_registry(d->deps.actions, registry);
+}
+
 const struct declaration *desk_playbook(struct desk *d, const char *name, struct err *err) {
   const struct declaration *p = d->playbooks ? map_get(d->playbooks, name) : NULL;
   if (!p) err_set(err, ERR_NOT_FOUND, "there is no playbook `%s`; `tocsin playbook list` shows them", name);
@@ -197,6 +203,36 @@ static void sweep(void *arg) {
     if (inc->journal && !alive(inc)) unload(inc);
   }
   if (d->idle_count > IDLE_KEPT) d->sweep = timer_start(d->deps.loop, 50, sweep, d);
+}
+
+struct losing {
+  struct desk *desk;
+  char id[ID_INCIDENT];
+};
+
+static void lost_turn(void *arg) {
+  struct losing *l = arg;
+  struct incident *inc = map_get(&l->desk->incidents, l->id);
+  if (inc) unload(inc);
+  free(l);
+}
+
+/* In a later turn: the journal that says so is on the stack. */
+void desk_lost(struct desk *d, const char *incident) {
+  struct losing *l = calloc(1, sizeof *l);
+  if (!l) abort();
+  l->desk = d;
+  snprintf(l->id, sizeof l->id, "%.*s", ID_INCIDENT - 1, incident);
+  loop_defer(d->deps.loop, lost_turn, l);
+}
+
+void desk_redis_up(struct desk *d) {
+  size_t at = 0;
+  void *value;
+  while (map_next(&d->incidents, &at, NULL, &value)) {
+    struct incident *inc = value;
+    if (inc->journal) journal_redis_up(inc->journal);
+  }
 }
 
 /* The least recently used go first, once nothing of theirs is alive. */

@@ -46,6 +46,7 @@ struct desk *desk_new(const struct desk_deps *deps, struct err *err);
 void desk_free(struct desk *d);
 /* Playbooks by name: struct declaration *. Replaces the set (reload); running runs keep theirs. Takes over. Runbooks' folder is borrowed. */
 void desk_set_playbooks(struct desk *d, struct map *playbooks_take, const char *runbooks);
+void desk_set_registry(struct desk *d, struct registry *registry);
 /* Loads every open incident (tocsin:open), takes its runs, questions and containments up again; calls back when all are there. */
 typedef void desk_cb(void *arg, const struct err *err);
 int desk_load(struct desk *d, desk_cb *cb, void *arg, struct err *err);
@@ -92,6 +93,9 @@ typedef void desk_extra_cb(void *arg, struct call *call, const struct person *by
 void desk_extend(struct desk *d, const char *command, desk_extra_cb *cb, void *arg);
 void desk_reply(struct call *call, int status, json_t *answer_take);
 json_t *desk_counts(const struct desk *d); /* new {"live", "runs", "opened_total", …} */
+/* Redis came back: journals in trouble read their tails. Ownership of one was lost: it is unloaded. */
+void desk_redis_up(struct desk *d);
+void desk_lost(struct desk *d, const char *incident);
 /* Lets go of every incident without an entry (shutdown, after the journals are idle). */
 void desk_unload(struct desk *d);
 
