@@ -98,28 +98,11 @@ local function ask(settings, method, path, json)
   return { http = { method = method, url = settings.url, path = path, json = json, auth = auth } }
 end
 
--- Days since 1970 → year, month, day.
-local function civil(days)
-  days = days + 719468
-  local era = days // 146097
-  local of_era = days - era * 146097
-  local year = (of_era - of_era // 1460 + of_era // 36524 - of_era // 146096) // 365
-  local of_year = of_era - (365 * year + year // 4 - year // 100)
-  local month = (5 * of_year + 2) // 153
-  local day = of_year - (153 * month + 2) // 5 + 1
-  month = month + (month < 10 and 3 or -9)
-  return year + era * 400 + (month <= 2 and 1 or 0), month, day
-end
-
 -- RFC 3339 from a text of that form or from milliseconds, as now() gives them.
 local function rfc3339(v)
-  if type(v) == "string" then return ocsf.time(v) and v or nil end
+  if type(v) == "string" then return time_ms(v) and v or nil end
   local ms = math.tointeger(v)
-  if not ms or ms < 0 then return nil end
-  local seconds = ms // 1000
-  local year, month, day = civil(seconds // 86400)
-  local of_day = seconds % 86400
-  return string.format("%04d-%02d-%02dT%02d:%02d:%02dZ", year, month, day, of_day // 3600, of_day // 60 % 60, of_day % 60)
+  return ms and ms > 0 and time_text(ms) or nil
 end
 
 local function silence_request(p, settings)
