@@ -242,10 +242,14 @@ class Tocsin:
         self.write("tocsin.lua", settings.replace("{folder}", self.folder))
 
     def defaults(self, settings):
-        base = {"data": self.data, "socket": self.socket, "playbooks": os.path.join(ROOT, "playbooks"),
-                "connectors_folder": os.path.join(ROOT, "connectors"), "runbooks": os.path.join(ROOT, "runbooks"),
+        """What every test has unless it says otherwise; tables are merged member by member."""
+        base = {"data": self.data, "api": {"socket": self.socket},
+                "folders": {name: os.path.join(ROOT, name) for name in ("playbooks", "connectors", "runbooks")},
                 "people": {self.me: {"uid": os.geteuid(), "roles": ["responder", "lead", "admin"]}}}
-        base.update(settings)
+        base["folders"]["lists"] = os.path.join(ROOT, "playbooks", "lists")
+        for key, value in settings.items():
+            same = isinstance(value, dict) and isinstance(base.get(key), dict) and not isinstance(value, Raw)
+            base[key] = dict(base[key], **value) if same else value
         return base
 
     def write(self, name, text, mode=0o600):
