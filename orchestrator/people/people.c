@@ -76,7 +76,8 @@ static int name_check(const char *name, struct err *err) {
 static int take_uid(struct member *m, const json_t *value, struct err *err) {
   if (!value || json_is_null(value)) return 0;
   json_int_t uid = json_integer_value(value);
-  if (!json_is_integer(value) || uid < 0 || uid >= (json_int_t)UINT32_MAX) return err_set(err, ERR_INVALID, "people.%s.uid: write the number that `id -u` shows", m->person.name);
+  if (!json_is_integer(value) || uid < 0 || uid >= (json_int_t)UINT32_MAX)
+    return err_set(err, ERR_INVALID, "people.%s.uid: write the number that `id -u` shows", m->person.name);
   m->uid = (uid_t)uid;
   m->has_uid = true;
   return 0;
@@ -85,8 +86,11 @@ static int take_uid(struct member *m, const json_t *value, struct err *err) {
 static int take_token(const struct people *p, struct member *m, const json_t *value, struct err *err) {
   const char *slot = json_str(value, "$secret");
   if (!value || json_is_null(value)) return 0;
-  if (!slot) return err_set(err, ERR_INVALID, "people.%s.token: write secret \"file:…\" or secret \"env:…\", never the token itself", m->person.name);
-  if (!p->secrets || !secrets_get(p->secrets, slot, NULL)) return err_set(err, ERR_INVALID, "people.%s.token: the secret is not resolved", m->person.name);
+  if (!slot)
+    return err_set(err, ERR_INVALID, "people.%s.token: write secret \"file:…\" or secret \"env:…\", never the token itself",
+                   m->person.name);
+  if (!p->secrets || !secrets_get(p->secrets, slot, NULL))
+    return err_set(err, ERR_INVALID, "people.%s.token: the secret is not resolved", m->person.name);
   return (m->slot = strdup(slot)) ? 0 : err_set(err, ERR_MEMORY, "no memory for people");
 }
 
@@ -94,9 +98,11 @@ static int take_roles(struct member *m, const json_t *value, struct err *err) {
   size_t i;
   json_t *role;
   bool none = !value || json_is_null(value) || (json_is_object(value) && !json_object_size(value));
-  if (!none && (!json_is_array(value) || json_array_size(value) > MAX_ROLES)) return err_set(err, ERR_INVALID, "people.%s.roles: write a list such as { \"responder\" }, at most %d", m->person.name, MAX_ROLES);
+  if (!none && (!json_is_array(value) || json_array_size(value) > MAX_ROLES))
+    return err_set(err, ERR_INVALID, "people.%s.roles: write a list such as { \"responder\" }, at most %d", m->person.name, MAX_ROLES);
   json_array_foreach(value, i, role) {
-    if (!json_is_string(role) || !json_string_length(role)) return err_set(err, ERR_INVALID, "people.%s.roles: a role is a word such as \"responder\"", m->person.name);
+    if (!json_is_string(role) || !json_string_length(role))
+      return err_set(err, ERR_INVALID, "people.%s.roles: a role is a word such as \"responder\"", m->person.name);
   }
   m->person.roles = none ? json_array() : json_deep_copy(value);
   return m->person.roles ? 0 : err_set(err, ERR_MEMORY, "no memory for people");
@@ -142,7 +148,9 @@ static int member_new(const struct people *p, const char *name, const json_t *va
   return 0;
 }
 
-static int by_name(const void *a, const void *b) { return strcmp((*(struct member *const *)a)->person.name, (*(struct member *const *)b)->person.name); }
+static int by_name(const void *a, const void *b) {
+  return strcmp((*(struct member *const *)a)->person.name, (*(struct member *const *)b)->person.name);
+}
 
 static bool same_token(const struct people *p, const struct member *a, const struct member *b) {
   size_t a_len = 0, b_len = 0;
@@ -156,17 +164,22 @@ static int distinct(const struct people *p, struct err *err) {
   for (size_t i = 0; i < p->count; i++)
     for (size_t j = 0; j < i; j++) {
       const struct member *a = p->members[j], *b = p->members[i];
-      const char *what = a->has_uid && b->has_uid && a->uid == b->uid ? "uid" : same_token(p, a, b) ? "token" : strcmp(a->person.actor, b->person.actor) == 0 ? "pseudonym; change one name" : NULL;
+      const char *what = a->has_uid && b->has_uid && a->uid == b->uid    ? "uid"
+                         : same_token(p, a, b)                           ? "token"
+                         : strcmp(a->person.actor, b->person.actor) == 0 ? "pseudonym; change one name"
+                                                                         : NULL;
       if (what) return err_set(err, ERR_INVALID, "people: %s and %s have the same %s", a->person.name, b->person.name, what);
     }
   return 0;
 }
 
-int people_new(const json_t *settings, const struct secrets *secrets, const void *key, size_t key_len, struct people **ret, struct err *err) {
+int people_new(const json_t *settings, const struct secrets *secrets, const void *key, size_t key_len, struct people **ret,
+               struct err *err) {
   const char *name;
   json_t *value;
   bool nobody = !settings || json_is_null(settings) || (json_is_array(settings) && !json_array_size(settings));
-  if (!nobody && !json_is_object(settings)) return err_set(err, ERR_INVALID, "people: write people = { alice = { uid = 1000, roles = { \"responder\" } } }");
+  if (!nobody && !json_is_object(settings))
+    return err_set(err, ERR_INVALID, "people: write people = { alice = { uid = 1000, roles = { \"responder\" } } }");
   if (!key_len || key_len > KEY_BYTES) return err_set(err, ERR_INVALID, "people: the pseudonyms' key has 1 to %d bytes", KEY_BYTES);
   if (json_object_size(settings) > MAX_PEOPLE) return err_set(err, ERR_LIMIT, "people: more than %d", MAX_PEOPLE);
   struct people *p = calloc(1, sizeof *p);
@@ -238,13 +251,16 @@ const char *people_name(const struct people *p, const char *actor) {
   return m ? m->person.name : actor;
 }
 
-bool person_has_role(const struct person *who, const char *role) { return who && (json_array_has(who->roles, role) || json_array_has(who->roles, "admin")); }
+bool person_has_role(const struct person *who, const char *role) {
+  return who && (json_array_has(who->roles, role) || json_array_has(who->roles, "admin"));
+}
 
 json_t *people_with_role(const struct people *p, const char *role) {
   json_t *list = json_array();
   for (size_t i = 0; i < p->count; i++) {
     const struct person *who = &p->members[i]->person;
-    if (person_has_role(who, role)) json_array_append_new(list, json_pack("{s:s, s:s*, s:s}", "name", who->name, "email", who->email, "actor", who->actor));
+    if (person_has_role(who, role))
+      json_array_append_new(list, json_pack("{s:s, s:s*, s:s}", "name", who->name, "email", who->email, "actor", who->actor));
   }
   return list;
 }

@@ -26,9 +26,10 @@ struct person {
 
 struct people;
 
-/* settings: {name: {"uid": n, "token": {"$secret": slot}, "roles": […], "email"}}, at most 1,000. secrets: borrowed, must outlive it; a token put anew counts at once. key: of the pseudonyms,
- * 1 to 64 bytes. ERR_INVALID names the person and member; two people may not share a uid, a token or a pseudonym. */
-int people_new(const json_t *settings, const struct secrets *secrets, const void *key, size_t key_len, struct people **ret, struct err *err);
+/* settings: {name: {"uid": n, "token": {"$secret": slot}, "roles": […], "email"}}, at most 1,000. secrets: borrowed, must
+ * outlive it; a token put anew counts at once. key: of the pseudonyms, 1 to 64 bytes. ERR_INVALID names the person and member; two people may not share a uid, a token or a pseudonym. */
+int people_new(const json_t *settings, const struct secrets *secrets, const void *key, size_t key_len, struct people **ret,
+               struct err *err);
 void people_free(struct people *p);
 /* Borrowed for as long as people lives; never NULL. */
 const struct person *people_by_uid(struct people *p, uid_t uid);

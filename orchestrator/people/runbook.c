@@ -16,7 +16,7 @@ struct reader {
   json_t *steps;
   struct buf step; /* the one being read; wrapped lines are joined to it */
   bool open;
-  char fence;      /* '`' or '~' inside a code block */
+  char fence; /* '`' or '~' inside a code block */
   size_t fence_len;
 };
 
@@ -33,7 +33,9 @@ static int step_close(struct reader *r, struct err *err) {
   if (!buf_ok(&r->step)) return err_set(err, ERR_LIMIT, "step %zu is longer than %d bytes", json_array_size(r->steps) + 1, MAX_STEP);
   if (!text) return err_set(err, ERR_INVALID, "step %zu is not UTF-8 text", json_array_size(r->steps) + 1);
   if (json_array_size(r->steps) == MAX_STEPS) return json_decref(text), err_set(err, ERR_LIMIT, "more than %d steps", MAX_STEPS);
-  return json_array_append_new(r->steps, json_pack("{s:I, s:o}", "n", (json_int_t)json_array_size(r->steps) + 1, "text", text)) ? err_set(err, ERR_MEMORY, "no memory for a runbook") : 0;
+  return json_array_append_new(r->steps, json_pack("{s:I, s:o}", "n", (json_int_t)json_array_size(r->steps) + 1, "text", text))
+             ? err_set(err, ERR_MEMORY, "no memory for a runbook")
+             : 0;
 }
 
 static void trim(const char **p, size_t *len) {
@@ -43,7 +45,8 @@ static void trim(const char **p, size_t *len) {
 
 /* Skips "[ ] " or "[x] "; true when it was there. */
 static bool skip_box(const char **p, size_t *len) {
-  if (*len < 3 || (*p)[0] != '[' || !strchr(" xX", (*p)[1]) || !(*p)[1] || (*p)[2] != ']' || (*len > 3 && !isspace((unsigned char)(*p)[3]))) return false;
+  if (*len < 3 || (*p)[0] != '[' || !strchr(" xX", (*p)[1]) || !(*p)[1] || (*p)[2] != ']' || (*len > 3 && !isspace((unsigned char)(*p)[3])))
+    return false;
   *p += 3, *len -= 3;
   return true;
 }
@@ -138,7 +141,8 @@ int runbook_load(const char *folder, const char *name, json_t **ret, struct err 
   size_t len = strlen(name);
   if (!len || len > MAX_NAME || strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-") != len)
     return err_set(err, ERR_INVALID, "runbook `%.64s`: a name has letters, digits, `-` and `_` only, at most %d", name, MAX_NAME);
-  if (snprintf(path, sizeof path, "%s/%s.md", folder, name) >= (int)sizeof path) return err_set(err, ERR_INVALID, "runbook %s: the folder's path is too long", name);
+  if (snprintf(path, sizeof path, "%s/%s.md", folder, name) >= (int)sizeof path)
+    return err_set(err, ERR_INVALID, "runbook %s: the folder's path is too long", name);
   int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (fd < 0 && errno == ENOENT) return err_set(err, ERR_NOT_FOUND, "there is no runbook `%s`: create %s", name, path);
   if (fd < 0) return err_errno(err, "%s: cannot open it", path);

@@ -1,4 +1,5 @@
-/* runbook.h: Markdown steps for people. A step is a task list item ("- [ ] text") or an item of a numbered list; all else is prose. Reads files, nothing more. */
+/* runbook.h: Markdown steps for people. A step is a task list item ("- [ ] text") or an item of a numbered list; all else is prose.
+ * Wrapped lines are joined to their step; code blocks hold no steps. Reads files, nothing more. */
 #ifndef TOCSIN_PEOPLE_RUNBOOK_H
 #define TOCSIN_PEOPLE_RUNBOOK_H
 

@@ -50,12 +50,15 @@ int network_parse(const char *text, size_t len, struct network *ret, struct err 
   const char *slash = memchr(text, '/', len);
   size_t host = slash ? (size_t)(slash - text) : len;
   struct network n, cut;
-  if (!address_parse(text, host, &n)) return err_set(err, ERR_INVALID, "`%.*s` is not an address or network: write 192.0.2.0/24 or 2001:db8::/32", (int)(len > 80 ? 80 : len), text);
+  if (!address_parse(text, host, &n))
+    return err_set(err, ERR_INVALID, "`%.*s` is not an address or network: write 192.0.2.0/24 or 2001:db8::/32", (int)(len > 80 ? 80 : len),
+                   text);
   if (slash) {
     bool dotted = !memchr(text, ':', host);
     unsigned bits;
     if (!prefix_parse(slash + 1, len - host - 1, dotted ? 32 : 128, &bits))
-      return err_set(err, ERR_INVALID, "`%.*s` ends in no prefix length: write a number up to %d after the slash", (int)(len > 80 ? 80 : len), text, dotted ? 32 : 128);
+      return err_set(err, ERR_INVALID, "`%.*s` ends in no prefix length: write a number up to %d after the slash",
+                     (int)(len > 80 ? 80 : len), text, dotted ? 32 : 128);
     n.bits = (uint8_t)(dotted ? bits + 96 : bits);
     n.v4 = n.v4 && n.bits >= 96;
   }
@@ -64,8 +67,9 @@ int network_parse(const char *text, size_t len, struct network *ret, struct err 
   if (memcmp(cut.bytes, n.bytes, 16) != 0) {
     char meant[INET6_ADDRSTRLEN];
     inet_ntop(n.v4 ? AF_INET : AF_INET6, n.v4 ? cut.bytes + 12 : cut.bytes, meant, sizeof meant);
-    return err_set(err, ERR_INVALID, "`%.*s` has bits set behind its prefix: write %s/%d for the network or leave the prefix out for the address", (int)len, text, meant,
-                   n.v4 ? n.bits - 96 : n.bits);
+    return err_set(err, ERR_INVALID,
+                   "`%.*s` has bits set behind its prefix: write %s/%d for the network or leave the prefix out for the address", (int)len,
+                   text, meant, n.v4 ? n.bits - 96 : n.bits);
   }
   *ret = n;
   return 0;

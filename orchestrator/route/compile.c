@@ -14,11 +14,21 @@ static const struct modifier {
   const char *name;
   enum test test;
 } operators[] = {
-    {"contains", TEST_CONTAINS}, {"startswith", TEST_STARTS}, {"endswith", TEST_ENDS}, {"cidr", TEST_CIDR}, {"cidr_in", TEST_CIDR_IN}, {"gte", TEST_GTE}, {"gt", TEST_GT},
-    {"lte", TEST_LTE},           {"lt", TEST_LT},             {"re", TEST_PATTERN},    {"exists", TEST_EXISTS},
+    {"contains", TEST_CONTAINS},
+    {"startswith", TEST_STARTS},
+    {"endswith", TEST_ENDS},
+    {"cidr", TEST_CIDR},
+    {"cidr_in", TEST_CIDR_IN},
+    {"gte", TEST_GTE},
+    {"gt", TEST_GT},
+    {"lte", TEST_LTE},
+    {"lt", TEST_LT},
+    {"re", TEST_PATTERN},
+    {"exists", TEST_EXISTS},
 };
 
-static const char *const known[] = {"contains", "startswith", "endswith", "cidr", "cidr_in", "gte", "gt", "lte", "lt", "re", "exists", "all", "cased", "i", "m", "s", NULL};
+static const char *const known[] = {"contains", "startswith", "endswith", "cidr",  "cidr_in", "gte", "gt", "lte", "lt",
+                                    "re",       "exists",     "all",      "cased", "i",       "m",   "s",  NULL};
 
 /* Sigma's others, and what to do instead. */
 static const struct {
@@ -66,14 +76,21 @@ void condition_free(struct condition *c) {
 
 static int unknown(struct compiler *c, const char *member, const char *modifier) {
   for (size_t i = 0; i < sizeof others / sizeof *others; i++)
-    if (strcmp(others[i].name, modifier) == 0) return err_set(c->err, ERR_INVALID, "`%s`: the modifier |%s is not available: %s", member, modifier, others[i].instead);
+    if (strcmp(others[i].name, modifier) == 0)
+      return err_set(c->err, ERR_INVALID, "`%s`: the modifier |%s is not available: %s", member, modifier, others[i].instead);
   const char *meant = near_miss(modifier, known);
   if (meant) return err_set(c->err, ERR_INVALID, "`%s`: unknown modifier |%s; did you mean |%s?", member, modifier, meant);
-  return err_set(c->err, ERR_INVALID, "`%s`: unknown modifier |%s; there are contains, startswith, endswith, cidr, cidr_in, gte, gt, lte, lt, re, exists, all, cased", member, modifier);
+  return err_set(
+      c->err, ERR_INVALID,
+      "`%s`: unknown modifier |%s; there are contains, startswith, endswith, cidr, cidr_in, gte, gt, lte, lt, re, exists, all, cased",
+      member, modifier);
 }
 
 static unsigned flag_of(const char *modifier) {
-  return strcmp(modifier, "i") == 0 ? NFA_IGNORE_CASE : strcmp(modifier, "m") == 0 ? NFA_MULTILINE : strcmp(modifier, "s") == 0 ? NFA_DOT_ALL : 0;
+  return strcmp(modifier, "i") == 0   ? NFA_IGNORE_CASE
+         : strcmp(modifier, "m") == 0 ? NFA_MULTILINE
+         : strcmp(modifier, "s") == 0 ? NFA_DOT_ALL
+                                      : 0;
 }
 
 static int take_modifier(struct compiler *c, struct condition *t, const char *member, const char *modifier, unsigned *flags) {
@@ -107,7 +124,9 @@ static int name_parse(struct compiler *c, struct condition *t, const char *membe
     p += n;
   }
   if (!rc && t->cased && !takes_text(t->test))
-    return err_set(c->err, ERR_INVALID, t->test == TEST_PATTERN ? "`%s`: |re heeds case already (|re|i ignores it)" : "`%s`: |cased goes with texts only", member);
+    return err_set(c->err, ERR_INVALID,
+                   t->test == TEST_PATTERN ? "`%s`: |re heeds case already (|re|i ignores it)" : "`%s`: |cased goes with texts only",
+                   member);
   if (!rc && t->every && t->test == TEST_EXISTS) return err_set(c->err, ERR_INVALID, "`%s`: |all and |exists do not go together", member);
   return rc;
 }
@@ -115,9 +134,11 @@ static int name_parse(struct compiler *c, struct condition *t, const char *membe
 /* ---- values ---- */
 
 static int list_value(struct compiler *c, const struct condition *t, const char *member, const char *name, struct value *ret) {
-  if (t->test != TEST_EQUAL && t->test != TEST_CIDR && t->test != TEST_CIDR_IN) return err_set(c->err, ERR_INVALID, "`%s`: a named list goes with plain members and |cidr_in", member);
+  if (t->test != TEST_EQUAL && t->test != TEST_CIDR && t->test != TEST_CIDR_IN)
+    return err_set(c->err, ERR_INVALID, "`%s`: a named list goes with plain members and |cidr_in", member);
   if (t->cased) return err_set(c->err, ERR_INVALID, "`%s`: named lists never heed case; leave |cased out", member);
-  if (!lists_rows(c->lists, name)) return err_set(c->err, ERR_INVALID, "`%s`: there is no list `%.64s`: create %.64s.csv in the lists' folder", member, name, name);
+  if (!lists_rows(c->lists, name))
+    return err_set(c->err, ERR_INVALID, "`%s`: there is no list `%.64s`: create %.64s.csv in the lists' folder", member, name, name);
   *ret = (struct value){.kind = VALUE_LIST, .text = strdup(name), .len = strlen(name)};
   return ret->text ? 0 : err_set(c->err, ERR_MEMORY, "no memory for a condition");
 }
@@ -126,11 +147,13 @@ static int text_value(struct compiler *c, const struct condition *t, const char 
   char room[PATH_NUMBER];
   const char *text;
   size_t len;
-  if (!scalar_text(source, room, &text, &len)) return err_set(c->err, ERR_INVALID, "`%s`: a value must be a text, a number, true or false", member);
+  if (!scalar_text(source, room, &text, &len))
+    return err_set(c->err, ERR_INVALID, "`%s`: a value must be a text, a number, true or false", member);
   if (len > CONDITION_MAX_TEXT) return err_set(c->err, ERR_LIMIT, "`%s`: a value is longer than %d bytes", member, CONDITION_MAX_TEXT);
   if (t->test != TEST_EQUAL && !len) return err_set(c->err, ERR_INVALID, "`%s`: an empty value is in every text; use |exists", member);
   if (t->test == TEST_EQUAL && memchr(text, '*', len))
-    return err_set(c->err, ERR_INVALID, "`%s`: `*` is no wildcard here: use |startswith, |endswith or |contains (or |re for a real asterisk)", member);
+    return err_set(c->err, ERR_INVALID,
+                   "`%s`: `*` is no wildcard here: use |startswith, |endswith or |contains (or |re for a real asterisk)", member);
   *ret = (struct value){.kind = VALUE_TEXT, .text = malloc(len + 1), .len = len};
   if (!ret->text) return err_set(c->err, ERR_MEMORY, "no memory for a condition");
   if (t->cased) memcpy(ret->text, text, len);
@@ -156,7 +179,8 @@ static int pattern_value(struct compiler *c, const char *member, const json_t *s
   return 0;
 }
 
-static int value_compile(struct compiler *c, const struct condition *t, const char *member, const json_t *source, unsigned flags, struct value *ret) {
+static int value_compile(struct compiler *c, const struct condition *t, const char *member, const json_t *source, unsigned flags,
+                         struct value *ret) {
   const char *list = json_object_size(source) == 1 ? json_str(source, "$list") : NULL;
   if (!list && t->test == TEST_CIDR_IN) list = json_string_value(source);
   if (list) return list_value(c, t, member, list, ret);
@@ -164,7 +188,10 @@ static int value_compile(struct compiler *c, const struct condition *t, const ch
   case TEST_CIDR_IN: return err_set(c->err, ERR_INVALID, "`%s`: |cidr_in takes list \"name\"; |cidr takes networks", member);
   case TEST_CIDR: return network_value(c, member, source, ret);
   case TEST_PATTERN: return pattern_value(c, member, source, flags, ret);
-  case TEST_GTE: case TEST_GT: case TEST_LTE: case TEST_LT:
+  case TEST_GTE:
+  case TEST_GT:
+  case TEST_LTE:
+  case TEST_LT:
     ret->kind = VALUE_NUMBER;
     return value_number(source, &ret->number) ? 0 : err_set(c->err, ERR_INVALID, "`%s`: compares with a number only", member);
   default: return text_value(c, t, member, source, ret);
@@ -186,7 +213,8 @@ static int in_order(const void *a, const void *b) {
 static int values_compile(struct compiler *c, struct condition *t, const char *member, const json_t *source, unsigned flags) {
   size_t count = json_is_array(source) ? json_array_size(source) : 1;
   if (!count) return err_set(c->err, ERR_INVALID, "`%s`: an empty list of values never matches", member);
-  if (count > CONDITION_MAX_VALUES) return err_set(c->err, ERR_LIMIT, "`%s`: more than %d values: put them into a named list", member, CONDITION_MAX_VALUES);
+  if (count > CONDITION_MAX_VALUES)
+    return err_set(c->err, ERR_LIMIT, "`%s`: more than %d values: put them into a named list", member, CONDITION_MAX_VALUES);
   if (!(t->values = calloc(count, sizeof *t->values))) return err_set(c->err, ERR_MEMORY, "no memory for a condition");
   for (size_t i = 0; i < count; i++) {
     const json_t *v = json_is_array(source) ? json_array_get(source, i) : source;
@@ -232,7 +260,8 @@ static int member_compile(struct compiler *c, const char *member, const json_t *
     return rc ? err_wrap(c->err, "%s", member) : 0;
   }
   for (size_t i = 0; i < sizeof reserved / sizeof *reserved; i++)
-    if (strcmp(member, reserved[i]) == 0) return err_set(c->err, ERR_INVALID, "`%s`: members are and-ed already; any = { … } is or, none = { … } is not", member);
+    if (strcmp(member, reserved[i]) == 0)
+      return err_set(c->err, ERR_INVALID, "`%s`: members are and-ed already; any = { … } is or, none = { … } is not", member);
   return test_compile(c, member, source, ret);
 }
 
@@ -246,7 +275,8 @@ static int node_compile(struct compiler *c, enum node kind, const json_t *source
   if (!size) return err_set(c->err, ERR_INVALID, "write members such as [\"metadata.product.name\"] = \"Wazuh\"; there are none");
   if (size > CONDITION_MAX_TESTS) return err_set(c->err, ERR_LIMIT, "more than %d conditions", CONDITION_MAX_TESTS);
   struct condition *n = calloc(1, sizeof *n);
-  if (!n || !(n->children = calloc(size, sizeof(struct condition *)))) return free(n), err_set(c->err, ERR_MEMORY, "no memory for a condition");
+  if (!n || !(n->children = calloc(size, sizeof(struct condition *))))
+    return free(n), err_set(c->err, ERR_MEMORY, "no memory for a condition");
   n->kind = kind;
   if (json_is_object(source)) {
     json_object_foreach((json_t *)(uintptr_t)source, key, item) {

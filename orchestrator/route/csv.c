@@ -9,7 +9,9 @@ void csv_init(struct csv *c, const char *bytes, size_t len) {
   if (len >= 3 && memcmp(bytes, "\xef\xbb\xbf", 3) == 0) c->at += 3;
 }
 
-static bool at_break(const struct csv *c) { return c->at == c->end || *c->at == '\n' || (*c->at == '\r' && c->at + 1 < c->end && c->at[1] == '\n'); }
+static bool at_break(const struct csv *c) {
+  return c->at == c->end || *c->at == '\n' || (*c->at == '\r' && c->at + 1 < c->end && c->at[1] == '\n');
+}
 
 static void skip_break(struct csv *c) {
   if (c->at == c->end) return;
@@ -28,14 +30,17 @@ static int quoted(struct csv *c, struct buf *out, struct err *err) {
   if (c->at == c->end) return err_set(err, ERR_INVALID, "line %zu: a quote is never closed", began);
   c->at++;
   while (c->at < c->end && (*c->at == ' ' || *c->at == '\t')) c->at++;
-  if (!at_break(c) && *c->at != ',') return err_set(err, ERR_INVALID, "line %zu: text behind a closing quote; write a quote inside a field as two", c->line);
+  if (!at_break(c) && *c->at != ',')
+    return err_set(err, ERR_INVALID, "line %zu: text behind a closing quote; write a quote inside a field as two", c->line);
   return 0;
 }
 
 static int plain(struct csv *c, struct buf *out, struct err *err) {
   const char *from = c->at;
   while (!at_break(c) && *c->at != ',') {
-    if (*c->at == '"') return err_set(err, ERR_INVALID, "line %zu: a quote inside an unquoted field; put the whole field in quotes and write the quote as two", c->line);
+    if (*c->at == '"')
+      return err_set(err, ERR_INVALID,
+                     "line %zu: a quote inside an unquoted field; put the whole field in quotes and write the quote as two", c->line);
     if (*c->at == '\r') return err_set(err, ERR_INVALID, "line %zu: a carriage return without a line feed", c->line);
     c->at++;
   }

@@ -6,7 +6,10 @@
 #include "base/map.h"
 #include "route/fold.h"
 
-enum { PREFIX_MOST = 32, PREFIX_ROOM = 3 * PREFIX_MOST + 3 }; /* longer prefixes are held by their first bytes; folding shortens to a third at most */
+enum {
+  PREFIX_MOST = 32,
+  PREFIX_ROOM = 3 * PREFIX_MOST + 3
+}; /* longer prefixes are held by their first bytes; folding shortens to a third at most */
 
 /* One exact value or prefix of one path. */
 struct entry {
@@ -51,7 +54,9 @@ static uint64_t hash_more(uint64_t h, const char *bytes, size_t len) {
   for (size_t i = 0; i < len; i++) h = (h ^ (uint8_t)bytes[i]) * UINT64_C(0x100000001b3);
   return h;
 }
-static uint64_t hash_start(uint32_t path, bool prefix) { return (UINT64_C(0xcbf29ce484222325) ^ ((uint64_t)path << 1 | prefix)) * UINT64_C(0x100000001b3); }
+static uint64_t hash_start(uint32_t path, bool prefix) {
+  return (UINT64_C(0xcbf29ce484222325) ^ ((uint64_t)path << 1 | prefix)) * UINT64_C(0x100000001b3);
+}
 static size_t spread(uint64_t h) { return (size_t)(h ^ h >> 29 ^ h >> 47); }
 
 struct index *index_new(void) {
@@ -130,7 +135,10 @@ static struct entry *entry_new(struct index *x, uint64_t hash, uint32_t path, bo
 }
 
 /* Whether the index can hold this test: equal to one of some texts, or beginning with one. */
-static bool holds(const struct condition *t) { return t->kind == NODE_TEST && (t->test == TEST_EQUAL || t->test == TEST_STARTS) && !t->absent && t->text_count && t->text_count == t->value_count; }
+static bool holds(const struct condition *t) {
+  return t->kind == NODE_TEST && (t->test == TEST_EQUAL || t->test == TEST_STARTS) && !t->absent && t->text_count &&
+         t->text_count == t->value_count;
+}
 
 /* The entry of the i-th value. Values that heed case are folded here: the index never does. */
 static struct entry *entry_of(struct index *x, const struct condition *t, size_t i, bool make) {
@@ -253,8 +261,10 @@ static bool add_best(struct index *x, const struct condition *c, uint32_t trigge
 
 int index_add(struct index *x, const struct condition *c, uint32_t trigger, struct err *err) {
   if (crowd(x, c) == SIZE_MAX)
-    return err_set(err, ERR_INVALID, "needs one exact or |startswith condition that always applies, such as [\"metadata.product.name\"] = \"Wazuh\": the others (|re, |contains, |cidr, "
-                                     "comparisons, named lists, none) only filter after it, and each branch of any = { … } needs its own");
+    return err_set(err, ERR_INVALID,
+                   "needs one exact or |startswith condition that always applies, such as [\"metadata.product.name\"] = \"Wazuh\": the "
+                   "others (|re, |contains, |cidr, "
+                   "comparisons, named lists, none) only filter after it, and each branch of any = { … } needs its own");
   if (!add_best(x, c, trigger)) return err_set(err, ERR_MEMORY, "no memory for the triggers' index");
   if (trigger >= x->trigger_count) x->trigger_count = trigger + 1;
   return 0;

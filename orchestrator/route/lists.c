@@ -59,7 +59,9 @@ void lists_free(struct lists *l) {
 static void *as_pointer(size_t n) { return (void *)(uintptr_t)n; }
 static size_t as_number(const void *p) { return (size_t)(uintptr_t)p; }
 
-static void chain(struct list *l, struct map *map, const char *key, size_t index) { l->row[index].next = as_number(map_put(map, key, as_pointer(index + 1))); }
+static void chain(struct list *l, struct map *map, const char *key, size_t index) {
+  l->row[index].next = as_number(map_put(map, key, as_pointer(index + 1)));
+}
 
 static void net_key(const struct network *n, char out[NET_KEY]) {
   hex_encode(n->bytes, sizeof n->bytes, out);
@@ -99,17 +101,21 @@ static int header_check(const json_t *header, const char *must, const char *cons
   json_array_foreach(header, i, name) {
     const char *text = json_string_value(name);
     for (j = 0; j < i; j++)
-      if (strcmp(text, json_string_value(json_array_get(header, j))) == 0) return err_set(err, ERR_INVALID, "column `%s` is there twice", text);
+      if (strcmp(text, json_string_value(json_array_get(header, j))) == 0)
+        return err_set(err, ERR_INVALID, "column `%s` is there twice", text);
     found = found || strcmp(text, must) == 0;
     const char *meant = near_miss(text, known);
     if (meant && strcmp(meant, text) != 0) return err_set(err, ERR_INVALID, "unknown column `%s`; did you mean `%s`?", text, meant);
   }
-  return found ? 0 : err_set(err, ERR_INVALID, "no column `%s`: the first line must name the columns, such as %s,reason,owner,expires", must, must);
+  return found ? 0
+               : err_set(err, ERR_INVALID, "no column `%s`: the first line must name the columns, such as %s,reason,owner,expires", must,
+                         must);
 }
 
 /* Reads a whole file as rows: objects keyed by the header's names. visit checks and keeps one row. */
 typedef int take_row(void *arg, json_t *row, struct err *err);
-static int rows_read(const char *bytes, size_t len, const char *must, const char *const *known, take_row *take, void *arg, struct err *err) {
+static int rows_read(const char *bytes, size_t len, const char *must, const char *const *known, take_row *take, void *arg,
+                     struct err *err) {
   struct csv csv;
   json_t *header = NULL, *record = NULL, *row = NULL;
   size_t line = 0, count = 0;
@@ -119,7 +125,8 @@ static int rows_read(const char *bytes, size_t len, const char *must, const char
   if (rc < 0) return rc;
   if ((rc = header_check(header, must, known, err))) goto out;
   while ((rc = csv_next(&csv, &record, &line, err)) == 1) {
-    if (json_array_size(record) > json_array_size(header)) rc = err_set(err, ERR_INVALID, "%zu fields, but the first line names %zu", json_array_size(record), json_array_size(header));
+    if (json_array_size(record) > json_array_size(header))
+      rc = err_set(err, ERR_INVALID, "%zu fields, but the first line names %zu", json_array_size(record), json_array_size(header));
     else if (++count > MAX_ROWS) rc = err_set(err, ERR_LIMIT, "more than %d rows", MAX_ROWS);
     if (rc < 0) goto out;
     row = json_object();
@@ -174,7 +181,9 @@ static int take_asset(void *arg, json_t *row, struct err *err) {
 }
 
 static int take_file(struct lists *l, const char *name, const char *bytes, size_t len, struct err *err) {
-  static const char *const list_columns[] = {"value", "reason", "owner", "expires", NULL}, *const asset_columns[] = {"id", "owner", "criticality", "tenant", NULL};
+  static const char *const list_columns[] = {"value", "reason", "owner", "expires", NULL}, *const asset_columns[] = {"id", "owner",
+                                                                                                                     "criticality",
+                                                                                                                     "tenant", NULL};
   if (strcmp(name, "assets") == 0) return rows_read(bytes, len, "id", asset_columns, take_asset, l->assets, err);
   struct list *list = calloc(1, sizeof *list);
   if (!list || !(list->rows = json_array())) return free(list), err_set(err, ERR_MEMORY, "no memory for a list");

@@ -21,7 +21,8 @@ static unsigned distance(const char *a, const char *b) {
     for (unsigned j = 1; j <= nb; j++) {
       int x = tolower((unsigned char)a[i - 1]), y = tolower((unsigned char)b[j - 1]);
       now[j] = least(last[j] + 1, now[j - 1] + 1, last[j - 1] + (x != y));
-      if (i > 1 && j > 1 && x == tolower((unsigned char)b[j - 2]) && y == tolower((unsigned char)a[i - 2]) && before[j - 2] + 1 < now[j]) now[j] = before[j - 2] + 1;
+      if (i > 1 && j > 1 && x == tolower((unsigned char)b[j - 2]) && y == tolower((unsigned char)a[i - 2]) && before[j - 2] + 1 < now[j])
+        now[j] = before[j - 2] + 1;
     }
     unsigned *spare = before;
     before = last, last = now, now = spare;

@@ -8,13 +8,28 @@
 
 enum { MAX_SETS = 256, MAX_RANGES = 2048, MAX_REPEAT = 255, MAX_GROUPS_DEPTH = 32, NO_CHAR = 0x7fffffff };
 
-enum op { OP_CHAR, OP_ANY, OP_ANY_BUT_LF, OP_SET, OP_SPLIT, OP_JUMP, OP_LINE_START, OP_LINE_END, OP_TEXT_START, OP_TEXT_END, OP_LAST_LINE_END, OP_WORD_EDGE, OP_NO_WORD_EDGE, OP_MATCH };
+enum op {
+  OP_CHAR,
+  OP_ANY,
+  OP_ANY_BUT_LF,
+  OP_SET,
+  OP_SPLIT,
+  OP_JUMP,
+  OP_LINE_START,
+  OP_LINE_END,
+  OP_TEXT_START,
+  OP_TEXT_END,
+  OP_LAST_LINE_END,
+  OP_WORD_EDGE,
+  OP_NO_WORD_EDGE,
+  OP_MATCH
+};
 
 /* Jumps are relative, so that a block of code can be moved and copied as it is. */
 struct state {
   enum op op;
-  uint32_t cp;    /* OP_CHAR: code point; OP_SET: index */
-  int16_t x, y;   /* OP_SPLIT: both ways; OP_JUMP: x */
+  uint32_t cp;  /* OP_CHAR: code point; OP_SET: index */
+  int16_t x, y; /* OP_SPLIT: both ways; OP_JUMP: x */
 };
 struct range {
   uint32_t first, last;
@@ -48,10 +63,13 @@ void nfa_free(struct nfa *n) {
   free(n);
 }
 
-static int bad(struct parser *q, const char *what) { return err_set(q->err, ERR_INVALID, "pattern `%.*s`: %s (at character %d)", q->len, q->pattern, what, (int)(q->p - q->pattern) + 1); }
+static int bad(struct parser *q, const char *what) {
+  return err_set(q->err, ERR_INVALID, "pattern `%.*s`: %s (at character %d)", q->len, q->pattern, what, (int)(q->p - q->pattern) + 1);
+}
 
 static int emit(struct parser *q, enum op op, uint32_t cp) {
-  if (q->n->count == NFA_MAX_STATES) return err_set(q->err, ERR_LIMIT, "pattern `%.*s` is too large: more than %d states", q->len, q->pattern, NFA_MAX_STATES);
+  if (q->n->count == NFA_MAX_STATES)
+    return err_set(q->err, ERR_LIMIT, "pattern `%.*s` is too large: more than %d states", q->len, q->pattern, NFA_MAX_STATES);
   q->n->states[q->n->count++] = (struct state){.op = op, .cp = cp};
   return 0;
 }
@@ -67,7 +85,8 @@ static int insert(struct parser *q, size_t at, enum op op, int x, int y) {
 }
 
 static int range_add(struct parser *q, uint32_t first, uint32_t last) {
-  if (q->n->range_count == MAX_RANGES) return err_set(q->err, ERR_LIMIT, "pattern `%.*s` has too many character ranges", q->len, q->pattern);
+  if (q->n->range_count == MAX_RANGES)
+    return err_set(q->err, ERR_LIMIT, "pattern `%.*s` has too many character ranges", q->len, q->pattern);
   q->n->ranges[q->n->range_count++] = (struct range){first, last};
   return 0;
 }
@@ -91,16 +110,23 @@ static int ranges_add_others(struct parser *q, const char *pairs) {
 
 static const char *class_of(char letter) {
   switch (letter) {
-  case 'd': case 'D': return "09";
-  case 'w': case 'W': return "09AZ__az";
-  case 's': case 'S': return "\t\r  ";
+  case 'd':
+  case 'D': return "09";
+  case 'w':
+  case 'W': return "09AZ__az";
+  case 's':
+  case 'S': return "\t\r  ";
   default: return NULL;
   }
 }
 
-static int class_add(struct parser *q, char letter) { return letter >= 'a' ? ranges_add(q, class_of(letter)) : ranges_add_others(q, class_of(letter)); }
+static int class_add(struct parser *q, char letter) {
+  return letter >= 'a' ? ranges_add(q, class_of(letter)) : ranges_add_others(q, class_of(letter));
+}
 
-static int hex_value(char c) { return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1; }
+static int hex_value(char c) {
+  return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+}
 
 static int hex_escape(struct parser *q, uint32_t *ret) {
   bool braces = q->p < q->end && *q->p == '{';
@@ -130,11 +156,14 @@ static int escape(struct parser *q, uint32_t *ret) {
 static int posix_class(struct parser *q) {
   static const struct {
     const char *name, *pairs;
-  } classes[] = {{"alpha", "AZaz"}, {"digit", "09"}, {"alnum", "09AZaz"}, {"upper", "AZ"}, {"lower", "az"}, {"space", "\t\r  "}, {"blank", "\t\t  "},
-                 {"xdigit", "09AFaf"}, {"punct", "!/:@[`{~"}, {"print", " ~"}, {"graph", "!~"}, {"cntrl", "\x01\x1f\x7f\x7f"}, {"word", "09AZ__az"}};
+  } classes[] = {{"alpha", "AZaz"},     {"digit", "09"},     {"alnum", "09AZaz"}, {"upper", "AZ"},
+                 {"lower", "az"},       {"space", "\t\r  "}, {"blank", "\t\t  "}, {"xdigit", "09AFaf"},
+                 {"punct", "!/:@[`{~"}, {"print", " ~"},     {"graph", "!~"},     {"cntrl", "\x01\x1f\x7f\x7f"},
+                 {"word", "09AZ__az"}};
   for (size_t i = 0; i < sizeof classes / sizeof *classes; i++) {
     size_t len = strlen(classes[i].name);
-    if ((size_t)(q->end - q->p) < len + 4 || strncmp(q->p + 2, classes[i].name, len) != 0 || strncmp(q->p + 2 + len, ":]", 2) != 0) continue;
+    if ((size_t)(q->end - q->p) < len + 4 || strncmp(q->p + 2, classes[i].name, len) != 0 || strncmp(q->p + 2 + len, ":]", 2) != 0)
+      continue;
     q->p += len + 4;
     return ranges_add(q, classes[i].pairs);
   }
@@ -202,7 +231,8 @@ static int alternatives(struct parser *q);
 static int group(struct parser *q) {
   const char *open = q->p++;
   if (q->p < q->end && *q->p == '?') {
-    if (q->end - q->p < 2 || q->p[1] != ':') return bad(q, "only (?:…) groups are supported, no look-around or names; flags stand at the very start");
+    if (q->end - q->p < 2 || q->p[1] != ':')
+      return bad(q, "only (?:…) groups are supported, no look-around or names; flags stand at the very start");
     q->p += 2;
   }
   if (++q->depth > MAX_GROUPS_DEPTH) return bad(q, "groups nested too deeply");
@@ -242,7 +272,9 @@ static int atom(struct parser *q) {
   case '.': return q->p++, emit(q, q->flags & NFA_DOT_ALL ? OP_ANY : OP_ANY_BUT_LF, 0);
   case '^': return q->p++, emit(q, q->flags & NFA_MULTILINE ? OP_LINE_START : OP_TEXT_START, 0);
   case '$': return q->p++, emit(q, q->flags & NFA_MULTILINE ? OP_LINE_END : OP_LAST_LINE_END, 0);
-  case '*': case '+': case '?': return bad(q, "nothing to repeat");
+  case '*':
+  case '+':
+  case '?': return bad(q, "nothing to repeat");
   default: q->p += utf8_next(q->p, q->end, &cp); return emit(q, OP_CHAR, q->n->fold ? fold_point(cp) : cp);
   }
 }
@@ -271,7 +303,8 @@ static bool counts(struct parser *q, int *ret_min, int *ret_max) {
 }
 
 static int copy_block(struct parser *q, const struct state *block, size_t len) {
-  if (q->n->count + len > NFA_MAX_STATES) return err_set(q->err, ERR_LIMIT, "pattern `%.*s` is too large: more than %d states", q->len, q->pattern, NFA_MAX_STATES);
+  if (q->n->count + len > NFA_MAX_STATES)
+    return err_set(q->err, ERR_LIMIT, "pattern `%.*s` is too large: more than %d states", q->len, q->pattern, NFA_MAX_STATES);
   memcpy(q->n->states + q->n->count, block, len * sizeof *block);
   q->n->count += len;
   return 0;
@@ -292,7 +325,8 @@ static int one_or_none(struct parser *q, const struct state *block, size_t len, 
 
 static int repeat(struct parser *q, size_t start, int min, int max) {
   size_t len = q->n->count - start;
-  if (min > MAX_REPEAT || max > MAX_REPEAT) return err_set(q->err, ERR_LIMIT, "pattern `%.*s` repeats more than %d times", q->len, q->pattern, MAX_REPEAT);
+  if (min > MAX_REPEAT || max > MAX_REPEAT)
+    return err_set(q->err, ERR_LIMIT, "pattern `%.*s` repeats more than %d times", q->len, q->pattern, MAX_REPEAT);
   if (max >= 0 && max < min) return bad(q, "a repetition runs backwards");
   if (!len) return 0;
   struct state *block = malloc(len * sizeof *block);
@@ -315,7 +349,9 @@ static int piece(struct parser *q) {
   case '*': q->p++, max = -1; break;
   case '+': q->p++, min = 1, max = -1; break;
   case '?': q->p++, max = 1; break;
-  case '{': if (counts(q, &min, &max)) break; return 0;
+  case '{':
+    if (counts(q, &min, &max)) break;
+    return 0;
   default: return 0;
   }
   if (q->p < q->end && *q->p == '?') q->p++; /* lazy: the same texts match */
@@ -356,7 +392,9 @@ int nfa_new(const char *pattern, size_t len, unsigned flags, struct nfa **ret, s
   struct nfa *n = calloc(1, sizeof *n);
   struct parser q = {.p = pattern, .end = pattern + len, .pattern = pattern, .len = (int)len, .flags = flags, .n = n, .err = err};
   int rc = 0;
-  if (n) n->states = calloc(NFA_MAX_STATES, sizeof *n->states), n->sets = calloc(MAX_SETS, sizeof *n->sets), n->ranges = calloc(MAX_RANGES, sizeof *n->ranges);
+  if (n)
+    n->states = calloc(NFA_MAX_STATES, sizeof *n->states), n->sets = calloc(MAX_SETS, sizeof *n->sets),
+    n->ranges = calloc(MAX_RANGES, sizeof *n->ranges);
   if (!n || !n->states || !n->sets || !n->ranges) rc = err_set(err, ERR_MEMORY, "no memory for a pattern");
   if (!rc) rc = leading_flags(&q);
   if (!rc) n->fold = q.flags & NFA_IGNORE_CASE;

@@ -29,7 +29,8 @@ int path_compile(const char *text, size_t len, struct path *ret, struct err *err
   if (!len) return err_set(err, ERR_INVALID, "a path is empty: write a field such as actor.user");
   if (len > PATH_MAX_TEXT) return err_set(err, ERR_LIMIT, "path `%.64s…` is longer than %d bytes", text, PATH_MAX_TEXT);
   for (size_t i = 0; i < len; i++)
-    if (!path_char(text[i])) return err_set(err, ERR_INVALID, "path `%.*s` may not hold spaces, quotes, `|` or `=`", (int)strnlen(text, len), text);
+    if (!path_char(text[i]))
+      return err_set(err, ERR_INVALID, "path `%.*s` may not hold spaces, quotes, `|` or `=`", (int)strnlen(text, len), text);
   struct path p = {.text = strndup(text, len), .joined_from = PATH_MAX_SEGMENTS + 1};
   if (!p.text) return err_set(err, ERR_MEMORY, "no memory for a path");
   p.raw = strcmp(p.text, "raw") == 0 || strncmp(p.text, "raw.", 4) == 0;
@@ -46,7 +47,9 @@ void path_release(struct path *p) {
   *p = (struct path){0};
 }
 
-static bool worth(const json_t *v) { return v && !json_is_null(v) && !json_is_object(v) && !json_is_array(v) && !(json_is_string(v) && !json_string_length(v)); }
+static bool worth(const json_t *v) {
+  return v && !json_is_null(v) && !json_is_object(v) && !json_is_array(v) && !(json_is_string(v) && !json_string_length(v));
+}
 
 bool path_end(const json_t *value, path_visit *visit, void *arg) {
   static const char *const stands[] = {"name", "uid", "email_addr"};

@@ -16,7 +16,7 @@
 enum { PATH_MAX_TEXT = 256, PATH_MAX_SEGMENTS = 16, PATH_NUMBER = 48 };
 
 struct path {
-  char *text;                                               /* the whole path, "raw." included */
+  char *text;                                                /* the whole path, "raw." included */
   uint16_t start[PATH_MAX_SEGMENTS], end[PATH_MAX_SEGMENTS]; /* of each segment in text; "raw" itself is none */
   uint8_t count;
   uint8_t joined_from; /* from this segment on, keys with dots are tried too */

@@ -62,7 +62,9 @@ void router_free(struct router *r) {
 static int by_text(const void *a, const void *b) { return strcmp(((const struct path *)a)->text, ((const struct path *)b)->text); }
 
 /* Nothing, or a list; an empty table of Lua arrives as {}. */
-static bool list_or_nothing(const json_t *value) { return !value || json_is_null(value) || json_is_array(value) || (json_is_object(value) && !json_object_size(value)); }
+static bool list_or_nothing(const json_t *value) {
+  return !value || json_is_null(value) || json_is_array(value) || (json_is_object(value) && !json_object_size(value));
+}
 
 /* Sorted and without repetition, so that two playbooks that group by the same fields share their incidents. */
 static int group_compile(const json_t *group, struct target *t, struct err *err) {
@@ -92,7 +94,9 @@ static int target_compile(const struct trigger *from, const struct lists *lists,
 
 static int rule_text(const json_t *rule, const char *member, const char **ret, struct err *err) {
   const char *text = json_str(rule, member);
-  if (!text || !text[strspn(text, " \t")]) return err_set(err, ERR_INVALID, "`%s` is missing: who silences alerts says when, why (reason), who (owner) and until when (expires)", member);
+  if (!text || !text[strspn(text, " \t")])
+    return err_set(err, ERR_INVALID, "`%s` is missing: who silences alerts says when, why (reason), who (owner) and until when (expires)",
+                   member);
   if (ret) *ret = text;
   return 0;
 }
@@ -110,7 +114,8 @@ static int rule_members(const json_t *rule, struct err *err) {
   return 0;
 }
 
-static int rule_compile(const json_t *json, size_t number, const struct lists *lists, struct rule *r, struct condition **ret_when, struct err *err) {
+static int rule_compile(const json_t *json, size_t number, const struct lists *lists, struct rule *r, struct condition **ret_when,
+                        struct err *err) {
   const char *expires = NULL, *starts = json_str(json, "starts");
   struct buf made;
   if (!json_is_object(json)) return err_set(err, ERR_INVALID, "a suppression rule must be a table");
@@ -122,8 +127,10 @@ static int rule_compile(const json_t *json, size_t number, const struct lists *l
   if (!rc) rc = rule_text(json, "owner", NULL, err);
   if (!rc) rc = rule_text(json, "expires", &expires, err);
   if (rc) return rc;
-  if (!expiry_parse(expires, &r->expires)) return err_set(err, ERR_INVALID, "expires `%.40s` is no date: write 2027-01-31 (through that day) or 2027-01-31T18:00:00Z", expires);
-  if (json_object_get(json, "starts") && (!starts || !expiry_parse(starts, &r->starts))) return err_set(err, ERR_INVALID, "starts is no date: write 2027-01-31 or 2027-01-31T18:00:00Z");
+  if (!expiry_parse(expires, &r->expires))
+    return err_set(err, ERR_INVALID, "expires `%.40s` is no date: write 2027-01-31 (through that day) or 2027-01-31T18:00:00Z", expires);
+  if (json_object_get(json, "starts") && (!starts || !expiry_parse(starts, &r->starts)))
+    return err_set(err, ERR_INVALID, "starts is no date: write 2027-01-31 or 2027-01-31T18:00:00Z");
   if (starts && strlen(starts) == 10) r->starts -= INT64_C(86400) * 1000000; /* a day starts where it begins */
   if (starts && r->starts >= r->expires) return err_set(err, ERR_INVALID, "it expires before it starts");
   if ((rc = condition_compile(json_object_get(json, "when"), lists, ret_when, err))) return err_wrap(err, "when");
@@ -146,17 +153,20 @@ static int index_build(struct router *r, struct err *err) {
     bool rule = i >= r->count;
     const struct condition *c = rule ? r->rule_when[i - r->count] : r->targets[i].when;
     if (!c || !(rc = index_add(r->index, c, (uint32_t)i, err))) continue;
-    return rule ? err_wrap(err, "suppression %s: when", r->rules[i - r->count].name) : err_wrap(err, "playbook %s: when", r->targets[i].playbook);
+    return rule ? err_wrap(err, "suppression %s: when", r->rules[i - r->count].name)
+                : err_wrap(err, "playbook %s: when", r->targets[i].playbook);
   }
   return 0;
 }
 
-int router_new(const struct trigger *triggers, size_t count, const json_t *suppress, const struct lists *lists, struct router **ret, struct err *err) {
+int router_new(const struct trigger *triggers, size_t count, const json_t *suppress, const struct lists *lists, struct router **ret,
+               struct err *err) {
   size_t rules = json_array_size(suppress);
   struct err own = {0};
   int rc = 0;
   if (!err) err = &own;
-  if (count > MAX_TRIGGERS || rules > MAX_TRIGGERS) return err_set(err, ERR_LIMIT, "more than %d playbooks or suppression rules", MAX_TRIGGERS);
+  if (count > MAX_TRIGGERS || rules > MAX_TRIGGERS)
+    return err_set(err, ERR_LIMIT, "more than %d playbooks or suppression rules", MAX_TRIGGERS);
   if (!list_or_nothing(suppress)) return err_set(err, ERR_INVALID, "suppress must be a list of rules");
   struct router *r = calloc(1, sizeof *r);
   if (!r) return err_set(err, ERR_MEMORY, "no memory for the router");
@@ -170,7 +180,8 @@ int router_new(const struct trigger *triggers, size_t count, const json_t *suppr
   for (size_t i = 0; !rc && i < count; i++) rc = target_compile(&triggers[i], lists, &r->targets[i], err);
   for (size_t i = 0; !rc && i < rules; i++) {
     const json_t *rule = json_array_get(suppress, i);
-    if ((rc = rule_compile(rule, i + 1, lists, &r->rules[i], &r->rule_when[i], err))) err_wrap(err, "suppression %s (number %zu)", json_str_or(rule, "name", "without a name"), i + 1);
+    if ((rc = rule_compile(rule, i + 1, lists, &r->rules[i], &r->rule_when[i], err)))
+      err_wrap(err, "suppression %s (number %zu)", json_str_or(rule, "name", "without a name"), i + 1);
   }
   if (!rc) rc = index_build(r, err);
   if (rc) return router_free(r), rc;
@@ -252,7 +263,8 @@ static char *group_key(const struct target *t, const json_t *alert, const json_t
 
 static void suppress(const struct router *r, size_t i, const json_t *alert, const json_t *raw, int64_t now_us, struct routing *out) {
   const struct rule *rule = &r->rules[i];
-  if (out->suppressed_by || now_us < rule->starts || now_us >= rule->expires || !condition_match(r->rule_when[i], alert, raw, now_us)) return;
+  if (out->suppressed_by || now_us < rule->starts || now_us >= rule->expires || !condition_match(r->rule_when[i], alert, raw, now_us))
+    return;
   out->suppressed_by = rule->name;
   out->suppression = rule->json;
 }

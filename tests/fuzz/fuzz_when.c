@@ -24,7 +24,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   struct condition *c = NULL;
   struct err err;
   if (json_parse((const char *)data, size, &document, NULL)) return 0;
-  const json_t *when = json_object_get(document, "when"), *alert = json_object_get(document, "alert"), *raw = json_object_get(document, "raw");
+  const json_t *when = json_object_get(document, "when"), *alert = json_object_get(document, "alert"),
+               *raw = json_object_get(document, "raw");
   if (!when) when = document;
   if (!alert) alert = document;
   if (!raw) raw = document;

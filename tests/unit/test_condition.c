@@ -213,7 +213,8 @@ static void test_attackers_inputs(void **state) {
 
 /* Patterns that hang a backtracking matcher, on a text that almost matches. */
 static void test_patterns_stay_linear(void **state) {
-  static const char *const evil[] = {"^(a+)+$", "^(a|a)*$", "^(a|aa)+$", "(a*)*b", "(.*a){20}", "^(([a-z])+.)+[A-Z]([a-z])+$", "(a?){50}a{50}$"};
+  static const char *const evil[] = {"^(a+)+$",       "^(a|a)*$", "^(a|aa)+$", "(a*)*b", "(.*a){20}", "^(([a-z])+.)+[A-Z]([a-z])+$",
+                                     "(a?){50}a{50}$"};
   size_t len = 50000;
   char *text = malloc(len + 1);
   memset(text, 'a', len);
@@ -235,14 +236,55 @@ static void test_patterns(void **state) {
     const char *pattern, *text;
     bool matches;
   } cases[] = {
-      {"", "", true}, {"a|b|cd", "xcd", true}, {"^(a|b)$", "c", false}, {"^$", "", true}, {"a{2,3}", "a", false}, {"^a{2,3}$", "aaa", true}, {"^a{2,3}$", "aaaa", false},
-      {"^a{2,}$", "aaaaa", true}, {"^(ab){2}$", "abab", true}, {"^(ab){2}$", "aba", false}, {"a{,2}", "a{,2}", true}, {"x{y}", "x{y}", true}, {"^a*?b+?c??$", "aabb", true},
-      {"[^a-c]", "abc", false}, {"[^a-c]", "abcd", true}, {"[]a]", "]", true}, {"[a-]", "-", true}, {"[\\d_]+$", "12_", true}, {"\\bfoo\\b", "a foo b", true},
-      {"\\bfoo\\b", "afoob", false}, {"\\Bo\\B", "fox", true}, {"\\w+@\\w+\\.com", "me@x.com", true}, {"\\S\\s\\S", "a b", true}, {"\\D", "12", false}, {"\\W", "a_9", false},
-      {"[[:alpha:]]+[[:digit:]]", "ab1", true}, {"[[:upper:]]", "abc", false}, {"(?i)ABC", "xabc", true}, {"(?i)[A-C]{3}", "abc", true}, {"(?i)[^A-C]", "abc", false},
-      {"(?:a|b)c", "bc", true}, {"\\x41\\x{1F600}", "A😀", true}, {"^.$", "é", true}, {"^..$", "é", false}, {"a.c", "a\nc", false}, {"(?s)a.c", "a\nc", true},
-      {"(?m)^b$", "a\nb", true}, {"\\Ab", "a\nb", false}, {"a$", "a\n", true}, {"a$", "a\n\n", false}, {"(|a)+b", "aab", true}, {"()*", "", true}, {"(a*)*$", "b", true},
-      {"((a)|b)+c", "abac", true}, {"\\.\\*\\(", ".*(", true}, {"(a|b|c|d|e)f", "ef", true}, {"^(?:(a)|(b|c))$", "c", true}, {"a{0}b", "b", true}, {"^a{0,2}$", "aaa", false},
+      {"", "", true},
+      {"a|b|cd", "xcd", true},
+      {"^(a|b)$", "c", false},
+      {"^$", "", true},
+      {"a{2,3}", "a", false},
+      {"^a{2,3}$", "aaa", true},
+      {"^a{2,3}$", "aaaa", false},
+      {"^a{2,}$", "aaaaa", true},
+      {"^(ab){2}$", "abab", true},
+      {"^(ab){2}$", "aba", false},
+      {"a{,2}", "a{,2}", true},
+      {"x{y}", "x{y}", true},
+      {"^a*?b+?c??$", "aabb", true},
+      {"[^a-c]", "abc", false},
+      {"[^a-c]", "abcd", true},
+      {"[]a]", "]", true},
+      {"[a-]", "-", true},
+      {"[\\d_]+$", "12_", true},
+      {"\\bfoo\\b", "a foo b", true},
+      {"\\bfoo\\b", "afoob", false},
+      {"\\Bo\\B", "fox", true},
+      {"\\w+@\\w+\\.com", "me@x.com", true},
+      {"\\S\\s\\S", "a b", true},
+      {"\\D", "12", false},
+      {"\\W", "a_9", false},
+      {"[[:alpha:]]+[[:digit:]]", "ab1", true},
+      {"[[:upper:]]", "abc", false},
+      {"(?i)ABC", "xabc", true},
+      {"(?i)[A-C]{3}", "abc", true},
+      {"(?i)[^A-C]", "abc", false},
+      {"(?:a|b)c", "bc", true},
+      {"\\x41\\x{1F600}", "A😀", true},
+      {"^.$", "é", true},
+      {"^..$", "é", false},
+      {"a.c", "a\nc", false},
+      {"(?s)a.c", "a\nc", true},
+      {"(?m)^b$", "a\nb", true},
+      {"\\Ab", "a\nb", false},
+      {"a$", "a\n", true},
+      {"a$", "a\n\n", false},
+      {"(|a)+b", "aab", true},
+      {"()*", "", true},
+      {"(a*)*$", "b", true},
+      {"((a)|b)+c", "abac", true},
+      {"\\.\\*\\(", ".*(", true},
+      {"(a|b|c|d|e)f", "ef", true},
+      {"^(?:(a)|(b|c))$", "c", true},
+      {"a{0}b", "b", true},
+      {"^a{0,2}$", "aaa", false},
   };
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
     struct nfa *n = NULL;
@@ -251,7 +293,10 @@ static void test_patterns(void **state) {
     if (nfa_match(n, cases[i].text, strlen(cases[i].text)) != cases[i].matches) fail_msg("%s on %s", cases[i].pattern, cases[i].text);
     nfa_free(n);
   }
-  static const char *const wrong[] = {"(", ")", "a)", "[a", "[z-a]", "*a", "a**", "a++", "(?=a)", "(?<!a)", "(?P<n>a)", "\\1", "\\q", "\\", "a{3,2}", "a{256}", "(a{100}){100}", "((((a{50}){50}){50}){50})", "[[:foo:]]", "(?x)a", "\\x{110000}"};
+  static const char *const wrong[] = {"(",         ")",     "a)",         "[a",     "[z-a]",         "*a",
+                                      "a**",       "a++",   "(?=a)",      "(?<!a)", "(?P<n>a)",      "\\1",
+                                      "\\q",       "\\",    "a{3,2}",     "a{256}", "(a{100}){100}", "((((a{50}){50}){50}){50})",
+                                      "[[:foo:]]", "(?x)a", "\\x{110000}"};
   for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
     struct nfa *n = NULL;
     struct err err = {0};
@@ -316,7 +361,8 @@ static void test_mistakes_are_named(void **state) {
 
 static void test_values_and_observables(void **state) {
   json_t *alert = parse("{\"u\":[{\"name\":\"a\"},{\"name\":\"b\"},{\"name\":\"a\"},null,{\"x\":1},7],\"observables\":["
-                        "{\"name\":\"src_endpoint.ip\",\"type_id\":2,\"value\":\"10.0.0.1\"},{\"name\":\"actor.user\",\"type\":\"User\",\"type_id\":21,\"value\":\"alice\"},"
+                        "{\"name\":\"src_endpoint.ip\",\"type_id\":2,\"value\":\"10.0.0.1\"},{\"name\":\"actor.user\",\"type\":\"User\","
+                        "\"type_id\":21,\"value\":\"alice\"},"
                         "{\"name\":\"x\",\"type_id\":777,\"value\":5},{\"name\":\"y\",\"type_id\":2,\"value\":null},17]}");
   json_t *values = path_values(alert, NULL, "u"), *want = parse("[\"a\",\"b\",\"7\"]");
   assert_true(json_equal(values, want));
@@ -356,10 +402,17 @@ static void test_wide_alert(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_modifiers),         cmocka_unit_test(test_combining),           cmocka_unit_test(test_paths),
-      cmocka_unit_test(test_types),             cmocka_unit_test(test_folding),             cmocka_unit_test(test_attackers_inputs),
-      cmocka_unit_test(test_patterns),          cmocka_unit_test(test_patterns_stay_linear), cmocka_unit_test(test_mistakes_are_named),
-      cmocka_unit_test(test_values_and_observables), cmocka_unit_test(test_wide_alert),
+      cmocka_unit_test(test_modifiers),
+      cmocka_unit_test(test_combining),
+      cmocka_unit_test(test_paths),
+      cmocka_unit_test(test_types),
+      cmocka_unit_test(test_folding),
+      cmocka_unit_test(test_attackers_inputs),
+      cmocka_unit_test(test_patterns),
+      cmocka_unit_test(test_patterns_stay_linear),
+      cmocka_unit_test(test_mistakes_are_named),
+      cmocka_unit_test(test_values_and_observables),
+      cmocka_unit_test(test_wide_alert),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

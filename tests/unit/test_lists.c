@@ -63,7 +63,9 @@ static void test_csv_reader(void **state) {
       {"", "[]", NULL},
       {"a,b\n1,2\n", "[[\"a\",\"b\"],[\"1\",\"2\"]]", NULL},
       {"a,b\r\n1,2", "[[\"a\",\"b\"],[\"1\",\"2\"]]", NULL},
-      {"\xef\xbb\xbf" "a\n", "[[\"a\"]]", NULL},
+      {"\xef\xbb\xbf"
+       "a\n",
+       "[[\"a\"]]", NULL},
       {"\n\r\na\n\n", "[[\"a\"]]", NULL},
       {",\n", "[[\"\",\"\"]]", NULL},
       {"a,", "[[\"a\",\"\"]]", NULL},
@@ -99,7 +101,8 @@ static void test_csv_reader(void **state) {
 }
 
 static void test_match_and_expire(void **state) {
-  put("users.csv", "value,reason,owner,expires\nAlice,on call,ops,2026-11-23\nbob,\"two, words\",ops,2026-11-23T12:00:00Z\ncarol,,,\ndave,old,ops,2020-01-01\ndave,new,ops,\n");
+  put("users.csv", "value,reason,owner,expires\nAlice,on call,ops,2026-11-23\nbob,\"two, "
+                   "words\",ops,2026-11-23T12:00:00Z\ncarol,,,\ndave,old,ops,2020-01-01\ndave,new,ops,\n");
   struct lists *l = load();
   json_t *row = NULL;
   int64_t morning = at("2026-11-23T08:00:00Z"), night = at("2026-11-23T23:59:59.999999Z"), tomorrow = at("2026-11-24T00:00:00Z");
@@ -162,7 +165,8 @@ static void test_conditions_use_lists(void **state) {
     assert_int_equal(json_parse(cases[i].when, strlen(cases[i].when), &when, NULL), 0);
     assert_int_equal(json_parse(cases[i].alert, strlen(cases[i].alert), &alert, NULL), 0);
     if (condition_compile(when, l, &c, &err)) fail_msg("%s", err.text);
-    if (condition_match(c, alert, NULL, at("2026-11-23T00:00:00Z")) != cases[i].matches) fail_msg("%s on %s", cases[i].when, cases[i].alert);
+    if (condition_match(c, alert, NULL, at("2026-11-23T00:00:00Z")) != cases[i].matches)
+      fail_msg("%s on %s", cases[i].when, cases[i].alert);
     condition_free(c);
     json_decref(when), json_decref(alert);
   }

@@ -16,7 +16,8 @@ static struct secrets *secrets;
 
 static int setup(void **state) {
   secrets = secrets_new();
-  return secrets_put(secrets, "alice", "alice-token-1", 13, NULL) || secrets_put(secrets, "bob", "bob-token-1", 11, NULL) || secrets_put(secrets, "twin", "bob-token-1", 11, NULL);
+  return secrets_put(secrets, "alice", "alice-token-1", 13, NULL) || secrets_put(secrets, "bob", "bob-token-1", 11, NULL) ||
+         secrets_put(secrets, "twin", "bob-token-1", 11, NULL);
 }
 static int teardown(void **state) { return secrets_free(secrets), 0; }
 
@@ -35,9 +36,10 @@ static struct people *people_of(const char *settings) {
   return p;
 }
 
-static const char *const team = "{\"bob\":{\"uid\":1001,\"token\":{\"$secret\":\"bob\"},\"roles\":[\"admin\"]},"
-                                "\"alice\":{\"uid\":1000,\"token\":{\"$secret\":\"alice\"},\"roles\":[\"responder\"],\"email\":\"alice@example.org\"},"
-                                "\"zoe\":{\"roles\":{}}}";
+static const char *const team =
+    "{\"bob\":{\"uid\":1001,\"token\":{\"$secret\":\"bob\"},\"roles\":[\"admin\"]},"
+    "\"alice\":{\"uid\":1000,\"token\":{\"$secret\":\"alice\"},\"roles\":[\"responder\"],\"email\":\"alice@example.org\"},"
+    "\"zoe\":{\"roles\":{}}}";
 
 static void test_uids(void **state) {
   struct people *p = people_of(team);
@@ -164,9 +166,12 @@ static void test_mistakes_are_named(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test_setup_teardown(test_uids, setup, teardown),       cmocka_unit_test_setup_teardown(test_nobody_named, setup, teardown),
-      cmocka_unit_test_setup_teardown(test_tokens, setup, teardown),     cmocka_unit_test_setup_teardown(test_roles, setup, teardown),
-      cmocka_unit_test_setup_teardown(test_pseudonyms, setup, teardown), cmocka_unit_test_setup_teardown(test_pseudonym_is_the_hmac, setup, teardown),
+      cmocka_unit_test_setup_teardown(test_uids, setup, teardown),
+      cmocka_unit_test_setup_teardown(test_nobody_named, setup, teardown),
+      cmocka_unit_test_setup_teardown(test_tokens, setup, teardown),
+      cmocka_unit_test_setup_teardown(test_roles, setup, teardown),
+      cmocka_unit_test_setup_teardown(test_pseudonyms, setup, teardown),
+      cmocka_unit_test_setup_teardown(test_pseudonym_is_the_hmac, setup, teardown),
       cmocka_unit_test_setup_teardown(test_mistakes_are_named, setup, teardown),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

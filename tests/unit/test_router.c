@@ -29,7 +29,18 @@ static unsigned roll(unsigned n) { /* xorshift64: the same numbers on every run 
 /* ---- against a walk over everything ---- */
 
 static const char *const paths[] = {"a.b", "a.c", "u", "p.name", "raw.x.y", "raw.f.g.h", "unmapped.k.l", "sev"};
-static const char *const texts[] = {"alpha", "ALPHA", "alphabet", "beta", "b", "gamma-long-value-beyond-the-thirty-two-bytes", "gamma-long-value-beyond-the-thirty-two-letters", "4", "10.0.0.1", "Ärger", "a|b=c", ""};
+static const char *const texts[] = {"alpha",
+                                    "ALPHA",
+                                    "alphabet",
+                                    "beta",
+                                    "b",
+                                    "gamma-long-value-beyond-the-thirty-two-bytes",
+                                    "gamma-long-value-beyond-the-thirty-two-letters",
+                                    "4",
+                                    "10.0.0.1",
+                                    "Ärger",
+                                    "a|b=c",
+                                    ""};
 enum { PATHS = sizeof paths / sizeof *paths, TEXTS = sizeof texts / sizeof *texts };
 
 static json_t *random_value(bool empty) {
@@ -47,11 +58,15 @@ static json_t *random_values(bool empty) {
 static json_t *random_tests(unsigned depth, bool anchor);
 
 static void add_test(json_t *to, bool anchor) {
-  static const char *const suffix[] = {"", "|startswith", "|cased", "|startswith|cased", "|contains", "|endswith", "|all", "|exists", "|re"};
+  static const char *const suffix[] = {"",     "|startswith", "|cased", "|startswith|cased", "|contains", "|endswith",
+                                       "|all", "|exists",     "|re"};
   char key[80];
   unsigned kind = roll(anchor ? 4 : 9);
   snprintf(key, sizeof key, "%s%s", paths[roll(PATHS)], suffix[kind]);
-  json_object_set_new(to, key, kind == 7 ? json_boolean(roll(2)) : kind == 8 ? json_string(roll(2) ? "^al" : "a$|4") : random_values(kind == 0 || kind == 2));
+  json_object_set_new(to, key,
+                      kind == 7   ? json_boolean(roll(2))
+                      : kind == 8 ? json_string(roll(2) ? "^al" : "a$|4")
+                                  : random_values(kind == 0 || kind == 2));
 }
 
 static json_t *random_any(unsigned depth, bool anchor) {
@@ -206,9 +221,22 @@ static void test_group_keys(void **state) {
 /* Values made to look like other keys, lists or escapes: all keys differ. */
 static void test_crafted_values_do_not_collide(void **state) {
   static const char *const alerts[] = {
-      "{\"a\":\"x\",\"b\":\"y\"}", "{\"a\":\"x|b=y\"}", "{\"a\":\"x\\\"|b=\\\"y\"}", "{\"a\":\"x\\\"|b=\\\"y\",\"b\":\"z\"}", "{\"a\":\"x|b=\",\"b\":\"y\"}", "{\"a\":[\"x\",\"y\"]}",
-      "{\"a\":\"x,y\"}", "{\"a\":\"x\\\",\\\"y\"}", "{\"a\":\"x\\\\\",\"b\":\"y\"}", "{\"a\":\"x\\u0000\",\"b\":\"y\"}", "{\"a\":\"x\\\\u0000\",\"b\":\"y\"}", "{\"b\":\"x\",\"a\":\"y\"}", "{\"b\":\"x\"}",
-      "{\"a\":\"x\"}", "{\"a\":\"x\",\"b\":\"|\"}", "{\"a\":\"x|\",\"b\":\"\"}",
+      "{\"a\":\"x\",\"b\":\"y\"}",
+      "{\"a\":\"x|b=y\"}",
+      "{\"a\":\"x\\\"|b=\\\"y\"}",
+      "{\"a\":\"x\\\"|b=\\\"y\",\"b\":\"z\"}",
+      "{\"a\":\"x|b=\",\"b\":\"y\"}",
+      "{\"a\":[\"x\",\"y\"]}",
+      "{\"a\":\"x,y\"}",
+      "{\"a\":\"x\\\",\\\"y\"}",
+      "{\"a\":\"x\\\\\",\"b\":\"y\"}",
+      "{\"a\":\"x\\u0000\",\"b\":\"y\"}",
+      "{\"a\":\"x\\\\u0000\",\"b\":\"y\"}",
+      "{\"b\":\"x\",\"a\":\"y\"}",
+      "{\"b\":\"x\"}",
+      "{\"a\":\"x\"}",
+      "{\"a\":\"x\",\"b\":\"|\"}",
+      "{\"a\":\"x|\",\"b\":\"\"}",
   };
   enum { COUNT = sizeof alerts / sizeof *alerts };
   char *keys[COUNT];
@@ -251,9 +279,11 @@ static const char *suppressed(const struct router *r, const char *alert, const c
 
 static void test_suppression(void **state) {
   char out[64];
-  struct router *r = router_of("{\"t\":1}", "null",
-                               "[{\"name\":\"deploy\",\"when\":{\"h\":\"web\",\"sev|lt\":4},\"reason\":\"deploy\",\"owner\":\"ops\",\"starts\":\"2026-11-20\",\"expires\":\"2026-11-23\"},"
-                               "{\"when\":{\"h|startswith\":\"scan\"},\"reason\":\"scanner\",\"owner\":\"ops\",\"expires\":\"2026-11-23T12:00:00Z\"}]");
+  struct router *r =
+      router_of("{\"t\":1}", "null",
+                "[{\"name\":\"deploy\",\"when\":{\"h\":\"web\",\"sev|lt\":4},\"reason\":\"deploy\",\"owner\":\"ops\",\"starts\":\"2026-11-"
+                "20\",\"expires\":\"2026-11-23\"},"
+                "{\"when\":{\"h|startswith\":\"scan\"},\"reason\":\"scanner\",\"owner\":\"ops\",\"expires\":\"2026-11-23T12:00:00Z\"}]");
   assert_string_equal(suppressed(r, "{\"t\":1,\"h\":\"web\",\"sev\":3}", "2026-11-23T23:59:59Z", out), "deploy");
   assert_string_equal(suppressed(r, "{\"t\":1,\"h\":\"web\",\"sev\":3}", "2026-11-24T00:00:00Z", out), "-");
   assert_string_equal(suppressed(r, "{\"t\":1,\"h\":\"web\",\"sev\":3}", "2026-11-20T00:00:00Z", out), "deploy");
@@ -280,14 +310,18 @@ static void test_mistakes_are_named(void **state) {
       {"{\"a\":1}", "[\"a..b\"]", "[]", "group: path `a..b`"},
       {"{\"a\":1}", "[\"a\",\"a\"]", "[]", "twice"},
       {"{\"a\":1}", "null", "[{\"when\":{\"a\":1},\"owner\":\"o\",\"expires\":\"2026-01-01\"}]", "`reason` is missing"},
-      {"{\"a\":1}", "null", "[{\"name\":\"n\",\"when\":{\"a\":1},\"reason\":\" \",\"owner\":\"o\",\"expires\":\"2026-01-01\"}]", "suppression n (number 1): `reason`"},
+      {"{\"a\":1}", "null", "[{\"name\":\"n\",\"when\":{\"a\":1},\"reason\":\" \",\"owner\":\"o\",\"expires\":\"2026-01-01\"}]",
+       "suppression n (number 1): `reason`"},
       {"{\"a\":1}", "null", "[{\"when\":{\"a\":1},\"reason\":\"r\",\"expires\":\"2026-01-01\"}]", "`owner` is missing"},
       {"{\"a\":1}", "null", "[{\"when\":{\"a\":1},\"reason\":\"r\",\"owner\":\"o\"}]", "`expires` is missing"},
       {"{\"a\":1}", "null", "[{\"when\":{\"a\":1},\"reason\":\"r\",\"owner\":\"o\",\"expires\":\"never\"}]", "`never` is no date"},
       {"{\"a\":1}", "null", "[{\"when\":{\"a\":1},\"reason\":\"r\",\"owner\":\"o\",\"expire\":\"2026-01-01\"}]", "did you mean `expires`?"},
-      {"{\"a\":1}", "null", "[{\"when\":{\"a\":1},\"reason\":\"r\",\"owner\":\"o\",\"starts\":\"2026-02-01\",\"expires\":\"2026-01-01\"}]", "before it starts"},
+      {"{\"a\":1}", "null", "[{\"when\":{\"a\":1},\"reason\":\"r\",\"owner\":\"o\",\"starts\":\"2026-02-01\",\"expires\":\"2026-01-01\"}]",
+       "before it starts"},
       {"{\"a\":1}", "null", "[{\"reason\":\"r\",\"owner\":\"o\",\"expires\":\"2026-01-01\"}]", "when: a condition must be"},
-      {"{\"a\":1}", "null", "[{\"name\":\"n\",\"when\":{\"a|cidr\":\"10.0.0.0/8\"},\"reason\":\"r\",\"owner\":\"o\",\"expires\":\"2026-01-01\"}]", "suppression n: when: needs one exact"},
+      {"{\"a\":1}", "null",
+       "[{\"name\":\"n\",\"when\":{\"a|cidr\":\"10.0.0.0/8\"},\"reason\":\"r\",\"owner\":\"o\",\"expires\":\"2026-01-01\"}]",
+       "suppression n: when: needs one exact"},
       {"{\"a\":1}", "null", "[7]", "must be a table"},
       {"{\"a\":1}", "null", "{\"when\":1}", "list of rules"},
   };
@@ -327,8 +361,13 @@ static void test_by_hand_only(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_by_hand_only),       cmocka_unit_test(test_group_keys),  cmocka_unit_test(test_crafted_values_do_not_collide), cmocka_unit_test(test_long_keys_become_digests),
-      cmocka_unit_test(test_suppression),        cmocka_unit_test(test_mistakes_are_named), cmocka_unit_test(test_against_brute_force),
+      cmocka_unit_test(test_by_hand_only),
+      cmocka_unit_test(test_group_keys),
+      cmocka_unit_test(test_crafted_values_do_not_collide),
+      cmocka_unit_test(test_long_keys_become_digests),
+      cmocka_unit_test(test_suppression),
+      cmocka_unit_test(test_mistakes_are_named),
+      cmocka_unit_test(test_against_brute_force),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -101,6 +101,7 @@ static void test_refused(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test_setup_teardown(test_steps, setup, teardown), cmocka_unit_test_setup_teardown(test_refused, setup, teardown)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test_setup_teardown(test_steps, setup, teardown),
+                                     cmocka_unit_test_setup_teardown(test_refused, setup, teardown)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
