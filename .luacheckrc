@@ -13,5 +13,5 @@ end
 files["connectors/*.lua"] = { read_globals = globals("connector", "ocsf") }
 files["playbooks/*.lua"] = { read_globals = globals("playbook", "now", "random") }
 files["playbooks/*_test.lua"] = { read_globals = globals("tests") }
-files["orchestrator/script/ocsf.lua"] = { globals = { "ocsf" }, read_globals = { "null" } }
+files["orchestrator/script/ocsf.lua"] = { read_globals = { "null" } }
 files["orchestrator/script/prelude.lua"] = { ignore = { "1" } }

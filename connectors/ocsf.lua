@@ -7,7 +7,9 @@ local PLACES = { "device", "src_endpoint", "dst_endpoint" }
 
 local function copy(t)
   local fresh = {}
-  for key, value in pairs(t) do fresh[key] = value end
+  for key, value in pairs(t) do
+    if type(key) == "string" then fresh[key] = value end
+  end
   return fresh
 end
 

@@ -3,7 +3,7 @@
 -- A normaliser makes a builder with ocsf.finding{…}, fills it with ocsf.set, ocsf.endpoint, ocsf.resource, ocsf.attack and returns
 -- ocsf.done(f): a Detection Finding (class_uid 2004) of OCSF 1.3. Nothing here raises on odd input: a value of the wrong type is
 -- left out, because one strange member must not cost us the alert. Nothing here knows a product.
-ocsf = {}
+local ocsf = {}
 
 local MAX_OBSERVABLES = 10000
 local MAX_VALUE = 4096
@@ -389,3 +389,5 @@ function ocsf.done(f)
   if f.left_off > 0 then ocsf.put(f, "unmapped.observables_left_off", f.left_off) end
   return f.out
 end
+
+return ocsf

@@ -62,9 +62,9 @@ static json_t *document(const char *path) {
   return doc;
 }
 
-static const char *sample_path(const char *file, char out[512]) {
-  if (strncmp(file, "shared/", 7) == 0) snprintf(out, 512, "../shared/alerts/%s", file + 7);
-  else snprintf(out, 512, "tests/data/alerts/%s", file);
+static const char *sample_path(const char *file, char out[1024]) {
+  if (strncmp(file, "shared/", 7) == 0) snprintf(out, 1024, "../shared/alerts/%s", file + 7);
+  else snprintf(out, 1024, "tests/data/alerts/%s", file);
   return out;
 }
 
@@ -282,7 +282,7 @@ struct parsed {
 };
 
 static struct parsed normalise(const char *file, const json_t *doc, const char *path) {
-  char settings_path[600];
+  char settings_path[1100];
   const struct format *f = recognised(doc, file);
   if (!f) fail_msg("nobody recognised %s, not even generic", file);
   snprintf(settings_path, sizeof settings_path, "%s.settings", path);
@@ -307,7 +307,7 @@ static struct parsed normalise(const char *file, const json_t *doc, const char *
 }
 
 static size_t check_row(char *const *want, bool *ret_skipped) {
-  char file[512], path[512];
+  char file[512], path[1024];
   snprintf(file, sizeof file, "%s", want[0]);
   char *hash = strchr(file, '#');
   size_t nth = hash ? strtoul(hash + 1, NULL, 10) : 1;
