@@ -1,6 +1,7 @@
 #include "cmd/client.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -19,9 +20,10 @@ char *client_socket(const struct cli *cli) {
   if (path && *path) return strdup(path);
   json_t *settings = cli_settings(cli, NULL);
   if (!settings) return NULL;
+  char beside[4096];
   path = json_string_value(json_at(settings, "api.socket"));
-  char *copy = path ? strdup(path) : NULL;
-  if (!copy) cli_misuse(cli, "the settings name no api.socket; say --socket PATH");
+  snprintf(beside, sizeof beside, "%s/tocsin.sock", json_str_or(settings, "data", "tocsin-data")); /* where `serve` puts it */
+  char *copy = strdup(path && *path ? path : beside);
   json_decref(settings);
   return copy;
 }

@@ -6,8 +6,8 @@
 static void show(struct view *v, const json_t *answer) {
   size_t i;
   json_t *warning;
-  view_put(v, "Loaded anew: %lld playbooks, %lld connectors, %lld lists. Runs that had begun keep what they began with.\n", (long long)json_int_or(answer, "playbooks", 0),
-           (long long)json_int_or(answer, "connectors", 0), (long long)json_int_or(answer, "lists", 0));
+  view_put(v, "Loaded anew: %lld playbooks, %lld connectors, lists. Runs that had begun keep what they began with.\n", (long long)json_int_or(answer, "playbooks", 0),
+           (long long)json_int_or(answer, "connectors", 0));
   json_array_foreach(json_object_get(answer, "warnings"), i, warning) {
     view_put(v, "warning: ");
     view_text(v, json_string_value(warning));
