@@ -62,7 +62,7 @@ static void states_gather(struct list *l) {
   json_array_foreach(l->ids, i, id) {
     const struct incident *inc = map_get(&l->desk->incidents, json_string_value(id));
     bool here = inc && inc->journal && journal_seq(inc->journal);
-    json_array_append_new(l->states, here ? json_deep_copy(journal_state(inc->journal)) : state_new(json_string_value(id)));
+    json_array_append_new(l->states, here ? json_deep_copy(journal_state(inc->journal)) : state_blank(json_string_value(id)));
     if (!here) state_ask(l, json_string_value(id), i);
   }
   one_less(l);

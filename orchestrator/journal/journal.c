@@ -84,7 +84,7 @@ struct journal *journal_new(struct journal_store *store, const char *incident) {
   snprintf(j->key, sizeof j->key, "tocsin:{%s}:journal", j->incident);
   snprintf(j->state_key, sizeof j->state_key, "tocsin:{%s}:state", j->incident);
   j->lane = redis_lane(store->redis, j->incident);
-  j->state = state_new(incident);
+  j->state = state_blank(incident);
   memcpy(j->prev, leaf_none(), DIGEST_HEX);
   memcpy(j->acked_leaf, leaf_none(), DIGEST_HEX);
   STAILQ_INIT(&j->queue);

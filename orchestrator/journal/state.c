@@ -16,7 +16,7 @@ int64_t severity_by_name(const char *name) {
   return -1;
 }
 
-json_t *state_new(const char *incident) {
+json_t *state_blank(const char *incident) {
   return json_pack("{s:i, s:i, s:s, s:s, s:s, s:s, s:i, s:i, s:[], s:{}, s:[], s:[], s:[], s:i, s:{}, s:{}, s:{}, s:{}, s:{}, s:{}, s:{}, s:i}", "v", 1, "seq", 0,
                    "id", incident, "mode", strncmp(incident, "EX-", 3) == 0 ? "exercise" : "live", "status", "open", "severity", "unknown",
                    "severity_id", 0, "alerts", 0, "groups", "recent", "observables", "tags", "attack", "next_run", 1, "runs", "questions", "intents", "held", "waits",

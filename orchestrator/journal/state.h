@@ -22,7 +22,7 @@
 
 enum { STATE_OBSERVABLES = 200, STATE_RECENT = 1024 };
 
-json_t *state_new(const char *incident); /* before the first entry: seq 0. New reference. */
+json_t *state_blank(const char *incident); /* before the first entry: seq 0. New reference. */
 void state_fold(json_t *state, const struct entry *e);
 bool state_has_alert(const json_t *state, const char *alert_id);
 /* True when nothing of it is alive: closed, no containment in force, no open question, run or intent. */

@@ -177,7 +177,7 @@ void replay_free(struct replay *r);
 /* look.c */
 int look(void *arg, const char *what, const json_t *args, json_t **ret, struct err *err);
 void view_take(struct view *out, json_t **cache, int64_t time, const json_t *state);
-void view_release(struct view *v);
+void run_view_release(struct view *v);
 void story_add(struct run *run, const struct step *s, const struct answer *a);
 
 #endif

@@ -22,11 +22,11 @@ void view_take(struct view *out, json_t **cache, int64_t time, const json_t *sta
     json_object_set_new(*cache, "tags", json_copy(json_object_get(state, "tags")));
     json_object_set_new(*cache, "attack", json_copy(json_object_get(state, "attack")));
   }
-  view_release(out);
+  run_view_release(out);
   *out = (struct view){.time = time, .alerts = (size_t)json_int_or(state, "alerts", 0), .fields = json_incref(*cache)};
 }
 
-void view_release(struct view *v) {
+void run_view_release(struct view *v) {
   json_decref(v->fields);
   v->fields = NULL;
 }

@@ -93,7 +93,7 @@ int replay_prepare(struct run *run, const json_t *entries, struct err *err) {
   json_t *e;
   if (!r) abort();
   run->replay = r;
-  *r = (struct replay){.entries = json_incref((json_t *)(uintptr_t)entries), .state = state_new(journal_incident(run->journal)), .history = json_object(), .visited = json_object()};
+  *r = (struct replay){.entries = json_incref((json_t *)(uintptr_t)entries), .state = state_blank(journal_incident(run->journal)), .history = json_object(), .visited = json_object()};
   json_array_foreach(entries, i, e) {
     struct entry entry = entry_of(e);
     if (entry.run != run->number) continue;

@@ -232,7 +232,7 @@ void run_free(struct run *run) {
   if (run->watching) journal_unwatch(run->journal, run_watch, run);
   run_clear(run);
   replay_free(run->replay);
-  view_release(&run->view);
+  run_view_release(&run->view);
   json_decref(run->fields);
   json_decref(run->params);
   json_decref(run->settings);

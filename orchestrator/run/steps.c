@@ -21,7 +21,7 @@ void step_free(struct step *s) {
   timer_free(s->timer);
   if (s->ticket) s->ticket->step = NULL;
   group_free(s->group);
-  view_release(&s->view);
+  run_view_release(&s->view);
   json_decref(s->args);
   json_decref(s->list);
   json_decref(s->body);
@@ -167,7 +167,7 @@ void step_wake(struct step *s) {
   struct answer a = {.ok = true, .trust = SCRIPT_TRUSTED};
   s->verb->answer(s, &a);
   story_add(run, s, &a);
-  view_release(&run->view);
+  run_view_release(&run->view);
   run->view = s->view;
   s->view = (struct view){0};
   snprintf(b->last, sizeof b->last, "%s", s->path);
