@@ -189,6 +189,12 @@ void question_hold(struct questions *qs, const char *id, bool hold) {
   timer_set(q);
 }
 
+void questions_clock_moved(struct questions *qs) {
+  size_t at = 0;
+  void *value;
+  while (map_next(&qs->open, &at, NULL, &value)) timer_set(value);
+}
+
 static int refuse(struct question *q, const struct person *by, const char *text, struct err *err) {
   journal_add(q->journal, KIND_QUESTION_REFUSED, by->actor, q->run, q->step, json_pack("{s:s, s:s}", "answer", text, "why", err->text));
   return err->code;

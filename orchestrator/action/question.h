@@ -44,6 +44,8 @@ void question_drop(struct question *q);
 int question_answer(struct questions *qs, const char *id, const struct person *by, const char *text, struct journal **ret_journal, struct err *err);
 /* Open questions: new [{"id","kind","text","options","role","asked","deadline","otherwise","about"…}], oldest first. */
 json_t *questions_open(const struct questions *qs);
+/* The incidents' clock was set (exercises, tests): deadlines that have passed by it expire in the next turn. */
+void questions_clock_moved(struct questions *qs);
 /* Called after each asking: somebody tells people. */
 typedef void questions_notify_cb(void *arg, struct journal *journal, const char *id, const json_t *question);
 void questions_on_asked(struct questions *qs, questions_notify_cb *cb, void *arg);

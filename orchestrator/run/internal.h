@@ -10,7 +10,7 @@
 #include "base/buf.h"
 #include "run/run.h"
 
-enum { STEPS_MOST = 5000, BRANCHES_MOST = 4096, AT_ONCE = 8, STORY_CAP = 64 << 10, RESULT_CAP = 4096 };
+enum { STEPS_MOST = 5000, BRANCHES_MOST = 10000, AT_ONCE = 8, STORY_CAP = 64 << 10, RESULT_CAP = 4096 };
 
 /* The incident as folded up to one entry. */
 struct view {
@@ -46,6 +46,8 @@ struct step {
   struct question *question;
   struct timer *timer;
   struct ticket *ticket;
+  loop_cb *wake;      /* the timer's, and when it is due by the incident's clock */
+  int64_t due;
   int64_t until;      /* µs, 0: for ever */
   unsigned attempt;   /* poll, release: sub-steps begun */
   json_t *list;       /* release: what is to be released */
@@ -161,6 +163,7 @@ extern const struct verb verb_wait, verb_wait_for, verb_poll, verb_undo, verb_re
 void verb_spec(const struct step *s, const char *path, const char *connector, const char *action, const json_t *params, const json_t *history, struct action_spec *out);
 bool verb_refused(const struct step *s, enum kind kind, const json_t *body);
 void wait_for_look(struct step *s);
+void wake_after(struct step *s, int64_t us, loop_cb *cb);
 json_t *failure_of(const char *kind, const char *message, bool retry);
 /* The entry of that kind among a step's; NULL when there is none. */
 const json_t *history_find(const json_t *history, enum kind kind);

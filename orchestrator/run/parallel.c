@@ -88,7 +88,7 @@ static void group_new(struct step *s) {
 static void parallel_start(struct step *s) {
   int64_t count = json_int_or(s->args, "count", 0);
   if (count > BRANCHES_MOST) {
-    step_refuse(s, "limit", "a parallel step has at most 4,096 branches");
+    step_refuse(s, "limit", "a parallel step has at most 10,000 branches");
     return;
   }
   step_add(s, KIND_PARALLEL_STARTED, json_pack("{s:s, s:I, s:I, s:b}", "verb", "parallel", "count", (json_int_t)count, "max", (json_int_t)json_int_or(s->args, "max", AT_ONCE),

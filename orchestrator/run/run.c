@@ -125,6 +125,7 @@ static void begin(void *arg) {
     run_failed(run, err.text, NULL, 0);
     return;
   }
+  if (run->all->deps.coverage) script_cover(run->script, run->all->deps.coverage);
   run->main = branch_new(run, NULL, 0);
   branch_begin(run->main);
   if (run->replay) replay_feed(run);
@@ -242,6 +243,43 @@ void run_free(struct run *run) {
   free(run->requester);
   free(run->error);
   free(run);
+}
+
+/* --- a clock that is set ------------------------------------------------------------------------------------------ */
+
+/* Does a question of this step, or of a helper below it, wait for a person? */
+static bool asks(const struct step *s) {
+  char at[ID_PATH];
+  const char *id;
+  json_t *question;
+  int n = snprintf(at, sizeof at, "%u/%s", s->run->number, s->path);
+  json_object_foreach(json_object_get(journal_state(s->run->journal), "questions"), id, question)
+    if (strncmp(id, at, (size_t)n) == 0 && (!id[n] || strncmp(id + n, ".0.", 3) == 0)) return true;
+  return false;
+}
+
+bool run_rests(const struct run *run) {
+  const struct step *s;
+  if (run_quiet(run) || run->replay || run->pumping || TAILQ_EMPTY(&run->steps)) return false;
+  TAILQ_FOREACH(s, &run->steps, next)
+    if (s->ended || (!s->group && !s->timer && s->verb != &verb_wait_for && !asks(s))) return false;
+  return true;
+}
+
+int64_t run_due(const struct run *run) {
+  const struct step *s;
+  int64_t due = 0;
+  TAILQ_FOREACH(s, &run->steps, next)
+    if (s->timer && s->due && (!due || s->due < due)) due = s->due;
+  return due;
+}
+
+void run_clock_moved(struct run *run) {
+  struct step *s, *next;
+  for (s = TAILQ_FIRST(&run->steps); s && !run_quiet(run); s = next) {
+    next = TAILQ_NEXT(s, next);
+    if (s->timer && s->wake) wake_after(s, s->due - run_now(run), s->wake);
+  }
 }
 
 /* --- looking at it ---------------------------------------------------------------------------------------------- */

@@ -11,6 +11,7 @@
 #include <jansson.h>
 
 #include "action/action.h"
+#include "script/coverage.h"
 #include "script/script.h"
 
 struct runs;
@@ -37,6 +38,7 @@ struct runs_deps {
   const struct registry *registry;
   struct script_limits limits;
   struct run_world world;
+  struct coverage *coverage; /* tests: counts the lines that run, or NULL */
 };
 struct runs *runs_new(const struct runs_deps *deps);
 void runs_free(struct runs *rs);
@@ -51,7 +53,7 @@ struct run_spec {
   const json_t *trigger;                /* {"alert": id} or {"person": "person:…", "because": text}; stored */
   const char *requester;                /* "person:…" or NULL */
   bool simulated;
-  const json_t *simulate;               /* tests: {"ldap.lock_account": returns or {"error": …}}, or NULL */
+  const json_t *simulate;               /* tests: {"ldap.lock_account": returns, {"error": failure}, or a list of such for one call after the other}, or NULL */
 };
 /* The end of a run, in the turn after its last entry was appended; run_free is legal in it. A run that continues as another (continue_as) does not end: the same handle goes on
  * with the next number. status: "done", "failed", "cancelled", "handed_over". */
@@ -67,6 +69,10 @@ int run_take_up(struct runs *rs, const struct run_spec *spec, const json_t *entr
 void run_cancel(struct run *run, const char *by, const char *because);
 /* An alert joined the incident, and world.alerts has it: wakes a wait_for that it fits. */
 void run_alert(struct run *run, const json_t *alert);
+/* For whoever sets the incident's clock. rests: it waits for people, time or alerts only. due: when the next of its waits looks again (µs), 0: none does. moved: look now. */
+bool run_rests(const struct run *run);
+int64_t run_due(const struct run *run);
+void run_clock_moved(struct run *run);
 /* Unloads without an entry. */
 void run_free(struct run *run);
 

@@ -53,6 +53,17 @@ bool args_agree(const struct step *s, const json_t *args, const json_t *body, co
 
 /* --- action ------------------------------------------------------------------------------------------------------- */
 
+/* A list of simulated answers is used up call by call; the last one stays. */
+static const json_t *simulated(const struct run *run, const char *name) {
+  json_t *given = json_object_get(run->simulate, name);
+  if (!json_is_array(given)) return given;
+  json_t *first = json_array_get(given, 0);
+  if (json_array_size(given) < 2) return first;
+  json_object_set(run->simulate, "", first); /* kept alive until the next one */
+  json_array_remove(given, 0);
+  return json_object_get(run->simulate, "");
+}
+
 void verb_spec(const struct step *s, const char *path, const char *connector, const char *action, const json_t *params, const json_t *history, struct action_spec *out) {
   const struct run *run = s->run;
   char name[256];
@@ -67,7 +78,7 @@ void verb_spec(const struct step *s, const char *path, const char *connector, co
                               .params = params,
                               .requester = run->requester,
                               .simulated = run->simulated,
-                              .simulate = json_object_get(run->simulate, name),
+                              .simulate = simulated(run, name),
                               .history = history};
 }
 
@@ -242,17 +253,18 @@ static void continue_begin(struct step *s) {
   json_t *params = NULL, *nothing = json_object(), *given = json_object_get(s->args, "params");
   int r = schema_check(json_object_get(run->playbook->json, "params"), given ? given : nothing, "continue_as", &params, &err);
   json_decref(nothing);
-  if (r < 0) step_refuse(s, err_name(err.code), err.text);
+  if (r < 0) run_failed(run, err.text, NULL, run->line); /* nothing of the script comes after it that could be told */
   else run_restart(run, params);
 }
 
-static bool only_refused(const struct step *s, enum kind kind, const json_t *body) { return verb_refused(s, kind, body); }
-static bool refused_same(const struct step *s, const json_t *history) { return history_find(history, KIND_ACTION_REFUSED) != NULL; }
+/* They leave no step behind in the journal. */
+static bool never_ends(const struct step *s, enum kind kind, const json_t *body) { return false; }
+static bool never_same(const struct step *s, const json_t *history) { return false; }
 static void hand_over_again(struct step *s, const json_t *history) { hand_over_begin(s); }
 static void continue_again(struct step *s, const json_t *history) { continue_begin(s); }
 
-static const struct verb verb_hand_over = {"hand_over", hand_over_begin, only_refused, refused_answer, refused_same, hand_over_again};
-static const struct verb verb_continue = {"continue_as", continue_begin, only_refused, refused_answer, refused_same, continue_again};
+static const struct verb verb_hand_over = {"hand_over", hand_over_begin, never_ends, refused_answer, never_same, hand_over_again};
+static const struct verb verb_continue = {"continue_as", continue_begin, never_ends, refused_answer, never_same, continue_again};
 
 /* --- the table --------------------------------------------------------------------------------------------------------- */
 

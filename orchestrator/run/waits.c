@@ -9,8 +9,10 @@
 enum { EVERY_LEAST_MS = 100, EVERY_MS = 10000, DAY_MS = 24 * 3600 * 1000 };
 
 /* Timers run by the loop's time, deadlines by the incident's clock: whoever is woken looks again. */
-static void wake_after(struct step *s, int64_t us, loop_cb *cb) {
+void wake_after(struct step *s, int64_t us, loop_cb *cb) {
   int64_t ms = us <= 0 ? 0 : us / 1000 + 1;
+  s->wake = cb;
+  s->due = run_now(s->run) + (us > 0 ? us : 0);
   timer_free(s->timer);
   s->timer = timer_start(s->run->all->deps.loop, ms < DAY_MS ? ms : DAY_MS, cb, s);
 }

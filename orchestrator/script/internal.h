@@ -11,6 +11,7 @@
 #include <signal.h>
 
 #include "base/buf.h"
+#include "script/coverage.h"
 #include "script/script.h"
 
 enum {
@@ -34,6 +35,7 @@ struct state {
   lua_State *running;
   struct state *outer;             /* the burst that this one interrupts */
   void *owner;
+  struct coverage *cover;          /* counts the lines that run, or NULL */
 };
 
 /* What a state is for decides what it can name. */
@@ -60,9 +62,15 @@ void state_dump(lua_State *L, struct buf *out); /* the function at the top */
 /* The line of `chunk` ("@file") where L stands, 0 when unknown. */
 int state_line(lua_State *L, const char *chunk);
 
+/* coverage.c: a line is about to run. */
+void coverage_line(struct coverage *c, lua_State *L, lua_Debug *ar);
+
 /* globals.c */
-void globals_open(lua_State *L, enum state_kind kind); /* builds the environment */
+void globals_open(lua_State *L); /* builds the environment */
 void globals_push_env(lua_State *L);
+void globals_push(lua_State *L); /* the table behind it */
+/* Writing a global, and naming one that is not there, call these (for the settings' own ways). */
+void globals_answer(lua_State *L, lua_CFunction on_write, lua_CFunction on_unknown);
 /* Adds a name (value at the top, popped) to the environment. For the engine, before scripts run. */
 void globals_set(lua_State *L, const char *name);
 /* Makes the table or function at index, and everything reachable from it, read-only in place. */
@@ -85,7 +93,7 @@ void open_table(lua_State *L);
 void open_helpers(lua_State *L, enum state_kind kind);
 void helper_duration(lua_State *L); /* pushes the function */
 /* prelude.c: runs a part of the prelude. The C functions that it needs are given as one table at the top (popped); it returns one value. */
-enum prelude_part { PRELUDE_COMMON, PRELUDE_RUN, PRELUDE_DECLARE, PRELUDE_PARTS };
+enum prelude_part { PRELUDE_COMMON, PRELUDE_RUN, PRELUDE_DECLARE, PRELUDE_SETTINGS, PRELUDE_OCSF, PRELUDE_PARTS };
 void prelude_run(lua_State *L, enum prelude_part part);
 const char *prelude_text(enum prelude_part part, size_t *ret_len);
 

@@ -289,6 +289,8 @@ size_t script_memory(const struct script *s, size_t *ret_peak) {
   return s->state->used;
 }
 
+void script_cover(struct script *s, struct coverage *c) { s->state->cover = c; }
+
 /* ---- bursts ---------------------------------------------------------------------------------------------------------- */
 
 /* What is moved onto a coroutine before it goes on. */

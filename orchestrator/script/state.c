@@ -89,6 +89,11 @@ static void count_hook(lua_State *L, lua_Debug *ar) {
   if (cpu_us() >= state_of(L)->deadline_us) kill_hook(L, ar);
 }
 
+static void cover_hook(lua_State *L, lua_Debug *ar) {
+  if (ar->event == LUA_HOOKCOUNT) count_hook(L, ar);
+  else lua_getinfo(L, "l", ar), coverage_line(state_of(L)->cover, L, ar);
+}
+
 void state_begin(struct state *s, lua_State *L) {
   int64_t allowed = s->burst_us;
   if (s->total_us && s->total_us - s->spent_us < allowed) allowed = s->total_us - s->spent_us;
@@ -98,7 +103,9 @@ void state_begin(struct state *s, lua_State *L) {
   s->steps = 0;
   s->running = L;
   s->outer = watch.current;
-  if (watch_ready()) lua_sethook(L, NULL, 0, 0);
+  bool watched = watch_ready();
+  if (s->cover) lua_sethook(L, cover_hook, LUA_MASKLINE | LUA_MASKCOUNT, 5000);
+  else if (watched) lua_sethook(L, NULL, 0, 0);
   else lua_sethook(L, count_hook, LUA_MASKCOUNT, 5000);
   watch.current = s;
   if (watch.made && !watch.pending) set_timer(&watch, allowed);
@@ -185,7 +192,7 @@ struct opening {
 static int open_all(lua_State *L) {
   const struct opening *opening = lua_touserdata(L, 1);
   bridge_open(L);
-  globals_open(L, opening->kind);
+  globals_open(L);
   open_helpers(L, opening->kind);
   return 0;
 }
