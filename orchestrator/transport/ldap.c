@@ -258,7 +258,7 @@ static int ldap_start(struct flight *f, struct err *err) {
   if (r < 0) return r;
   ldap_form_release(&check);
   setenv("LDAPNOINIT", "1", 1); /* neither ldap.conf nor the environment has a say */
-  return job_start(f, ldap_work, NULL, err);
+  return job_start(f, ldap_work, NULL, NULL, NULL, err);
 }
 
 const struct transport transport_ldap = {"ldap", ldap_start, job_cancel};

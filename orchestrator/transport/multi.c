@@ -135,7 +135,7 @@ void transfer_init(struct transfer *t, struct multi *m, const struct netrules *r
   t->multi = m;
   t->rules = rules;
   t->done = done;
-  t->easy = m->spares ? m->spare[--m->spares] : curl_easy_init();
+  t->easy = m && m->spares ? m->spare[--m->spares] : curl_easy_init();
   if (!t->easy) abort();
   set_common(t);
 }
@@ -154,7 +154,7 @@ void transfer_release(struct transfer *t) {
   if (!t->easy) return;
   transfer_stop(t);
   curl_easy_reset(t->easy); /* forgets every option and secret */
-  if (t->multi->spares < SPARE_HANDLES) t->multi->spare[t->multi->spares++] = t->easy;
+  if (t->multi && t->multi->spares < SPARE_HANDLES) t->multi->spare[t->multi->spares++] = t->easy;
   else curl_easy_cleanup(t->easy);
   t->easy = NULL;
 }

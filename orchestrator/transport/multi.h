@@ -28,7 +28,8 @@ struct transfer {
 struct multi *multi_new(struct loop *loop);
 void multi_free(struct multi *m); /* no transfer is running */
 
-/* A fresh handle with everything set that holds for all: addresses checked by rules (borrowed), TLS verified, no proxy, no environment, no
+/* m NULL: for one blocking curl_easy_perform on a worker; then done is NULL too and transfer_run is not used.
+ * A fresh handle with everything set that holds for all: addresses checked by rules (borrowed), TLS verified, no proxy, no environment, no
  * redirects, no signals. ERR_MEMORY aside it cannot fail. */
 void transfer_init(struct transfer *t, struct multi *m, const struct netrules *rules, void (*done)(struct transfer *, CURLcode));
 void transfer_run(struct transfer *t);

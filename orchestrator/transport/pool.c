@@ -50,6 +50,7 @@ struct pool *pool_new(struct loop *loop) {
 }
 
 static void job_free(struct job *job) {
+  if (job->release) job->release(job->context);
   form_wipe(job->form);
   json_decref(job->response);
   netrules_release(&job->rules);
@@ -175,14 +176,17 @@ void pool_free(struct pool *pool) {
   pool_unref(pool);
 }
 
-int job_start(struct flight *f, job_run *run, job_done *done, struct err *err) {
+int job_start(struct flight *f, job_run *run, job_done *done, void *context, void (*release)(void *context), struct err *err) {
   struct job *job = calloc(1, sizeof *job);
   if (!job) abort();
   int r = netrules_init(&job->rules, f->network, err);
   if (r < 0) {
+    if (release) release(context);
     free(job);
     return r;
   }
+  job->context = context;
+  job->release = release;
   pthread_mutex_init(&job->lock, NULL);
   job->pool = f->t->pool;
   job->flight = f;

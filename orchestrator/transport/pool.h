@@ -1,4 +1,4 @@
-/* pool.h: a few threads for libraries that can only wait: libldap, a name look-up, the RESP client.
+/* pool.h: a few threads for libraries that can only wait: libldap, libcurl's SMTP, a name look-up, the RESP client.
  *
  * A job belongs to the pool from its start to its end; its flight may leave it earlier (job_cancel), and then nothing it finds matters any
  * more, nothing of it leaves any more unless it has left, and its socket is shut so that the thread comes free. Jobs are few: the action
@@ -23,6 +23,8 @@ struct job {
   job_run *run;
   job_done *done;
   json_t *form; /* taken from the flight */
+  void *context; /* run's own, made on the loop */
+  void (*release)(void *context);
   struct netrules rules;
   int64_t deadline_us;
   size_t cap;
@@ -38,8 +40,8 @@ struct job {
 struct pool *pool_new(struct loop *loop);
 void pool_free(struct pool *pool); /* all flights have left before */
 
-/* Takes f->form. done NULL: the response or the error ends the flight. */
-int job_start(struct flight *f, job_run *run, job_done *done, struct err *err);
+/* Takes f->form, and context with its release (may be NULL), also on failure. done NULL: the response or the error ends the flight. */
+int job_start(struct flight *f, job_run *run, job_done *done, void *context, void (*release)(void *context), struct err *err);
 void job_cancel(struct flight *f);
 
 /* For run: */

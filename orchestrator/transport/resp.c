@@ -302,7 +302,7 @@ static int resp_start(struct flight *f, struct err *err) {
       (r = check_commands(json_object_get(f->form, "commands"), err)) < 0)
     return r;
   if (user && !password) return err_set(err, ERR_INVALID, "redis: user needs password");
-  return job_start(f, resp_work, NULL, err);
+  return job_start(f, resp_work, NULL, NULL, NULL, err);
 }
 
 const struct transport transport_redis = {"redis", resp_start, job_cancel};

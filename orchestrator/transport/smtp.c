@@ -1,20 +1,22 @@
 /* smtp.c: one mail through libcurl.
  *
+ * On a worker, because libcurl 7.88 waits in place for the answer to the content: a server that stalls there would stop the loop.
  * Greeting, TLS, log-in, sender and recipients can all fail without anything having happened; the gate stands where the server has said 354 and
  * the content's first byte comes next. A refusal in words is an answer; silence after the content began is a doubt. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include "base/clock.h"
-#include "transport/flight.h"
 #include "transport/form.h"
 #include "transport/mail.h"
 #include "transport/multi.h"
+#include "transport/pool.h"
 
 struct smtp {
-  struct flight *flight;
-  struct netrules rules;
+  struct job *job;
   struct mail mail;
   struct transfer transfer;
   struct curl_slist *to;
@@ -24,36 +26,40 @@ struct smtp {
   char last[256]; /* the server's last line */
 };
 
-static void smtp_release(struct smtp *s) {
-  transfer_release(&s->transfer);
+static void smtp_release(void *arg) {
+  struct smtp *s = arg;
   curl_slist_free_all(s->to);
   mail_release(&s->mail);
-  netrules_release(&s->rules);
   free(s);
 }
 
-static struct flight *smtp_leave(struct smtp *s) {
-  struct flight *f = s->flight;
-  f->state = NULL;
-  smtp_release(s);
-  return f;
+/* As multi.c's, and a cancel must be able to shut it. */
+static curl_socket_t on_open(void *arg, curlsocktype purpose, struct curl_sockaddr *address) {
+  struct smtp *s = arg;
+  if (!netrules_allow(&s->job->rules, &address->addr)) {
+    s->transfer.address_refused = true;
+    return CURL_SOCKET_BAD;
+  }
+  int fd = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+  job_watch(s->job, fd);
+  return fd;
 }
 
-static void smtp_cancel(struct flight *f) {
-  smtp_release(f->state);
-  f->state = NULL;
+static int on_close(void *arg, curl_socket_t fd) {
+  job_watch(((struct smtp *)arg)->job, -1);
+  return close(fd);
 }
 
 static int on_begin(void *arg, char *remote, char *local, int remote_port, int local_port) {
   struct smtp *s = arg;
   s->begun = true;
-  return netrules_allow_text(&s->rules, remote) ? CURL_PREREQFUNC_OK : CURL_PREREQFUNC_ABORT;
+  return netrules_allow_text(&s->job->rules, remote) ? CURL_PREREQFUNC_OK : CURL_PREREQFUNC_ABORT;
 }
 
 static size_t on_content(char *out, size_t size, size_t count, void *arg) {
   struct smtp *s = arg;
   size_t n = s->mail.text.len - s->at, room = size * count;
-  if (!s->asked && !flight_pass(s->flight)) return CURL_READFUNC_ABORT;
+  if (!s->asked && !job_pass(s->job)) return CURL_READFUNC_ABORT;
   s->asked = true;
   if (n > room) n = room;
   memcpy(out, s->mail.text.data + s->at, n);
@@ -64,6 +70,7 @@ static size_t on_content(char *out, size_t size, size_t count, void *arg) {
 static size_t on_line(char *bytes, size_t size, size_t count, void *arg) {
   struct smtp *s = arg;
   int n = (int)(size * count < sizeof s->last ? size * count : sizeof s->last - 1);
+  if (n > 3 && strncmp(bytes, "221", 3) == 0) return size * count; /* the answer to QUIT says nothing about the mail */
   snprintf(s->last, sizeof s->last, "%.*s", n, bytes);
   s->last[strcspn(s->last, "\r\n")] = 0;
   return size * count;
@@ -71,26 +78,27 @@ static size_t on_line(char *bytes, size_t size, size_t count, void *arg) {
 
 static size_t no_body(char *bytes, size_t size, size_t count, void *arg) { return size * count; }
 
-static void on_done(struct transfer *t, CURLcode code) {
-  struct smtp *s = (struct smtp *)(void *)((char *)t - offsetof(struct smtp, transfer));
+static json_t *make_response(const struct smtp *s, long status) {
+  const char *words = strlen(s->last) > 4 ? s->last + 4 : "";
+  json_t *response = json_object();
+  json_object_set_new(response, "status", json_integer(status));
+  json_object_set_new(response, "message", json_lossy(words, strlen(words)));
+  json_object_set_new(response, "message_id", json_string(s->mail.message_id));
+  return response;
+}
+
+static void conclude(struct smtp *s, CURLcode code) {
   char text[512];
   long status = 0;
-  curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &status);
+  curl_easy_getinfo(s->transfer.easy, CURLINFO_RESPONSE_CODE, &status);
   if (code == CURLE_OK || (s->begun && status >= 400)) {
-    const char *words = strlen(s->last) > 4 ? s->last + 4 : "";
-    json_t *response = json_object();
-    json_object_set_new(response, "status", json_integer(status));
-    json_object_set_new(response, "message", json_lossy(words, strlen(words)));
-    json_object_set_new(response, "message_id", json_string(s->mail.message_id));
-    flight_answer(smtp_leave(s), response, -1);
-    return;
+    s->job->response = make_response(s, status);
+  } else if (!s->begun && status >= 400) {
+    job_fail(s->job, code == CURLE_LOGIN_DENIED ? ERR_DENIED : ERR_UNAVAILABLE, "%.200s refused before the mail began: %.200s", s->mail.url, s->last);
+  } else {
+    int error = transfer_error(&s->transfer, code, s->mail.url, text, sizeof text);
+    job_fail(s->job, error, "%s", text);
   }
-  int error = transfer_error(t, code, s->mail.url, text, sizeof text);
-  if (!s->begun && status >= 400) {
-    error = code == CURLE_LOGIN_DENIED ? ERR_DENIED : ERR_UNAVAILABLE;
-    snprintf(text, sizeof text, "%.200s refused before the mail began: %.200s", s->mail.url, s->last);
-  }
-  flight_fail(smtp_leave(s), error, "%s", text);
 }
 
 static void set_options(struct smtp *s) {
@@ -111,27 +119,36 @@ static void set_options(struct smtp *s) {
   curl_easy_setopt(e, CURLOPT_WRITEFUNCTION, no_body);
   curl_easy_setopt(e, CURLOPT_HEADERFUNCTION, on_line);
   curl_easy_setopt(e, CURLOPT_HEADERDATA, s);
+  curl_easy_setopt(e, CURLOPT_OPENSOCKETFUNCTION, on_open);
+  curl_easy_setopt(e, CURLOPT_OPENSOCKETDATA, s);
+  curl_easy_setopt(e, CURLOPT_CLOSESOCKETFUNCTION, on_close);
+  curl_easy_setopt(e, CURLOPT_CLOSESOCKETDATA, s);
+  curl_easy_setopt(e, CURLOPT_TIMEOUT_MS, (long)job_left_ms(s->job) + 1);
   curl_easy_setopt(e, CURLOPT_PREREQFUNCTION, on_begin);
   curl_easy_setopt(e, CURLOPT_PREREQDATA, s);
+}
+
+static void smtp_work(struct job *job) {
+  struct smtp *s = job->context;
+  s->job = job;
+  transfer_init(&s->transfer, NULL, &job->rules, NULL);
+  set_options(s);
+  conclude(s, curl_easy_perform(s->transfer.easy));
+  transfer_release(&s->transfer);
 }
 
 static int smtp_start(struct flight *f, struct err *err) {
   struct smtp *s = calloc(1, sizeof *s);
   size_t i;
   json_t *to;
-  int r;
   if (!s) abort();
-  s->flight = f;
-  if ((r = netrules_init(&s->rules, f->network, err)) < 0 || (r = mail_init(&s->mail, f->form, f->idempotency_key, clock_wall(clock_system()), err)) < 0) {
+  int r = mail_init(&s->mail, f->form, f->idempotency_key, clock_wall(clock_system()), err);
+  if (r < 0) {
     smtp_release(s);
     return r;
   }
   json_array_foreach(s->mail.to, i, to) if (!(s->to = curl_slist_append(s->to, json_string_value(to)))) abort();
-  transfer_init(&s->transfer, f->t->multi, &s->rules, on_done);
-  set_options(s);
-  f->state = s;
-  transfer_run(&s->transfer);
-  return 0;
+  return job_start(f, smtp_work, NULL, s, smtp_release, err);
 }
 
-const struct transport transport_smtp = {"smtp", smtp_start, smtp_cancel};
+const struct transport transport_smtp = {"smtp", smtp_start, job_cancel};

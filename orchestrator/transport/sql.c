@@ -329,7 +329,7 @@ static int sql_start(struct flight *f, struct err *err) {
   int r;
   if ((r = sql_form_init(&check, f->form, err)) < 0 || (r = netrules_init(&rules, f->network, err)) < 0) return r;
   netrules_release(&rules);
-  if (check.host[0] != '/') return job_start(f, resolve, resolved, err);
+  if (check.host[0] != '/') return job_start(f, resolve, resolved, NULL, NULL, err);
   sql_new(f);
   loop_defer(f->t->loop, connect_local, f);
   return 0;
