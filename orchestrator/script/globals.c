@@ -424,7 +424,7 @@ static void open_utf8(lua_State *L) {
   allow(L, names);
 }
 
-void globals_open(lua_State *L, enum state_kind kind) {
+void globals_open(lua_State *L) {
   lua_newtable(L);
   open_base(L);
   static const struct {
@@ -448,10 +448,23 @@ void globals_open(lua_State *L, enum state_kind kind) {
   lua_setmetatable(L, -3);
   lua_pop(L, 1);
   lua_rawsetp(L, LUA_REGISTRYINDEX, &key_env);
-  (void)kind;
 }
 
 void globals_push_env(lua_State *L) { lua_rawgetp(L, LUA_REGISTRYINDEX, &key_env); }
+
+void globals_push(lua_State *L) { lua_rawgetp(L, LUA_REGISTRYINDEX, &key_globals); }
+
+void globals_answer(lua_State *L, lua_CFunction on_write, lua_CFunction on_unknown) {
+  globals_push_env(L);
+  lua_getmetatable(L, -1);
+  lua_pushcfunction(L, on_write);
+  lua_setfield(L, -2, "__newindex");
+  globals_push(L);
+  lua_getmetatable(L, -1);
+  lua_pushcfunction(L, on_unknown);
+  lua_setfield(L, -2, "__index");
+  lua_pop(L, 4);
+}
 
 void globals_set(lua_State *L, const char *name) {
   lua_rawgetp(L, LUA_REGISTRYINDEX, &key_globals);

@@ -296,14 +296,20 @@ void open_helpers(lua_State *L, enum state_kind kind) {
   globals_set(L, "json");
   bridge_push_null(L);
   globals_set(L, "null");
-  if (kind == STATE_SETTINGS) return;
-  open_schema(L);
+  if (kind != STATE_SETTINGS) open_schema(L);
   lua_createtable(L, 0, 1);
   bridge_push_null(L);
   lua_setfield(L, -2, "null");
   prelude_run(L, PRELUDE_COMMON);
   set_all(L, (const char *const[]){"failure", "must", "list", NULL});
   lua_pop(L, 1);
+  if (kind == STATE_SETTINGS) return;
+  if (kind != STATE_RUN) {
+    lua_pushnil(L);
+    prelude_run(L, PRELUDE_OCSF);
+    freeze(L, -1);
+    globals_set(L, "ocsf");
+  }
   if (kind == STATE_DECLARE) {
     open_declare(L);
     return;

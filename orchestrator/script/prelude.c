@@ -6,41 +6,52 @@
 
 #include "script/internal.h"
 
-#define EMBED(name, file)                                                                                                            \
-  __asm__(".pushsection .rodata\n"                                                                                                   \
-          ".global tocsin_" #name "_start\ntocsin_" #name "_start:\n.incbin \"orchestrator/script/" file "\"\n"                      \
-          ".global tocsin_" #name "_end\ntocsin_" #name "_end:\n.byte 0\n.popsection\n");                                            \
-  extern const char tocsin_##name##_start[], tocsin_##name##_end[]
-
-EMBED(prelude, "prelude.lua");
-EMBED(run, "run.lua");
-EMBED(declare, "declare.lua");
+static const unsigned char prelude_lua[] = {
+#include "script/prelude.lua.inc"
+    0};
+static const unsigned char run_lua[] = {
+#include "script/run.lua.inc"
+    0};
+static const unsigned char declare_lua[] = {
+#include "script/declare.lua.inc"
+    0};
+static const unsigned char settings_lua[] = {
+#include "script/settings.lua.inc"
+    0};
+static const unsigned char ocsf_lua[] = {
+#include "script/ocsf.lua.inc"
+    0};
 
 enum { CODE_CAP = 1 << 20 };
 
 static const struct part {
-  const char *chunk, *start, *end;
+  const char *chunk;
+  const unsigned char *text;
+  size_t len;
 } parts[PRELUDE_PARTS] = {
-    [PRELUDE_COMMON] = {"=prelude", tocsin_prelude_start, tocsin_prelude_end},
-    [PRELUDE_RUN] = {"=run", tocsin_run_start, tocsin_run_end},
-    [PRELUDE_DECLARE] = {"=declare", tocsin_declare_start, tocsin_declare_end},
+    [PRELUDE_COMMON] = {"=prelude", prelude_lua, sizeof prelude_lua - 1},
+    [PRELUDE_RUN] = {"=run", run_lua, sizeof run_lua - 1},
+    [PRELUDE_DECLARE] = {"=declare", declare_lua, sizeof declare_lua - 1},
+    [PRELUDE_SETTINGS] = {"=settings", settings_lua, sizeof settings_lua - 1},
+    [PRELUDE_OCSF] = {"=ocsf", ocsf_lua, sizeof ocsf_lua - 1},
 };
 static struct buf codes[PRELUDE_PARTS];
 
 const char *prelude_text(enum prelude_part part, size_t *ret_len) {
-  *ret_len = (size_t)(parts[part].end - parts[part].start);
-  return parts[part].start;
+  *ret_len = parts[part].len;
+  return (const char *)parts[part].text;
 }
 
 static void compile_all(void) {
   lua_State *L = luaL_newstate();
-  for (int i = 0; L && i < PRELUDE_PARTS; i++) {
+  if (!L) abort();
+  for (int i = 0; i < PRELUDE_PARTS; i++) {
     buf_init(&codes[i], CODE_CAP);
-    if (luaL_loadbufferx(L, parts[i].start, (size_t)(parts[i].end - parts[i].start), parts[i].chunk, "t") != LUA_OK) break;
+    if (luaL_loadbufferx(L, (const char *)parts[i].text, parts[i].len, parts[i].chunk, "t") != LUA_OK) abort(); /* our own text: tests load it */
     state_dump(L, &codes[i]);
     lua_settop(L, 0);
   }
-  if (L) lua_close(L);
+  lua_close(L);
 }
 
 void prelude_run(lua_State *L, enum prelude_part part) {
