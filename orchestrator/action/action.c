@@ -43,8 +43,9 @@ void actions_free(struct actions *a) {
 void actions_set_registry(struct actions *a, struct registry *registry) { a->deps.registry = registry; }
 
 json_t *actions_counts(const struct actions *a) {
-  return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I}", "intents", (json_int_t)a->intents, "outcomes", (json_int_t)a->outcomes, "in_doubt", (json_int_t)a->in_doubt, "in_flight",
-                   (json_int_t)a->in_flight, "refused", (json_int_t)a->refused, "live", (json_int_t)a->live);
+  return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I}", "intents", (json_int_t)a->intents, "outcomes", (json_int_t)a->outcomes, "in_doubt",
+                   (json_int_t)a->in_doubt, "in_flight", (json_int_t)a->in_flight, "refused", (json_int_t)a->refused, "live",
+                   (json_int_t)a->live);
 }
 
 json_t *failure_new(const char *kind, const char *message, bool retry) {
@@ -125,10 +126,12 @@ static void target_read(struct action *x) {
 /* lift_after belongs to the core; because is read by it and stays a parameter where the connector declares it. */
 static int own_params(struct action *x, json_t *params, struct err *err) {
   const char *lift = json_str(params, "lift_after"), *because = json_str(params, "because");
-  if (lift && !duration_parse(lift, &x->lift_ms)) return err_set(err, ERR_INVALID, "lift_after: \"%s\" is no duration; write \"4h\" or \"30m\"", lift);
+  if (lift && !duration_parse(lift, &x->lift_ms))
+    return err_set(err, ERR_INVALID, "lift_after: \"%s\" is no duration; write \"4h\" or \"30m\"", lift);
   if (!lift) x->lift_ms = json_int_or(params, "lift_after", 0);
   json_object_del(params, "lift_after");
-  if (x->effect >= EFFECT_CONTAIN && (!because || !*because)) return err_set(err, ERR_INVALID, "`because` is missing: every action that contains or destroys says why");
+  if (x->effect >= EFFECT_CONTAIN && (!because || !*because))
+    return err_set(err, ERR_INVALID, "`because` is missing: every action that contains or destroys says why");
   x->because = copy_or_null(because);
   return 0;
 }
@@ -168,7 +171,8 @@ static int render(struct action *x, const json_t *found, struct err *err) {
   int r = connector_call(x->connector->state, function, args, SCRIPT_TRUSTED, &request, &failure, err);
   json_decref(args);
   if (r == 0 && failure) r = err_set(err, ERR_INVALID, "%s", json_str_or(failure, "message", "request() refused the parameters"));
-  if (r == 0 && !json_is_object(request)) r = err_set(err, ERR_INVALID, "request() of %s.%s returned no table", x->connector->instance, x->name);
+  if (r == 0 && !json_is_object(request))
+    r = err_set(err, ERR_INVALID, "request() of %s.%s returned no table", x->connector->instance, x->name);
   json_decref(failure);
   if (r < 0) {
     json_decref(request);
@@ -189,7 +193,8 @@ static int prepare(struct action *x, const struct action_spec *spec, struct err 
   key_derive(x);
   if ((r = params_check(x, spec->params, err)) < 0) return r;
   target_read(x);
-  if (!needs_search(x) && !x->simulated && (r = render(x, NULL, err)) < 0) return err_wrap(err, "%s.%s", x->connector->instance, x->name), r;
+  if (!needs_search(x) && !x->simulated && (r = render(x, NULL, err)) < 0)
+    return err_wrap(err, "%s.%s", x->connector->instance, x->name), r;
   return 0;
 }
 
@@ -202,7 +207,8 @@ static void history_read(struct action *x, const json_t *history) {
     const char *type = json_str_or(e, "type", "");
     const json_t *body = json_object_get(e, "body");
     if (strcmp(type, "question.asked") == 0) asked = strcmp(json_str_or(body, "kind", ""), "approve") == 0;
-    if (strcmp(type, "question.answered") == 0 && asked && !json_bool_or(body, "more", false)) x->approved = strcmp(json_str_or(body, "answer", ""), "approve") == 0;
+    if (strcmp(type, "question.answered") == 0 && asked && !json_bool_or(body, "more", false))
+      x->approved = strcmp(json_str_or(body, "answer", ""), "approve") == 0;
     if (strcmp(type, "action.intended") == 0) {
       x->intended = true;
       x->attempt = (unsigned)json_int_or(body, "attempt", 1);
@@ -268,8 +274,8 @@ void actions_orphan(struct actions *a, const struct journal *journal) {
 /* --- stages ------------------------------------------------------------------------------------------------------------- */
 
 json_t *action_about(const struct action *x) {
-  json_t *about = json_pack("{s:s, s:s, s:s, s:O, s:O, s:s}", "connector", x->connector->instance, "action", x->name, "effect", effect_name(x->effect), "target", x->target, "params",
-                            x->params, "digest", x->digest);
+  json_t *about = json_pack("{s:s, s:s, s:s, s:O, s:O, s:s}", "connector", x->connector->instance, "action", x->name, "effect",
+                            effect_name(x->effect), "target", x->target, "params", x->params, "digest", x->digest);
   if (x->request) json_object_set(about, "request", x->request);
   if (x->because) json_object_set_new(about, "because", json_string(x->because));
   return about;
@@ -277,7 +283,8 @@ json_t *action_about(const struct action *x) {
 
 static void refuse(struct action *x, const char *kind, const char *why) {
   x->all->refused++;
-  json_t *body = json_pack("{s:s, s:s, s:s, s:O, s:s}", "connector", x->connector->instance, "action", x->name, "effect", effect_name(x->effect), "target", x->target, "why", why);
+  json_t *body = json_pack("{s:s, s:s, s:s, s:O, s:s}", "connector", x->connector->instance, "action", x->name, "effect",
+                           effect_name(x->effect), "target", x->target, "why", why);
   journal_add(x->journal, KIND_ACTION_REFUSED, x->actor, x->run, x->step, body);
   x->returns = failure_new(kind, why, false);
   x->outcome = (struct outcome){.ok = false, .returns = x->returns};
@@ -304,8 +311,8 @@ static void approval_stage(struct action *x) {
   }
   char text[512];
   char *target = json_text(x->target);
-  snprintf(text, sizeof text, "May %s run %s.%s on %s? It is of effect %s: %s.", x->playbook ? x->playbook : "this", x->connector->instance, x->name, target ? target : "", effect_name(x->effect),
-           why);
+  snprintf(text, sizeof text, "May %s run %s.%s on %s? It is of effect %s: %s.", x->playbook ? x->playbook : "this", x->connector->instance,
+           x->name, target ? target : "", effect_name(x->effect), why);
   free(target);
   json_t *options = json_pack("[s, s]", "approve", "refuse"), *about = action_about(x);
   struct question_spec spec = {.journal = x->journal,
@@ -346,7 +353,8 @@ static void search_stage(struct action *x) {
     approval_stage(x);
     return;
   }
-  if (action_helper_start(x, json_str(x->declaration, "resolve"), x->params, on_search, &err) < 0) action_end(x, false, failure_new("invalid", err.text, false), NULL, NULL);
+  if (action_helper_start(x, json_str(x->declaration, "resolve"), x->params, on_search, &err) < 0)
+    action_end(x, false, failure_new("invalid", err.text, false), NULL, NULL);
 }
 
 static void begin(void *arg) {
@@ -383,7 +391,16 @@ static void ask_over_budget(struct action *x, const char *rule) {
   char text[512];
   json_t *options = json_pack("[s, s]", "proceed", "refuse"), *about = action_about(x);
   snprintf(text, sizeof text, "The budget \"%s\" is used up. Run %s.%s all the same?", rule, x->connector->instance, x->name);
-  struct question_spec spec = {.journal = x->journal, .run = x->run, .step = x->step, .actor = x->actor, .kind = "budget", .text = text, .options = options, .within_ms = 4 * 3600 * 1000, .otherwise = "refuse", .about = about};
+  struct question_spec spec = {.journal = x->journal,
+                               .run = x->run,
+                               .step = x->step,
+                               .actor = x->actor,
+                               .kind = "budget",
+                               .text = text,
+                               .options = options,
+                               .within_ms = 4 * 3600 * 1000,
+                               .otherwise = "refuse",
+                               .about = about};
   x->question = question_ask(x->all->deps.questions, &spec, on_over_budget, x);
   json_decref(options);
   json_decref(about);
@@ -476,8 +493,9 @@ static void called_back(void *arg) {
 void action_end(struct action *x, bool ok, json_t *returns_take, const char *status, const json_t *response) {
   x->returns = returns_take ? returns_take : json_object();
   x->outcome = (struct outcome){.ok = ok, .returns = x->returns, .status = status};
-  json_t *body = json_pack("{s:b, s:O, s:I, s:s, s:s, s:s, s:O}", "ok", ok, ok ? "returns" : "failure", x->returns, "took_ms", (json_int_t)((action_now(x) - x->began) / 1000), "connector",
-                           x->connector->instance, "action", x->name, "effect", effect_name(x->effect), "target", x->target);
+  json_t *body = json_pack("{s:b, s:O, s:I, s:s, s:s, s:s, s:O}", "ok", ok, ok ? "returns" : "failure", x->returns, "took_ms",
+                           (json_int_t)((action_now(x) - x->began) / 1000), "connector", x->connector->instance, "action", x->name,
+                           "effect", effect_name(x->effect), "target", x->target);
   if (status) json_object_set_new(body, "contains", json_string(status));
   if (x->undo_of) json_object_set_new(body, "undo_of", json_string(x->undo_of));
   if (response) json_object_set(body, "response", (json_t *)(uintptr_t)response);
@@ -500,7 +518,16 @@ int action_helper_start(struct action *x, const char *name, const json_t *params
   const json_t *schema = json_object_get(json_object_get(json_object_get(x->connector->declaration->json, "actions"), name), "params");
   const char *key;
   json_object_foreach((json_t *)(uintptr_t)params, key, value) if (json_object_get(schema, key)) json_object_set(fitting, key, value);
-  struct action_spec spec = {.journal = x->journal, .run = x->run, .step = step, .actor = x->actor, .playbook = x->playbook, .connector = x->connector->instance, .action = name, .params = fitting, .requester = x->requester, .simulated = x->simulated};
+  struct action_spec spec = {.journal = x->journal,
+                             .run = x->run,
+                             .step = step,
+                             .actor = x->actor,
+                             .playbook = x->playbook,
+                             .connector = x->connector->instance,
+                             .action = name,
+                             .params = fitting,
+                             .requester = x->requester,
+                             .simulated = x->simulated};
   int r = action_start(x->all, &spec, cb, x, &x->helper, err);
   json_decref(fitting);
   return r;

@@ -39,8 +39,9 @@ void actions_set_registry(struct actions *a, struct registry *registry);
 
 struct outcome {
   bool ok;
-  json_t *returns;     /* borrowed; ok: what result() returned, checked against `returns`, secrets as slots (trusted); failed: {"kind", "message", "retry"} */
-  const char *status;  /* what became of a containment: "active", "found", or NULL */
+  json_t *
+      returns; /* borrowed; ok: what result() returned, checked against `returns`, secrets as slots (trusted); failed: {"kind", "message", "retry"} */
+  const char *status; /* what became of a containment: "active", "found", or NULL */
 };
 typedef void action_cb(void *arg, const struct outcome *outcome);
 
@@ -56,8 +57,8 @@ struct action_spec {
   const char *requester; /* a person who asked for it ("person:…"): the ceiling is theirs, and they cannot approve; NULL: an alert's */
   bool simulated;
   const json_t *simulate; /* overriding simulated returns, or NULL: the connector's own simulate() */
-  const char *undo_of;   /* "1/3": the containment that this undoes */
-  const json_t *history; /* what the journal holds of this step already: [{"type", "body", "seq", "actor"}…]; NULL: nothing */
+  const char *undo_of;    /* "1/3": the containment that this undoes */
+  const json_t *history;  /* what the journal holds of this step already: [{"type", "body", "seq", "actor"}…]; NULL: nothing */
 };
 
 /* ERR_INVALID (unknown action, wrong parameter, a request() that raised) and ERR_DENIED are mistakes of the caller: nothing is journalled, nothing follows. */
@@ -73,7 +74,8 @@ int action_plan(struct actions *a, const struct action_spec *spec, json_t **ret,
 
 /* Lifts one containment ("1/3" of the journal) under a step of its own: sends its undo, or records that another incident still holds the target, or asks a person when
  * we only found it so. outcome.ok false: it is still contained. spec gives journal, run, step, actor, playbook, requester, simulated. */
-int action_release(struct actions *a, const struct action_spec *spec, const char *of, action_cb *cb, void *arg, struct action **ret, struct err *err);
+int action_release(struct actions *a, const struct action_spec *spec, const char *of, action_cb *cb, void *arg, struct action **ret,
+                   struct err *err);
 /* Everything contained now, from the ledger: new [{"incident","step","connector","action","target":{…},"since","lift_at","status","holders":[…]}]. */
 json_t *actions_contained(const struct actions *a);
 /* Rebuilds the ledger's part of one incident from its state (at start, after adoption). */
@@ -85,7 +87,8 @@ void actions_on_lift(struct actions *a, actions_lift_cb *cb, void *arg);
 /* --- brakes: scope is "all", a playbook's name or a connector's ------------------------------------------------------------- */
 typedef void actions_brake_cb(void *arg, const struct err *err);
 /* Takes force at once in this process, and calls back when Redis holds it. body {"by","because"}. */
-int actions_pause(struct actions *a, const char *scope, const char *by, const char *because, actions_brake_cb *cb, void *arg, struct err *err);
+int actions_pause(struct actions *a, const char *scope, const char *by, const char *because, actions_brake_cb *cb, void *arg,
+                  struct err *err);
 int actions_resume(struct actions *a, const char *scope, actions_brake_cb *cb, void *arg, struct err *err);
 json_t *actions_paused(const struct actions *a); /* new {scope: {"by","because","since"}} */
 /* Reads the brakes that Redis holds; runs wait until it has called back. */

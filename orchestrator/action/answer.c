@@ -9,7 +9,8 @@
 /* The last check before bytes leave; may run on another thread, so it reads atomics only. */
 static bool gate(void *arg) {
   struct action *x = arg;
-  bool open = !atomic_load(&x->stop) && (x->effect == EFFECT_READ || (atomic_load(&x->epoch) == atomic_load(&x->all->epoch) && clock_boot(clock_system()) < atomic_load(&x->send_before_boot)));
+  bool open = !atomic_load(&x->stop) && (x->effect == EFFECT_READ || (atomic_load(&x->epoch) == atomic_load(&x->all->epoch) &&
+                                                                      clock_boot(clock_system()) < atomic_load(&x->send_before_boot)));
   if (!open) atomic_store(&x->gate_closed, true);
   return open;
 }
@@ -98,7 +99,9 @@ static void read_answer(struct action *x, const json_t *response) {
   } else if (r < 0) {
     action_end(x, false, failure_new("unreadable", err.text, false), NULL, kept);
   } else if (failure || !returns) {
-    action_end(x, false, failure ? json_incref(failure) : failure_new("refused", "the connector gave neither a result nor a failure", false), NULL, kept);
+    action_end(x, false,
+               failure ? json_incref(failure) : failure_new("refused", "the connector gave neither a result nor a failure", false), NULL,
+               kept);
   } else {
     conclude(x, json_incref(returns), response);
   }

@@ -46,8 +46,16 @@ static void ask_person(struct action *x, const char *why) {
   char text[700];
   char *target = json_text(x->target);
   json_t *options = json_pack("[s, s, s]", "done", "not done, send it", "abandon"), *about = action_about(x);
-  snprintf(text, sizeof text, "Nobody knows whether %s.%s on %.200s happened (%.300s). Look there: did it?", x->connector->instance, x->name, target ? target : "", why);
-  struct question_spec spec = {.journal = x->journal, .run = x->run, .step = x->step, .actor = "engine", .kind = "resolve", .text = text, .options = options, .about = about};
+  snprintf(text, sizeof text, "Nobody knows whether %s.%s on %.200s happened (%.300s). Look there: did it?", x->connector->instance,
+           x->name, target ? target : "", why);
+  struct question_spec spec = {.journal = x->journal,
+                               .run = x->run,
+                               .step = x->step,
+                               .actor = "engine",
+                               .kind = "resolve",
+                               .text = text,
+                               .options = options,
+                               .about = about};
   x->question = question_ask(x->all->deps.questions, &spec, on_person, x);
   free(target);
   json_decref(options);
@@ -65,7 +73,9 @@ static void on_probe(void *arg, const struct outcome *outcome) {
     resolved(x, "engine", "did_not_happen");
     again(x);
   } else {
-    ask_person(x, json_is_false(told) ? "it did not happen, several times" : outcome->ok ? "the probe could not tell" : json_str_or(outcome->returns, "message", "the probe failed"));
+    ask_person(x, json_is_false(told) ? "it did not happen, several times"
+                  : outcome->ok       ? "the probe could not tell"
+                                      : json_str_or(outcome->returns, "message", "the probe failed"));
   }
 }
 
@@ -103,7 +113,8 @@ void action_doubt(struct action *x, const char *why, const json_t *response) {
   const json_t *intent = json_object_get(json_object_get(journal_state(x->journal), "intents"), at);
   x->all->in_doubt++;
   if (!json_object_get(intent, "doubt")) {
-    json_t *body = json_pack("{s:s, s:s, s:s, s:O}", "why", why, "connector", x->connector->instance, "action", x->name, "target", x->target);
+    json_t *body =
+        json_pack("{s:s, s:s, s:s, s:O}", "why", why, "connector", x->connector->instance, "action", x->name, "target", x->target);
     if (response) json_object_set(body, "response", (json_t *)(uintptr_t)response);
     journal_add(x->journal, KIND_ACTION_IN_DOUBT, "engine", x->run, x->step, body);
     journal_save_state(x->journal);

@@ -44,7 +44,8 @@ static int brake_store(struct actions *a, const char *scope, const char *value, 
   return r;
 }
 
-int actions_pause(struct actions *a, const char *scope, const char *by, const char *because, actions_brake_cb *cb, void *arg, struct err *err) {
+int actions_pause(struct actions *a, const char *scope, const char *by, const char *because, actions_brake_cb *cb, void *arg,
+                  struct err *err) {
   json_t *value = json_pack("{s:s, s:s, s:I}", "by", by, "because", because, "since", (json_int_t)clock_wall(clock_system()));
   json_object_set(a->paused, scope, value);
   atomic_fetch_add(&a->epoch, 1); /* closes the gate of everything that is about to leave */
@@ -110,8 +111,10 @@ bool guard_protected(const struct action *x, struct err *err) {
     json_object_foreach(x->target, key, target) {
       const char *text = json_string_value(target);
       if (!text || !value || strcasecmp(text, value) != 0 || (type && strcmp(type, key) != 0)) continue;
-      err_set(err, ERR_DENIED, "%s %s is protected (%s): no playbook may contain it; a person can, outside Tocsin or after changing the settings' guard.protected", key, text,
-              json_str_or(rule, "reason", "no reason given"));
+      err_set(err, ERR_DENIED,
+              "%s %s is protected (%s): no playbook may contain it; a person can, outside Tocsin or after changing the settings' "
+              "guard.protected",
+              key, text, json_str_or(rule, "reason", "no reason given"));
       return true;
     }
   }
@@ -190,7 +193,8 @@ static int budget_ask(struct budget_walk *walk, const json_t *rule, struct err *
   snprintf(now, sizeof now, "%lld", (long long)(action_now(x) / 1000));
   snprintf(window, sizeof window, "%lld", (long long)window_ms);
   snprintf(most, sizeof most, "%lld", (long long)json_int_or(rule, "most", 0));
-  return redis_call(x->all->deps.redis, redis_lane(x->all->deps.redis, key), on_budget, walk, err, "FCALL", "tocsin_budget", "1", key, now, window, most, x->id, NULL);
+  return redis_call(x->all->deps.redis, redis_lane(x->all->deps.redis, key), on_budget, walk, err, "FCALL", "tocsin_budget", "1", key, now,
+                    window, most, x->id, NULL);
 }
 
 static void budget_next(struct budget_walk *walk) {

@@ -32,10 +32,10 @@ struct action {
   json_t *params, *target, *request, *simulate;
   char digest[65], key[33]; /* of the request as rendered; the idempotency key */
   int64_t lift_ms;
-  unsigned attempt, reads;  /* sends so far; helper reads (resolve, probe) so far */
+  unsigned attempt, reads; /* sends so far; helper reads (resolve, probe) so far */
   bool approved, intended, taken_up, abandoned, started, waiting_brake, budgeted;
-  bool awaiting;            /* a Redis call of its own is under way and will come back to it */
-  bool orphan;              /* its journal is gone: whatever comes back only frees it */
+  bool awaiting; /* a Redis call of its own is under way and will come back to it */
+  bool orphan;   /* its journal is gone: whatever comes back only frees it */
   struct question *question;
   struct flight *flight;
   struct timer *timer;
@@ -50,7 +50,7 @@ struct action {
   json_t *returns;
   action_cb *cb;
   void *arg;
-  TAILQ_ENTRY(action) next; /* in a limit's or the brake's queue */
+  TAILQ_ENTRY(action) next;  /* in a limit's or the brake's queue */
   TAILQ_ENTRY(action) among; /* all that live */
   struct action_queue *queue;
 };

@@ -46,7 +46,8 @@ static void hold_add(struct actions *a, const char *incident, const char *of, co
   snprintf(h->incident, sizeof h->incident, "%s", incident);
   snprintf(h->of, sizeof h->of, "%s", of);
   h->containment = json_deep_copy(containment);
-  h->key = ledger_key(json_str_or(containment, "connector", ""), json_str_or(containment, "action", ""), json_object_get(containment, "target"));
+  h->key =
+      ledger_key(json_str_or(containment, "connector", ""), json_str_or(containment, "action", ""), json_object_get(containment, "target"));
   hold_name(name, incident, of);
   hold_free(map_put(&a->holds, name, h));
   if (json_int_or(containment, "lift_at", 0)) h->timer = timer_start(a->deps.loop, 0, lift, h);
@@ -68,7 +69,10 @@ void actions_on_lift(struct actions *a, actions_lift_cb *cb, void *arg) {
   a->lift_arg = arg;
 }
 
-static bool contains(const struct action *x) { return x->effect == EFFECT_CONTAIN && !x->undoing && (json_is_string(json_object_get(x->declaration, "undo")) || json_is_false(json_object_get(x->declaration, "undo"))); }
+static bool contains(const struct action *x) {
+  return x->effect == EFFECT_CONTAIN && !x->undoing &&
+         (json_is_string(json_object_get(x->declaration, "undo")) || json_is_false(json_object_get(x->declaration, "undo")));
+}
 
 /* Does somebody hold this target by the same action, and made it so? */
 static bool held_by_others(const struct actions *a, const char *key, const char *incident, const char *of) {
@@ -76,7 +80,9 @@ static bool held_by_others(const struct actions *a, const char *key, const char 
   void *value;
   while (map_next(&a->holds, &at, NULL, &value)) {
     const struct hold *h = value;
-    if (strcmp(h->key, key) == 0 && (strcmp(h->incident, incident) != 0 || strcmp(h->of, of) != 0) && strcmp(json_str_or(h->containment, "status", ""), "found") != 0) return true;
+    if (strcmp(h->key, key) == 0 && (strcmp(h->incident, incident) != 0 || strcmp(h->of, of) != 0) &&
+        strcmp(json_str_or(h->containment, "status", ""), "found") != 0)
+      return true;
   }
   return false;
 }
@@ -98,7 +104,8 @@ const char *ledger_status(const struct action *x, const json_t *returns, bool pr
 /* The index names the incident before its intent does; one that points at nothing is harmless. */
 void ledger_announce(struct action *x) {
   if (!contains(x)) return;
-  redis_call(x->all->deps.redis, redis_lane(x->all->deps.redis, journal_incident(x->journal)), NULL, NULL, NULL, "HSET", INDEX_KEY, x->id, journal_incident(x->journal), NULL);
+  redis_call(x->all->deps.redis, redis_lane(x->all->deps.redis, journal_incident(x->journal)), NULL, NULL, NULL, "HSET", INDEX_KEY, x->id,
+             journal_incident(x->journal), NULL);
 }
 
 void ledger_hold(struct action *x, const char *status) {
@@ -191,7 +198,9 @@ static void release_end(struct release *r, bool ok, json_t *returns_take) {
   loop_defer(r->all->deps.loop, release_called_back, r);
 }
 
-static const json_t *containment(const struct release *r) { return json_object_get(json_object_get(journal_state(r->journal), "containments"), r->of); }
+static const json_t *containment(const struct release *r) {
+  return json_object_get(json_object_get(journal_state(r->journal), "containments"), r->of);
+}
 
 static void still(struct release *r, const char *why) {
   journal_add(r->journal, KIND_CONTAINMENT_STILL, r->actor, r->run, r->step, json_pack("{s:s, s:s}", "of", r->of, "why", why));
@@ -204,7 +213,8 @@ static void on_undone(void *arg, const struct outcome *outcome) {
     still(r, json_str_or(outcome->returns, "message", "the undo failed"));
     return;
   }
-  journal_add(r->journal, KIND_CONTAINMENT_RELEASED, r->actor, r->run, r->step, json_pack("{s:s, s:O}", "of", r->of, "returns", outcome->returns));
+  journal_add(r->journal, KIND_CONTAINMENT_RELEASED, r->actor, r->run, r->step,
+              json_pack("{s:s, s:O}", "of", r->of, "returns", outcome->returns));
   ledger_forget(r->all, journal_incident(r->journal), r->of);
   release_end(r, true, json_pack("{s:b}", "released", 1));
 }
@@ -250,7 +260,18 @@ static void undo(struct release *r) {
     still(r, err.text);
   } else {
     if (!json_object_get(params, "because")) json_object_set_new(params, "because", json_string("lifting a containment"));
-    struct action_spec spec = {.journal = r->journal, .run = r->run, .step = r->step, .actor = r->actor, .playbook = r->playbook, .connector = c->instance, .action = name, .params = params, .requester = r->requester, .simulated = r->simulated, .undo_of = r->of, .history = r->history};
+    struct action_spec spec = {.journal = r->journal,
+                               .run = r->run,
+                               .step = r->step,
+                               .actor = r->actor,
+                               .playbook = r->playbook,
+                               .connector = c->instance,
+                               .action = name,
+                               .params = params,
+                               .requester = r->requester,
+                               .simulated = r->simulated,
+                               .undo_of = r->of,
+                               .history = r->history};
     if (action_start(r->all, &spec, on_undone, r, &action, &err) < 0) still(r, err.text);
   }
   json_decref(params);
@@ -267,8 +288,16 @@ static void ask_found(struct release *r) {
   char text[512];
   char *target = json_text(json_object_get(containment(r), "target"));
   json_t *options = json_pack("[s, s]", "release", "keep");
-  snprintf(text, sizeof text, "%.200s was contained when we came (or nobody knows whether we did it). Release it all the same?", target ? target : "This target");
-  struct question_spec spec = {.journal = r->journal, .run = r->run, .step = r->step, .actor = r->actor, .kind = "release", .text = text, .options = options, .about = containment(r)};
+  snprintf(text, sizeof text, "%.200s was contained when we came (or nobody knows whether we did it). Release it all the same?",
+           target ? target : "This target");
+  struct question_spec spec = {.journal = r->journal,
+                               .run = r->run,
+                               .step = r->step,
+                               .actor = r->actor,
+                               .kind = "release",
+                               .text = text,
+                               .options = options,
+                               .about = containment(r)};
   r->question = question_ask(r->all->deps.questions, &spec, on_found_answer, r);
   free(target);
   json_decref(options);
@@ -292,10 +321,15 @@ static void release_begin(void *arg) {
   free(key);
 }
 
-int action_release(struct actions *a, const struct action_spec *spec, const char *of, action_cb *cb, void *arg, struct action **ret, struct err *err) {
+int action_release(struct actions *a, const struct action_spec *spec, const char *of, action_cb *cb, void *arg, struct action **ret,
+                   struct err *err) {
   const json_t *c = json_object_get(json_object_get(journal_state(spec->journal), "containments"), of);
-  if (!c) return err_set(err, ERR_NOT_FOUND, "%s/%s contains nothing; `tocsin contained` lists what is contained", journal_incident(spec->journal), of);
-  if (!in_force(c)) return err_set(err, ERR_CONFLICT, "%s/%s is not in force any more (%s)", journal_incident(spec->journal), of, json_str_or(c, "status", ""));
+  if (!c)
+    return err_set(err, ERR_NOT_FOUND, "%s/%s contains nothing; `tocsin contained` lists what is contained",
+                   journal_incident(spec->journal), of);
+  if (!in_force(c))
+    return err_set(err, ERR_CONFLICT, "%s/%s is not in force any more (%s)", journal_incident(spec->journal), of,
+                   json_str_or(c, "status", ""));
   struct release *r = calloc(1, sizeof *r);
   if (!r) abort();
   *r = (struct release){.all = a, .journal = spec->journal, .run = spec->run, .simulated = spec->simulated, .cb = cb, .arg = arg};

@@ -25,7 +25,6 @@ static bool room(struct limit *l, const struct connector *c, int64_t now) {
   return l->in_window < c->per_minute;
 }
 
-
 static void enter(struct action *x, struct limit *l) {
   l->flying++;
   l->in_window++;

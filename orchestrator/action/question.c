@@ -18,7 +18,7 @@ struct question {
   json_t *options;
   char *role, *otherwise, *exclude, *kind;
   unsigned approvals;
-  json_t *given; /* people who have approved so far */
+  json_t *given;    /* people who have approved so far */
   int64_t deadline; /* µs of the journal's clock, 0: none */
   bool held;
   struct timer *timer;
@@ -150,7 +150,8 @@ struct question *question_ask(struct questions *qs, const struct question_spec *
   struct question *q = calloc(1, sizeof *q);
   char at[ID_PATH];
   if (!q) abort();
-  *q = (struct question){.all = qs, .journal = spec->journal, .run = spec->run, .approvals = spec->approvals ? spec->approvals : 1, .cb = cb, .arg = arg};
+  *q = (struct question){
+      .all = qs, .journal = spec->journal, .run = spec->run, .approvals = spec->approvals ? spec->approvals : 1, .cb = cb, .arg = arg};
   snprintf(q->step, sizeof q->step, "%s", spec->step);
   id_path(q->id, journal_incident(spec->journal), spec->run, spec->step);
   snprintf(at, sizeof at, "%u/%s", spec->run, spec->step);
@@ -238,7 +239,8 @@ static bool one_of_several(struct question *q, const char *answer, const struct 
   return json_array_size(q->given) < q->approvals;
 }
 
-int question_answer(struct questions *qs, const char *id, const struct person *by, const char *text, struct journal **ret_journal, struct err *err) {
+int question_answer(struct questions *qs, const char *id, const struct person *by, const char *text, struct journal **ret_journal,
+                    struct err *err) {
   struct question *q = map_get(&qs->open, id);
   if (!q) return not_open(qs, id, err);
   *ret_journal = q->journal;
@@ -247,7 +249,10 @@ int question_answer(struct questions *qs, const char *id, const struct person *b
     return refuse(q, by, text, err);
   }
   if ((q->exclude && strcmp(q->exclude, by->actor) == 0) || json_array_has(q->given, by->actor)) {
-    err_set(err, ERR_DENIED, json_array_has(q->given, by->actor) ? "%s: %s has approved already; another person must" : "%s: %s asked for it, so another person must agree", id, by->name);
+    err_set(err, ERR_DENIED,
+            json_array_has(q->given, by->actor) ? "%s: %s has approved already; another person must"
+                                                : "%s: %s asked for it, so another person must agree",
+            id, by->name);
     return refuse(q, by, text, err);
   }
   const char *answer = option_of(q, text);

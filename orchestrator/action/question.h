@@ -19,8 +19,8 @@ struct question_spec {
   struct journal *journal;
   unsigned run;
   const char *step;
-  const char *actor;     /* who asks */
-  const char *kind;      /* "ask", "approve", "resolve", "parameter", "release", "budget" */
+  const char *actor; /* who asks */
+  const char *kind;  /* "ask", "approve", "resolve", "parameter", "release", "budget" */
   const char *text;
   const json_t *options; /* array of strings; NULL: any text */
   const char *role;      /* NULL: "responder" */
@@ -41,7 +41,8 @@ struct question *question_ask(struct questions *qs, const struct question_spec *
 void question_drop(struct question *q);
 /* id as "INC-000042/1/4". text must be an option (a unique prefix will do). Appends the answer's entry; ERR_NOT_FOUND (with who answered before, when
  * known), ERR_DENIED, ERR_INVALID are recorded where an incident is concerned. *ret_journal: wait for its durability before you say "done". */
-int question_answer(struct questions *qs, const char *id, const struct person *by, const char *text, struct journal **ret_journal, struct err *err);
+int question_answer(struct questions *qs, const char *id, const struct person *by, const char *text, struct journal **ret_journal,
+                    struct err *err);
 /* Open questions: new [{"id","kind","text","options","role","asked","deadline","otherwise","about"…}], oldest first. */
 json_t *questions_open(const struct questions *qs);
 /* The incidents' clock was set (exercises, tests): deadlines that have passed by it expire in the next turn. */

@@ -114,7 +114,8 @@ static int instance_add(struct registry *r, const char *name, struct declaration
   json_decref(own);
   i->network = json_incref(json_object_get(given, "network"));
   if (!i->network) i->network = json_incref(json_object_get(d->json, "network"));
-  i->c = (struct connector){.instance = i->name, .name = json_str_or(d->json, "name", d->name), .declaration = d, .settings = i->settings, .network = i->network};
+  i->c = (struct connector){
+      .instance = i->name, .name = json_str_or(d->json, "name", d->name), .declaration = d, .settings = i->settings, .network = i->network};
   limits_set(&i->c, json_object_get(d->json, "limits"));
   if (result == 0) result = connector_state_new(d, i->settings, NULL, &i->c.state, err);
   if (result < 0) {
@@ -195,7 +196,9 @@ const struct connector *registry_find(const struct registry *r, const char *name
 
 const json_t *registry_action(const struct connector *c, const char *action, struct err *err) {
   const json_t *found = json_object_get(json_object_get(c->declaration->json, "actions"), action);
-  if (!found) err_set(err, ERR_NOT_FOUND, "the connector `%s` has no action `%s`; `tocsin connector show %s` lists them", c->instance, action, c->instance);
+  if (!found)
+    err_set(err, ERR_NOT_FOUND, "the connector `%s` has no action `%s`; `tocsin connector show %s` lists them", c->instance, action,
+            c->instance);
   return found;
 }
 

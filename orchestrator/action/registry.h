@@ -17,12 +17,12 @@ const char *effect_name(enum effect effect);
 int effect_by_name(const char *name); /* -1: none */
 
 struct connector {
-  const char *instance;           /* "corp" */
-  const char *name;               /* "ldap" */
+  const char *instance; /* "corp" */
+  const char *name;     /* "ldap" */
   struct declaration *declaration;
   struct connector_state *state;
-  const json_t *settings;         /* checked, defaults filled in, secrets as slots */
-  const json_t *network;          /* for transport; may be NULL */
+  const json_t *settings; /* checked, defaults filled in, secrets as slots */
+  const json_t *network;  /* for transport; may be NULL */
   int64_t timeout_ms;
   size_t response_cap;
   unsigned concurrent, per_minute; /* 0: no limit */

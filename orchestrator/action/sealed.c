@@ -38,11 +38,14 @@ static char *seal(const struct actions *a, const char *slot, const char *bytes, 
   int n, total = 0;
   if (!out || !ctx) abort();
   random_bytes(out, GCM_NONCE);
-  if (EVP_EncryptInit_ex(ctx, EVP_aes_256_gcm(), NULL, a->seal_key, out) != 1 || EVP_EncryptUpdate(ctx, NULL, &n, (const uint8_t *)slot, (int)strlen(slot)) != 1 ||
+  if (EVP_EncryptInit_ex(ctx, EVP_aes_256_gcm(), NULL, a->seal_key, out) != 1 ||
+      EVP_EncryptUpdate(ctx, NULL, &n, (const uint8_t *)slot, (int)strlen(slot)) != 1 ||
       EVP_EncryptUpdate(ctx, out + GCM_NONCE, &n, (const uint8_t *)bytes, (int)len) != 1)
     abort();
   total = n;
-  if (EVP_EncryptFinal_ex(ctx, out + GCM_NONCE + total, &n) != 1 || EVP_CIPHER_CTX_ctrl(ctx, EVP_CTRL_GCM_GET_TAG, GCM_TAG, out + GCM_NONCE + len) != 1) abort();
+  if (EVP_EncryptFinal_ex(ctx, out + GCM_NONCE + total, &n) != 1 ||
+      EVP_CIPHER_CTX_ctrl(ctx, EVP_CTRL_GCM_GET_TAG, GCM_TAG, out + GCM_NONCE + len) != 1)
+    abort();
   EVP_CIPHER_CTX_free(ctx);
   char *text = base64_encode(out, GCM_NONCE + len + GCM_TAG);
   free(out);
@@ -62,8 +65,10 @@ static bool unseal(const struct actions *a, const char *slot, const char *text, 
   EVP_CIPHER_CTX *ctx = EVP_CIPHER_CTX_new();
   int n;
   if (!out || !ctx) abort();
-  bool ok = EVP_DecryptInit_ex(ctx, EVP_aes_256_gcm(), NULL, a->seal_key, in) == 1 && EVP_DecryptUpdate(ctx, NULL, &n, (const uint8_t *)slot, (int)strlen(slot)) == 1 &&
-            EVP_DecryptUpdate(ctx, (uint8_t *)out, &n, in + GCM_NONCE, (int)plain) == 1 && EVP_CIPHER_CTX_ctrl(ctx, EVP_CTRL_GCM_SET_TAG, GCM_TAG, in + GCM_NONCE + plain) == 1 &&
+  bool ok = EVP_DecryptInit_ex(ctx, EVP_aes_256_gcm(), NULL, a->seal_key, in) == 1 &&
+            EVP_DecryptUpdate(ctx, NULL, &n, (const uint8_t *)slot, (int)strlen(slot)) == 1 &&
+            EVP_DecryptUpdate(ctx, (uint8_t *)out, &n, in + GCM_NONCE, (int)plain) == 1 &&
+            EVP_CIPHER_CTX_ctrl(ctx, EVP_CTRL_GCM_SET_TAG, GCM_TAG, in + GCM_NONCE + plain) == 1 &&
             EVP_DecryptFinal_ex(ctx, (uint8_t *)out + plain, &n) == 1;
   EVP_CIPHER_CTX_free(ctx);
   free(in);
@@ -79,7 +84,9 @@ static bool unseal(const struct actions *a, const char *slot, const char *text, 
 
 /* --- making and receiving ------------------------------------------------------------------------------------------- */
 
-static void slot_name(const struct action *x, const char *param, char out[ID_PATH * 2]) { snprintf(out, ID_PATH * 2, "%s:%s", x->id, param); }
+static void slot_name(const struct action *x, const char *param, char out[ID_PATH * 2]) {
+  snprintf(out, ID_PATH * 2, "%s:%s", x->id, param);
+}
 
 /* 32 characters of 62: 190 bits, nothing that needs quoting anywhere. */
 static void password_make(char out[PASSWORD_CHARS + 1]) {
@@ -126,7 +133,8 @@ int sealed_take_returns(struct action *x, const json_t *schema, json_t *returns,
     char key[128], *text = seal(x->all, slot, bytes, len);
     snprintf(key, sizeof key, "tocsin:{%s}:sealed", journal_incident(x->journal));
     /* The journal's own lane: Redis has it before the outcome's entry. */
-    redis_call(x->all->deps.redis, redis_lane(x->all->deps.redis, journal_incident(x->journal)), NULL, NULL, NULL, "HSET", key, slot, text, NULL);
+    redis_call(x->all->deps.redis, redis_lane(x->all->deps.redis, journal_incident(x->journal)), NULL, NULL, NULL, "HSET", key, slot, text,
+               NULL);
     free(text);
     json_object_set_new(returns, name, json_pack("{s:s}", "$secret", slot));
     *ret_any = true;
@@ -139,11 +147,13 @@ int sealed_take_returns(struct action *x, const json_t *schema, json_t *returns,
 /* A file beside the target, fsynced and renamed over it: a reader sees the old secret or the new one, never half of one. */
 static int deliver_file(const char *path, const char *bytes, size_t len, struct err *err) {
   char temporary[4096];
-  if (path[0] != '/' || strlen(path) > sizeof temporary - 16) return err_set(err, ERR_INVALID, "deliver = \"file:%s\": name the full path", path);
+  if (path[0] != '/' || strlen(path) > sizeof temporary - 16)
+    return err_set(err, ERR_INVALID, "deliver = \"file:%s\": name the full path", path);
   snprintf(temporary, sizeof temporary, "%s.new", path);
   int fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600), r = 0;
   if (fd < 0) return err_errno(err, "cannot deliver the new secret to %s", path);
-  if (fchmod(fd, 0600) != 0 || write(fd, bytes, len) != (ssize_t)len || write(fd, "\n", 1) != 1 || fsync(fd) != 0) r = err_errno(err, "cannot deliver the new secret to %s", path);
+  if (fchmod(fd, 0600) != 0 || write(fd, bytes, len) != (ssize_t)len || write(fd, "\n", 1) != 1 || fsync(fd) != 0)
+    r = err_errno(err, "cannot deliver the new secret to %s", path);
   close(fd);
   if (r == 0 && rename(temporary, path) != 0) r = err_errno(err, "cannot deliver the new secret to %s", path);
   if (r < 0) unlink(temporary);
@@ -178,7 +188,9 @@ static int deliver(struct action *x, const char *slot, struct err *err) {
   if (r < 0) return r;
   char of[ID_PATH];
   snprintf(of, sizeof of, "%s", strrchr(slot, ':') ? strrchr(slot, ':') + 1 : slot);
-  if (to) journal_add(x->journal, KIND_SECRET_DELIVERED, "engine", x->run, x->step, json_pack("{s:s, s:s, s:s}", "name", of, "fingerprint", print, "to", to));
+  if (to)
+    journal_add(x->journal, KIND_SECRET_DELIVERED, "engine", x->run, x->step,
+                json_pack("{s:s, s:s, s:s}", "name", of, "fingerprint", print, "to", to));
   return 0;
 }
 
@@ -191,7 +203,8 @@ struct keeping {
 };
 
 static const char *each_generated(const struct action *x, void **at, const json_t *schema, char slot[ID_PATH * 2]) {
-  for (void *it = *at ? json_object_iter_next((json_t *)(uintptr_t)schema, *at) : json_object_iter((json_t *)(uintptr_t)schema); it; it = json_object_iter_next((json_t *)(uintptr_t)schema, it)) {
+  for (void *it = *at ? json_object_iter_next((json_t *)(uintptr_t)schema, *at) : json_object_iter((json_t *)(uintptr_t)schema); it;
+       it = json_object_iter_next((json_t *)(uintptr_t)schema, it)) {
     if (strcmp(json_str_or(json_object_iter_value(it), "type", ""), "generated") != 0) continue;
     *at = it;
     slot_name(x, json_object_iter_key(it), slot);
@@ -241,7 +254,9 @@ void sealed_keep(struct action *x, sealed_cb *cb) {
     const char *bytes = secrets_get(x->all->deps.secrets, slot, &len);
     char *text = seal(x->all, slot, bytes, len);
     k->waiting++;
-    if (redis_call(x->all->deps.redis, redis_lane(x->all->deps.redis, journal_incident(x->journal)), on_kept, k, &err, "HSET", key, slot, text, NULL) < 0) on_kept(k, NULL, &err);
+    if (redis_call(x->all->deps.redis, redis_lane(x->all->deps.redis, journal_incident(x->journal)), on_kept, k, &err, "HSET", key, slot,
+                   text, NULL) < 0)
+      on_kept(k, NULL, &err);
     free(text);
   }
   on_kept(k, NULL, NULL);

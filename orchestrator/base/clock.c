@@ -47,8 +47,8 @@ void time_format(int64_t us, char out[TIME_TEXT]) {
   struct tm tm = {0};
   gmtime_r(&seconds, &tm);
   char text[80]; /* strftime's %Y would leave out the zeros of the year 226 */
-  snprintf(text, sizeof text, "%04d-%02d-%02dT%02d:%02d:%02d.%06ldZ", tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec,
-           rest % 1000000);
+  snprintf(text, sizeof text, "%04d-%02d-%02dT%02d:%02d:%02d.%06ldZ", tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min,
+           tm.tm_sec, rest % 1000000);
   snprintf(out, TIME_TEXT, "%.*s", TIME_TEXT - 1, text);
 }
 
@@ -88,9 +88,8 @@ bool time_parse(const char *text, int64_t *ret_us) {
   const char *p = text;
   struct tm tm = {0};
   int year, month, day, zone;
-  if (!digits(&p, 4, &year) || !expect(&p, "-") || !digits(&p, 2, &month) || !expect(&p, "-") ||
-      !digits(&p, 2, &day) || !expect(&p, "Tt ") || !digits(&p, 2, &tm.tm_hour) || !expect(&p, ":") ||
-      !digits(&p, 2, &tm.tm_min))
+  if (!digits(&p, 4, &year) || !expect(&p, "-") || !digits(&p, 2, &month) || !expect(&p, "-") || !digits(&p, 2, &day) ||
+      !expect(&p, "Tt ") || !digits(&p, 2, &tm.tm_hour) || !expect(&p, ":") || !digits(&p, 2, &tm.tm_min))
     return false;
   if (expect(&p, ":") && !digits(&p, 2, &tm.tm_sec)) return false;
   if (month < 1 || month > 12 || day < 1 || day > 31 || tm.tm_hour > 23 || tm.tm_min > 59 || tm.tm_sec > 60) return false;
@@ -113,8 +112,10 @@ bool time_parse(const char *text, int64_t *ret_us) {
 }
 
 bool duration_parse(const char *text, int64_t *ret_ms) {
-  static const struct { const char *name; int64_t ms; } units[] = {
-      {"ms", 1}, {"s", 1000}, {"m", 60000}, {"h", 3600000}, {"d", 86400000}, {"w", 604800000}};
+  static const struct {
+    const char *name;
+    int64_t ms;
+  } units[] = {{"ms", 1}, {"s", 1000}, {"m", 60000}, {"h", 3600000}, {"d", 86400000}, {"w", 604800000}};
   if (!isdigit((unsigned char)*text) || strlen(text) > 14) return false;
   char *end;
   long long value = strtoll(text, &end, 10);

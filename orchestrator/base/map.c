@@ -16,12 +16,12 @@ static char tombstone[1];
 
 static inline uint64_t rotate(uint64_t x, int b) { return x << b | x >> (64 - b); }
 
-#define SIP_ROUND                                                                                                                \
-  do {                                                                                                                           \
-    v0 += v1, v1 = rotate(v1, 13), v1 ^= v0, v0 = rotate(v0, 32);                                                                \
-    v2 += v3, v3 = rotate(v3, 16), v3 ^= v2;                                                                                     \
-    v0 += v3, v3 = rotate(v3, 21), v3 ^= v0;                                                                                     \
-    v2 += v1, v1 = rotate(v1, 17), v1 ^= v2, v2 = rotate(v2, 32);                                                                \
+#define SIP_ROUND                                                                                                                          \
+  do {                                                                                                                                     \
+    v0 += v1, v1 = rotate(v1, 13), v1 ^= v0, v0 = rotate(v0, 32);                                                                          \
+    v2 += v3, v3 = rotate(v3, 16), v3 ^= v2;                                                                                               \
+    v0 += v3, v3 = rotate(v3, 21), v3 ^= v0;                                                                                               \
+    v2 += v1, v1 = rotate(v1, 17), v1 ^= v2, v2 = rotate(v2, 32);                                                                          \
   } while (0)
 
 /* SipHash-1-3 (Aumasson and Bernstein 2012, the reduced-round form), keyed once per process. */

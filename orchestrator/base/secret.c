@@ -115,7 +115,8 @@ static void add_percent_form(struct secret *v, const char *hex) {
 
 int secrets_put(struct secrets *s, const char *slot, const void *bytes, size_t len, struct err *err) {
   if (len < SECRET_MIN_BYTES)
-    return err_set(err, ERR_INVALID, "the secret %s is shorter than %d bytes, which cannot be kept out of logs safely", slot, SECRET_MIN_BYTES);
+    return err_set(err, ERR_INVALID, "the secret %s is shorter than %d bytes, which cannot be kept out of logs safely", slot,
+                   SECRET_MIN_BYTES);
   if (len > SECRET_MAX_BYTES) return err_set(err, ERR_INVALID, "the secret %s is longer than %d bytes", slot, SECRET_MAX_BYTES);
   const struct secret *old = map_get(&s->slots, slot);
   if (old && old->len == len && digest_equal(old->bytes, bytes, len)) return 0;
@@ -164,8 +165,7 @@ static const struct secret *form_at(const struct secrets *s, const char *text, s
   for (const struct secret *v = s->all; v; v = v->next)
     for (size_t i = 0; i < v->form_count; i++) {
       const struct form *f = &v->forms[i];
-      if (f->len > *ret_len && f->len <= left && f->bytes[0] == text[0] && memcmp(f->bytes, text, f->len) == 0)
-        best = v, *ret_len = f->len;
+      if (f->len > *ret_len && f->len <= left && f->bytes[0] == text[0] && memcmp(f->bytes, text, f->len) == 0) best = v, *ret_len = f->len;
     }
   return best;
 }
@@ -259,7 +259,8 @@ static int resolve_file(const char *path, struct buf *out, struct err *err) {
   if (fstat(fd, &st) != 0) r = err_errno(err, "cannot look at the file %s", path);
   else if (!S_ISREG(st.st_mode)) r = err_set(err, ERR_INVALID, "%s is not a regular file", path);
   else if (st.st_mode & 077)
-    r = err_set(err, ERR_DENIED, "the file %s can be read or written by others (mode %03o): run chmod 600 on it", path, (unsigned)(st.st_mode & 0777));
+    r = err_set(err, ERR_DENIED, "the file %s can be read or written by others (mode %03o): run chmod 600 on it", path,
+                (unsigned)(st.st_mode & 0777));
   else r = read_all(fd, out, 0, err);
   close(fd);
   return r;

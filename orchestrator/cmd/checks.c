@@ -78,10 +78,12 @@ json_t *daemon_counts(void *arg) {
   struct daemon *d = arg;
   struct rusage usage;
   getrusage(RUSAGE_SELF, &usage);
-  json_t *counts = json_pack("{s:o, s:o, s:o, s:{s:I, s:I, s:I, s:I}, s:{s:I, s:b, s:I}}", "incidents", desk_counts(d->desk), "actions", actions_counts(d->actions), "intake",
-                             intake_metrics(d->intake), "journal", "entries_total", (json_int_t)d->store.entries, "waves_total", (json_int_t)d->store.waves, "retries_total",
-                             (json_int_t)d->store.retries, "unacknowledged", (json_int_t)d->store.unsent, "process", "max_rss_kib", (json_int_t)usage.ru_maxrss, "redis_up",
-                             redis_up(d->redis), "requests_sent_total", (json_int_t)transports_sent(d->transports));
+  json_t *counts =
+      json_pack("{s:o, s:o, s:o, s:{s:I, s:I, s:I, s:I}, s:{s:I, s:b, s:I}}", "incidents", desk_counts(d->desk), "actions",
+                actions_counts(d->actions), "intake", intake_metrics(d->intake), "journal", "entries_total", (json_int_t)d->store.entries,
+                "waves_total", (json_int_t)d->store.waves, "retries_total", (json_int_t)d->store.retries, "unacknowledged",
+                (json_int_t)d->store.unsent, "process", "max_rss_kib", (json_int_t)usage.ru_maxrss, "redis_up", redis_up(d->redis),
+                "requests_sent_total", (json_int_t)transports_sent(d->transports));
   if (d->conservation) json_object_set(counts, "alerts", d->conservation);
   return counts;
 }
@@ -94,9 +96,12 @@ static void on_conservation(void *arg, const json_t *counts, const struct err *e
   int64_t difference = json_int_or(counts, "difference", 0);
   if (!difference) return;
   char text[256];
-  snprintf(text, sizeof text, "conservation is broken: %lld alerts were accepted and are neither attached, duplicate, suppressed, dead, split nor waiting", (long long)difference);
+  snprintf(text, sizeof text,
+           "conservation is broken: %lld alerts were accepted and are neither attached, duplicate, suppressed, dead, split nor waiting",
+           (long long)difference);
   log_error("%s", text);
-  journal_add(d->node, KIND_ENGINE_WARNING, "engine", 0, NULL, json_pack("{s:s, s:O}", "text", text, "counts", (json_t *)(uintptr_t)counts));
+  journal_add(d->node, KIND_ENGINE_WARNING, "engine", 0, NULL,
+              json_pack("{s:s, s:O}", "text", text, "counts", (json_t *)(uintptr_t)counts));
 }
 
 static void check(void *arg) {
@@ -129,10 +134,13 @@ static void check_alerts(json_t *checks, const json_t *counts, const struct err 
     return;
   }
   int64_t difference = json_int_or(counts, "difference", 0);
-  snprintf(text, sizeof text, "accepted %lld = attached %lld + duplicate %lld + suppressed %lld + dead %lld + split %lld + waiting %lld%s", (long long)json_int_or(counts, "accepted", 0),
-           (long long)json_int_or(counts, "attached", 0), (long long)json_int_or(counts, "duplicate", 0), (long long)json_int_or(counts, "suppressed", 0), (long long)json_int_or(counts, "dead", 0),
-           (long long)json_int_or(counts, "split", 0), (long long)json_int_or(counts, "waiting", 0), difference ? ": they differ" : "");
-  finding(checks, "alerts", difference == 0, text, "somebody deleted or trimmed entries of tocsin:alerts, or wrote to its helpers: give SIEMs the user that may only XADD");
+  snprintf(text, sizeof text, "accepted %lld = attached %lld + duplicate %lld + suppressed %lld + dead %lld + split %lld + waiting %lld%s",
+           (long long)json_int_or(counts, "accepted", 0), (long long)json_int_or(counts, "attached", 0),
+           (long long)json_int_or(counts, "duplicate", 0), (long long)json_int_or(counts, "suppressed", 0),
+           (long long)json_int_or(counts, "dead", 0), (long long)json_int_or(counts, "split", 0),
+           (long long)json_int_or(counts, "waiting", 0), difference ? ": they differ" : "");
+  finding(checks, "alerts", difference == 0, text,
+          "somebody deleted or trimmed entries of tocsin:alerts, or wrote to its helpers: give SIEMs the user that may only XADD");
   snprintf(text, sizeof text, "%lld alerts could not be read and wait as dead letters", (long long)json_int_or(counts, "dead", 0));
   if (json_int_or(counts, "dead", 0)) finding(checks, "dead letters", true, text, NULL);
 }
@@ -143,8 +151,10 @@ static void on_doctor(void *arg, const json_t *counts, const struct err *err) {
   json_t *checks = json_array(), *paused = actions_paused(d->actions), *actions = actions_counts(d->actions), *problem;
   size_t i;
   char text[256];
-  finding(checks, "redis", redis_up(d->redis), redis_up(d->redis) ? "connected" : "not all connections are up", "look at the log and at Redis itself");
-  json_array_foreach(d->problems, i, problem) finding(checks, "durability", false, json_string_value(problem), "change Redis' settings as named");
+  finding(checks, "redis", redis_up(d->redis), redis_up(d->redis) ? "connected" : "not all connections are up",
+          "look at the log and at Redis itself");
+  json_array_foreach(d->problems, i, problem)
+      finding(checks, "durability", false, json_string_value(problem), "change Redis' settings as named");
   if (json_array_size(d->problems) == 0) finding(checks, "durability", true, "every acknowledged write is on disk", NULL);
   check_alerts(checks, counts, err);
   snprintf(text, sizeof text, "%lld actions in doubt", (long long)json_int_or(actions, "in_doubt", 0));
@@ -152,9 +162,11 @@ static void on_doctor(void *arg, const json_t *counts, const struct err *err) {
   snprintf(text, sizeof text, "%zu brakes are on", json_object_size(paused));
   finding(checks, "brakes", json_object_size(paused) == 0, text, "`tocsin resume` when it is time");
   snprintf(text, sizeof text, "%zu channels tell people of questions", json_object_size(json_object_get(d->settings, "notify")));
-  finding(checks, "notify", json_object_size(json_object_get(d->settings, "notify")) > 0, text, "name a channel in the settings' `notify`, or questions wait until somebody looks");
+  finding(checks, "notify", json_object_size(json_object_get(d->settings, "notify")) > 0, text,
+          "name a channel in the settings' `notify`, or questions wait until somebody looks");
   snprintf(text, sizeof text, "%zu people are named", json_object_size(json_object_get(d->settings, "people")));
-  finding(checks, "people", json_object_size(json_object_get(d->settings, "people")) > 0, text, "name people with uid and roles in the settings' `people`; until then root and the daemon's user do everything");
+  finding(checks, "people", json_object_size(json_object_get(d->settings, "people")) > 0, text,
+          "name people with uid and roles in the settings' `people`; until then root and the daemon's user do everything");
   json_decref(paused);
   json_decref(actions);
   desk_reply(x->call, 200, json_pack("{s:o}", "checks", checks));

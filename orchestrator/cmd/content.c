@@ -62,7 +62,9 @@ static int playbooks_load(struct content *c, const char *folder, struct err *err
   return r;
 }
 
-static int by_name(const void *a, const void *b) { return strcmp(((const struct trigger *)a)->playbook, ((const struct trigger *)b)->playbook); }
+static int by_name(const void *a, const void *b) {
+  return strcmp(((const struct trigger *)a)->playbook, ((const struct trigger *)b)->playbook);
+}
 
 static int routes_build(struct content *c, const json_t *settings, struct err *err) {
   size_t n = map_count(c->playbooks), at = 0, count = 0;
@@ -84,7 +86,9 @@ static int routes_build(struct content *c, const json_t *settings, struct err *e
   return r;
 }
 
-static const char *folder_of(const json_t *settings, const char *name) { return json_str_or(json_object_get(settings, "folders"), name, name); }
+static const char *folder_of(const json_t *settings, const char *name) {
+  return json_str_or(json_object_get(settings, "folders"), name, name);
+}
 
 /* A playbook that uses what is not configured is loaded, and said so: the others must go on. */
 static void uses_check(const struct content *c, json_t *warnings) {
@@ -131,7 +135,8 @@ int daemon_content(struct daemon *d, json_t *ret_counts, struct err *err) {
   struct content c = {0};
   size_t count = 0, at = 0;
   json_t *warnings = json_array();
-  if (d->old_count == REGISTRIES_MOST) return err_set(err, ERR_LIMIT, "reloaded %d times since the start; restart to go on", REGISTRIES_MOST);
+  if (d->old_count == REGISTRIES_MOST)
+    return err_set(err, ERR_LIMIT, "reloaded %d times since the start; restart to go on", REGISTRIES_MOST);
   int r = registry_new(folder_of(d->settings, "connectors"), json_object_get(d->settings, "connectors"), &c.registry, err);
   if (r == 0) r = lists_load(folder_of(d->settings, "lists"), &c.lists, err);
   if (r == 0) r = playbooks_load(&c, folder_of(d->settings, "playbooks"), err);

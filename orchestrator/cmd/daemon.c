@@ -117,17 +117,17 @@ static void on_node(void *arg, struct journal *j, const struct err *err) {
     return;
   }
   d->node = j;
-  journal_add(d->node, KIND_ENGINE_STARTED, "engine", 0, NULL, json_pack("{s:s, s:I, s:b}", "version", TOCSIN_VERSION, "pid", (json_int_t)getpid(), "embedded", d->embedded != NULL));
+  journal_add(d->node, KIND_ENGINE_STARTED, "engine", 0, NULL,
+              json_pack("{s:s, s:I, s:b}", "version", TOCSIN_VERSION, "pid", (json_int_t)getpid(), "embedded", d->embedded != NULL));
   size_t i;
   json_t *problem;
-  json_array_foreach(d->problems, i, problem) journal_add(d->node, KIND_ENGINE_WARNING, "engine", 0, NULL, json_pack("{s:O}", "text", problem));
+  json_array_foreach(d->problems, i, problem)
+      journal_add(d->node, KIND_ENGINE_WARNING, "engine", 0, NULL, json_pack("{s:O}", "text", problem));
   if (redis_check_durability(d->redis, on_durability, d, &why) < 0) warn(d, why.text);
   if (rooms_make(d, &why) < 0 || actions_load(d->actions, on_brakes, d, &why) < 0) daemon_fail(d, &why);
 }
 
-static bool tell_journal(struct daemon *d, const char *name) {
-  return d->node && strcmp(journal_incident(d->node), name) == 0;
-}
+static bool tell_journal(struct daemon *d, const char *name) { return d->node && strcmp(journal_incident(d->node), name) == 0; }
 
 static void on_redis(void *arg, bool up, const struct err *err) {
   struct daemon *d = arg;
@@ -175,7 +175,8 @@ static void on_embedded_lost(void *arg, const char *why) { log_warning("the embe
 static void on_tail_cut(void *arg, const char *file, int64_t offset, int64_t bytes) {
   struct daemon *d = arg;
   char text[512];
-  snprintf(text, sizeof text, "the unfinished last write of %s was cut off (%lld bytes at %lld); a copy is beside it", file, (long long)bytes, (long long)offset);
+  snprintf(text, sizeof text, "the unfinished last write of %s was cut off (%lld bytes at %lld); a copy is beside it", file,
+           (long long)bytes, (long long)offset);
   warn(d, text);
 }
 
@@ -183,9 +184,12 @@ static void on_embedded_failed(void *arg, const struct err *err) { daemon_fail(a
 
 /* Connects before redis is there: an absent Redis is waited for, not a failure. */
 static int redis_begin(struct daemon *d, struct err *err) {
-  if (json_is_object(json_object_get(d->settings, "redis")) && json_object_size(json_object_get(d->settings, "redis"))) return redis_connect(d, NULL, err);
-  struct embedded_config config = {.folder = json_str_or(d->settings, "data", "tocsin-data"), .maxmemory = json_str(d->settings, "redis_maxmemory")};
-  struct embedded_events events = {.arg = d, .ready = on_embedded_ready, .lost = on_embedded_lost, .tail_cut = on_tail_cut, .failed = on_embedded_failed};
+  if (json_is_object(json_object_get(d->settings, "redis")) && json_object_size(json_object_get(d->settings, "redis")))
+    return redis_connect(d, NULL, err);
+  struct embedded_config config = {.folder = json_str_or(d->settings, "data", "tocsin-data"),
+                                   .maxmemory = json_str(d->settings, "redis_maxmemory")};
+  struct embedded_events events = {
+      .arg = d, .ready = on_embedded_ready, .lost = on_embedded_lost, .tail_cut = on_tail_cut, .failed = on_embedded_failed};
   return embedded_start(d->loop, &config, &events, &d->embedded, err);
 }
 
@@ -248,7 +252,8 @@ static void on_hangup(void *arg) {
   struct daemon *d = arg;
   struct err err;
   json_t *counts = json_object();
-  if (!d->desk || daemon_content(d, counts, &err) < 0) log_error("nothing was reloaded: %s", d->desk ? err.text : "the engine is still starting");
+  if (!d->desk || daemon_content(d, counts, &err) < 0)
+    log_error("nothing was reloaded: %s", d->desk ? err.text : "the engine is still starting");
   else log_notice("reloaded");
   json_decref(counts);
 }
@@ -275,7 +280,8 @@ static int secrets_load(struct daemon *d, const json_t *sources, struct err *err
 static int people_load(struct daemon *d, struct err *err) {
   uint8_t key[DIGEST_BYTES];
   size_t len;
-  const char *slot = json_str(json_object_get(d->settings, "seal_key"), "$secret"), *shared = slot ? secrets_get(d->secrets, slot, &len) : NULL;
+  const char *slot = json_str(json_object_get(d->settings, "seal_key"), "$secret"),
+             *shared = slot ? secrets_get(d->secrets, slot, &len) : NULL;
   int r = 0;
   if (shared) digest_hmac_sha256(shared, len, "people", 6, key); /* nodes with one seal key agree on pseudonyms */
   else r = keyfile(json_str_or(d->settings, "data", "."), "people.key", key, err);
@@ -298,7 +304,12 @@ static int daemon_init(struct daemon *d, const json_t *secrets, struct err *err)
   d->loop = loop_new();
   d->transports = transports_new(d->loop, d->secrets);
   d->problems = json_array();
-  d->store = (struct journal_store){.loop = d->loop, .secrets = d->secrets, .clock = clock_system(), .node = json_str_or(d->settings, "node", "n1"), .arg = d, .lost = on_lost};
+  d->store = (struct journal_store){.loop = d->loop,
+                                    .secrets = d->secrets,
+                                    .clock = clock_system(),
+                                    .node = json_str_or(d->settings, "node", "n1"),
+                                    .arg = d,
+                                    .lost = on_lost};
   d->signals[0] = watch_signal(d->loop, SIGTERM, daemon_stop, d);
   d->signals[1] = watch_signal(d->loop, SIGINT, daemon_stop, d);
   d->signals[2] = watch_signal(d->loop, SIGHUP, on_hangup, d);

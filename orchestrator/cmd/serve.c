@@ -17,7 +17,8 @@ static const struct option_spec serve_options[] = {{"debug", NULL, "log what onl
 const struct command cmd_serve = {
     .name = "serve",
     .text = "run the orchestrator in the foreground",
-    .more = "Without `redis` in the settings it starts a private Redis in its data folder. SIGTERM finishes what is in flight; SIGHUP reloads.",
+    .more =
+        "Without `redis` in the settings it starts a private Redis in its data folder. SIGTERM finishes what is in flight; SIGHUP reloads.",
     .example = "  tocsin serve --settings /etc/tocsin/tocsin.lua\n",
     .options = serve_options,
     .run = serve,

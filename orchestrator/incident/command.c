@@ -33,7 +33,9 @@ static int http_status(int code) {
   }
 }
 
-void call_fail(struct call *call, const struct err *err) { call_answer(call, http_status(err->code), json_pack("{s:s}", "error", err->text)); }
+void call_fail(struct call *call, const struct err *err) {
+  call_answer(call, http_status(err->code), json_pack("{s:s}", "error", err->text));
+}
 
 static void on_durable(void *arg, const struct err *err) {
   struct call *call = arg;
@@ -113,7 +115,6 @@ static void run_row(struct call *call, const struct command_row *row) {
   incident_with(call->desk, name, false, with_incident, o);
 }
 
-
 static void command_turn(void *arg) {
   struct call *call = arg;
   struct desk *d = call->desk;
@@ -129,7 +130,8 @@ static void command_turn(void *arg) {
   } else if (extra) {
     extra->cb(extra->arg, call, call->by, call->command);
   } else if (read_only ? json_array_size(call->by->roles) == 0 && !person_has_role(call->by, "viewer") : !person_has_role(call->by, role)) {
-    err_set(&err, ERR_DENIED, "%s needs the role \"%s\", which %s has not got; the settings' `people` give roles", name, role, call->by->name);
+    err_set(&err, ERR_DENIED, "%s needs the role \"%s\", which %s has not got; the settings' `people` give roles", name, role,
+            call->by->name);
     call_fail(call, &err);
   } else {
     run_row(call, row);

@@ -10,13 +10,16 @@
 static const json_t *world_alerts(void *arg, struct journal *journal);
 static int world_list(void *arg, const char *what, const json_t *args, json_t **ret, struct err *err);
 static bool world_matches(void *arg, const json_t *when, const json_t *alert);
-static int world_change(void *arg, struct journal *journal, const char *verb, const json_t *args, const char *actor, unsigned run, const char *step, struct err *err);
+static int world_change(void *arg, struct journal *journal, const char *verb, const json_t *args, const char *actor, unsigned run,
+                        const char *step, struct err *err);
 
 /* --- the desk --------------------------------------------------------------------------------------------------- */
 
 static struct script_limits limits_of(const json_t *settings) {
   const json_t *run = json_object_get(settings, "run");
-  return (struct script_limits){.memory = (size_t)json_int_or(run, "memory_mib", 16) << 20, .burst_ms = json_int_or(run, "burst", 250), .total_ms = json_int_or(run, "total", 10000)};
+  return (struct script_limits){.memory = (size_t)json_int_or(run, "memory_mib", 16) << 20,
+                                .burst_ms = json_int_or(run, "burst", 250),
+                                .total_ms = json_int_or(run, "total", 10000)};
 }
 
 struct desk *desk_new(const struct desk_deps *deps, struct err *err) {
@@ -28,12 +31,13 @@ struct desk *desk_new(const struct desk_deps *deps, struct err *err) {
   map_init(&d->extras);
   TAILQ_INIT(&d->idle);
   d->run_most = (size_t)json_int_or(json_object_get(deps->settings, "run"), "most", RUNS_MOST);
-  struct runs_deps runs = {.loop = deps->loop,
-                           .actions = deps->actions,
-                           .questions = deps->questions,
-                           .registry = deps->registry,
-                           .limits = limits_of(deps->settings),
-                           .world = {.arg = d, .alerts = world_alerts, .list = world_list, .matches = world_matches, .change = world_change}};
+  struct runs_deps runs = {
+      .loop = deps->loop,
+      .actions = deps->actions,
+      .questions = deps->questions,
+      .registry = deps->registry,
+      .limits = limits_of(deps->settings),
+      .world = {.arg = d, .alerts = world_alerts, .list = world_list, .matches = world_matches, .change = world_change}};
   d->runs = runs_new(&runs);
   questions_on_asked(deps->questions, desk_notify, d);
   actions_on_lift(deps->actions, desk_lift, d);
@@ -127,8 +131,9 @@ size_t desk_live(const struct desk *d) { return map_count(&d->incidents); }
 bool desk_full(const struct desk *d) { return d->run_count >= d->run_most; }
 
 json_t *desk_counts(const struct desk *d) {
-  return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "in_memory", (json_int_t)map_count(&d->incidents), "runs", (json_int_t)d->run_count, "opened_total", (json_int_t)d->opened,
-                   "attached_total", (json_int_t)d->attached, "closed_total", (json_int_t)d->closed, "runs_started_total", (json_int_t)d->runs_started, "runs_ended_total",
+  return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "in_memory", (json_int_t)map_count(&d->incidents), "runs",
+                   (json_int_t)d->run_count, "opened_total", (json_int_t)d->opened, "attached_total", (json_int_t)d->attached,
+                   "closed_total", (json_int_t)d->closed, "runs_started_total", (json_int_t)d->runs_started, "runs_ended_total",
                    (json_int_t)d->runs_ended);
 }
 
@@ -151,14 +156,16 @@ static bool world_matches(void *arg, const json_t *when, const json_t *alert) {
   return d->deps.lists.matches && d->deps.lists.matches(d->deps.lists.arg, when, alert);
 }
 
-static int world_change(void *arg, struct journal *journal, const char *verb, const json_t *args, const char *actor, unsigned run, const char *step, struct err *err) {
+static int world_change(void *arg, struct journal *journal, const char *verb, const json_t *args, const char *actor, unsigned run,
+                        const char *step, struct err *err) {
   json_t *body = json_copy((json_t *)(uintptr_t)args);
   enum kind kind = KIND_INCIDENT_NOTED;
   if (strcmp(verb, "severity") == 0) {
     int64_t id = severity_by_name(json_str_or(args, "severity", ""));
     if (id < 0) {
       json_decref(body);
-      return err_set(err, ERR_INVALID, "\"%s\" is no severity; say informational, low, medium, high, critical or fatal", json_str_or(args, "severity", ""));
+      return err_set(err, ERR_INVALID, "\"%s\" is no severity; say informational, low, medium, high, critical or fatal",
+                     json_str_or(args, "severity", ""));
     }
     json_object_set_new(body, "severity_id", json_integer(id));
     kind = KIND_INCIDENT_SEVERITY;
@@ -183,8 +190,9 @@ json_t *incident_state(struct incident *inc) { return journal_state(inc->journal
 
 static bool alive(struct incident *inc) {
   const json_t *state = incident_state(inc);
-  return inc->loading || inc->busy || !LIST_EMPTY(&inc->runs) || !STAILQ_EMPTY(&inc->ops) || !journal_idle(inc->journal) || json_object_size(json_object_get(state, "questions")) ||
-         json_object_size(json_object_get(state, "intents")) || json_object_size(json_object_get(state, "held"));
+  return inc->loading || inc->busy || !LIST_EMPTY(&inc->runs) || !STAILQ_EMPTY(&inc->ops) || !journal_idle(inc->journal) ||
+         json_object_size(json_object_get(state, "questions")) || json_object_size(json_object_get(state, "intents")) ||
+         json_object_size(json_object_get(state, "held"));
 }
 
 static void unload(struct incident *inc) {
@@ -393,7 +401,8 @@ static json_t *short_observables(const json_t *finding) {
   size_t i;
   json_array_foreach(json_object_get(finding, "observables"), i, o) {
     if (i >= STATE_OBSERVABLES) break;
-    json_array_append_new(all, json_pack("{s:O*, s:O*, s:O*}", "type", json_object_get(o, "type"), "value", json_object_get(o, "value"), "path", json_object_get(o, "name")));
+    json_array_append_new(all, json_pack("{s:O*, s:O*, s:O*}", "type", json_object_get(o, "type"), "value", json_object_get(o, "value"),
+                                         "path", json_object_get(o, "name")));
   }
   return all;
 }
@@ -407,13 +416,17 @@ static const char *title_of(const json_t *finding) {
 static void open_for(struct incident *inc, const struct attach *a) {
   json_t *groups = json_array();
   if (a->group) json_array_append_new(groups, json_string(a->group));
-  incident_open(inc, "engine", json_pack("{s:s, s:I, s:s, s:o, s:s}", "title", title_of(a->finding), "severity_id", (json_int_t)json_int_or(a->finding, "severity_id", 0), "mode",
-                                         strncmp(inc->id, "EX-", 3) == 0 ? "exercise" : "live", "groups", groups, "by", "alert"));
+  incident_open(inc, "engine",
+                json_pack("{s:s, s:I, s:s, s:o, s:s}", "title", title_of(a->finding), "severity_id",
+                          (json_int_t)json_int_or(a->finding, "severity_id", 0), "mode",
+                          strncmp(inc->id, "EX-", 3) == 0 ? "exercise" : "live", "groups", groups, "by", "alert"));
 }
 
 static json_t *attached_body(const struct attach *a) {
-  json_t *body = json_pack("{s:s, s:s, s:I, s:O, s:I, s:o, s:o}", "id", a->id, "source", a->source, "received", (json_int_t)a->alert.received, "finding", a->finding, "severity_id",
-                           (json_int_t)json_int_or(a->finding, "severity_id", 0), "observables", short_observables(a->finding), "attack", techniques(a->finding));
+  json_t *body =
+      json_pack("{s:s, s:s, s:I, s:O, s:I, s:o, s:o}", "id", a->id, "source", a->source, "received", (json_int_t)a->alert.received,
+                "finding", a->finding, "severity_id", (json_int_t)json_int_or(a->finding, "severity_id", 0), "observables",
+                short_observables(a->finding), "attack", techniques(a->finding));
   json_t *raw = json_stringn(a->raw_text, a->alert.raw_len);
   if (raw) {
     json_object_set_new(body, "raw", raw);
@@ -448,7 +461,8 @@ static void attach_to(struct incident *inc, void *arg, const struct err *err) {
     if (journal_seq(inc->journal) == 0) open_for(inc, a);
     else if (strcmp(json_str_or(incident_state(inc), "status", ""), "closed") == 0) {
       incident_index(inc, true);
-      journal_add(inc->journal, KIND_INCIDENT_REOPENED, "engine", 0, NULL, json_pack("{s:s}", "because", "an alert of its group came while it was being closed"));
+      journal_add(inc->journal, KIND_INCIDENT_REOPENED, "engine", 0, NULL,
+                  json_pack("{s:s}", "because", "an alert of its group came while it was being closed"));
     }
     journal_add(inc->journal, KIND_ALERT_ATTACHED, "engine", 0, NULL, attached_body(a));
     inc->desk->attached++;
@@ -472,8 +486,8 @@ static char *copy_bytes(const char *bytes, size_t len) {
   return copy;
 }
 
-int desk_attach(struct desk *d, const char *incident, bool created, const struct alert *alert, const char *const *playbooks, size_t count, const char *group, desk_cb *cb,
-                void *arg, struct err *err) {
+int desk_attach(struct desk *d, const char *incident, bool created, const struct alert *alert, const char *const *playbooks, size_t count,
+                const char *group, desk_cb *cb, void *arg, struct err *err) {
   struct attach *a = calloc(1, sizeof *a);
   if (!a) abort();
   *a = (struct attach){.desk = d, .alert = *alert, .cb = cb, .arg = arg, .count = count};

@@ -24,7 +24,7 @@ static json_t *rows_of(struct desk *d, const json_t *states, const char *status)
   json_t *rows = json_array(), *state;
   size_t i;
   json_array_foreach(states, i, state) if (!status || strcmp(json_str_or(state, "status", ""), status) == 0)
-    json_array_append_new(rows, view_row(d, json_str_or(state, "id", ""), state));
+      json_array_append_new(rows, view_row(d, json_str_or(state, "id", ""), state));
   return rows;
 }
 
@@ -40,8 +40,9 @@ static void on_now(void *arg, const json_t *states, const struct err *err) {
     call_fail(call, err);
     return;
   }
-  call_answer(call, 200, json_pack("{s:o, s:o, s:o, s:o, s:o, s:o}", "paused", view_paused(d), "questions", view_questions(d), "in_doubt", in_doubt, "contained", view_contained(d),
-                                   "incidents", rows_of(d, states, "open"), "handed_over", handed_over));
+  call_answer(call, 200,
+              json_pack("{s:o, s:o, s:o, s:o, s:o, s:o}", "paused", view_paused(d), "questions", view_questions(d), "in_doubt", in_doubt,
+                        "contained", view_contained(d), "incidents", rows_of(d, states, "open"), "handed_over", handed_over));
 }
 
 static void do_now(struct call *call, struct incident *inc) { desk_list(call->desk, true, false, LIST_DEFAULT, on_now, call); }
@@ -50,7 +51,10 @@ static void on_list(void *arg, const json_t *states, const struct err *err) {
   struct call *call = arg;
   const char *status = call_text(call, "status");
   if (err) call_fail(call, err);
-  else call_answer(call, 200, json_pack("{s:o, s:o}", "incidents", rows_of(call->desk, states, status && strcmp(status, "all") != 0 ? status : NULL), "paused", view_paused(call->desk)));
+  else
+    call_answer(call, 200,
+                json_pack("{s:o, s:o}", "incidents", rows_of(call->desk, states, status && strcmp(status, "all") != 0 ? status : NULL),
+                          "paused", view_paused(call->desk)));
 }
 
 static void do_list(struct call *call, struct incident *inc) {
@@ -71,7 +75,8 @@ static void on_runs(void *arg, const json_t *states, const struct err *err) {
     json_object_foreach(json_object_get(state, "runs"), number, run) {
       const struct held_run *h = NULL, *found = NULL;
       if (inc) LIST_FOREACH(h, &inc->runs, next) if (h->number == (unsigned)strtoul(number, NULL, 10)) found = h;
-      if (all || strcmp(json_str_or(run, "status", ""), "running") == 0) json_array_append_new(runs, view_run(call->desk, json_str_or(state, "id", ""), number, run, found ? found->run : NULL));
+      if (all || strcmp(json_str_or(run, "status", ""), "running") == 0)
+        json_array_append_new(runs, view_run(call->desk, json_str_or(state, "id", ""), number, run, found ? found->run : NULL));
     }
   }
   if (!err) {
@@ -82,13 +87,20 @@ static void on_runs(void *arg, const json_t *states, const struct err *err) {
   call_fail(call, err);
 }
 
-static void do_runs(struct call *call, struct incident *inc) { desk_list(call->desk, true, json_bool_or(call->command, "all", false), LIST_MOST, on_runs, call); }
+static void do_runs(struct call *call, struct incident *inc) {
+  desk_list(call->desk, true, json_bool_or(call->command, "all", false), LIST_MOST, on_runs, call);
+}
 
-static void do_questions(struct call *call, struct incident *inc) { call_answer(call, 200, json_pack("{s:o}", "questions", view_questions(call->desk))); }
-static void do_contained(struct call *call, struct incident *inc) { call_answer(call, 200, json_pack("{s:o, s:o}", "contained", view_contained(call->desk), "paused", view_paused(call->desk))); }
+static void do_questions(struct call *call, struct incident *inc) {
+  call_answer(call, 200, json_pack("{s:o}", "questions", view_questions(call->desk)));
+}
+static void do_contained(struct call *call, struct incident *inc) {
+  call_answer(call, 200, json_pack("{s:o, s:o}", "contained", view_contained(call->desk), "paused", view_paused(call->desk)));
+}
 
 static void do_counts(struct call *call, struct incident *inc) {
-  call_answer(call, 200, json_pack("{s:o, s:o}", "incidents", desk_counts(call->desk), "actions", actions_counts(call->desk->deps.actions)));
+  call_answer(call, 200,
+              json_pack("{s:o, s:o}", "incidents", desk_counts(call->desk), "actions", actions_counts(call->desk->deps.actions)));
 }
 
 /* --- answers and brakes --------------------------------------------------------------------------------------------------- */
@@ -136,12 +148,14 @@ static void do_pause(struct call *call, struct incident *inc) {
   }
   /* The brake takes force in this process before it is on record: stopping comes first. */
   if (actions_pause(call->desk->deps.actions, scope, call->by->actor, because, on_brake, call, &err) < 0) {
-    journal_add(call->desk->deps.node, KIND_ENGINE_PAUSED, call->by->actor, 0, NULL, json_pack("{s:s, s:s, s:b}", "scope", scope, "because", because, "stored", 0));
+    journal_add(call->desk->deps.node, KIND_ENGINE_PAUSED, call->by->actor, 0, NULL,
+                json_pack("{s:s, s:s, s:b}", "scope", scope, "because", because, "stored", 0));
     err_wrap(&err, "paused in this process, but Redis could not be told");
     call_fail(call, &err);
     return;
   }
-  journal_add(call->desk->deps.node, KIND_ENGINE_PAUSED, call->by->actor, 0, NULL, json_pack("{s:s, s:s}", "scope", scope, "because", because));
+  journal_add(call->desk->deps.node, KIND_ENGINE_PAUSED, call->by->actor, 0, NULL,
+              json_pack("{s:s, s:s}", "scope", scope, "because", because));
 }
 
 static void do_resume(struct call *call, struct incident *inc) {
@@ -152,7 +166,8 @@ static void do_resume(struct call *call, struct incident *inc) {
     call_fail(call, &err);
     return;
   }
-  journal_add(call->desk->deps.node, KIND_ENGINE_RESUMED, call->by->actor, 0, NULL, json_pack("{s:s, s:s}", "scope", scope, "because", because ? because : ""));
+  journal_add(call->desk->deps.node, KIND_ENGINE_RESUMED, call->by->actor, 0, NULL,
+              json_pack("{s:s, s:s}", "scope", scope, "because", because ? because : ""));
 }
 
 /* --- opening and triggering --------------------------------------------------------------------------------------------------- */
@@ -170,10 +185,14 @@ static void opened(struct incident *inc, void *arg, const struct err *err) {
     call_fail(call, err);
     return;
   }
-  const char *title = call_text(call, "title"), *because = call_text(call, "because"), *occurred = call_text(call, "occurred"), *playbook = call_text(call, "playbook"),
-             *severity = call_text(call, "severity");
-  json_t *body = json_pack("{s:s, s:I, s:s, s:s, s:s, s:[]}", "title", title ? title : because ? because : "Opened by hand", "severity_id",
-                           (json_int_t)(severity ? severity_by_name(severity) : 3), "mode", "live", "by", "person", "because", because ? because : "", "groups");
+  const char *title = call_text(call, "title"), *because = call_text(call, "because"), *occurred = call_text(call, "occurred"),
+             *playbook = call_text(call, "playbook"), *severity = call_text(call, "severity");
+  json_t *body = json_pack("{s:s, s:I, s:s, s:s, s:s, s:[]}", "title",
+                           title     ? title
+                           : because ? because
+                                     : "Opened by hand",
+                           "severity_id", (json_int_t)(severity ? severity_by_name(severity) : 3), "mode", "live", "by", "person",
+                           "because", because ? because : "", "groups");
   if (occurred) json_object_set_new(body, "occurred", json_string(occurred));
   journal_save_state(inc->journal);
   incident_open(inc, call->by->actor, body);
@@ -190,7 +209,8 @@ static void on_new_id(void *arg, const struct redis_value *reply, const struct e
 static void new_incident(struct call *call) {
   struct err err;
   struct redis *redis = call->desk->deps.redis;
-  if (redis_call(redis, 0, on_new_id, call, &err, "FCALL", "tocsin_open_id", "1", "{tocsin:alerts}:ids", "INC", NULL) < 0) call_fail(call, &err);
+  if (redis_call(redis, 0, on_new_id, call, &err, "FCALL", "tocsin_open_id", "1", "{tocsin:alerts}:ids", "INC", NULL) < 0)
+    call_fail(call, &err);
 }
 
 static void do_open(struct call *call, struct incident *inc) {
@@ -239,11 +259,12 @@ static json_t *plan_of(struct call *call, const struct declaration *p, json_t *p
     if (!json_object_get(effects, effect)) json_object_set_new(effects, effect, json_array());
     json_array_append(json_object_get(effects, effect), use);
   }
-  json_object_foreach(json_object_get(p->json, "params"), name, rule) if (!json_object_get(params, name) && !json_bool_or(rule, "optional", false) && !json_object_get(rule, "default"))
-    json_array_append_new(missing, json_string(name));
-  json_t *plan = json_pack("{s:s, s:s, s:o, s:s, s:O, s:o, s:s, s:o}", "playbook", p->name, "title", json_str_or(p->json, "title", p->name), "effects", effects, "most",
-                           effect_name((enum effect)most), "params", params, "missing", missing, "ceiling", json_str_or(json_object_get(d->deps.settings, "guard"), "ceiling", "notify"), "paused",
-                           view_paused(d));
+  json_object_foreach(json_object_get(p->json, "params"), name,
+                      rule) if (!json_object_get(params, name) && !json_bool_or(rule, "optional", false) &&
+                                !json_object_get(rule, "default")) json_array_append_new(missing, json_string(name));
+  json_t *plan = json_pack("{s:s, s:s, s:o, s:s, s:O, s:o, s:s, s:o}", "playbook", p->name, "title", json_str_or(p->json, "title", p->name),
+                           "effects", effects, "most", effect_name((enum effect)most), "params", params, "missing", missing, "ceiling",
+                           json_str_or(json_object_get(d->deps.settings, "guard"), "ceiling", "notify"), "paused", view_paused(d));
   if (json_str(p->json, "runbook")) json_object_set(plan, "runbook", json_object_get(p->json, "runbook"));
   return plan;
 }
@@ -264,7 +285,8 @@ static void trigger_in(struct incident *inc, void *arg, const struct err *err) {
     call_fail(call, &why);
     return;
   }
-  json_t *params = trigger_params(call, inc, p), *trigger = json_pack("{s:s, s:s}", "person", call->by->actor, "because", because ? because : "");
+  json_t *params = trigger_params(call, inc, p),
+         *trigger = json_pack("{s:s, s:s}", "person", call->by->actor, "because", because ? because : "");
   int r = incident_start(inc, playbook, params, trigger, call->by->actor, json_bool_or(call->command, "simulated", false), &run, &why);
   json_decref(params);
   json_decref(trigger);
@@ -294,7 +316,8 @@ static void do_trigger(struct call *call, struct incident *inc) {
   if (!playbook) return;
   if (!plan && !required(call, "because")) return;
   const struct declaration *p = desk_playbook(call->desk, playbook, &err);
-  if (p && incident && !id_parse(incident, &id)) err_set(&err, ERR_INVALID, "\"%.60s\" is no incident's id; write 42 or INC-000042", incident), p = NULL;
+  if (p && incident && !id_parse(incident, &id))
+    err_set(&err, ERR_INVALID, "\"%.60s\" is no incident's id; write 42 or INC-000042", incident), p = NULL;
   if (!p) {
     call_fail(call, &err);
     return;
@@ -407,7 +430,13 @@ static void do_release(struct call *call, struct incident *inc) {
   }
   struct releasing *r = calloc(1, sizeof *r);
   if (!r) abort();
-  *r = (struct releasing){.call = call, .released = json_array(), .still = json_array(), .kept = json_array(), .asked = json_array(), .by_incident = by_incident, .waiting = json_object_size(by_incident)};
+  *r = (struct releasing){.call = call,
+                          .released = json_array(),
+                          .still = json_array(),
+                          .kept = json_array(),
+                          .asked = json_array(),
+                          .by_incident = by_incident,
+                          .waiting = json_object_size(by_incident)};
   const char *holder;
   json_t *ofs, *walk = json_copy(by_incident);
   json_object_foreach(walk, holder, ofs) incident_with(call->desk, holder, false, release_loaded, r);
@@ -418,7 +447,8 @@ static void do_release(struct call *call, struct incident *inc) {
 
 static void on_tried(void *arg, const struct outcome *outcome) {
   struct call *call = arg;
-  call_answer_durable(call, call->desk->deps.node, json_pack("{s:{s:b, s:O}}", "outcome", "ok", outcome->ok, outcome->ok ? "returns" : "failure", outcome->returns));
+  call_answer_durable(call, call->desk->deps.node,
+                      json_pack("{s:{s:b, s:O}}", "outcome", "ok", outcome->ok, outcome->ok ? "returns" : "failure", outcome->returns));
 }
 
 static void do_try(struct call *call, struct incident *inc) {
@@ -426,21 +456,40 @@ static void do_try(struct call *call, struct incident *inc) {
   struct err err;
   char step[24];
   struct action *action;
-  const char *connector = required(call, "connector"), *name = connector ? required(call, "action") : NULL, *because = call_text(call, "because");
+  const char *connector = required(call, "connector"), *name = connector ? required(call, "action") : NULL,
+             *because = call_text(call, "because");
   if (!name) return;
   json_t *params = json_object_get(call->command, "params") ? json_deep_copy(json_object_get(call->command, "params")) : json_object();
   if (because) json_object_set_new(params, "because", json_string(because));
-  uint64_t seq = journal_add(d->deps.node, KIND_ACTION_TRIED, call->by->actor, 0, NULL, json_pack("{s:s, s:s, s:s}", "connector", connector, "action", name, "because", because ? because : ""));
+  uint64_t seq = journal_add(d->deps.node, KIND_ACTION_TRIED, call->by->actor, 0, NULL,
+                             json_pack("{s:s, s:s, s:s}", "connector", connector, "action", name, "because", because ? because : ""));
   snprintf(step, sizeof step, "%llu", (unsigned long long)seq);
-  struct action_spec spec = {.journal = d->deps.node, .run = 0, .step = step, .actor = call->by->actor, .connector = connector, .action = name, .params = params, .requester = call->by->actor, .simulated = json_bool_or(call->command, "simulated", false)};
+  struct action_spec spec = {.journal = d->deps.node,
+                             .run = 0,
+                             .step = step,
+                             .actor = call->by->actor,
+                             .connector = connector,
+                             .action = name,
+                             .params = params,
+                             .requester = call->by->actor,
+                             .simulated = json_bool_or(call->command, "simulated", false)};
   if (action_start(d->deps.actions, &spec, on_tried, call, &action, &err) < 0) call_fail(call, &err);
   json_decref(params);
 }
 
 const struct command_row engine_commands[] = {
-    {"now", "viewer", false, do_now},           {"incident.list", "viewer", false, do_list},   {"run.list", "viewer", false, do_runs},
-    {"questions", "viewer", false, do_questions}, {"contained", "viewer", false, do_contained}, {"counts", "viewer", false, do_counts},
-    {"answer", "viewer", false, do_answer},     {"pause", "responder", false, do_pause},       {"resume", "responder", false, do_resume},
-    {"incident.open", "responder", false, do_open}, {"trigger", "responder", false, do_trigger}, {"release", "responder", false, do_release},
-    {"connector.try", "responder", false, do_try}, {NULL, NULL, false, NULL},
+    {"now", "viewer", false, do_now},
+    {"incident.list", "viewer", false, do_list},
+    {"run.list", "viewer", false, do_runs},
+    {"questions", "viewer", false, do_questions},
+    {"contained", "viewer", false, do_contained},
+    {"counts", "viewer", false, do_counts},
+    {"answer", "viewer", false, do_answer},
+    {"pause", "responder", false, do_pause},
+    {"resume", "responder", false, do_resume},
+    {"incident.open", "responder", false, do_open},
+    {"trigger", "responder", false, do_trigger},
+    {"release", "responder", false, do_release},
+    {"connector.try", "responder", false, do_try},
+    {NULL, NULL, false, NULL},
 };

@@ -35,9 +35,9 @@ struct desk_deps {
   struct questions *questions;
   struct people *people;
   struct registry *registry;
-  const json_t *settings;  /* all of them; borrowed */
-  struct run_world lists;  /* only .arg, .list and .matches are used: route's, so that incident need not know it */
-  struct journal *node;    /* the orchestrator's own journal */
+  const json_t *settings; /* all of them; borrowed */
+  struct run_world lists; /* only .arg, .list and .matches are used: route's, so that incident need not know it */
+  struct journal *node;   /* the orchestrator's own journal */
   /* Every value at an OCSF path of an alert (route's path_values): what `from` means. New array. */
   json_t *(*values)(const json_t *finding, const json_t *raw, const char *path);
 };
@@ -53,8 +53,8 @@ int desk_load(struct desk *d, desk_cb *cb, void *arg, struct err *err);
 
 /* Attaches an alert to an incident and starts the playbooks that want it (by their mode). created: the id is new, open it. cb comes when it is durable;
  * ERR_CONFLICT: another node owns it. group may be NULL. A second attach of the same alert id changes nothing. */
-int desk_attach(struct desk *d, const char *incident, bool created, const struct alert *alert, const char *const *playbooks, size_t count, const char *group, desk_cb *cb,
-                void *arg, struct err *err);
+int desk_attach(struct desk *d, const char *incident, bool created, const struct alert *alert, const char *const *playbooks, size_t count,
+                const char *group, desk_cb *cb, void *arg, struct err *err);
 /* Incidents and runs held in memory now. */
 size_t desk_live(const struct desk *d);
 bool desk_full(const struct desk *d); /* run.most reached: intake waits */

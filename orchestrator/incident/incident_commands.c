@@ -19,7 +19,9 @@ static const char *required(struct call *call, const char *name) {
   return NULL;
 }
 
-static void done(struct call *call, struct incident *inc) { call_answer_durable(call, inc->journal, json_pack("{s:s, s:I}", "id", inc->id, "seq", (json_int_t)journal_seq(inc->journal))); }
+static void done(struct call *call, struct incident *inc) {
+  call_answer_durable(call, inc->journal, json_pack("{s:s, s:I}", "id", inc->id, "seq", (json_int_t)journal_seq(inc->journal)));
+}
 
 static void record(struct call *call, struct incident *inc, enum kind kind, json_t *body_take) {
   journal_save_state(inc->journal);
@@ -195,7 +197,8 @@ static void do_title(struct call *call, struct incident *inc) {
 static int severity_of(struct call *call, struct err *err) {
   const char *text = call_text(call, "severity");
   int64_t id = text ? severity_by_name(text) : -1;
-  if (id < 0) return err_set(err, ERR_INVALID, "\"%.40s\" is no severity; say informational, low, medium, high, critical or fatal", text ? text : "");
+  if (id < 0)
+    return err_set(err, ERR_INVALID, "\"%.40s\" is no severity; say informational, low, medium, high, critical or fatal", text ? text : "");
   return (int)id;
 }
 
@@ -218,7 +221,8 @@ static void do_tick(struct call *call, struct incident *inc) {
     err_set(&err, ERR_NOT_FOUND, "the runbook has %zu steps; there is no step %" PRId64, json_array_size(steps), n);
     call_fail(call, &err);
   } else {
-    record(call, inc, KIND_RUNBOOK_TICKED, json_pack("{s:I, s:O*}", "n", (json_int_t)n, "text", json_object_get(json_array_get(steps, (size_t)n - 1), "text")));
+    record(call, inc, KIND_RUNBOOK_TICKED,
+           json_pack("{s:I, s:O*}", "n", (json_int_t)n, "text", json_object_get(json_array_get(steps, (size_t)n - 1), "text")));
   }
   json_decref(steps);
 }
@@ -237,13 +241,20 @@ static void ungroup(struct incident *inc) {
 /* From severity high on a closing says what happened and what was learnt, or by whose name that is waived. */
 static int closing_check(struct call *call, struct incident *inc, struct err *err) {
   static const char *const wanted[] = {"root_cause", "impact", "affected", "lessons"};
-  if (!call_text(call, "verdict")) return err_set(err, ERR_INVALID, "`verdict` is missing: true_positive, false_positive, benign, duplicate or inconclusive");
-  if (json_object_size(json_object_get(incident_state(inc), "questions"))) return err_set(err, ERR_CONFLICT, "%s still asks a question; answer it, or cancel its run", inc->id);
-  if (json_object_size(json_object_get(incident_state(inc), "intents"))) return err_set(err, ERR_CONFLICT, "%s has an action in flight or in doubt; resolve it first", inc->id);
-  if (!LIST_EMPTY(&inc->runs)) return err_set(err, ERR_CONFLICT, "%s has a run under way; wait for it or `tocsin run cancel %s/%u`", inc->id, inc->id, LIST_FIRST(&inc->runs)->number);
+  if (!call_text(call, "verdict"))
+    return err_set(err, ERR_INVALID, "`verdict` is missing: true_positive, false_positive, benign, duplicate or inconclusive");
+  if (json_object_size(json_object_get(incident_state(inc), "questions")))
+    return err_set(err, ERR_CONFLICT, "%s still asks a question; answer it, or cancel its run", inc->id);
+  if (json_object_size(json_object_get(incident_state(inc), "intents")))
+    return err_set(err, ERR_CONFLICT, "%s has an action in flight or in doubt; resolve it first", inc->id);
+  if (!LIST_EMPTY(&inc->runs))
+    return err_set(err, ERR_CONFLICT, "%s has a run under way; wait for it or `tocsin run cancel %s/%u`", inc->id, inc->id,
+                   LIST_FIRST(&inc->runs)->number);
   if (json_int_or(incident_state(inc), "severity_id", 0) < 4 || call_text(call, "waive")) return 0;
   for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++)
-    if (!call_text(call, wanted[i])) return err_set(err, ERR_INVALID, "an incident of severity %s is closed with `%s`, or with `waive` and a reason", json_str_or(incident_state(inc), "severity", "high"), wanted[i]);
+    if (!call_text(call, wanted[i]))
+      return err_set(err, ERR_INVALID, "an incident of severity %s is closed with `%s`, or with `waive` and a reason",
+                     json_str_or(incident_state(inc), "severity", "high"), wanted[i]);
   return 0;
 }
 
@@ -273,7 +284,8 @@ static void do_reopen(struct call *call, struct incident *inc) {
   const char *because = required(call, "because");
   if (!because) return;
   if (strcmp(json_str_or(incident_state(inc), "status", ""), "closed") != 0) {
-    err_set(&err, ERR_CONFLICT, "%s is %s; only a closed incident is reopened", inc->id, json_str_or(incident_state(inc), "status", "open"));
+    err_set(&err, ERR_CONFLICT, "%s is %s; only a closed incident is reopened", inc->id,
+            json_str_or(incident_state(inc), "status", "open"));
     call_fail(call, &err);
     return;
   }
@@ -297,9 +309,11 @@ static void merge_into(struct incident *into, void *arg, const struct err *err) 
   size_t i;
   json_t *group;
   snprintf(value, sizeof value, "%s|%" PRId64, into->id, clock_wall(inc->desk->deps.store->clock) / 1000 + 3600000);
-  json_array_foreach(groups, i, group) redis_call(inc->desk->deps.redis, 0, NULL, NULL, NULL, "HSET", "{tocsin:alerts}:group", json_string_value(group), value, NULL);
+  json_array_foreach(groups, i, group)
+      redis_call(inc->desk->deps.redis, 0, NULL, NULL, NULL, "HSET", "{tocsin:alerts}:group", json_string_value(group), value, NULL);
   const char *because = call_text(call, "because");
-  journal_add(into->journal, KIND_INCIDENT_MERGED, call->by->actor, 0, NULL, json_pack("{s:s, s:o, s:s}", "from", inc->id, "groups", groups, "because", because ? because : ""));
+  journal_add(into->journal, KIND_INCIDENT_MERGED, call->by->actor, 0, NULL,
+              json_pack("{s:s, s:o, s:s}", "from", inc->id, "groups", groups, "because", because ? because : ""));
   incident_index(inc, false);
   record(call, inc, KIND_INCIDENT_MERGED, json_pack("{s:s, s:s}", "into", into->id, "because", because ? because : ""));
 }
@@ -368,10 +382,12 @@ static void do_take(struct call *call, struct incident *inc) {
 }
 
 const struct command_row incident_commands[] = {
-    {"incident.show", "viewer", true, do_read},        {"incident.entries", "viewer", true, do_read},     {"incident.export", "viewer", true, do_export},
-    {"incident.note", "responder", true, do_note},     {"incident.assign", "responder", true, do_assign}, {"incident.severity", "responder", true, do_severity},
-    {"incident.tag", "responder", true, do_tag},       {"incident.title", "responder", true, do_title},   {"incident.merge", "responder", true, do_merge},
-    {"incident.close", "responder", true, do_close},   {"incident.reopen", "responder", true, do_reopen}, {"incident.tick", "responder", true, do_tick},
-    {"run.show", "viewer", true, do_run_show},         {"run.cancel", "responder", true, do_cancel},      {"secret.take", "responder", true, do_take},
-    {NULL, NULL, false, NULL},
+    {"incident.show", "viewer", true, do_read},        {"incident.entries", "viewer", true, do_read},
+    {"incident.export", "viewer", true, do_export},    {"incident.note", "responder", true, do_note},
+    {"incident.assign", "responder", true, do_assign}, {"incident.severity", "responder", true, do_severity},
+    {"incident.tag", "responder", true, do_tag},       {"incident.title", "responder", true, do_title},
+    {"incident.merge", "responder", true, do_merge},   {"incident.close", "responder", true, do_close},
+    {"incident.reopen", "responder", true, do_reopen}, {"incident.tick", "responder", true, do_tick},
+    {"run.show", "viewer", true, do_run_show},         {"run.cancel", "responder", true, do_cancel},
+    {"secret.take", "responder", true, do_take},       {NULL, NULL, false, NULL},
 };

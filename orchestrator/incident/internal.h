@@ -36,7 +36,7 @@ struct incident {
   LIST_HEAD(, held_run) runs;
   STAILQ_HEAD(, op) ops;
   bool loading, lost;
-  unsigned busy;           /* commands, releases and notifications under way */
+  unsigned busy; /* commands, releases and notifications under way */
   TAILQ_ENTRY(incident) idle;
   bool is_idle;
 };
@@ -44,7 +44,7 @@ struct incident {
 struct desk {
   struct desk_deps deps;
   struct runs *runs;
-  struct map incidents; /* id -> struct incident */
+  struct map incidents;  /* id -> struct incident */
   struct map *playbooks; /* name -> struct declaration */
   struct map pins;       /* digest -> struct declaration: what running runs use */
   struct map extras;     /* command -> struct extra: commands of the rooms above */
@@ -75,7 +75,7 @@ struct call {
 /* desk.c */
 /* Loads it when it is not in memory; cb comes later, or at once when it is there. fresh: the id is new, nothing is to be read. */
 void incident_with(struct desk *d, const char *id, bool fresh, incident_op_cb *cb, void *arg);
-void incident_touch(struct incident *inc);   /* it may be unloaded again when nothing is alive */
+void incident_touch(struct incident *inc); /* it may be unloaded again when nothing is alive */
 json_t *incident_state(struct incident *inc);
 void incident_busy(struct incident *inc, int change);
 void incident_index(struct incident *inc, bool open);
@@ -84,7 +84,8 @@ void incident_alert_keep(struct incident *inc, const json_t *finding, const json
 const struct declaration *desk_playbook(struct desk *d, const char *name, struct err *err);
 
 /* start.c */
-int incident_start(struct incident *inc, const char *playbook, const json_t *params, const json_t *trigger, const char *requester, bool simulated, unsigned *ret_run, struct err *err);
+int incident_start(struct incident *inc, const char *playbook, const json_t *params, const json_t *trigger, const char *requester,
+                   bool simulated, unsigned *ret_run, struct err *err);
 /* Starts the playbook for an alert, by its mode; asks a person when a parameter is ambiguous. */
 void incident_start_for_alert(struct incident *inc, const char *playbook, const struct alert *alert);
 void incident_choose_again(struct incident *inc, const json_t *entries);
@@ -95,7 +96,8 @@ json_t *playbook_settings(struct desk *d, const struct declaration *p);
 /* release.c */
 typedef void release_done_cb(void *arg, json_t *released, json_t *still, json_t *kept);
 /* A run of the engine's own that lifts these containments one by one, last first. ofs: array of "1/3". */
-void incident_release(struct incident *inc, const char *actor, const char *requester, const char *because, const json_t *ofs, release_done_cb *cb, void *arg);
+void incident_release(struct incident *inc, const char *actor, const char *requester, const char *because, const json_t *ofs,
+                      release_done_cb *cb, void *arg);
 void desk_lift(void *arg, const char *incident, const char *of);
 json_t *failure_text(const char *message); /* {"message"} */
 

@@ -36,7 +36,8 @@ static void on_state(void *arg, const struct redis_value *reply, const struct er
   json_t *state = NULL;
   size_t len;
   const char *text = err ? "" : redis_string(reply, &len);
-  if (!err && redis_type(reply) == REDIS_STRING && json_parse(text, len, &state, NULL) == 0) json_array_set_new(s->list->states, s->i, state);
+  if (!err && redis_type(reply) == REDIS_STRING && json_parse(text, len, &state, NULL) == 0)
+    json_array_set_new(s->list->states, s->i, state);
   one_less(s->list);
   free(s);
 }
@@ -69,7 +70,8 @@ static void states_gather(struct list *l) {
 }
 
 static void ids_take(struct list *l, const struct redis_value *reply) {
-  for (size_t i = 0; i < redis_count(reply) && json_array_size(l->ids) < l->limit; i++) json_array_append_new(l->ids, json_string(redis_string(redis_item(reply, i), NULL)));
+  for (size_t i = 0; i < redis_count(reply) && json_array_size(l->ids) < l->limit; i++)
+    json_array_append_new(l->ids, json_string(redis_string(redis_item(reply, i), NULL)));
 }
 
 static void ids_ask(struct list *l);
@@ -101,6 +103,7 @@ static void ids_ask(struct list *l) {
 void desk_list(struct desk *d, bool open, bool recent, size_t limit, list_cb *cb, void *arg) {
   struct list *l = calloc(1, sizeof *l);
   if (!l) abort();
-  *l = (struct list){.desk = d, .ids = json_array(), .states = json_array(), .limit = limit, .open = open, .recent = recent, .cb = cb, .arg = arg};
+  *l = (struct list){
+      .desk = d, .ids = json_array(), .states = json_array(), .limit = limit, .open = open, .recent = recent, .cb = cb, .arg = arg};
   ids_ask(l);
 }

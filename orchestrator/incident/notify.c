@@ -87,7 +87,8 @@ static json_t *params_of(const struct telling *t, const json_t *channel, const j
   snprintf(subject, sizeof subject, "[%s] %s", t->id, json_str_or(incident_state(inc), "title", "a question waits"));
   for (char *p = subject; *p; p++)
     if ((unsigned char)*p < 0x20) *p = ' ';
-  if (json_object_get(schema, "subject") && !json_object_get(params, "subject")) json_object_set_new(params, "subject", json_string(subject));
+  if (json_object_get(schema, "subject") && !json_object_get(params, "subject"))
+    json_object_set_new(params, "subject", json_string(subject));
   if (json_object_get(schema, "text") && !json_object_get(params, "text")) json_object_set_new(params, "text", json_string(text.data));
   buf_release(&text);
   return params;
@@ -114,7 +115,14 @@ static void tell(struct telling *t) {
   }
   json_t *params = params_of(t, channel, json_object_get(action, "params"));
   snprintf(step, sizeof step, "%llu.%u.%u", (unsigned long long)journal_seq(inc->journal), t->number, t->tries + 1);
-  struct action_spec spec = {.journal = inc->journal, .run = 0, .step = step, .actor = "engine", .connector = connector, .action = dot + 1, .params = params, .simulated = strncmp(t->incident, "EX-", 3) == 0};
+  struct action_spec spec = {.journal = inc->journal,
+                             .run = 0,
+                             .step = step,
+                             .actor = "engine",
+                             .connector = connector,
+                             .action = dot + 1,
+                             .params = params,
+                             .simulated = strncmp(t->incident, "EX-", 3) == 0};
   struct action *started;
   if (action_start(d->deps.actions, &spec, on_sent, t, &started, &err) < 0) told(t, false, err.text);
   json_decref(params);

@@ -60,6 +60,7 @@ static json_t *value_read(const json_t *rule, const json_t *value) {
 json_t *params_read(const json_t *schema, const json_t *params) {
   json_t *result = json_object(), *value;
   const char *key;
-  json_object_foreach((json_t *)(uintptr_t)params, key, value) json_object_set_new(result, key, value_read(json_object_get(schema, key), value));
+  json_object_foreach((json_t *)(uintptr_t)params, key, value)
+      json_object_set_new(result, key, value_read(json_object_get(schema, key), value));
   return result;
 }

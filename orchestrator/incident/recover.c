@@ -38,12 +38,14 @@ static bool keep_entry(void *arg, const struct entry *e) {
   struct recovery *r = arg;
   char time[TIME_TEXT];
   time_format(e->time, time);
-  json_array_append_new(r->entries, json_pack("{s:I, s:s, s:s, s:i, s:s, s:I, s:O*}", "seq", (json_int_t)e->seq, "type", kind_name(e->kind), "actor", e->actor, "run", (int)e->run, "step",
-                                              e->step, "time", (json_int_t)e->time, "body", e->body));
+  json_array_append_new(r->entries,
+                        json_pack("{s:I, s:s, s:s, s:i, s:s, s:I, s:O*}", "seq", (json_int_t)e->seq, "type", kind_name(e->kind), "actor",
+                                  e->actor, "run", (int)e->run, "step", e->step, "time", (json_int_t)e->time, "body", e->body));
   if (e->kind == KIND_ALERT_ATTACHED) {
     json_t *raw = NULL;
     const json_t *text = json_object_get(e->body, "raw");
-    if (json_is_string(text) && json_parse(json_string_value(text), json_string_length(text), &raw, NULL) < 0) raw = json_incref((json_t *)(uintptr_t)text);
+    if (json_is_string(text) && json_parse(json_string_value(text), json_string_length(text), &raw, NULL) < 0)
+      raw = json_incref((json_t *)(uintptr_t)text);
     incident_alert_keep(r->inc, json_object_get(e->body, "finding"), raw);
     json_decref(raw);
   }
@@ -54,14 +56,16 @@ static bool keep_entry(void *arg, const struct entry *e) {
 static json_t *history_of(const json_t *entries, unsigned run, const char *step) {
   json_t *history = json_array(), *e;
   size_t i;
-  json_array_foreach(entries, i, e) if ((unsigned)json_int_or(e, "run", 0) == run && strcmp(json_str_or(e, "step", ""), step) == 0) json_array_append(history, e);
+  json_array_foreach(entries, i, e) if ((unsigned)json_int_or(e, "run", 0) == run && strcmp(json_str_or(e, "step", ""), step) == 0)
+      json_array_append(history, e);
   return history;
 }
 
 static const json_t *run_started(const json_t *entries, unsigned run) {
   size_t i;
   json_t *e;
-  json_array_foreach(entries, i, e) if ((unsigned)json_int_or(e, "run", 0) == run && strcmp(json_str_or(e, "type", ""), "run.started") == 0) return json_object_get(e, "body");
+  json_array_foreach(entries, i, e) if ((unsigned)json_int_or(e, "run", 0) == run &&
+                                        strcmp(json_str_or(e, "type", ""), "run.started") == 0) return json_object_get(e, "body");
   return NULL;
 }
 
@@ -74,11 +78,13 @@ static void take_up(struct recovery *r, unsigned number, const json_t *view) {
   const struct declaration *p = map_get(&d->pins, json_str_or(view, "digest", ""));
   struct run *run = NULL;
   if (json_bool_or(started, "engine", false)) { /* our own release run: what it had not lifted is still listed as contained */
-    journal_add(inc->journal, KIND_RUN_FINISHED, "engine", number, NULL, json_pack("{s:s, s:s}", "status", "failed", "error", "the engine stopped in the middle; release again"));
+    journal_add(inc->journal, KIND_RUN_FINISHED, "engine", number, NULL,
+                json_pack("{s:s, s:s}", "status", "failed", "error", "the engine stopped in the middle; release again"));
     return;
   }
   if (!p) {
-    journal_add(inc->journal, KIND_RUN_HANDED_OVER, "engine", number, NULL, json_pack("{s:s, s:s}", "text", "the playbook's pinned version is not to be found, so the run cannot go on", "why", name));
+    journal_add(inc->journal, KIND_RUN_HANDED_OVER, "engine", number, NULL,
+                json_pack("{s:s, s:s}", "text", "the playbook's pinned version is not to be found, so the run cannot go on", "why", name));
     return;
   }
   json_t *settings = playbook_settings(d, p);
@@ -91,7 +97,8 @@ static void take_up(struct recovery *r, unsigned number, const json_t *view) {
                           .requester = json_str(json_object_get(started, "trigger"), "person"),
                           .simulated = json_bool_or(started, "simulated", false) || strncmp(inc->id, "EX-", 3) == 0};
   if (run_take_up(d->runs, &spec, r->entries, incident_run_done, d, &run, &err) < 0)
-    journal_add(inc->journal, KIND_RUN_HANDED_OVER, "engine", number, NULL, json_pack("{s:s, s:s}", "text", "the run could not be taken up again", "why", err.text));
+    journal_add(inc->journal, KIND_RUN_HANDED_OVER, "engine", number, NULL,
+                json_pack("{s:s, s:s}", "text", "the run could not be taken up again", "why", err.text));
   else incident_run_keep(inc, run, name);
   json_decref(settings);
 }
@@ -111,10 +118,19 @@ static void resume_orphans(struct recovery *r) {
     unsigned run = (unsigned)strtoul(number, NULL, 10);
     json_t *params = json_copy(json_object_get(intent, "params")), *history = history_of(r->entries, run, slash + 1);
     json_object_foreach_safe(params, next, key, value) if (json_object_get(value, "$secret")) json_object_del(params, key);
-    struct action_spec spec = {.journal = inc->journal, .run = run, .step = slash + 1, .actor = "engine", .connector = json_str_or(intent, "connector", ""), .action = json_str_or(intent, "action", ""), .params = params, .history = history, .undo_of = json_str(intent, "undo_of")};
+    struct action_spec spec = {.journal = inc->journal,
+                               .run = run,
+                               .step = slash + 1,
+                               .actor = "engine",
+                               .connector = json_str_or(intent, "connector", ""),
+                               .action = json_str_or(intent, "action", ""),
+                               .params = params,
+                               .history = history,
+                               .undo_of = json_str(intent, "undo_of")};
     struct action *action;
     struct err err;
-    if (action_start(inc->desk->deps.actions, &spec, NULL, NULL, &action, &err) < 0) log_error("%s/%s: in doubt, and cannot be resolved: %s", inc->id, at, err.text);
+    if (action_start(inc->desk->deps.actions, &spec, NULL, NULL, &action, &err) < 0)
+      log_error("%s/%s: in doubt, and cannot be resolved: %s", inc->id, at, err.text);
     json_decref(params);
     json_decref(history);
   }
@@ -124,7 +140,8 @@ static void resume_orphans(struct recovery *r) {
 static void ready(struct recovery *r) {
   json_t *runs = json_deep_copy(json_object_get(incident_state(r->inc), "runs")), *run;
   const char *number;
-  json_object_foreach(runs, number, run) if (strcmp(json_str_or(run, "status", ""), "running") == 0) take_up(r, (unsigned)strtoul(number, NULL, 10), run);
+  json_object_foreach(runs, number, run) if (strcmp(json_str_or(run, "status", ""), "running") == 0)
+      take_up(r, (unsigned)strtoul(number, NULL, 10), run);
   json_decref(runs);
   resume_orphans(r);
   incident_choose_again(r->inc, r->entries);
@@ -188,7 +205,8 @@ static void on_entries(void *arg, const struct err *err) {
   json_t *run;
   json_object_foreach(json_object_get(incident_state(r->inc), "runs"), number, run) {
     const char *digest = json_str(run, "digest");
-    if (strcmp(json_str_or(run, "status", ""), "running") == 0 && digest && !map_get(&d->pins, digest)) fetch(r, digest, json_str_or(run, "playbook", ""));
+    if (strcmp(json_str_or(run, "status", ""), "running") == 0 && digest && !map_get(&d->pins, digest))
+      fetch(r, digest, json_str_or(run, "playbook", ""));
   }
   r->waiting++;
   if (actions_unseal(d->deps.actions, r->inc->id, on_unsealed, r, &local) < 0) r->waiting--;

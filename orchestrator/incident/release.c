@@ -22,8 +22,8 @@ static void lift_next(struct lifting *l);
 
 static void lift_end(struct lifting *l) {
   const char *status = json_array_size(l->still) ? "failed" : "done";
-  json_t *body = json_pack("{s:s, s:i, s:i, s:i}", "status", status, "released", (int)json_array_size(l->released), "kept", (int)json_array_size(l->kept), "still",
-                           (int)json_array_size(l->still));
+  json_t *body = json_pack("{s:s, s:i, s:i, s:i}", "status", status, "released", (int)json_array_size(l->released), "kept",
+                           (int)json_array_size(l->kept), "still", (int)json_array_size(l->still));
   journal_save_state(l->inc->journal);
   journal_add(l->inc->journal, KIND_RUN_FINISHED, l->actor, l->run, NULL, body);
   if (l->cb) l->cb(l->arg, l->released, l->still, l->kept);
@@ -41,8 +41,8 @@ static json_t *element(const struct lifting *l, const char *of, const struct out
   char id[ID_PATH * 2];
   const json_t *c = json_object_get(json_object_get(incident_state(l->inc), "containments"), of);
   snprintf(id, sizeof id, "%s/%s", l->id, of);
-  json_t *item = json_pack("{s:s, s:O*, s:O*, s:O*}", "id", id, "connector", json_object_get(c, "connector"), "action", json_object_get(c, "action"), "target",
-                           json_object_get(c, "target"));
+  json_t *item = json_pack("{s:s, s:O*, s:O*, s:O*}", "id", id, "connector", json_object_get(c, "connector"), "action",
+                           json_object_get(c, "action"), "target", json_object_get(c, "target"));
   if (json_object_get(outcome->returns, "message")) json_object_set(item, "why", json_object_get(outcome->returns, "message"));
   if (json_object_get(outcome->returns, "holders")) json_object_set(item, "holders", json_object_get(outcome->returns, "holders"));
   return item;
@@ -62,7 +62,12 @@ static void lift_next(struct lifting *l) {
     const char *of = json_string_value(json_array_get(l->ofs, l->next++));
     char step[16];
     snprintf(step, sizeof step, "%zu", l->next);
-    struct action_spec spec = {.journal = l->inc->journal, .run = l->run, .step = step, .actor = l->actor, .requester = l->requester, .simulated = strncmp(l->id, "EX-", 3) == 0};
+    struct action_spec spec = {.journal = l->inc->journal,
+                               .run = l->run,
+                               .step = step,
+                               .actor = l->actor,
+                               .requester = l->requester,
+                               .simulated = strncmp(l->id, "EX-", 3) == 0};
     if (action_release(l->desk->deps.actions, &spec, of, on_lifted, l, NULL, &err) == 0) return;
     json_t *why = failure_text(err.text);
     struct outcome failed = {.returns = why};
@@ -74,10 +79,12 @@ static void lift_next(struct lifting *l) {
 
 json_t *failure_text(const char *message) { return json_pack("{s:s}", "message", message); }
 
-void incident_release(struct incident *inc, const char *actor, const char *requester, const char *because, const json_t *ofs, release_done_cb *cb, void *arg) {
+void incident_release(struct incident *inc, const char *actor, const char *requester, const char *because, const json_t *ofs,
+                      release_done_cb *cb, void *arg) {
   struct lifting *l = calloc(1, sizeof *l);
   if (!l) abort();
-  *l = (struct lifting){.desk = inc->desk, .inc = inc, .actor = strdup(actor), .requester = requester ? strdup(requester) : NULL, .cb = cb, .arg = arg};
+  *l = (struct lifting){
+      .desk = inc->desk, .inc = inc, .actor = strdup(actor), .requester = requester ? strdup(requester) : NULL, .cb = cb, .arg = arg};
   snprintf(l->id, sizeof l->id, "%s", inc->id);
   l->run = (unsigned)json_int_or(incident_state(inc), "next_run", 1);
   l->ofs = json_deep_copy(ofs);
@@ -85,7 +92,9 @@ void incident_release(struct incident *inc, const char *actor, const char *reque
   l->still = json_array();
   l->kept = json_array();
   incident_busy(inc, 1);
-  journal_add(inc->journal, KIND_RUN_STARTED, actor, l->run, NULL, json_pack("{s:s, s:b, s:{s:s, s:s}, s:O}", "playbook", "release", "engine", 1, "trigger", requester ? "person" : "engine", actor, "because", because, "of", ofs));
+  journal_add(inc->journal, KIND_RUN_STARTED, actor, l->run, NULL,
+              json_pack("{s:s, s:b, s:{s:s, s:s}, s:O}", "playbook", "release", "engine", 1, "trigger", requester ? "person" : "engine",
+                        actor, "because", because, "of", ofs));
   lift_next(l);
 }
 

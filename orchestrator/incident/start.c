@@ -8,7 +8,8 @@
 
 json_t *playbook_settings(struct desk *d, const struct declaration *p) {
   json_t *checked = NULL, *nothing = json_object();
-  const json_t *given = json_object_get(json_object_get(d->deps.settings, "playbooks"), p->name), *schema = json_object_get(p->json, "settings");
+  const json_t *given = json_object_get(json_object_get(d->deps.settings, "playbooks"), p->name),
+               *schema = json_object_get(p->json, "settings");
   struct err err;
   char where[256];
   snprintf(where, sizeof where, "playbooks[\"%s\"]", p->name);
@@ -73,7 +74,8 @@ static void pin(struct desk *d, const struct declaration *p) {
   redis_command(d->deps.redis, redis_lane(d->deps.redis, key), NULL, NULL, 3, argv, lens, NULL);
 }
 
-int incident_start(struct incident *inc, const char *playbook, const json_t *params, const json_t *trigger, const char *requester, bool simulated, unsigned *ret_run, struct err *err) {
+int incident_start(struct incident *inc, const char *playbook, const json_t *params, const json_t *trigger, const char *requester,
+                   bool simulated, unsigned *ret_run, struct err *err) {
   struct desk *d = inc->desk;
   const struct declaration *p = desk_playbook(d, playbook, err);
   if (!p) return err->code;
@@ -172,7 +174,8 @@ static void choose(struct incident *inc, struct choosing *c, const char *param, 
   snprintf(text, sizeof text, "Playbook %s wants one `%s`, the alert names %zu. Which?", c->playbook, param, json_array_size(values));
   snprintf(step, sizeof step, "%llu", (unsigned long long)journal_seq(inc->journal) + 1);
   /* run 1000000 is nobody's: the question stands before the run that it is for */
-  struct question_spec spec = {.journal = inc->journal, .run = 1000000, .step = step, .actor = "engine", .kind = "parameter", .text = text, .options = options};
+  struct question_spec spec = {
+      .journal = inc->journal, .run = 1000000, .step = step, .actor = "engine", .kind = "parameter", .text = text, .options = options};
   json_t *about = json_pack("{s:s, s:s, s:O, s:O}", "playbook", c->playbook, "param", param, "params", c->params, "trigger", c->trigger);
   spec.about = about;
   incident_busy(inc, 1);
@@ -184,7 +187,9 @@ static void choose(struct incident *inc, struct choosing *c, const char *param, 
 static const json_t *alert_entry(const json_t *entries, const char *id) {
   size_t i;
   json_t *e;
-  json_array_foreach(entries, i, e) if (strcmp(json_str_or(e, "type", ""), "alert.attached") == 0 && strcmp(json_str_or(json_object_get(e, "body"), "id", ""), id) == 0) return json_object_get(e, "body");
+  json_array_foreach(entries, i, e) if (strcmp(json_str_or(e, "type", ""), "alert.attached") == 0 &&
+                                        strcmp(json_str_or(json_object_get(e, "body"), "id", ""), id) == 0) return json_object_get(e,
+                                                                                                                                   "body");
   return NULL;
 }
 
@@ -198,9 +203,20 @@ void incident_choose_again(struct incident *inc, const json_t *entries) {
     const json_t *body = alert_entry(entries, json_str_or(json_object_get(about, "trigger"), "alert", ""));
     struct choosing *c = calloc(1, sizeof *c);
     if (!c) abort();
-    *c = (struct choosing){.desk = inc->desk, .playbook = strdup(json_str_or(about, "playbook", "")), .param = strdup(json_str_or(about, "param", "")), .params = json_deep_copy(json_object_get(about, "params")), .trigger = json_deep_copy(json_object_get(about, "trigger")), .finding = json_deep_copy(json_object_get(body, "finding"))};
+    *c = (struct choosing){.desk = inc->desk,
+                           .playbook = strdup(json_str_or(about, "playbook", "")),
+                           .param = strdup(json_str_or(about, "param", "")),
+                           .params = json_deep_copy(json_object_get(about, "params")),
+                           .trigger = json_deep_copy(json_object_get(about, "trigger")),
+                           .finding = json_deep_copy(json_object_get(body, "finding"))};
     snprintf(c->id, sizeof c->id, "%s", inc->id);
-    struct question_spec spec = {.journal = inc->journal, .run = 1000000, .step = json_str_or(q, "step", ""), .actor = "engine", .kind = "parameter", .text = json_str_or(q, "text", ""), .options = json_object_get(q, "options")};
+    struct question_spec spec = {.journal = inc->journal,
+                                 .run = 1000000,
+                                 .step = json_str_or(q, "step", ""),
+                                 .actor = "engine",
+                                 .kind = "parameter",
+                                 .text = json_str_or(q, "text", ""),
+                                 .options = json_object_get(q, "options")};
     incident_busy(inc, 1);
     question_ask(inc->desk->deps.questions, &spec, on_choice, c);
   }
@@ -208,7 +224,8 @@ void incident_choose_again(struct incident *inc, const json_t *entries) {
 }
 
 static void hand_over(struct incident *inc, const struct choosing *c, const char *why) {
-  journal_add(inc->journal, KIND_INCIDENT_NOTED, "engine", 0, NULL, json_pack("{s:s, s:s, s:b}", "text", why, "playbook", c->playbook, "handed_over", 1));
+  journal_add(inc->journal, KIND_INCIDENT_NOTED, "engine", 0, NULL,
+              json_pack("{s:s, s:s, s:b}", "text", why, "playbook", c->playbook, "handed_over", 1));
 }
 
 /* Fills each parameter that says where it comes from; stops at the first that must be asked. */
@@ -252,7 +269,10 @@ void incident_start_for_alert(struct incident *inc, const char *playbook, const 
   if (strcmp(mode, "restart") == 0) restart_cancel(inc, playbook);
   struct choosing *c = calloc(1, sizeof *c);
   if (!c) abort();
-  *c = (struct choosing){.desk = inc->desk, .playbook = strdup(playbook), .params = json_object(), .trigger = json_pack("{s:s}", "alert", alert->id)};
+  *c = (struct choosing){.desk = inc->desk,
+                         .playbook = strdup(playbook),
+                         .params = json_object(),
+                         .trigger = json_pack("{s:s}", "alert", alert->id)};
   snprintf(c->id, sizeof c->id, "%s", inc->id);
   c->finding = json_incref((json_t *)(uintptr_t)alert->finding);
   c->raw = json_incref((json_t *)(uintptr_t)alert->raw);

@@ -23,7 +23,8 @@ static void name_in(struct desk *d, json_t *object, const char *member) {
 }
 
 json_t *view_row(struct desk *d, const char *id, const json_t *state) {
-  static const char *const keys[] = {"title", "severity", "severity_id", "status", "owner", "opened", "updated", "alerts", "mode", "merged_into", NULL};
+  static const char *const keys[] = {"title",   "severity", "severity_id", "status",      "owner", "opened",
+                                     "updated", "alerts",   "mode",        "merged_into", NULL};
   json_t *row = json_pack("{s:s}", "id", id);
   for (const char *const *k = keys; *k; k++) {
     json_t *value = json_object_get(state, *k);
@@ -33,7 +34,8 @@ json_t *view_row(struct desk *d, const char *id, const json_t *state) {
   json_object_set_new(row, "runs", json_integer((json_int_t)json_object_size(json_object_get(state, "runs"))));
   json_object_set_new(row, "questions", json_integer((json_int_t)json_object_size(json_object_get(state, "questions"))));
   json_object_set_new(row, "in_doubt", json_integer((json_int_t)count_if(json_object_get(state, "intents"), "doubt", NULL, NULL)));
-  json_object_set_new(row, "contained", json_integer((json_int_t)count_if(json_object_get(state, "containments"), "status", "active", "still")));
+  json_object_set_new(row, "contained",
+                      json_integer((json_int_t)count_if(json_object_get(state, "containments"), "status", "active", "still")));
   return row;
 }
 
@@ -54,9 +56,9 @@ json_t *view_state(struct desk *d, const json_t *state) {
 }
 
 json_t *view_entry(struct desk *d, const struct entry *e) {
-  json_t *view = json_pack("{s:I, s:I, s:s, s:s, s:s, s:s, s:s}", "seq", (json_int_t)e->seq, "time", (json_int_t)e->time, "actor", e->actor, "name",
-                           strncmp(e->actor, "person:", 7) == 0 ? people_name(d->deps.people, e->actor) : e->actor, "type", kind_name(e->kind), "meaning", kind_meaning(e->kind),
-                           "control", kind_control(e->kind));
+  json_t *view = json_pack("{s:I, s:I, s:s, s:s, s:s, s:s, s:s}", "seq", (json_int_t)e->seq, "time", (json_int_t)e->time, "actor", e->actor,
+                           "name", strncmp(e->actor, "person:", 7) == 0 ? people_name(d->deps.people, e->actor) : e->actor, "type",
+                           kind_name(e->kind), "meaning", kind_meaning(e->kind), "control", kind_control(e->kind));
   if (e->run) json_object_set_new(view, "run", json_integer(e->run));
   if (e->step[0]) json_object_set_new(view, "step", json_string(e->step));
   if (e->body) json_object_set(view, "body", e->body);
@@ -112,8 +114,10 @@ void view_add_doubts(struct desk *d, const json_t *state, json_t *in_doubt, json
     if (strcmp(status, "handed_over") != 0 && strcmp(status, "failed") != 0) continue;
     snprintf(id, sizeof id, "%s/%s", incident, at);
     const char *text = json_str(value, "text");
-    json_array_append_new(handed_over, json_pack("{s:s, s:s, s:s, s:s, s:I}", "id", id, "incident", incident, "playbook", json_str_or(value, "playbook", ""), "text",
-                                                 text ? text : json_str_or(value, "error", "it failed"), "since", (json_int_t)json_int_or(value, "ended", 0)));
+    json_array_append_new(handed_over,
+                          json_pack("{s:s, s:s, s:s, s:s, s:I}", "id", id, "incident", incident, "playbook",
+                                    json_str_or(value, "playbook", ""), "text", text ? text : json_str_or(value, "error", "it failed"),
+                                    "since", (json_int_t)json_int_or(value, "ended", 0)));
   }
 }
 
@@ -122,7 +126,8 @@ json_t *view_run(struct desk *d, const char *incident, const char *number, const
   json_t *view = live ? run_view(live) : json_object();
   const char *key;
   json_t *value;
-  json_object_foreach((json_t *)(uintptr_t)run, key, value) if (!json_object_get(view, key) || strcmp(key, "status") != 0) json_object_set(view, key, value);
+  json_object_foreach((json_t *)(uintptr_t)run, key, value) if (!json_object_get(view, key) || strcmp(key, "status") != 0)
+      json_object_set(view, key, value);
   snprintf(id, sizeof id, "%s/%s", incident, number);
   json_object_set_new(view, "id", json_string(id));
   json_object_set_new(view, "incident", json_string(incident));

@@ -73,7 +73,8 @@ static json_t *letter(const struct redis_value *entry) {
   for (size_t i = 0; i + 1 < redis_count(fields); i += 2) {
     const char *name = redis_string(redis_item(fields, i), NULL), *value = redis_string(redis_item(fields, i + 1), &len);
     if (strcmp(name, "reason") == 0 && i == 0) json_object_set_new(result, "reason", json_string(value));
-    else if (strcmp(name, "at") == 0 && i == 2) json_object_set_new(result, "time", json_integer(redis_integer(redis_item(fields, i + 1)) * 1000));
+    else if (strcmp(name, "at") == 0 && i == 2)
+      json_object_set_new(result, "time", json_integer(redis_integer(redis_item(fields, i + 1)) * 1000));
     else if (strcmp(name, "source") == 0) json_object_set_new(result, "source", json_string(value));
     else if (strcmp(name, "alert") == 0 || !json_object_get(result, "text")) json_object_set_new(result, "text", text_json(value, len));
     size += len;
@@ -101,7 +102,9 @@ static void do_dead(void *arg, struct call *call, const struct person *by, const
   int64_t limit = json_int_or(command, "limit", DEAD_SHOWN);
   c->limit = limit > 0 && limit <= DEAD_MOST ? (size_t)limit : DEAD_SHOWN;
   snprintf(most, sizeof most, "%d", DEAD_MOST);
-  if (redis_call(c->in->deps.redis, redis_lane(c->in->deps.redis, DEAD), on_dead, c, &err, "XREVRANGE", DEAD, "+", "-", "COUNT", most, NULL) < 0) fail(c, &err);
+  if (redis_call(c->in->deps.redis, redis_lane(c->in->deps.redis, DEAD), on_dead, c, &err, "XREVRANGE", DEAD, "+", "-", "COUNT", most,
+                 NULL) < 0)
+    fail(c, &err);
 }
 
 /* --- retry: back on the queue and off the dead letters, in one step -------------------------------------------------------- */
@@ -171,7 +174,8 @@ static void do_retry(void *arg, struct call *call, const struct person *by, cons
   } else if (!person_has_role(by, "responder")) {
     desk_reply(call, 403, json_pack("{s:s}", "error", "retrying dead letters needs the role \"responder\""));
     free(c);
-  } else if (redis_call(c->in->deps.redis, redis_lane(c->in->deps.redis, DEAD), on_letters, c, &err, "XRANGE", DEAD, all ? "-" : id, all ? "+" : id, "COUNT", "1000", NULL) < 0) {
+  } else if (redis_call(c->in->deps.redis, redis_lane(c->in->deps.redis, DEAD), on_letters, c, &err, "XRANGE", DEAD, all ? "-" : id,
+                        all ? "+" : id, "COUNT", "1000", NULL) < 0) {
     fail(c, &err);
   }
 }

@@ -22,15 +22,16 @@ struct intake_deps {
   struct registry *registry;
   struct secrets *secrets;
   const struct clock *clock;
-  struct journal *node;        /* suppressed and dead alerts are on record here */
-  const char *consumer;        /* this node's name */
-  const json_t *settings;      /* webhook, dedupe, default_playbook */
+  struct journal *node;   /* suppressed and dead alerts are on record here */
+  const char *consumer;   /* this node's name */
+  const json_t *settings; /* webhook, dedupe, default_playbook */
 };
 
 struct intake *intake_new(const struct intake_deps *deps);
 void intake_free(struct intake *in);
 /* Router and lists replace the earlier ones (borrowed until the next call); default_playbook's group fields and window. */
-void intake_set_routes(struct intake *in, const struct router *router, const struct lists *lists, const json_t *default_group, int64_t default_window_ms);
+void intake_set_routes(struct intake *in, const struct router *router, const struct lists *lists, const json_t *default_group,
+                       int64_t default_window_ms);
 void intake_set_registry(struct intake *in, struct registry *registry);
 /* Makes the consumer group, takes this node's unfinished messages first, then reads for ever; comes back by itself after an outage. */
 void intake_start(struct intake *in);

@@ -14,7 +14,14 @@
 #define DEAD "{tocsin:alerts}:dead"
 #define COUNTS "{tocsin:alerts}:counts"
 
-enum { READ_COUNT = 128, BLOCK_MS = 500, UNDER_WAY_MOST = 1024, RETRY_MS = 250, DOCUMENT_CAP = 8 << 20, CORRELATION_WINDOW_MS = 7 * 86400000 };
+enum {
+  READ_COUNT = 128,
+  BLOCK_MS = 500,
+  UNDER_WAY_MOST = 1024,
+  RETRY_MS = 250,
+  DOCUMENT_CAP = 8 << 20,
+  CORRELATION_WINDOW_MS = 7 * 86400000
+};
 
 struct webhook;
 
@@ -26,9 +33,9 @@ struct intake {
   json_t *default_group;
   int64_t default_window_ms, keep_ms;
   const char *default_playbook;
-  unsigned blocking;    /* the lane of XREADGROUP */
+  unsigned blocking; /* the lane of XREADGROUP */
   bool running, reading, owned_first, group_made;
-  char after[48];       /* how far this node's own unfinished messages are taken */
+  char after[48]; /* how far this node's own unfinished messages are taken */
   size_t under_way;
   struct timer *retry;
   loop_cb *stopped_cb;

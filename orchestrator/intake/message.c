@@ -16,10 +16,10 @@ struct wanted {
 
 struct message {
   struct intake *in;
-  char id[48];           /* of the stream entry */
-  char *text, *source;   /* the document's very bytes; the source named, or NULL */
+  char id[48];         /* of the stream entry */
+  char *text, *source; /* the document's very bytes; the source named, or NULL */
   size_t len;
-  char **fields;         /* the entry's raw fields, for the dead letters: name, value… */
+  char **fields; /* the entry's raw fields, for the dead letters: name, value… */
   size_t *field_lens, field_count;
   struct normalised n;
   char *alert_id;
@@ -92,22 +92,42 @@ static void finish(struct message *m) {
   struct intake *in = m->in;
   struct err err;
   char now[24], keep[24];
-  size_t parts = json_array_size(m->n.parts), extra = strcmp(m->outcome, "split") == 0 ? parts : strcmp(m->outcome, "dead") == 0 ? 1 + m->field_count : 0, argc = 0;
+  size_t parts = json_array_size(m->n.parts),
+         extra = strcmp(m->outcome, "split") == 0  ? parts
+                 : strcmp(m->outcome, "dead") == 0 ? 1 + m->field_count
+                                                   : 0,
+         argc = 0;
   const char **argv = calloc(15 + extra, sizeof *argv);
   size_t *lens = calloc(15 + extra, sizeof *lens);
   char **texts = calloc(parts + 1, sizeof *texts);
   if (!argv || !lens || !texts) abort();
   snprintf(now, sizeof now, "%" PRId64, now_us(m) / 1000);
   snprintf(keep, sizeof keep, "%" PRId64, in->keep_ms);
-  const char *const head[] = {"FCALL", "tocsin_done", "6", QUEUE, "{tocsin:alerts}:routed", "{tocsin:alerts}:seen", "{tocsin:alerts}:seen_in", COUNTS, DEAD, QUEUE_GROUP, m->id, m->alert_id ? m->alert_id : "", m->outcome, now, keep};
+  const char *const head[] = {"FCALL",
+                              "tocsin_done",
+                              "6",
+                              QUEUE,
+                              "{tocsin:alerts}:routed",
+                              "{tocsin:alerts}:seen",
+                              "{tocsin:alerts}:seen_in",
+                              COUNTS,
+                              DEAD,
+                              QUEUE_GROUP,
+                              m->id,
+                              m->alert_id ? m->alert_id : "",
+                              m->outcome,
+                              now,
+                              keep};
   for (; argc < sizeof head / sizeof *head; argc++) argv[argc] = head[argc], lens[argc] = strlen(head[argc]);
   if (strcmp(m->outcome, "split") == 0) {
-    for (size_t i = 0; i < parts; i++, argc++) argv[argc] = texts[i] = part_text(m, json_array_get(m->n.parts, i)), lens[argc] = strlen(texts[i]);
+    for (size_t i = 0; i < parts; i++, argc++)
+      argv[argc] = texts[i] = part_text(m, json_array_get(m->n.parts, i)), lens[argc] = strlen(texts[i]);
   } else if (strcmp(m->outcome, "dead") == 0) {
     argv[argc] = m->reason, lens[argc++] = strlen(m->reason);
     for (size_t i = 0; i < m->field_count; i++, argc++) argv[argc] = m->fields[i], lens[argc] = m->field_lens[i];
   }
-  if (redis_command(in->deps.redis, redis_lane(in->deps.redis, QUEUE), on_done, m, argc, argv, lens, &err) < 0) m->retry = timer_start(in->deps.loop, RETRY_MS, finish_again, m);
+  if (redis_command(in->deps.redis, redis_lane(in->deps.redis, QUEUE), on_done, m, argc, argv, lens, &err) < 0)
+    m->retry = timer_start(in->deps.loop, RETRY_MS, finish_again, m);
   for (size_t i = 0; i < parts; i++) free(texts[i]);
   free(texts);
   free(argv);
@@ -137,7 +157,9 @@ static void end_on_record(struct message *m, const char *outcome, enum kind kind
 static void bury(struct message *m, const char *reason) {
   snprintf(m->reason, sizeof m->reason, "%s", reason);
   log_warning("alert %s is set aside: %s; `tocsin alert dead` shows it", m->id, m->reason);
-  end_on_record(m, "dead", KIND_ALERT_DEAD, json_pack("{s:s, s:s, s:s, s:I}", "id", m->id, "source", m->source ? m->source : "", "reason", m->reason, "bytes", (json_int_t)m->len));
+  end_on_record(m, "dead", KIND_ALERT_DEAD,
+                json_pack("{s:s, s:s, s:s, s:I}", "id", m->id, "source", m->source ? m->source : "", "reason", m->reason, "bytes",
+                          (json_int_t)m->len));
 }
 
 /* --- attaching --------------------------------------------------------------------------------------------------------------- */
@@ -166,8 +188,15 @@ static void on_attached(void *arg, const struct err *err) {
 
 static void attach_one(struct message *m, const char *incident, bool created, const char *const *playbooks, size_t n, const char *group) {
   struct err err;
-  struct alert alert = {.id = m->alert_id, .source = m->n.connector->instance, .received = m->received, .finding = m->n.finding, .raw = m->n.document, .raw_text = m->text, .raw_len = m->len};
-  if (desk_attach(m->in->deps.desk, incident, created, &alert, playbooks, n, group && *group ? group : NULL, on_attached, m, &err) < 0) on_attached(m, &err);
+  struct alert alert = {.id = m->alert_id,
+                        .source = m->n.connector->instance,
+                        .received = m->received,
+                        .finding = m->n.finding,
+                        .raw = m->n.document,
+                        .raw_text = m->text,
+                        .raw_len = m->len};
+  if (desk_attach(m->in->deps.desk, incident, created, &alert, playbooks, n, group && *group ? group : NULL, on_attached, m, &err) < 0)
+    on_attached(m, &err);
 }
 
 /* Playbooks whose group fell into the same incident are attached with it in one call. */
@@ -217,7 +246,18 @@ static void route(struct message *m) {
   struct intake *in = m->in;
   struct err err;
   char now[24], windows[INCIDENTS_MOST][24];
-  const char *argv[12 + 2 * INCIDENTS_MOST] = {"FCALL", "tocsin_route", "5", "{tocsin:alerts}:routed", "{tocsin:alerts}:seen", "{tocsin:alerts}:group", "{tocsin:alerts}:ids", "{tocsin:alerts}:seen_in", m->alert_id, m->id, now, "INC"};
+  const char *argv[12 + 2 * INCIDENTS_MOST] = {"FCALL",
+                                               "tocsin_route",
+                                               "5",
+                                               "{tocsin:alerts}:routed",
+                                               "{tocsin:alerts}:seen",
+                                               "{tocsin:alerts}:group",
+                                               "{tocsin:alerts}:ids",
+                                               "{tocsin:alerts}:seen_in",
+                                               m->alert_id,
+                                               m->id,
+                                               now,
+                                               "INC"};
   size_t argc = 12;
   snprintf(now, sizeof now, "%" PRId64, now_us(m) / 1000);
   for (size_t i = 0; i < m->wanted_count && i < INCIDENTS_MOST; i++) {
@@ -225,7 +265,8 @@ static void route(struct message *m) {
     argv[argc++] = m->wanted[i].group;
     argv[argc++] = windows[i];
   }
-  if (redis_command(in->deps.redis, redis_lane(in->deps.redis, QUEUE), on_routed, m, argc, argv, NULL, &err) < 0) m->retry = timer_start(in->deps.loop, RETRY_MS, attach_again, m);
+  if (redis_command(in->deps.redis, redis_lane(in->deps.redis, QUEUE), on_routed, m, argc, argv, NULL, &err) < 0)
+    m->retry = timer_start(in->deps.loop, RETRY_MS, attach_again, m);
 }
 
 /* --- which playbooks, which groups --------------------------------------------------------------------------------------------- */
@@ -338,7 +379,8 @@ static void read_and_route(struct message *m) {
   enrich(m);
   router_match(m->in->router, m->n.finding, m->n.document, now_us(m), &routing);
   if (routing.suppressed_by) {
-    json_t *body = json_pack("{s:s, s:s, s:s, s:O, s:O}", "id", m->alert_id, "source", m->n.connector->instance, "rule", routing.suppressed_by, "suppression", routing.suppression, "finding", m->n.finding);
+    json_t *body = json_pack("{s:s, s:s, s:s, s:O, s:O}", "id", m->alert_id, "source", m->n.connector->instance, "rule",
+                             routing.suppressed_by, "suppression", routing.suppression, "finding", m->n.finding);
     json_t *raw = json_stringn(m->text, m->len);
     if (raw) json_object_set_new(body, "raw", raw);
     end_on_record(m, "suppressed", KIND_ALERT_SUPPRESSED, body);
@@ -371,7 +413,8 @@ static void text_of_fields(struct message *m) {
   static const char *const messages[] = {"message", "MESSAGE", "msg", "MSG", NULL};
   size_t at = field_index(m, messages);
   json_t *parsed = NULL;
-  if (at && ((m->field_lens[at] && json_parse(m->fields[at], m->field_lens[at], &parsed, NULL) == 0 && json_is_object(parsed)) || strncmp(m->fields[at], "CEF:", 4) == 0)) {
+  if (at && ((m->field_lens[at] && json_parse(m->fields[at], m->field_lens[at], &parsed, NULL) == 0 && json_is_object(parsed)) ||
+             strncmp(m->fields[at], "CEF:", 4) == 0)) {
     m->text = copy_bytes(m->fields[at], m->field_lens[at]);
     m->len = m->field_lens[at];
   } else {

@@ -112,7 +112,8 @@ static int find(struct normalised *n, struct err *err) {
   int r = connector_call(n->connector->state, "alert.normalise", args, SCRIPT_DATA, &finding, &failure, err);
   json_decref(args);
   if (r == 0 && !json_is_object(finding)) {
-    r = err_set(err, ERR_INVALID, "the connector %s made no finding of it%s%s", n->connector->instance, failure ? ": " : "", json_str_or(failure, "message", ""));
+    r = err_set(err, ERR_INVALID, "the connector %s made no finding of it%s%s", n->connector->instance, failure ? ": " : "",
+                json_str_or(failure, "message", ""));
     json_decref(finding);
     finding = NULL;
   }

@@ -28,7 +28,8 @@ void intake_free(struct intake *in) {
   free(in);
 }
 
-void intake_set_routes(struct intake *in, const struct router *router, const struct lists *lists, const json_t *default_group, int64_t default_window_ms) {
+void intake_set_routes(struct intake *in, const struct router *router, const struct lists *lists, const json_t *default_group,
+                       int64_t default_window_ms) {
   in->router = router;
   in->lists = lists;
   json_decref(in->default_group);
@@ -109,8 +110,10 @@ void intake_pump(struct intake *in) {
   snprintf(count, sizeof count, "%zu", room < READ_COUNT ? room : (size_t)READ_COUNT);
   snprintf(block, sizeof block, "%d", BLOCK_MS);
   /* This node's own unfinished messages first ("0"), then new ones. */
-  in->reading = in->owned_first ? redis_call(in->deps.redis, in->blocking, on_read, in, &err, "XREADGROUP", "GROUP", QUEUE_GROUP, in->deps.consumer, "COUNT", count, "BLOCK", block, "STREAMS", QUEUE, ">", NULL) == 0
-                                : redis_call(in->deps.redis, in->blocking, on_read, in, &err, "XREADGROUP", "GROUP", QUEUE_GROUP, in->deps.consumer, "COUNT", count, "STREAMS", QUEUE, in->after, NULL) == 0;
+  in->reading = in->owned_first ? redis_call(in->deps.redis, in->blocking, on_read, in, &err, "XREADGROUP", "GROUP", QUEUE_GROUP,
+                                             in->deps.consumer, "COUNT", count, "BLOCK", block, "STREAMS", QUEUE, ">", NULL) == 0
+                                : redis_call(in->deps.redis, in->blocking, on_read, in, &err, "XREADGROUP", "GROUP", QUEUE_GROUP,
+                                             in->deps.consumer, "COUNT", count, "STREAMS", QUEUE, in->after, NULL) == 0;
   if (!in->reading) pump_later(in, RETRY_MS);
 }
 
@@ -218,6 +221,7 @@ int intake_counts(struct intake *in, intake_counts_cb *cb, void *arg, struct err
 }
 
 json_t *intake_metrics(const struct intake *in) {
-  return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "taken_total", (json_int_t)in->taken, "attached_total", (json_int_t)in->attached, "duplicate_total", (json_int_t)in->duplicates,
-                   "suppressed_total", (json_int_t)in->suppressed, "dead_total", (json_int_t)in->dead, "split_total", (json_int_t)in->splits, "under_way", (json_int_t)in->under_way);
+  return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "taken_total", (json_int_t)in->taken, "attached_total", (json_int_t)in->attached,
+                   "duplicate_total", (json_int_t)in->duplicates, "suppressed_total", (json_int_t)in->suppressed, "dead_total",
+                   (json_int_t)in->dead, "split_total", (json_int_t)in->splits, "under_way", (json_int_t)in->under_way);
 }

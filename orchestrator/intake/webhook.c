@@ -57,7 +57,9 @@ static void answer(struct evhttp_request *request, int status, const char *text)
 
 /* --- who sends --------------------------------------------------------------------------------------------------- */
 
-static const char *header(struct evhttp_request *request, const char *name) { return evhttp_find_header(evhttp_request_get_input_headers(request), name); }
+static const char *header(struct evhttp_request *request, const char *name) {
+  return evhttp_find_header(evhttp_request_get_input_headers(request), name);
+}
 
 static const char *secret_of(const struct webhook *w, const json_t *source, const char *name, size_t *ret_len) {
   const char *slot = json_str(json_object_get(source, name), "$secret");
@@ -79,10 +81,12 @@ static bool token_fits(const struct webhook *w, const json_t *source, struct evh
   return same(token, len, given + 7, strlen(given + 7));
 }
 
-static bool signature_fits(const struct webhook *w, const json_t *source, const json_t *rule, struct evhttp_request *request, const char *body, size_t body_len) {
+static bool signature_fits(const struct webhook *w, const json_t *source, const json_t *rule, struct evhttp_request *request,
+                           const char *body, size_t body_len) {
   size_t key_len;
   uint8_t mac[DIGEST_BYTES];
-  const char *key = secret_of(w, source, "signature", &key_len), *name = json_str_or(rule, "header", "X-Hub-Signature-256"), *prefix = json_str_or(rule, "prefix", "");
+  const char *key = secret_of(w, source, "signature", &key_len), *name = json_str_or(rule, "header", "X-Hub-Signature-256"),
+             *prefix = json_str_or(rule, "prefix", "");
   const char *given = header(request, name);
   if (!key || !given || strncmp(given, prefix, strlen(prefix)) != 0) return false;
   digest_hmac_sha256(key, key_len, body, body_len, mac);
@@ -96,7 +100,8 @@ static bool signature_fits(const struct webhook *w, const json_t *source, const 
   return fits;
 }
 
-static bool known_sender(const struct webhook *w, const char *name, const json_t *source, struct evhttp_request *request, const char *body, size_t len) {
+static bool known_sender(const struct webhook *w, const char *name, const json_t *source, struct evhttp_request *request, const char *body,
+                         size_t len) {
   const struct connector *c = registry_find(w->in->deps.registry, json_str_or(source, "format", name), NULL);
   const json_t *rule = c ? json_object_get(json_object_get(c->declaration->json, "alert"), "signature") : NULL;
   bool token = json_object_get(source, "token"), signature = json_object_get(source, "signature");
@@ -187,8 +192,10 @@ static int tls_make(struct webhook *w, const json_t *settings, struct err *err) 
   if (!cert || !key) return err_set(err, ERR_INVALID, "webhook.tls_cert and webhook.tls_key go together");
   w->tls = SSL_CTX_new(TLS_server_method());
   if (!w->tls || !SSL_CTX_set_min_proto_version(w->tls, TLS1_2_VERSION)) return err_set(err, ERR_INTERNAL, "TLS cannot be set up");
-  if (SSL_CTX_use_certificate_chain_file(w->tls, cert) != 1 || SSL_CTX_use_PrivateKey_file(w->tls, key, SSL_FILETYPE_PEM) != 1 || SSL_CTX_check_private_key(w->tls) != 1)
-    return err_set(err, ERR_INVALID, "webhook.tls_cert %s and tls_key do not make a pair that can be read: %s", cert, ERR_reason_error_string(ERR_get_error()));
+  if (SSL_CTX_use_certificate_chain_file(w->tls, cert) != 1 || SSL_CTX_use_PrivateKey_file(w->tls, key, SSL_FILETYPE_PEM) != 1 ||
+      SSL_CTX_check_private_key(w->tls) != 1)
+    return err_set(err, ERR_INVALID, "webhook.tls_cert %s and tls_key do not make a pair that can be read: %s", cert,
+                   ERR_reason_error_string(ERR_get_error()));
   evhttp_set_bevcb(w->http, tls_connection, w);
   return 0;
 }

@@ -27,7 +27,8 @@ enum kind kind_by_name(const char *name) {
 }
 
 /* The envelope: random prefix, then the redacted body. */
-static int envelope_make(const json_t *body, const struct secrets *secrets, char **ret, size_t *ret_len, bool *ret_changed, struct err *err) {
+static int envelope_make(const json_t *body, const struct secrets *secrets, char **ret, size_t *ret_len, bool *ret_changed,
+                         struct err *err) {
   struct buf plain, out;
   uint8_t prefix[ENVELOPE_PREFIX];
   buf_init(&plain, ENTRY_BODY_CAP);
@@ -119,7 +120,8 @@ static int head_parse(struct entry *e, char digest[DIGEST_HEX], struct err *err)
   return r;
 }
 
-int entry_read(const char *head, size_t head_len, const char *leaf, const void *envelope, size_t envelope_len, struct entry **ret, struct err *err) {
+int entry_read(const char *head, size_t head_len, const char *leaf, const void *envelope, size_t envelope_len, struct entry **ret,
+               struct err *err) {
   char digest[DIGEST_HEX], found[DIGEST_HEX];
   struct entry *e = calloc(1, sizeof *e);
   if (!e) abort();
@@ -171,7 +173,9 @@ int entry_follows(const struct entry *e, uint64_t seq, const char *prev, struct 
   if (r < 0) return r;
   const char *named = json_str_or(head, "prev", "");
   if (e->seq != seq) r = err_set(err, ERR_INVALID, "expected entry %" PRIu64 ", found entry %" PRIu64, seq, e->seq);
-  else if (strcmp(named, prev) != 0) r = err_set(err, ERR_INVALID, "entry %" PRIu64 " does not follow the one before it: it names %.12s…, that one's hash is %.12s…", seq, named, prev);
+  else if (strcmp(named, prev) != 0)
+    r = err_set(err, ERR_INVALID, "entry %" PRIu64 " does not follow the one before it: it names %.12s…, that one's hash is %.12s…", seq,
+                named, prev);
   json_decref(head);
   return r;
 }

@@ -33,15 +33,15 @@ struct entry {
   uint64_t seq;
   int64_t time; /* microseconds */
   enum kind kind;
-  unsigned run;          /* 0: none */
-  char step[ID_STEP];    /* "": none */
+  unsigned run;       /* 0: none */
+  char step[ID_STEP]; /* "": none */
   char actor[ENTRY_ACTOR];
   char leaf[DIGEST_HEX]; /* of head */
   char *head;
   size_t head_len;
   char *envelope;
   size_t envelope_len;
-  json_t *body;          /* parsed; NULL when the body was removed */
+  json_t *body; /* parsed; NULL when the body was removed */
 };
 
 /* What the writer says; the rest comes from the journal. body is borrowed. */
@@ -49,7 +49,7 @@ struct entry_spec {
   enum kind kind;
   const char *actor; /* "engine", "playbook:contain-account", "person:7f3a91c2" */
   unsigned run;
-  const char *step;  /* NULL or "": none */
+  const char *step; /* NULL or "": none */
   const json_t *body;
 };
 
@@ -57,7 +57,8 @@ struct entry_spec {
 int entry_make(const struct entry_spec *spec, const char *incident, const char *node, uint64_t seq, const char *prev, int64_t time,
                const struct secrets *secrets, struct entry **ret, struct err *err);
 /* Reads stored bytes back; checks that head, leaf and body fit together (ERR_INVALID says which does not). A missing body (len 0) is legal. */
-int entry_read(const char *head, size_t head_len, const char *leaf, const void *envelope, size_t envelope_len, struct entry **ret, struct err *err);
+int entry_read(const char *head, size_t head_len, const char *leaf, const void *envelope, size_t envelope_len, struct entry **ret,
+               struct err *err);
 void entry_free(struct entry *e);
 
 /* The chain: the entry's seq is `seq` and its head's prev is `prev`. ERR_INVALID names what is wrong. */

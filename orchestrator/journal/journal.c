@@ -224,8 +224,8 @@ static void journal_wave(void *arg) {
   j->flying = count;
   j->store->waves++;
   struct call *call = call_new(j);
-  if (redis_append(j->store->redis, j->lane, j->key, j->state_key, j->acked_leaf, j->acked + 1, wave, count, state, state ? strlen(state) : 0, on_append, call,
-                   &err) < 0) {
+  if (redis_append(j->store->redis, j->lane, j->key, j->state_key, j->acked_leaf, j->acked + 1, wave, count, state,
+                   state ? strlen(state) : 0, on_append, call, &err) < 0) {
     call_end(call);
     if (state) j->save_state = true;
     trouble(j, &err);
@@ -245,7 +245,8 @@ static void tail_compare(struct journal *j, const struct redis_value *reply) {
     const struct redis_value *fields = redis_item(last, 1);
     top = strtoull(redis_string(redis_item(last, 0), NULL), NULL, 10);
     for (size_t i = 0; i + 1 < redis_count(fields); i += 2)
-      if (strcmp(redis_string(redis_item(fields, i), NULL), "h") == 0) snprintf(leaf, sizeof leaf, "%s", redis_string(redis_item(fields, i + 1), NULL));
+      if (strcmp(redis_string(redis_item(fields, i), NULL), "h") == 0)
+        snprintf(leaf, sizeof leaf, "%s", redis_string(redis_item(fields, i + 1), NULL));
   }
   if (top == j->acked && strcmp(leaf, j->acked_leaf) == 0) { /* nothing of the wave is there: the same bytes again */
     j->flying = 0;
@@ -261,7 +262,8 @@ static void tail_compare(struct journal *j, const struct redis_value *reply) {
       }
     }
     if (!match) {
-      err_set(&err, ERR_CONFLICT, "%s: entry %" PRIu64 " in Redis is not ours; another node owns the incident, or Redis lost writes", j->incident, top);
+      err_set(&err, ERR_CONFLICT, "%s: entry %" PRIu64 " in Redis is not ours; another node owns the incident, or Redis lost writes",
+              j->incident, top);
       lose(j, &err);
       return;
     }
@@ -306,7 +308,8 @@ void journal_redis_up(struct journal *j) {
 
 const struct entry *journal_append(struct journal *j, const struct entry_spec *spec, struct err *err) {
   struct entry *e;
-  if (entry_make(spec, j->incident, j->store->node, j->seq + 1, j->prev, clock_wall(j->store->clock), j->store->secrets, &e, err) < 0) return NULL;
+  if (entry_make(spec, j->incident, j->store->node, j->seq + 1, j->prev, clock_wall(j->store->clock), j->store->secrets, &e, err) < 0)
+    return NULL;
   struct pending *p = calloc(1, sizeof *p);
   if (!p) abort();
   p->entry = e;
@@ -361,7 +364,9 @@ void journal_save_state(struct journal *j) { j->save_state = true; }
 const char *journal_incident(const struct journal *j) { return j->incident; }
 uint64_t journal_seq(const struct journal *j) { return j->seq; }
 json_t *journal_state(struct journal *j) { return j->state; }
-struct journal_store *journal_store_of(const struct journal *j) { return j->store; }
+struct journal_store *journal_store_of(const struct journal *j) {
+  return j->store;
+}
 
 /* --- for load.c ------------------------------------------------------------------------------------------- */
 

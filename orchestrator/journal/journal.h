@@ -69,8 +69,8 @@ json_t *journal_state(struct journal *j); /* borrowed; read only for everyone bu
 struct journal_store *journal_store_of(const struct journal *j);
 
 /* Reads stored entries from seq `from` to `to` (0: the end) in pages; every entry is checked, and the chain when from is 1. */
-int journal_read(struct journal_store *store, const char *incident, uint64_t from, uint64_t to, journal_entry_cb *entry_cb, journal_read_cb *done_cb, void *arg,
-                 struct err *err);
+int journal_read(struct journal_store *store, const char *incident, uint64_t from, uint64_t to, journal_entry_cb *entry_cb,
+                 journal_read_cb *done_cb, void *arg, struct err *err);
 
 /* Checks entries in their export form, one JSON object a line {"head": text, "leaf": hex, "body": base64 or null}: prints nothing; *ret_count entries were read.
  * ERR_INVALID names the first broken entry. The file need not be trusted. */

@@ -85,8 +85,8 @@ static int page_ask(struct reader *r, struct err *err) {
   return redis_call(r->store->redis, r->lane, on_page, r, err, "XRANGE", r->key, from, r->to ? to : "+", "COUNT", count, NULL);
 }
 
-int journal_read(struct journal_store *store, const char *incident, uint64_t from, uint64_t to, journal_entry_cb *entry_cb, journal_read_cb *done_cb,
-                 void *arg, struct err *err) {
+int journal_read(struct journal_store *store, const char *incident, uint64_t from, uint64_t to, journal_entry_cb *entry_cb,
+                 journal_read_cb *done_cb, void *arg, struct err *err) {
   struct reader *r = calloc(1, sizeof *r);
   if (!r) abort();
   *r = (struct reader){.store = store, .next = from ? from : 1, .to = to, .entry_cb = entry_cb, .done_cb = done_cb, .arg = arg};
@@ -118,8 +118,8 @@ static void load_done(void *arg, const struct err *err) {
   struct err why;
   uint64_t folded = (uint64_t)json_int_or(journal_state(l->j), "seq", 0);
   if (!err && folded > journal_seq(l->j)) {
-    err_set(&why, ERR_INVALID, "%s: the stored state folds entry %" PRIu64 ", but the journal ends at %" PRIu64 ": entries are missing", journal_incident(l->j), folded,
-            journal_seq(l->j));
+    err_set(&why, ERR_INVALID, "%s: the stored state folds entry %" PRIu64 ", but the journal ends at %" PRIu64 ": entries are missing",
+            journal_incident(l->j), folded, journal_seq(l->j));
     err = &why;
   }
   if (err) journal_free(l->j);
@@ -138,9 +138,11 @@ static void on_state(void *arg, const struct redis_value *reply, const struct er
   }
   const char *text = redis_string(reply, &len);
   /* An unreadable state costs only time: the journal is folded from its first entry. */
-  if (redis_type(reply) == REDIS_STRING && json_parse(text, len, &state, NULL) == 0 && json_is_object(state)) journal_set_state(l->j, state);
+  if (redis_type(reply) == REDIS_STRING && json_parse(text, len, &state, NULL) == 0 && json_is_object(state))
+    journal_set_state(l->j, state);
   uint64_t folded = (uint64_t)json_int_or(journal_state(l->j), "seq", 0);
-  if (journal_read(journal_store_of(l->j), journal_incident(l->j), folded ? folded : 1, 0, load_entry, load_done, l, &why) < 0) load_done(l, &why);
+  if (journal_read(journal_store_of(l->j), journal_incident(l->j), folded ? folded : 1, 0, load_entry, load_done, l, &why) < 0)
+    load_done(l, &why);
 }
 
 int journal_load(struct journal_store *store, const char *incident, journal_load_cb *cb, void *arg, struct err *err) {

@@ -17,13 +17,16 @@ int64_t severity_by_name(const char *name) {
 }
 
 json_t *state_blank(const char *incident) {
-  return json_pack("{s:i, s:i, s:s, s:s, s:s, s:s, s:i, s:i, s:[], s:{}, s:[], s:[], s:[], s:i, s:{}, s:{}, s:{}, s:{}, s:{}, s:{}, s:{}, s:i}", "v", 1, "seq", 0,
-                   "id", incident, "mode", strncmp(incident, "EX-", 3) == 0 ? "exercise" : "live", "status", "open", "severity", "unknown",
-                   "severity_id", 0, "alerts", 0, "groups", "recent", "observables", "tags", "attack", "next_run", 1, "runs", "questions", "intents", "held", "waits",
-                   "containments", "ticks", "notes", 0);
+  return json_pack(
+      "{s:i, s:i, s:s, s:s, s:s, s:s, s:i, s:i, s:[], s:{}, s:[], s:[], s:[], s:i, s:{}, s:{}, s:{}, s:{}, s:{}, s:{}, s:{}, s:i}", "v", 1,
+      "seq", 0, "id", incident, "mode", strncmp(incident, "EX-", 3) == 0 ? "exercise" : "live", "status", "open", "severity", "unknown",
+      "severity_id", 0, "alerts", 0, "groups", "recent", "observables", "tags", "attack", "next_run", 1, "runs", "questions", "intents",
+      "held", "waits", "containments", "ticks", "notes", 0);
 }
 
-bool state_has_alert(const json_t *state, const char *alert_id) { return json_object_get(json_object_get(state, "recent"), alert_id) != NULL; }
+bool state_has_alert(const json_t *state, const char *alert_id) {
+  return json_object_get(json_object_get(state, "recent"), alert_id) != NULL;
+}
 
 static json_t *part(json_t *state, const char *name) { return json_object_get(state, name); }
 
@@ -59,7 +62,8 @@ static void fold_severity(json_t *state, const json_t *body, bool raise_only) {
 }
 
 static bool same_observable(const json_t *a, const json_t *b) {
-  return json_equal(json_object_get(a, "value"), json_object_get(b, "value")) && json_equal(json_object_get(a, "path"), json_object_get(b, "path"));
+  return json_equal(json_object_get(a, "value"), json_object_get(b, "value")) &&
+         json_equal(json_object_get(a, "path"), json_object_get(b, "path"));
 }
 
 static void fold_observables(json_t *state, const json_t *found) {
@@ -127,10 +131,12 @@ static void fold_run_ended(json_t *state, const struct entry *e, const char *sta
 }
 
 static void fold_question(json_t *state, const struct entry *e) {
-  static const char *const keys[] = {"kind", "text", "options", "role", "deadline", "otherwise", "exclude", "request", "approvals", "about", "digest", "given", NULL};
+  static const char *const keys[] = {"kind",    "text",      "options", "role",   "deadline", "otherwise", "exclude",
+                                     "request", "approvals", "about",   "digest", "given",    NULL};
   char at[ID_PATH];
   place(at, e->run, e->step);
-  json_t *q = json_pack("{s:i, s:s, s:I, s:I}", "run", (int)e->run, "step", e->step, "asked", (json_int_t)e->time, "seq", (json_int_t)e->seq);
+  json_t *q =
+      json_pack("{s:i, s:s, s:I, s:I}", "run", (int)e->run, "step", e->step, "asked", (json_int_t)e->time, "seq", (json_int_t)e->seq);
   copy_all(q, e->body, keys);
   json_object_set_new(part(state, "questions"), at, q);
 }
@@ -150,7 +156,8 @@ static void fold_answer(json_t *state, const struct entry *e) {
 }
 
 static void fold_intent(json_t *state, const struct entry *e) {
-  static const char *const keys[] = {"connector", "action", "effect", "target", "params", "send_before", "undo_of", "attempt", "settle", "timeout", "lift_at", "because", "digest", "key", NULL};
+  static const char *const keys[] = {"connector", "action",  "effect",  "target",  "params", "send_before", "undo_of", "attempt",
+                                     "settle",    "timeout", "lift_at", "because", "digest", "key",         NULL};
   char at[ID_PATH];
   place(at, e->run, e->step);
   json_t *intent = json_pack("{s:I}", "since", (json_int_t)e->time);

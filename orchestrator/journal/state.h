@@ -27,7 +27,7 @@ void state_fold(json_t *state, const struct entry *e);
 bool state_has_alert(const json_t *state, const char *alert_id);
 /* True when nothing of it is alive: closed, no containment in force, no open question, run or intent. */
 bool state_at_rest(const json_t *state);
-const char *severity_name(int64_t severity_id);    /* OCSF: "unknown", "informational", "low", "medium", "high", "critical", "fatal"; static */
-int64_t severity_by_name(const char *name);        /* -1: no such name */
+const char *severity_name(int64_t severity_id); /* OCSF: "unknown", "informational", "low", "medium", "high", "critical", "fatal"; static */
+int64_t severity_by_name(const char *name);     /* -1: no such name */
 
 #endif
