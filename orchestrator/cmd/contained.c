@@ -62,6 +62,35 @@ static json_t *target_of(const json_t *params) {
   return NULL;
 }
 
+static bool is_wanted(const json_t *item, const char *id, const json_t *target) {
+  size_t n = strlen(id);
+  const char *own = json_str_or(item, "id", "");
+  if (*id) return strncmp(own, id, n) == 0 && (own[n] == '\0' || own[n] == '/');
+  return json_equal(json_object_get(json_object_get(item, "target"), json_str_or(target, "type", "")), json_object_get(target, "value"));
+}
+
+/* Shows what would be lifted and asks. A person at a terminal should see it first; a script says --yes. */
+static int release_agree(struct cli *cli, const struct options *o, const json_t *command) {
+  json_t *answer = NULL, *wanted = json_array(), *item;
+  size_t i;
+  if (options_flag(o, "yes") || !cli->terminal) {
+    json_decref(wanted);
+    return cli_confirm(cli, options_flag(o, "yes"), "");
+  }
+  int status = client_ask(cli, json_pack("{s:s}", "command", "contained"), &answer);
+  json_array_foreach(json_object_get(answer, "contained"), i, item)
+    if (is_wanted(item, json_str_or(command, "id", ""), json_object_get(command, "target"))) json_array_append(wanted, item);
+  if (status == EXIT_DONE && json_array_size(wanted)) {
+    json_t *shown = json_pack("{s:O, s:O*}", "contained", wanted, "paused", json_object_get(answer, "paused"));
+    if (!cli->json) client_print(cli, shown, show_contained);
+    json_decref(shown);
+    status = cli_confirm(cli, false, "Release?");
+  }
+  json_decref(wanted);
+  json_decref(answer);
+  return status;
+}
+
 static int release_run(struct cli *cli, const struct options *o) {
   json_t *params = options_params(o), *answer = NULL;
   char id[ID_PATH];
@@ -71,6 +100,7 @@ static int release_run(struct cli *cli, const struct options *o) {
   int status = EXIT_DONE;
   if (options_count(o) && (status = client_id(cli, options_word(o, 0), id)) == EXIT_DONE) json_object_set_new(command, "id", json_string(id));
   else if (!options_count(o)) json_object_set_new(command, "target", target_of(params));
+  if (status == EXIT_DONE) status = release_agree(cli, o, command);
   if (status != EXIT_DONE) {
     json_decref(command);
     return status;
@@ -82,7 +112,9 @@ static int release_run(struct cli *cli, const struct options *o) {
   return status;
 }
 
-static const struct option_spec release_options[] = {{.name = "because", .value = "TEXT", .text = "why; it goes on record", .required = true}, {0}};
+static const struct option_spec release_options[] = {{.name = "because", .value = "TEXT", .text = "why; it goes on record", .required = true},
+                                                     {.name = "yes", .text = "do not show what it is and ask first"},
+                                                     {0}};
 
 const struct command cmd_contained = {
   .name = "contained",
@@ -96,7 +128,7 @@ const struct command cmd_release = {
   .args = "INCIDENT|TYPE=VALUE",
   .text = "lift the containments of an incident, the last one first, or those of one target",
   .more = "A target that another incident holds stays contained until the last one lets go. A containment that we only found so asks a person first. Exit status 1 when something is still contained.",
-  .example = "tocsin release 42 --because \"false alarm, talked to alice\"\ntocsin release user=alice --because \"new password is set\"\n",
+  .example = "tocsin release 42 --because \"false alarm, talked to alice\"\ntocsin release user=alice --because \"new password is set\" --yes\n",
   .options = release_options,
   .params = true,
   .most = 1,
