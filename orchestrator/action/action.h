@@ -76,6 +76,7 @@ int action_plan(struct actions *a, const struct action_spec *spec, json_t **ret,
  * we only found it so. outcome.ok false: it is still contained. spec gives journal, run, step, actor, playbook, requester, simulated. */
 int action_release(struct actions *a, const struct action_spec *spec, const char *of, action_cb *cb, void *arg, struct action **ret,
                    struct err *err);
+bool actions_release_asks(const struct actions *a, const json_t *containment);
 /* Everything contained now, from the ledger: new [{"incident","step","connector","action","target":{…},"since","lift_at","status","holders":[…]}]. */
 json_t *actions_contained(const struct actions *a);
 /* Rebuilds the ledger's part of one incident from its state (at start, after adoption). */

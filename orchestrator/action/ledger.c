@@ -284,23 +284,56 @@ static void on_found_answer(void *arg, const char *answer, const char *by) {
   else release_end(r, false, failure_new("kept", "it was contained before we came, and stays so", false));
 }
 
-static void ask_found(struct release *r) {
-  char text[512];
-  char *target = json_text(json_object_get(containment(r), "target"));
-  json_t *options = json_pack("[s, s]", "release", "keep");
-  snprintf(text, sizeof text, "%.200s was contained when we came (or nobody knows whether we did it). Release it all the same?",
-           target ? target : "This target");
+static void on_recovered(void *arg, const char *answer, const char *by) {
+  struct release *r = arg;
+  r->question = NULL;
+  if (strcmp(answer, "recovered") != 0) {
+    release_end(r, false, failure_new("kept", "a person has not recovered it yet", false));
+    return;
+  }
+  journal_add(r->journal, KIND_CONTAINMENT_RELEASED, by ? by : r->actor, r->run, r->step,
+              json_pack("{s:s, s:b}", "of", r->of, "recovered", 1));
+  ledger_forget(r->all, journal_incident(r->journal), r->of);
+  release_end(r, true, json_pack("{s:b}", "released", 1));
+}
+
+static void release_ask(struct release *r, const char *text, json_t *options_take, question_cb *cb) {
   struct question_spec spec = {.journal = r->journal,
                                .run = r->run,
                                .step = r->step,
                                .actor = r->actor,
                                .kind = "release",
                                .text = text,
-                               .options = options,
+                               .options = options_take,
                                .about = containment(r)};
-  r->question = question_ask(r->all->deps.questions, &spec, on_found_answer, r);
+  r->question = question_ask(r->all->deps.questions, &spec, cb, r);
+  json_decref(options_take);
+}
+
+static void ask_found(struct release *r) {
+  char text[512];
+  char *target = json_text(json_object_get(containment(r), "target"));
+  snprintf(text, sizeof text, "%.200s was contained when we came (or nobody knows whether we did it). Release it all the same?",
+           target ? target : "This target");
   free(target);
-  json_decref(options);
+  release_ask(r, text, json_pack("[s, s]", "release", "keep"), on_found_answer);
+}
+
+/* What the action says a person does in place of an undo; NULL when it has one. */
+static const char *recover_text(const struct release *r) {
+  const json_t *c = containment(r);
+  const struct connector *connector = registry_find(r->all->deps.registry, json_str_or(c, "connector", ""), NULL);
+  const json_t *declaration = connector ? registry_action(connector, json_str_or(c, "action", ""), NULL) : NULL;
+  return declaration && !json_str(declaration, "undo") ? json_str_or(declaration, "recover", "a person puts it right") : NULL;
+}
+
+static void ask_recovered(struct release *r, const char *recover) {
+  char text[700];
+  char *target = json_text(json_object_get(containment(r), "target"));
+  snprintf(text, sizeof text, "What was done to %.200s cannot be undone. %.400s Has that been done?", target ? target : "this target",
+           recover);
+  free(target);
+  release_ask(r, text, json_pack("[s, s]", "recovered", "not yet"), on_recovered);
 }
 
 static void release_begin(void *arg) {
@@ -308,7 +341,10 @@ static void release_begin(void *arg) {
   const json_t *c = containment(r);
   const char *status = json_str_or(c, "status", "");
   char *key = ledger_key(json_str_or(c, "connector", ""), json_str_or(c, "action", ""), json_object_get(c, "target"));
-  if (strcmp(status, "found") == 0) {
+  const char *recover = recover_text(r);
+  if (recover) {
+    ask_recovered(r, recover);
+  } else if (strcmp(status, "found") == 0) {
     ask_found(r);
   } else if (held_by_others(r->all, key, journal_incident(r->journal), r->of)) {
     json_t *holders = holders_of(r->all, key);
@@ -342,4 +378,11 @@ int action_release(struct actions *a, const struct action_spec *spec, const char
   if (ret) *ret = NULL; /* a release cannot be abandoned: it goes to its end */
   loop_defer(a->deps.loop, release_begin, r);
   return 0;
+}
+
+/* Does releasing this containment begin with a question (we only found it so, or it has no undo)? */
+bool actions_release_asks(const struct actions *a, const json_t *containment) {
+  const struct connector *c = registry_find(a->deps.registry, json_str_or(containment, "connector", ""), NULL);
+  const json_t *declaration = c ? registry_action(c, json_str_or(containment, "action", ""), NULL) : NULL;
+  return strcmp(json_str_or(containment, "status", ""), "found") == 0 || (declaration && !json_str(declaration, "undo"));
 }

@@ -373,9 +373,9 @@ static void release_loaded(struct incident *inc, void *arg, const struct err *er
   size_t i;
   json_array_foreach(json_object_get(r->by_incident, inc->id), i, of) {
     const json_t *c = json_object_get(json_object_get(incident_state(inc), "containments"), json_string_value(of));
-    json_array_append(strcmp(json_str_or(c, "status", ""), "found") == 0 ? found : ours, of);
+    json_array_append(actions_release_asks(r->call->desk->deps.actions, c) ? found : ours, of);
   }
-  /* What we only found so asks a person first; the command does not wait for that. */
+  /* What we only found so, or cannot undo, asks a person first; the command does not wait for that. */
   for (i = 0; i < json_array_size(found); i++) {
     char id[ID_PATH * 2];
     snprintf(id, sizeof id, "%s/%lld/%zu", inc->id, (long long)json_int_or(incident_state(inc), "next_run", 1), i + 1);
