@@ -109,9 +109,9 @@ static bool allow_bytes(const struct netrules *rules, const uint8_t a[16]) {
   for (size_t i = 0; i < rules->allow_count; i++)
     if (inside(a, rules->allow[i].address, rules->allow[i].bits)) return true;
   if (inside_text(a, "::ffff:169.254.169.254", 128) || inside_text(a, "fd00:ec2::254", 128)) return false;
-  if (memcmp(a, unspecified, 16) == 0 || inside_text(a, "::ffff:0.0.0.0", 104)) return false;                /* 0.0.0.0/8 */
-  if (inside_text(a, "ff00::", 8) || inside_text(a, "::ffff:224.0.0.0", 100)) return false;                  /* multicast */
-  if (inside_text(a, "::ffff:255.255.255.255", 128)) return false;                                           /* broadcast */
+  if (memcmp(a, unspecified, 16) == 0 || inside_text(a, "::ffff:0.0.0.0", 104)) return false; /* 0.0.0.0/8 */
+  if (inside_text(a, "ff00::", 8) || inside_text(a, "::ffff:224.0.0.0", 100)) return false;   /* multicast */
+  if (inside_text(a, "::ffff:255.255.255.255", 128)) return false;                            /* broadcast */
   bool link_local = inside_text(a, "fe80::", 10) || inside_text(a, "::ffff:169.254.0.0", 112);
   return !link_local || rules->allow_link_local;
 }

@@ -243,14 +243,16 @@ static int read_args(struct exec *x, const json_t *form, struct err *err) {
   size_t i;
   json_t *arg;
   int r;
-  if ((r = form_string(form, "exec", "program", true, &program, err)) < 0 || (r = form_list(form, "exec", "args", &args, err)) < 0) return r;
+  if ((r = form_string(form, "exec", "program", true, &program, err)) < 0 || (r = form_list(form, "exec", "args", &args, err)) < 0)
+    return r;
   if (program[0] != '/') return err_set(err, ERR_INVALID, "exec: program must be an absolute path");
   if (json_array_size(args) > MOST_ARGS) return err_set(err, ERR_LIMIT, "exec: more than %d args", MOST_ARGS);
   x->argv = calloc(json_array_size(args) + 2, sizeof *x->argv);
   if (!x->argv || !(x->argv[0] = strdup(program))) abort();
   json_array_foreach(args, i, arg) {
     struct text text;
-    if (!form_text(arg, &text) || strlen(text.bytes) != text.len) return err_set(err, ERR_INVALID, "exec: argument %zu is no string, or holds a NUL byte", i + 1);
+    if (!form_text(arg, &text) || strlen(text.bytes) != text.len)
+      return err_set(err, ERR_INVALID, "exec: argument %zu is no string, or holds a NUL byte", i + 1);
     if (!(x->argv[i + 1] = strdup(text.bytes))) abort();
   }
   return 0;
@@ -273,7 +275,8 @@ static int read_env(struct exec *x, const json_t *form, struct err *err) {
   if (!(x->env = calloc(json_object_size(env) + 3, sizeof *x->env))) abort();
   json_object_foreach((json_t *)(uintptr_t)env, name, value) {
     struct text text;
-    if (!*name || strchr(name, '=') || !form_text(value, &text) || strlen(text.bytes) != text.len) return err_set(err, ERR_INVALID, "exec: env: %.64s cannot be set", name);
+    if (!*name || strchr(name, '=') || !form_text(value, &text) || strlen(text.bytes) != text.len)
+      return err_set(err, ERR_INVALID, "exec: env: %.64s cannot be set", name);
     put_env(x, n++, name, text.bytes);
   }
   if (!json_object_get(env, "PATH")) put_env(x, n++, "PATH", "/usr/local/bin:/usr/bin:/bin");
@@ -282,7 +285,8 @@ static int read_env(struct exec *x, const json_t *form, struct err *err) {
 }
 
 static void add_feed(struct exec *x, int target, const json_t *text) {
-  x->feeds[x->feed_count++] = (struct feed){.exec = x, .fd = -1, .target = target, .bytes = json_string_value(text), .len = json_string_length(text)};
+  x->feeds[x->feed_count++] =
+      (struct feed){.exec = x, .fd = -1, .target = target, .bytes = json_string_value(text), .len = json_string_length(text)};
 }
 
 static int read_feeds(struct exec *x, const json_t *form, struct err *err) {
@@ -294,7 +298,8 @@ static int read_feeds(struct exec *x, const json_t *form, struct err *err) {
   if (input && !json_is_string(input)) return err_set(err, ERR_INVALID, "exec: stdin must be a string");
   add_feed(x, STDIN_FILENO, input);
   json_object_foreach((json_t *)(uintptr_t)fds, name, value) {
-    if (strlen(name) != 1 || name[0] < '0' + FIRST_FD || name[0] > '0' + LAST_FD) return err_set(err, ERR_INVALID, "exec: fds: only \"3\" to \"9\"");
+    if (strlen(name) != 1 || name[0] < '0' + FIRST_FD || name[0] > '0' + LAST_FD)
+      return err_set(err, ERR_INVALID, "exec: fds: only \"3\" to \"9\"");
     if (!json_is_string(value)) return err_set(err, ERR_INVALID, "exec: fds: %s must be a string", name);
     add_feed(x, name[0] - '0', value);
   }

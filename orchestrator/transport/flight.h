@@ -48,7 +48,7 @@ struct flight {
   struct transports *t;
   const struct transport *transport;
   struct passage *passage;
-  void *state; /* the transport's own */
+  void *state;  /* the transport's own */
   json_t *form; /* the request with secrets in place; wiped at the end */
   char *connector, *idempotency_key;
   json_t *network;

@@ -135,11 +135,13 @@ static int fill_value(const struct fill *fill, const json_t *value, bool data, i
   }
   if (json_is_array(value)) return fill_items(fill, value, data, depth, ret, err);
   /* Strings are copied, so that wiping the filled form never touches the request it came from. */
-  *ret = json_is_string(value) ? json_stringn(json_string_value(value), json_string_length(value)) : json_incref((json_t *)(uintptr_t)value);
+  *ret =
+      json_is_string(value) ? json_stringn(json_string_value(value), json_string_length(value)) : json_incref((json_t *)(uintptr_t)value);
   return 0;
 }
 
-int form_fill(const struct secrets *secrets, const char *name, const json_t *form, const char *idempotency_key, json_t **ret, struct err *err) {
+int form_fill(const struct secrets *secrets, const char *name, const json_t *form, const char *idempotency_key, json_t **ret,
+              struct err *err) {
   const struct fill fill = {secrets, idempotency_key};
   if (!json_is_object(form)) return err_set(err, ERR_INVALID, "%s must be a table", name);
   int r = fill_members(&fill, form, false, 0, ret, err);
@@ -166,8 +168,7 @@ static void wipe(const json_t *value) {
   size_t i;
   json_t *item;
   const char *key;
-  if (json_is_string(value) && value->refcount == 1)
-    explicit_bzero((char *)(uintptr_t)json_string_value(value), json_string_length(value));
+  if (json_is_string(value) && value->refcount == 1) explicit_bzero((char *)(uintptr_t)json_string_value(value), json_string_length(value));
   json_array_foreach(value, i, item) wipe(item);
   json_object_foreach((json_t *)(uintptr_t)value, key, item) wipe(item);
 }
@@ -198,7 +199,8 @@ int form_string(const json_t *form, const char *where, const char *key, bool req
   }
   if (!value) return err_set(err, ERR_INVALID, "%s needs %s", where, key);
   if (!json_is_string(value)) return err_set(err, ERR_INVALID, "%s: %s must be a string", where, key);
-  if (strlen(json_string_value(value)) != json_string_length(value)) return err_set(err, ERR_INVALID, "%s: %s holds a NUL byte", where, key);
+  if (strlen(json_string_value(value)) != json_string_length(value))
+    return err_set(err, ERR_INVALID, "%s: %s holds a NUL byte", where, key);
   *ret = json_string_value(value);
   return 0;
 }
@@ -210,7 +212,8 @@ int form_bool(const json_t *form, const char *where, const char *key, bool fallb
   return 0;
 }
 
-int form_integer(const json_t *form, const char *where, const char *key, int64_t fallback, int64_t least, int64_t most, int64_t *ret, struct err *err) {
+int form_integer(const json_t *form, const char *where, const char *key, int64_t fallback, int64_t least, int64_t most, int64_t *ret,
+                 struct err *err) {
   const json_t *value = json_object_get(form, key);
   int64_t n = json_is_integer(value) ? (int64_t)json_integer_value(value) : fallback;
   if ((value && !json_is_integer(value)) || n < least || n > most)
@@ -290,7 +293,8 @@ int form_template(const char *template, const json_t *values, const char *where,
       p++;
     }
   }
-  if (next != json_array_size(values)) return err_set(err, ERR_INVALID, "%s: %zu values for %zu places", where, json_array_size(values), next);
+  if (next != json_array_size(values))
+    return err_set(err, ERR_INVALID, "%s: %zu values for %zu places", where, json_array_size(values), next);
   return buf_ok(out) ? 0 : err_set(err, ERR_LIMIT, "%s: it is too long", where);
 }
 

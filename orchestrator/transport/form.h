@@ -13,7 +13,8 @@
 #include "base/secret.h"
 
 /* A new copy of form (of the transport `name`) with every value of README.md put in. ERR_INVALID, ERR_NOT_FOUND for an unknown slot. */
-int form_fill(const struct secrets *secrets, const char *name, const json_t *form, const char *idempotency_key, json_t **ret, struct err *err);
+int form_fill(const struct secrets *secrets, const char *name, const json_t *form, const char *idempotency_key, json_t **ret,
+              struct err *err);
 /* Whether a secret would be placed anywhere in value. */
 bool form_has_secret(const json_t *value);
 /* Overwrites every string, then lets go. NULL is legal. */
@@ -25,7 +26,8 @@ int form_members(const json_t *form, const char *where, const char *const *names
 /* A string without NUL; *ret NULL when absent and not required. */
 int form_string(const json_t *form, const char *where, const char *key, bool required, const char **ret, struct err *err);
 int form_bool(const json_t *form, const char *where, const char *key, bool fallback, bool *ret, struct err *err);
-int form_integer(const json_t *form, const char *where, const char *key, int64_t fallback, int64_t least, int64_t most, int64_t *ret, struct err *err);
+int form_integer(const json_t *form, const char *where, const char *key, int64_t fallback, int64_t least, int64_t most, int64_t *ret,
+                 struct err *err);
 /* *ret borrowed, NULL when absent; an empty object counts as an empty list (Lua's {}) and gives NULL. */
 int form_list(const json_t *form, const char *where, const char *key, const json_t **ret, struct err *err);
 int form_object(const json_t *form, const char *where, const char *key, const json_t **ret, struct err *err);

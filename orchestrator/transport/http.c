@@ -159,7 +159,8 @@ static int on_prerequest(void *arg, char *remote, char *local, int remote_port, 
     h->transfer.address_refused = true;
     return CURL_PREREQFUNC_ABORT;
   }
-  bool go = leave == LEAVE_FREE || (leave == LEAVE_GATE && flight_pass(h->flight)) || (leave == LEAVE_GATE_AGAIN && flight_pass_again(h->flight));
+  bool go =
+      leave == LEAVE_FREE || (leave == LEAVE_GATE && flight_pass(h->flight)) || (leave == LEAVE_GATE_AGAIN && flight_pass_again(h->flight));
   if (go && leave == LEAVE_GATE_AGAIN) { /* from here on the old refusal says nothing about what happens */
     json_decref(h->refused);
     h->refused = NULL;
@@ -329,7 +330,8 @@ static bool renew_token(struct http *h, json_t *response) {
 
 static bool same_part(CURLU *a, CURLU *b, CURLUPart part) {
   char *x = NULL, *y = NULL;
-  bool same = curl_url_get(a, part, &x, CURLU_DEFAULT_PORT) == CURLUE_OK && curl_url_get(b, part, &y, CURLU_DEFAULT_PORT) == CURLUE_OK && strcasecmp(x, y) == 0;
+  bool same = curl_url_get(a, part, &x, CURLU_DEFAULT_PORT) == CURLUE_OK && curl_url_get(b, part, &y, CURLU_DEFAULT_PORT) == CURLUE_OK &&
+              strcasecmp(x, y) == 0;
   curl_free(x);
   curl_free(y);
   return same;
@@ -378,7 +380,8 @@ static void send_failed(struct http *h, CURLcode code) {
     error = ERR_DENIED;
     snprintf(text, sizeof text, "the address of %.200s may not be connected (see network.allow)", h->request.host);
   } else if (code == CURLE_ABORTED_BY_CALLBACK && flight_passed(h->flight)) {
-    snprintf(text, sizeof text, "%.200s closed the kept connection after the request had begun to leave; it was not sent again", h->request.host);
+    snprintf(text, sizeof text, "%.200s closed the kept connection after the request had begun to leave; it was not sent again",
+             h->request.host);
   }
   flight_fail(http_leave(h), error, "%s", text);
 }

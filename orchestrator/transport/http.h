@@ -39,7 +39,8 @@ enum auth_kind { AUTH_NONE, AUTH_BEARER, AUTH_BASIC, AUTH_HEADER, AUTH_HMAC, AUT
 /* Checks the form of q->auth; which kind it is. */
 int http_auth_check(const struct http_request *q, enum auth_kind *ret, struct err *err);
 /* Adds what proves who we are to the handle and to *headers. token: of oauth2. */
-int http_auth_apply(const struct http_request *q, enum auth_kind kind, const char *token, CURL *easy, struct curl_slist **headers, struct err *err);
+int http_auth_apply(const struct http_request *q, enum auth_kind kind, const char *token, CURL *easy, struct curl_slist **headers,
+                    struct err *err);
 /* Slot under which an instance's token is kept. */
 void http_token_slot(const struct http_request *q, const char *connector, char *out, size_t size);
 /* The token request's body and Authorization header for q's oauth2. */

@@ -23,20 +23,32 @@ static const struct kind kinds[] = {
     [AUTH_BEARER] = {"bearer", {NULL}, {NULL}},
     [AUTH_BASIC] = {"basic", {"user", "password", NULL}, {"user", "password", NULL}},
     [AUTH_HEADER] = {"header", {"name", "value", "prefix", NULL}, {"name", "value", NULL}},
-    [AUTH_HMAC] = {"hmac", {"secret", "header", "algorithm", "prefix", "encoding", "signed", "timestamp_header", NULL}, {"secret", "header", NULL}},
-    [AUTH_SIGV4] = {"sigv4", {"access_key", "secret_key", "session_token", "region", "service", NULL}, {"access_key", "secret_key", "region", "service", NULL}},
-    [AUTH_OAUTH2] = {"oauth2", {"token_url", "client_id", "client_secret", "scope", "audience", "client_auth", NULL}, {"token_url", "client_id", "client_secret", NULL}},
+    [AUTH_HMAC] = {"hmac",
+                   {"secret", "header", "algorithm", "prefix", "encoding", "signed", "timestamp_header", NULL},
+                   {"secret", "header", NULL}},
+    [AUTH_SIGV4] = {"sigv4",
+                    {"access_key", "secret_key", "session_token", "region", "service", NULL},
+                    {"access_key", "secret_key", "region", "service", NULL}},
+    [AUTH_OAUTH2] = {"oauth2",
+                     {"token_url", "client_id", "client_secret", "scope", "audience", "client_auth", NULL},
+                     {"token_url", "client_id", "client_secret", NULL}},
 };
 
 static const char *const names[] = {"bearer", "basic", "header", "hmac", "sigv4", "oauth2", NULL};
 
-static bool is_one_of(const char *text, const char *a, const char *b) { return !text || strcmp(text, a) == 0 || (b && strcmp(text, b) == 0); }
+static bool is_one_of(const char *text, const char *a, const char *b) {
+  return !text || strcmp(text, a) == 0 || (b && strcmp(text, b) == 0);
+}
 
 static int check_words(enum auth_kind kind, const json_t *form, struct err *err) {
-  if (kind == AUTH_HMAC && !is_one_of(json_str(form, "algorithm"), "sha256", NULL)) return err_set(err, ERR_INVALID, "http.auth.hmac: algorithm can only be \"sha256\"");
-  if (kind == AUTH_HMAC && !is_one_of(json_str(form, "encoding"), "hex", "base64")) return err_set(err, ERR_INVALID, "http.auth.hmac: encoding must be \"hex\" or \"base64\"");
-  if (kind == AUTH_OAUTH2 && !is_one_of(json_str(form, "client_auth"), "basic", "body")) return err_set(err, ERR_INVALID, "http.auth.oauth2: client_auth must be \"basic\" or \"body\"");
-  if (kind == AUTH_SIGV4 && (strchr(json_str(form, "region"), ':') || strchr(json_str(form, "service"), ':'))) return err_set(err, ERR_INVALID, "http.auth.sigv4: a colon in region or service");
+  if (kind == AUTH_HMAC && !is_one_of(json_str(form, "algorithm"), "sha256", NULL))
+    return err_set(err, ERR_INVALID, "http.auth.hmac: algorithm can only be \"sha256\"");
+  if (kind == AUTH_HMAC && !is_one_of(json_str(form, "encoding"), "hex", "base64"))
+    return err_set(err, ERR_INVALID, "http.auth.hmac: encoding must be \"hex\" or \"base64\"");
+  if (kind == AUTH_OAUTH2 && !is_one_of(json_str(form, "client_auth"), "basic", "body"))
+    return err_set(err, ERR_INVALID, "http.auth.oauth2: client_auth must be \"basic\" or \"body\"");
+  if (kind == AUTH_SIGV4 && (strchr(json_str(form, "region"), ':') || strchr(json_str(form, "service"), ':')))
+    return err_set(err, ERR_INVALID, "http.auth.sigv4: a colon in region or service");
   return kind == AUTH_OAUTH2 ? http_check_url(json_str(form, "token_url"), NULL, err) : 0;
 }
 
@@ -72,7 +84,8 @@ static int add_basic(struct curl_slist **headers, const char *user, const char *
   buf_addc(&pair, ':');
   buf_adds(&pair, password);
   char *base64 = buf_ok(&pair) ? base64_encode(pair.data, pair.len) : NULL;
-  int r = base64 ? http_add_header(headers, "Authorization", "Basic ", base64, err) : err_set(err, ERR_LIMIT, "http.auth: the password is too long");
+  int r = base64 ? http_add_header(headers, "Authorization", "Basic ", base64, err)
+                 : err_set(err, ERR_LIMIT, "http.auth: the password is too long");
   wipe_string(base64);
   explicit_bzero(pair.data, pair.len);
   buf_release(&pair);
@@ -87,12 +100,12 @@ static int signed_text(const struct http_request *q, const char *template, const
       continue;
     }
     switch (*++p) {
-      case 'm': buf_adds(out, q->method); break;
-      case 'p': buf_adds(out, *q->path_query ? q->path_query : "/"); break;
-      case 't': buf_adds(out, now); break;
-      case 'b': buf_add(out, q->body ? q->body : "", q->body_len); break;
-      case '%': buf_addc(out, '%'); break;
-      default: return err_set(err, ERR_INVALID, "http.auth.hmac: signed knows %%m, %%p, %%t, %%b and %%%%");
+    case 'm': buf_adds(out, q->method); break;
+    case 'p': buf_adds(out, *q->path_query ? q->path_query : "/"); break;
+    case 't': buf_adds(out, now); break;
+    case 'b': buf_add(out, q->body ? q->body : "", q->body_len); break;
+    case '%': buf_addc(out, '%'); break;
+    default: return err_set(err, ERR_INVALID, "http.auth.hmac: signed knows %%m, %%p, %%t, %%b and %%%%");
     }
   }
   return buf_ok(out) ? 0 : err_set(err, ERR_LIMIT, "http.auth.hmac: too much to sign");
@@ -134,16 +147,17 @@ static int add_sigv4(const struct http_request *q, const json_t *form, CURL *eas
   return r == 0 && session ? http_add_header(headers, "X-Amz-Security-Token", "", session, err) : r;
 }
 
-int http_auth_apply(const struct http_request *q, enum auth_kind kind, const char *token, CURL *easy, struct curl_slist **headers, struct err *err) {
+int http_auth_apply(const struct http_request *q, enum auth_kind kind, const char *token, CURL *easy, struct curl_slist **headers,
+                    struct err *err) {
   const json_t *form = kind == AUTH_NONE ? NULL : json_object_get(q->auth, kinds[kind].name);
   switch (kind) {
-    case AUTH_NONE: return 0;
-    case AUTH_BEARER: return http_add_header(headers, "Authorization", "Bearer ", q->bearer ? q->bearer : json_string_value(form), err);
-    case AUTH_BASIC: return add_basic(headers, json_str(form, "user"), json_str(form, "password"), err);
-    case AUTH_HEADER: return http_add_header(headers, json_str(form, "name"), json_str_or(form, "prefix", ""), json_str(form, "value"), err);
-    case AUTH_HMAC: return add_hmac(q, form, headers, err);
-    case AUTH_SIGV4: return add_sigv4(q, form, easy, headers, err);
-    case AUTH_OAUTH2: return http_add_header(headers, "Authorization", "Bearer ", token, err);
+  case AUTH_NONE: return 0;
+  case AUTH_BEARER: return http_add_header(headers, "Authorization", "Bearer ", q->bearer ? q->bearer : json_string_value(form), err);
+  case AUTH_BASIC: return add_basic(headers, json_str(form, "user"), json_str(form, "password"), err);
+  case AUTH_HEADER: return http_add_header(headers, json_str(form, "name"), json_str_or(form, "prefix", ""), json_str(form, "value"), err);
+  case AUTH_HMAC: return add_hmac(q, form, headers, err);
+  case AUTH_SIGV4: return add_sigv4(q, form, easy, headers, err);
+  case AUTH_OAUTH2: return http_add_header(headers, "Authorization", "Bearer ", token, err);
   }
   return err_set(err, ERR_INTERNAL, "http.auth: unknown kind");
 }
@@ -207,7 +221,8 @@ int http_token_parse(const char *bytes, size_t len, char **ret_token, int64_t *r
   int r = json_parse(bytes, len, &answer, err);
   if (r < 0) return r;
   const char *token = json_str(answer, "access_token"), *type = json_str_or(answer, "token_type", "bearer");
-  if (!token || strlen(token) < SECRET_MIN_BYTES || strlen(token) > SECRET_MAX_BYTES || text_has_line_break(token)) r = err_set(err, ERR_INVALID, "the answer bears no usable access_token");
+  if (!token || strlen(token) < SECRET_MIN_BYTES || strlen(token) > SECRET_MAX_BYTES || text_has_line_break(token))
+    r = err_set(err, ERR_INVALID, "the answer bears no usable access_token");
   else if (strcasecmp(type, "bearer") != 0) r = err_set(err, ERR_INVALID, "the token is of another type than Bearer");
   else {
     *ret_life_s = json_int_or(answer, "expires_in", TOKEN_LIFE_S);

@@ -7,8 +7,8 @@
 #include "transport/form.h"
 #include "transport/http.h"
 
-static const char *const members[] = {"method", "url",  "path",         "query",  "headers", "json",            "form",
-                                      "body",   "auth", "content_type", "bearer", "expect",  "idempotency_key", NULL};
+static const char *const members[] = {"method", "url",          "path",   "query",  "headers",         "json", "form", "body",
+                                      "auth",   "content_type", "bearer", "expect", "idempotency_key", NULL};
 
 static bool is_token(const char *text) {
   if (!*text) return false;
@@ -20,7 +20,8 @@ static bool is_token(const char *text) {
 int http_add_header(struct curl_slist **headers, const char *name, const char *prefix, const char *value, struct err *err) {
   struct buf line;
   if (!is_token(name)) return err_set(err, ERR_INVALID, "http: %.64s is no header's name", name);
-  if (text_has_line_break(prefix) || text_has_line_break(value)) return err_set(err, ERR_INVALID, "http: the header %.64s holds a line break or a control character", name);
+  if (text_has_line_break(prefix) || text_has_line_break(value))
+    return err_set(err, ERR_INVALID, "http: the header %.64s holds a line break or a control character", name);
   buf_init(&line, HEADER_CAP);
   buf_adds(&line, name);
   buf_adds(&line, *prefix || *value ? ": " : ";"); /* libcurl's way to send an empty one */
@@ -57,7 +58,8 @@ static int by_name(const void *a, const void *b) { return strcmp(*(const char *c
 
 static int encode_pair(struct buf *out, const char *name, const json_t *value, const char *where, struct err *err) {
   struct text text;
-  if (!form_text(value, &text)) return err_set(err, ERR_INVALID, "http: %s: %.64s must be a string, a number or a list of them", where, name);
+  if (!form_text(value, &text))
+    return err_set(err, ERR_INVALID, "http: %s: %.64s must be a string, a number or a list of them", where, name);
   if (out->len) buf_addc(out, '&');
   percent_encode(out, name, strlen(name));
   buf_addc(out, '=');
@@ -111,12 +113,15 @@ int http_check_url(const char *url, char **ret_host, struct err *err) {
   int r = 0;
   if (!u) abort();
   if (path_walks(url)) r = err_set(err, ERR_INVALID, "http: the URL's path has a \".\" or \"..\" segment");
-  else if (text_has_line_break(url) || curl_url_set(u, CURLUPART_URL, url, 0) != CURLUE_OK || curl_url_get(u, CURLUPART_SCHEME, &scheme, 0) != CURLUE_OK ||
-           curl_url_get(u, CURLUPART_HOST, &host, 0) != CURLUE_OK)
+  else if (text_has_line_break(url) || curl_url_set(u, CURLUPART_URL, url, 0) != CURLUE_OK ||
+           curl_url_get(u, CURLUPART_SCHEME, &scheme, 0) != CURLUE_OK || curl_url_get(u, CURLUPART_HOST, &host, 0) != CURLUE_OK)
     r = err_set(err, ERR_INVALID, "http: this is no URL such as https://host/path");
-  else if (strcmp(scheme, "http") != 0 && strcmp(scheme, "https") != 0) r = err_set(err, ERR_INVALID, "http: the URL must begin with https:// or http://");
-  else if (curl_url_get(u, CURLUPART_USER, &user, 0) == CURLUE_OK) r = err_set(err, ERR_INVALID, "http: a URL must not hold a user or password; use auth");
-  else if (curl_url_get(u, CURLUPART_FRAGMENT, &fragment, 0) == CURLUE_OK) r = err_set(err, ERR_INVALID, "http: a URL must not hold a fragment (#)");
+  else if (strcmp(scheme, "http") != 0 && strcmp(scheme, "https") != 0)
+    r = err_set(err, ERR_INVALID, "http: the URL must begin with https:// or http://");
+  else if (curl_url_get(u, CURLUPART_USER, &user, 0) == CURLUE_OK)
+    r = err_set(err, ERR_INVALID, "http: a URL must not hold a user or password; use auth");
+  else if (curl_url_get(u, CURLUPART_FRAGMENT, &fragment, 0) == CURLUE_OK)
+    r = err_set(err, ERR_INVALID, "http: a URL must not hold a fragment (#)");
   if (r == 0 && ret_host && !(*ret_host = strdup(host))) abort();
   curl_free(scheme);
   curl_free(host);
@@ -132,7 +137,8 @@ static int add_path(struct buf *url, const json_t *path, struct err *err) {
   json_array_foreach(path, i, segment) {
     struct text text;
     if (!form_text(segment, &text)) return err_set(err, ERR_INVALID, "http: path: segment %zu is no string", i + 1);
-    if (text.len == 0 || is_dots(text.bytes, text.len)) return err_set(err, ERR_INVALID, "http: path: segment %zu is empty, \".\" or \"..\"", i + 1);
+    if (text.len == 0 || is_dots(text.bytes, text.len))
+      return err_set(err, ERR_INVALID, "http: path: segment %zu is empty, \".\" or \"..\"", i + 1);
     if (url->len == 0 || url->data[url->len - 1] != '/') buf_addc(url, '/');
     percent_encode(url, text.bytes, text.len);
   }
@@ -173,7 +179,8 @@ static int build_method(struct http_request *q, const json_t *form, struct err *
   if (!method) method = "GET";
   for (const char *p = method; *p; p++)
     if (!isupper((unsigned char)*p) || p - method > 15) return err_set(err, ERR_INVALID, "http: method must be upper-case letters");
-  if (!*method || strcmp(method, "CONNECT") == 0 || strcmp(method, "TRACE") == 0) return err_set(err, ERR_INVALID, "http: this method cannot be used");
+  if (!*method || strcmp(method, "CONNECT") == 0 || strcmp(method, "TRACE") == 0)
+    return err_set(err, ERR_INVALID, "http: this method cannot be used");
   if (!(q->method = strdup(method))) abort();
   return 0;
 }
@@ -194,7 +201,8 @@ static int build_headers(struct http_request *q, const json_t *headers, struct e
     if (has_header(headers, ours[i])) return err_set(err, ERR_INVALID, "http: the header %s is the transport's own", ours[i]);
   json_object_foreach((json_t *)(uintptr_t)headers, key, value) {
     struct text text;
-    if (!form_text(value, &text) || strlen(text.bytes) != text.len) return err_set(err, ERR_INVALID, "http: the header %.64s must be a string", key);
+    if (!form_text(value, &text) || strlen(text.bytes) != text.len)
+      return err_set(err, ERR_INVALID, "http: the header %.64s must be a string", key);
     if ((r = http_add_header(&q->headers, key, "", text.bytes, err)) < 0) return r;
   }
   return 0;
@@ -205,11 +213,16 @@ static int build_body(struct http_request *q, const json_t *form, const char **r
   const char *type;
   struct buf text;
   int r;
-  if ((r = form_object(form, "http", "form", &fields, err)) < 0 || (r = form_string(form, "http", "content_type", false, &type, err)) < 0) return r;
-  if ((json != NULL) + (json_object_get(form, "form") != NULL) + (body != NULL) > 1) return err_set(err, ERR_INVALID, "http: only one of json, form and body can be sent");
+  if ((r = form_object(form, "http", "form", &fields, err)) < 0 || (r = form_string(form, "http", "content_type", false, &type, err)) < 0)
+    return r;
+  if ((json != NULL) + (json_object_get(form, "form") != NULL) + (body != NULL) > 1)
+    return err_set(err, ERR_INVALID, "http: only one of json, form and body can be sent");
   if (type && !body) return err_set(err, ERR_INVALID, "http: content_type goes with body only");
   if (body && !json_is_string(body)) return err_set(err, ERR_INVALID, "http: body must be a string");
-  *ret_type = json ? "application/json" : fields ? "application/x-www-form-urlencoded" : body ? (type ? type : "text/plain; charset=utf-8") : NULL;
+  *ret_type = json     ? "application/json"
+              : fields ? "application/x-www-form-urlencoded"
+              : body   ? (type ? type : "text/plain; charset=utf-8")
+                       : NULL;
   if (!*ret_type) return 0;
   buf_init(&text, BODY_CAP);
   if (json) json_write(json, &text);
@@ -229,8 +242,10 @@ static int build_key(struct http_request *q, const json_t *form, const char *key
   if (!how) return 0;
   if (!key) return err_set(err, ERR_INVALID, "http: this exchange has no idempotency key");
   if (json_is_string(how)) {
-    if (strcmp(json_string_value(how), "header") != 0) return err_set(err, ERR_INVALID, "http: idempotency_key must be \"header\" or {header = \"Name\"}");
-  } else if ((r = form_members(how, "http.idempotency_key", names, err)) < 0 || (r = form_string(how, "http.idempotency_key", "header", true, &name, err)) < 0) {
+    if (strcmp(json_string_value(how), "header") != 0)
+      return err_set(err, ERR_INVALID, "http: idempotency_key must be \"header\" or {header = \"Name\"}");
+  } else if ((r = form_members(how, "http.idempotency_key", names, err)) < 0 ||
+             (r = form_string(how, "http.idempotency_key", "header", true, &name, err)) < 0) {
     return r;
   }
   return http_add_header(&q->headers, name, "", key, err);

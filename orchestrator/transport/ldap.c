@@ -140,16 +140,16 @@ static int send_password(struct session *s, int *ret_id) {
 static int send_operation(struct session *s, int *ret_id) {
   struct ldap_form *q = &s->form;
   switch (q->operation) {
-    case LDAP_SEARCH: return ldap_search_ext(s->ld, q->dn, q->scope, q->filter, q->attributes, 0, NULL, NULL, NULL, q->limit, ret_id);
-    case LDAP_MODIFY: return ldap_modify_ext(s->ld, q->dn, q->mods, NULL, NULL, ret_id);
-    case LDAP_PASSWORD_MODIFY: return send_password(s, ret_id);
-    case LDAP_ADD: return ldap_add_ext(s->ld, q->dn, q->mods, NULL, NULL, ret_id);
-    case LDAP_DELETE: return ldap_delete_ext(s->ld, q->dn, NULL, NULL, ret_id);
-    case LDAP_COMPARE: return ldap_compare_ext(s->ld, q->dn, q->compare_attribute, &q->compare_value, NULL, NULL, ret_id);
-    case LDAP_TEST_BIND: {
-      struct berval password = {strlen(q->new_password), (char *)(uintptr_t)q->new_password};
-      return ldap_sasl_bind(s->ld, q->dn, LDAP_SASL_SIMPLE, &password, NULL, NULL, ret_id);
-    }
+  case LDAP_SEARCH: return ldap_search_ext(s->ld, q->dn, q->scope, q->filter, q->attributes, 0, NULL, NULL, NULL, q->limit, ret_id);
+  case LDAP_MODIFY: return ldap_modify_ext(s->ld, q->dn, q->mods, NULL, NULL, ret_id);
+  case LDAP_PASSWORD_MODIFY: return send_password(s, ret_id);
+  case LDAP_ADD: return ldap_add_ext(s->ld, q->dn, q->mods, NULL, NULL, ret_id);
+  case LDAP_DELETE: return ldap_delete_ext(s->ld, q->dn, NULL, NULL, ret_id);
+  case LDAP_COMPARE: return ldap_compare_ext(s->ld, q->dn, q->compare_attribute, &q->compare_value, NULL, NULL, ret_id);
+  case LDAP_TEST_BIND: {
+    struct berval password = {strlen(q->new_password), (char *)(uintptr_t)q->new_password};
+    return ldap_sasl_bind(s->ld, q->dn, LDAP_SASL_SIMPLE, &password, NULL, NULL, ret_id);
+  }
   }
   return LDAP_PARAM_ERROR;
 }

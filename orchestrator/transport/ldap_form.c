@@ -109,7 +109,8 @@ static int read_values(const json_t *values, const char *attribute, const char *
     const json_t *value = list ? json_array_get(values, i) : values;
     if (json_is_boolean(value)) out[i] = json_is_true(value) ? new_value("TRUE", 4) : new_value("FALSE", 5); /* RFC 4517 */
     else if (!form_text(value, &text)) r = err_set(err, ERR_INVALID, "ldap: a value of %.64s is no string", attribute);
-    else if (!(out[i] = encode_value(&text, encoding))) r = err_set(err, ERR_INVALID, "ldap: a value of %.64s cannot be encoded as %s", attribute, encoding);
+    else if (!(out[i] = encode_value(&text, encoding)))
+      r = err_set(err, ERR_INVALID, "ldap: a value of %.64s cannot be encoded as %s", attribute, encoding);
   }
   *ret = out; /* also on failure: freed with its LDAPMod */
   return r;
@@ -165,8 +166,10 @@ static int read_search(struct ldap_form *q, const json_t *form, struct err *err)
   int r;
   if ((r = form_members(form, "ldap.search", members, err)) < 0 || (r = read_dn(form, "ldap.search", "base", &q->dn, err)) < 0 ||
       (r = read_scope(form, &q->scope, err)) < 0 || (r = form_string(form, "ldap.search", "filter", false, &filter, err)) < 0 ||
-      (r = form_list(form, "ldap.search", "values", &values, err)) < 0 || (r = form_list(form, "ldap.search", "attributes", &attributes, err)) < 0 ||
-      (r = form_integer(form, "ldap.search", "limit", LIMIT_DEFAULT, 1, LIMIT_MOST, &limit, err)) < 0 || (r = read_attributes(q, attributes, err)) < 0)
+      (r = form_list(form, "ldap.search", "values", &values, err)) < 0 ||
+      (r = form_list(form, "ldap.search", "attributes", &attributes, err)) < 0 ||
+      (r = form_integer(form, "ldap.search", "limit", LIMIT_DEFAULT, 1, LIMIT_MOST, &limit, err)) < 0 ||
+      (r = read_attributes(q, attributes, err)) < 0)
     return r;
   q->limit = (int)limit;
   buf_init(&out, TEXT_CAP);
@@ -178,17 +181,22 @@ static int read_search(struct ldap_form *q, const json_t *form, struct err *err)
 
 static int read_change(struct ldap_form *q, size_t at, const json_t *change, struct err *err) {
   static const char *const members[] = {"op", "attribute", "values", "encoding", NULL};
-  static const struct { const char *name; int op; } ops[] = {{"add", LDAP_MOD_ADD}, {"delete", LDAP_MOD_DELETE}, {"replace", LDAP_MOD_REPLACE}, {"increment", LDAP_MOD_INCREMENT}};
+  static const struct {
+    const char *name;
+    int op;
+  } ops[] = {{"add", LDAP_MOD_ADD}, {"delete", LDAP_MOD_DELETE}, {"replace", LDAP_MOD_REPLACE}, {"increment", LDAP_MOD_INCREMENT}};
   const char *op, *attribute, *encoding;
   int r, found = -1;
-  if ((r = form_members(change, "ldap.modify.changes", members, err)) < 0 || (r = form_string(change, "ldap.modify.changes", "op", true, &op, err)) < 0 ||
-      (r = form_string(change, "ldap.modify.changes", "attribute", true, &attribute, err)) < 0 || (r = check_attribute(attribute, err)) < 0 ||
-      (r = form_string(change, "ldap.modify.changes", "encoding", false, &encoding, err)) < 0)
+  if ((r = form_members(change, "ldap.modify.changes", members, err)) < 0 ||
+      (r = form_string(change, "ldap.modify.changes", "op", true, &op, err)) < 0 ||
+      (r = form_string(change, "ldap.modify.changes", "attribute", true, &attribute, err)) < 0 ||
+      (r = check_attribute(attribute, err)) < 0 || (r = form_string(change, "ldap.modify.changes", "encoding", false, &encoding, err)) < 0)
     return r;
   for (size_t i = 0; i < 4; i++)
     if (strcmp(ops[i].name, op) == 0) found = ops[i].op;
   if (found < 0) return err_set(err, ERR_INVALID, "ldap.modify: op must be add, delete, replace or increment");
-  if (encoding && strcmp(encoding, "base64") != 0 && strcmp(encoding, "ad_password") != 0) return err_set(err, ERR_INVALID, "ldap.modify: encoding must be base64 or ad_password");
+  if (encoding && strcmp(encoding, "base64") != 0 && strcmp(encoding, "ad_password") != 0)
+    return err_set(err, ERR_INVALID, "ldap.modify: encoding must be base64 or ad_password");
   LDAPMod *mod = new_mod(q, at, found, attribute);
   return read_values(json_object_get(change, "values"), attribute, encoding, &mod->mod_bvalues, err);
 }
@@ -231,7 +239,8 @@ static int read_add(struct ldap_form *q, const json_t *form, struct err *err) {
 static int read_password(struct ldap_form *q, const json_t *form, struct err *err) {
   static const char *const members[] = {"dn", "new", "old", NULL};
   int r;
-  if ((r = form_members(form, "ldap.password_modify", members, err)) < 0 || (r = read_dn(form, "ldap.password_modify", "dn", &q->dn, err)) < 0 ||
+  if ((r = form_members(form, "ldap.password_modify", members, err)) < 0 ||
+      (r = read_dn(form, "ldap.password_modify", "dn", &q->dn, err)) < 0 ||
       (r = form_string(form, "ldap.password_modify", "new", true, &q->new_password, err)) < 0)
     return r;
   if (!*q->new_password) return err_set(err, ERR_INVALID, "ldap.password_modify: new is empty");
@@ -271,27 +280,35 @@ static int read_bind(struct ldap_form *q, const json_t *form, struct err *err) {
 
 static int read_who(struct ldap_form *q, const json_t *form, struct err *err) {
   int r;
-  if ((r = form_string(form, "ldap", "url", true, &q->url, err)) < 0 || (r = form_bool(form, "ldap", "starttls", false, &q->starttls, err)) < 0 ||
-      (r = form_string(form, "ldap", "bind_dn", false, &q->bind_dn, err)) < 0 || (r = form_string(form, "ldap", "password", false, &q->password, err)) < 0)
+  if ((r = form_string(form, "ldap", "url", true, &q->url, err)) < 0 ||
+      (r = form_bool(form, "ldap", "starttls", false, &q->starttls, err)) < 0 ||
+      (r = form_string(form, "ldap", "bind_dn", false, &q->bind_dn, err)) < 0 ||
+      (r = form_string(form, "ldap", "password", false, &q->password, err)) < 0)
     return r;
   bool plain = strncmp(q->url, "ldap://", 7) == 0;
-  if (!plain && strncmp(q->url, "ldaps://", 8) != 0 && strncmp(q->url, "ldapi://", 8) != 0) return err_set(err, ERR_INVALID, "ldap: url must begin with ldap://, ldaps:// or ldapi://");
-  if (strpbrk(q->url, " ,?") || (strncmp(q->url, "ldapi", 5) != 0 && strchr(strstr(q->url, "://") + 3, '/') && strchr(strstr(q->url, "://") + 3, '/')[1]))
+  if (!plain && strncmp(q->url, "ldaps://", 8) != 0 && strncmp(q->url, "ldapi://", 8) != 0)
+    return err_set(err, ERR_INVALID, "ldap: url must begin with ldap://, ldaps:// or ldapi://");
+  if (strpbrk(q->url, " ,?") ||
+      (strncmp(q->url, "ldapi", 5) != 0 && strchr(strstr(q->url, "://") + 3, '/') && strchr(strstr(q->url, "://") + 3, '/')[1]))
     return err_set(err, ERR_INVALID, "ldap: url holds more than a host and a port");
   if (q->starttls && !plain) return err_set(err, ERR_INVALID, "ldap: starttls goes with ldap:// only");
   if (!q->bind_dn != !q->password) return err_set(err, ERR_INVALID, "ldap: bind_dn and password go together");
-  if (q->bind_dn && (!*q->bind_dn || !*q->password)) return err_set(err, ERR_INVALID, "ldap: an empty bind_dn or password would be anonymous");
+  if (q->bind_dn && (!*q->bind_dn || !*q->password))
+    return err_set(err, ERR_INVALID, "ldap: an empty bind_dn or password would be anonymous");
   return 0;
 }
 
 int ldap_form_init(struct ldap_form *q, const json_t *form, struct err *err) {
-  static const char *const members[] = {"url", "starttls", "bind_dn", "password", "search", "modify", "password_modify", "add", "delete", "compare", "bind", NULL};
+  static const char *const members[] = {"url", "starttls", "bind_dn", "password", "search", "modify", "password_modify",
+                                        "add", "delete",   "compare", "bind",     NULL};
   typedef int reader(struct ldap_form *, const json_t *, struct err *);
   static reader *const readers[] = {read_search, read_modify, read_password, read_add, read_delete, read_compare, read_bind};
   size_t at;
   int r;
   memset(q, 0, sizeof *q);
-  if ((r = form_members(form, "ldap", members, err)) < 0 || (r = form_one_of(form, "ldap", operations, &at, err)) < 0 || (r = read_who(q, form, err)) < 0) return r;
+  if ((r = form_members(form, "ldap", members, err)) < 0 || (r = form_one_of(form, "ldap", operations, &at, err)) < 0 ||
+      (r = read_who(q, form, err)) < 0)
+    return r;
   q->operation = (enum ldap_operation)at;
   r = readers[at](q, json_object_get(form, operations[at]), err);
   if (r < 0) ldap_form_release(q);
@@ -319,15 +336,45 @@ void ldap_form_release(struct ldap_form *q) {
 }
 
 const char *ldap_code_name(int code) {
-  static const char *const known[] = {
-      [0] = "success", [1] = "operationsError", [2] = "protocolError", [3] = "timeLimitExceeded", [4] = "sizeLimitExceeded", [5] = "compareFalse",
-      [6] = "compareTrue", [7] = "authMethodNotSupported", [8] = "strongerAuthRequired", [10] = "referral", [11] = "adminLimitExceeded",
-      [12] = "unavailableCriticalExtension", [13] = "confidentialityRequired", [14] = "saslBindInProgress", [16] = "noSuchAttribute",
-      [17] = "undefinedAttributeType", [18] = "inappropriateMatching", [19] = "constraintViolation", [20] = "attributeOrValueExists",
-      [21] = "invalidAttributeSyntax", [32] = "noSuchObject", [33] = "aliasProblem", [34] = "invalidDNSyntax", [36] = "aliasDereferencingProblem",
-      [48] = "inappropriateAuthentication", [49] = "invalidCredentials", [50] = "insufficientAccessRights", [51] = "busy", [52] = "unavailable",
-      [53] = "unwillingToPerform", [54] = "loopDetect", [64] = "namingViolation", [65] = "objectClassViolation", [66] = "notAllowedOnNonLeaf",
-      [67] = "notAllowedOnRDN", [68] = "entryAlreadyExists", [69] = "objectClassModsProhibited", [71] = "affectsMultipleDSAs", [80] = "other"};
+  static const char *const known[] = {[0] = "success",
+                                      [1] = "operationsError",
+                                      [2] = "protocolError",
+                                      [3] = "timeLimitExceeded",
+                                      [4] = "sizeLimitExceeded",
+                                      [5] = "compareFalse",
+                                      [6] = "compareTrue",
+                                      [7] = "authMethodNotSupported",
+                                      [8] = "strongerAuthRequired",
+                                      [10] = "referral",
+                                      [11] = "adminLimitExceeded",
+                                      [12] = "unavailableCriticalExtension",
+                                      [13] = "confidentialityRequired",
+                                      [14] = "saslBindInProgress",
+                                      [16] = "noSuchAttribute",
+                                      [17] = "undefinedAttributeType",
+                                      [18] = "inappropriateMatching",
+                                      [19] = "constraintViolation",
+                                      [20] = "attributeOrValueExists",
+                                      [21] = "invalidAttributeSyntax",
+                                      [32] = "noSuchObject",
+                                      [33] = "aliasProblem",
+                                      [34] = "invalidDNSyntax",
+                                      [36] = "aliasDereferencingProblem",
+                                      [48] = "inappropriateAuthentication",
+                                      [49] = "invalidCredentials",
+                                      [50] = "insufficientAccessRights",
+                                      [51] = "busy",
+                                      [52] = "unavailable",
+                                      [53] = "unwillingToPerform",
+                                      [54] = "loopDetect",
+                                      [64] = "namingViolation",
+                                      [65] = "objectClassViolation",
+                                      [66] = "notAllowedOnNonLeaf",
+                                      [67] = "notAllowedOnRDN",
+                                      [68] = "entryAlreadyExists",
+                                      [69] = "objectClassModsProhibited",
+                                      [71] = "affectsMultipleDSAs",
+                                      [80] = "other"};
   const char *name = code >= 0 && (size_t)code < sizeof known / sizeof *known ? known[code] : NULL;
   return name ? name : "unknown";
 }

@@ -18,7 +18,8 @@ static size_t keep(char *bytes, size_t size, size_t count, void *arg) {
 
 static int explain(CURLcode code, const char *socket, const struct buf *answer, struct err *err) {
   if (code == CURLE_COULDNT_CONNECT) {
-    if (access(socket, F_OK) != 0) return err_set(err, ERR_UNAVAILABLE, "there is no socket %s: is `tocsin serve` running, with the same settings?", socket);
+    if (access(socket, F_OK) != 0)
+      return err_set(err, ERR_UNAVAILABLE, "there is no socket %s: is `tocsin serve` running, with the same settings?", socket);
     if (access(socket, W_OK) != 0) return err_set(err, ERR_DENIED, "you may not use the socket %s: ask for its group", socket);
     return err_set(err, ERR_UNAVAILABLE, "nobody answers at %s: is `tocsin serve` running?", socket);
   }
@@ -27,8 +28,8 @@ static int explain(CURLcode code, const char *socket, const struct buf *answer, 
   return err_set(err, ERR_UNAVAILABLE, "talking to %s failed: %s", socket, curl_easy_strerror(code));
 }
 
-int local_request(const char *socket, const char *method, const char *path, const char *body, size_t body_len, int64_t timeout_ms, long *ret_status,
-                  char **ret_body, size_t *ret_len, struct err *err) {
+int local_request(const char *socket, const char *method, const char *path, const char *body, size_t body_len, int64_t timeout_ms,
+                  long *ret_status, char **ret_body, size_t *ret_len, struct err *err) {
   struct buf url, answer;
   long status = 0;
   int r = 0;

@@ -50,8 +50,8 @@ static void add_date(struct buf *out, int64_t now_us) {
   time_t seconds = (time_t)(now_us / 1000000);
   struct tm tm;
   gmtime_r(&seconds, &tm);
-  buf_addf(out, "Date: %.3s, %d %.3s %d %02d:%02d:%02d +0000\r\n", days + tm.tm_wday * 3, tm.tm_mday, months + tm.tm_mon * 3, tm.tm_year + 1900,
-           tm.tm_hour, tm.tm_min, tm.tm_sec);
+  buf_addf(out, "Date: %.3s, %d %.3s %d %02d:%02d:%02d +0000\r\n", days + tm.tm_wday * 3, tm.tm_mday, months + tm.tm_mon * 3,
+           tm.tm_year + 1900, tm.tm_hour, tm.tm_min, tm.tm_sec);
 }
 
 /* The same key gives the same Message-ID: whoever gets a mail twice sees that it is one. */
@@ -69,7 +69,8 @@ static int add_extra(struct mail *m, const json_t *headers, struct err *err) {
   json_t *value;
   json_object_foreach((json_t *)(uintptr_t)headers, name, value) {
     const char *text = json_string_value(value);
-    bool ok = strncmp(name, "X-", 2) == 0 && strlen(name) < 64 && text && strlen(text) == json_string_length(value) && strlen(text) < LINE_MOST / 2 && !text_has_line_break(text);
+    bool ok = strncmp(name, "X-", 2) == 0 && strlen(name) < 64 && text && strlen(text) == json_string_length(value) &&
+              strlen(text) < LINE_MOST / 2 && !text_has_line_break(text);
     for (const char *p = name; ok && *p; p++) ok = isalnum((unsigned char)*p) || *p == '-';
     if (!ok) return err_set(err, ERR_INVALID, "smtp: headers: %.64s must be an X-… name with one line of text", name);
     buf_addf(&m->text, "%s: ", name);
@@ -85,10 +86,12 @@ static int add_head(struct mail *m, const json_t *form, const char *key, int64_t
   size_t i;
   json_t *to;
   int r;
-  if ((r = form_string(form, "smtp", "subject", true, &subject, err)) < 0 || (r = form_string(form, "smtp", "reply_to", false, &reply_to, err)) < 0 ||
+  if ((r = form_string(form, "smtp", "subject", true, &subject, err)) < 0 ||
+      (r = form_string(form, "smtp", "reply_to", false, &reply_to, err)) < 0 ||
       (r = form_object(form, "smtp", "headers", &headers, err)) < 0 || (reply_to && (r = check_address(reply_to, "reply_to", err)) < 0))
     return r;
-  if (text_has_line_break(subject) || strlen(subject) > SUBJECT_CAP) return err_set(err, ERR_INVALID, "smtp: subject must be one line of at most %d bytes", SUBJECT_CAP);
+  if (text_has_line_break(subject) || strlen(subject) > SUBJECT_CAP)
+    return err_set(err, ERR_INVALID, "smtp: subject must be one line of at most %d bytes", SUBJECT_CAP);
   make_id(m, key);
   add_date(&m->text, now_us);
   buf_addf(&m->text, "Message-ID: %s\r\nFrom: <%s>\r\n", m->message_id, m->from);
@@ -128,7 +131,8 @@ static int add_body(struct mail *m, const json_t *form, struct err *err) {
   buf_init(&lines, MAIL_CAP / 2);
   to_crlf(json_string_value(text), json_string_length(text), &lines);
   bool plain = plain_lines(&lines), ok = buf_ok(&lines);
-  buf_addf(&m->text, "MIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: %s\r\n\r\n", plain ? "7bit" : "base64");
+  buf_addf(&m->text, "MIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: %s\r\n\r\n",
+           plain ? "7bit" : "base64");
   if (plain) buf_add(&m->text, lines.data, lines.len);
   for (size_t i = 0; !plain && i < lines.len; i += BASE64_LINE_BYTES) {
     char *line = base64_encode(lines.data + i, lines.len - i < BASE64_LINE_BYTES ? lines.len - i : BASE64_LINE_BYTES);
@@ -144,27 +148,35 @@ static int read_envelope(struct mail *m, const json_t *form, struct err *err) {
   size_t i;
   json_t *to;
   int r;
-  if ((r = form_string(form, "smtp", "url", true, &m->url, err)) < 0 || (r = form_string(form, "smtp", "starttls", false, &starttls, err)) < 0 ||
-      (r = form_string(form, "smtp", "user", false, &m->user, err)) < 0 || (r = form_string(form, "smtp", "password", false, &m->password, err)) < 0 ||
-      (r = form_string(form, "smtp", "from", true, &m->from, err)) < 0 || (r = form_list(form, "smtp", "to", &m->to, err)) < 0 || (r = check_address(m->from, "from", err)) < 0)
+  if ((r = form_string(form, "smtp", "url", true, &m->url, err)) < 0 ||
+      (r = form_string(form, "smtp", "starttls", false, &starttls, err)) < 0 ||
+      (r = form_string(form, "smtp", "user", false, &m->user, err)) < 0 ||
+      (r = form_string(form, "smtp", "password", false, &m->password, err)) < 0 ||
+      (r = form_string(form, "smtp", "from", true, &m->from, err)) < 0 || (r = form_list(form, "smtp", "to", &m->to, err)) < 0 ||
+      (r = check_address(m->from, "from", err)) < 0)
     return r;
   const char *host = strncmp(m->url, "smtp://", 7) == 0 ? m->url + 7 : strncmp(m->url, "smtps://", 8) == 0 ? m->url + 8 : NULL;
-  if (!host || !*host || strpbrk(host, "/@?# ") || text_has_line_break(host)) return err_set(err, ERR_INVALID, "smtp: url must be smtp://host:port or smtps://host:port");
-  if (starttls && strcmp(starttls, "required") != 0 && strcmp(starttls, "never") != 0) return err_set(err, ERR_INVALID, "smtp: starttls must be \"required\" or \"never\"");
+  if (!host || !*host || strpbrk(host, "/@?# ") || text_has_line_break(host))
+    return err_set(err, ERR_INVALID, "smtp: url must be smtp://host:port or smtps://host:port");
+  if (starttls && strcmp(starttls, "required") != 0 && strcmp(starttls, "never") != 0)
+    return err_set(err, ERR_INVALID, "smtp: starttls must be \"required\" or \"never\"");
   if (!m->user != !m->password) return err_set(err, ERR_INVALID, "smtp: user and password go together");
   m->starttls = m->url[4] == ':' && (!starttls || strcmp(starttls, "required") == 0);
   size_t count = json_array_size(m->to);
-  if (count < 1 || count > MOST_RECIPIENTS) return err_set(err, ERR_INVALID, "smtp: to must be a list of 1 to %d addresses", MOST_RECIPIENTS);
+  if (count < 1 || count > MOST_RECIPIENTS)
+    return err_set(err, ERR_INVALID, "smtp: to must be a list of 1 to %d addresses", MOST_RECIPIENTS);
   json_array_foreach(m->to, i, to) if ((r = check_address(json_string_value(to), "to", err)) < 0) return r;
   return 0;
 }
 
 int mail_init(struct mail *m, const json_t *form, const char *key, int64_t now_us, struct err *err) {
-  static const char *const members[] = {"url", "starttls", "user", "password", "from", "to", "reply_to", "subject", "text", "headers", NULL};
+  static const char *const members[] = {"url",      "starttls", "user", "password", "from", "to",
+                                        "reply_to", "subject",  "text", "headers",  NULL};
   int r;
   memset(m, 0, sizeof *m);
   buf_init(&m->text, MAIL_CAP);
-  if ((r = form_members(form, "smtp", members, err)) < 0 || (r = read_envelope(m, form, err)) < 0 || (r = add_head(m, form, key, now_us, err)) < 0 || (r = add_body(m, form, err)) < 0)
+  if ((r = form_members(form, "smtp", members, err)) < 0 || (r = read_envelope(m, form, err)) < 0 ||
+      (r = add_head(m, form, key, now_us, err)) < 0 || (r = add_body(m, form, err)) < 0)
     mail_release(m);
   return r;
 }

@@ -166,30 +166,16 @@ int transfer_error(const struct transfer *t, CURLcode code, const char *host, ch
     return ERR_DENIED;
   }
   switch (code) {
-    case CURLE_COULDNT_RESOLVE_HOST:
-      snprintf(out, size, "the name %s cannot be resolved", host);
-      return ERR_UNAVAILABLE;
-    case CURLE_COULDNT_CONNECT:
-      snprintf(out, size, "cannot connect to %s: %s", host, detail);
-      return ERR_UNAVAILABLE;
-    case CURLE_PEER_FAILED_VERIFICATION:
-    case CURLE_SSL_ISSUER_ERROR:
-      snprintf(out, size, "the certificate of %s is not to be believed: %s (set network.ca_file to its CA)", host, detail);
-      return ERR_DENIED;
-    case CURLE_SSL_CACERT_BADFILE:
-      snprintf(out, size, "network.ca_file cannot be used: %s", detail);
-      return ERR_INVALID;
-    case CURLE_USE_SSL_FAILED:
-      snprintf(out, size, "%s does not offer TLS", host);
-      return ERR_DENIED;
-    case CURLE_LOGIN_DENIED:
-      snprintf(out, size, "%s refused the log-in", host);
-      return ERR_DENIED;
-    case CURLE_OPERATION_TIMEDOUT:
-      snprintf(out, size, "%s gave no answer in time", host);
-      return ERR_TIMEOUT;
-    default:
-      snprintf(out, size, "%s: %s", host, detail);
-      return ERR_UNAVAILABLE;
+  case CURLE_COULDNT_RESOLVE_HOST: snprintf(out, size, "the name %s cannot be resolved", host); return ERR_UNAVAILABLE;
+  case CURLE_COULDNT_CONNECT: snprintf(out, size, "cannot connect to %s: %s", host, detail); return ERR_UNAVAILABLE;
+  case CURLE_PEER_FAILED_VERIFICATION:
+  case CURLE_SSL_ISSUER_ERROR:
+    snprintf(out, size, "the certificate of %s is not to be believed: %s (set network.ca_file to its CA)", host, detail);
+    return ERR_DENIED;
+  case CURLE_SSL_CACERT_BADFILE: snprintf(out, size, "network.ca_file cannot be used: %s", detail); return ERR_INVALID;
+  case CURLE_USE_SSL_FAILED: snprintf(out, size, "%s does not offer TLS", host); return ERR_DENIED;
+  case CURLE_LOGIN_DENIED: snprintf(out, size, "%s refused the log-in", host); return ERR_DENIED;
+  case CURLE_OPERATION_TIMEDOUT: snprintf(out, size, "%s gave no answer in time", host); return ERR_TIMEOUT;
+  default: snprintf(out, size, "%s: %s", host, detail); return ERR_UNAVAILABLE;
   }
 }

@@ -12,8 +12,8 @@
 enum { POOL_THREADS = 8, POOL_QUEUE = 4096 };
 
 struct job;
-typedef void job_run(struct job *job);                            /* on a worker */
-typedef void job_done(struct flight *flight, struct job *job);    /* on the loop, unless the flight has left */
+typedef void job_run(struct job *job);                         /* on a worker */
+typedef void job_done(struct flight *flight, struct job *job); /* on the loop, unless the flight has left */
 
 struct job {
   struct pool *pool;
@@ -22,7 +22,7 @@ struct job {
   struct passage *passage;
   job_run *run;
   job_done *done;
-  json_t *form; /* taken from the flight */
+  json_t *form;  /* taken from the flight */
   void *context; /* run's own, made on the loop */
   void (*release)(void *context);
   struct netrules rules;

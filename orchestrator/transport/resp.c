@@ -44,9 +44,9 @@ static bool link_failed(struct link *l, const char *what) {
 /* After an SSL call returned r: true, try again. */
 static bool tls_again(struct link *l, int r) {
   switch (SSL_get_error(l->ssl, r)) {
-    case SSL_ERROR_WANT_READ: return job_wait(l->job, l->fd, POLLIN);
-    case SSL_ERROR_WANT_WRITE: return job_wait(l->job, l->fd, POLLOUT);
-    default: return link_failed(l, "the connection was lost");
+  case SSL_ERROR_WANT_READ: return job_wait(l->job, l->fd, POLLIN);
+  case SSL_ERROR_WANT_WRITE: return job_wait(l->job, l->fd, POLLOUT);
+  default: return link_failed(l, "the connection was lost");
   }
 }
 
@@ -245,12 +245,14 @@ static bool start_tls(struct link *l, const char *host) {
   SSL_CTX_set_mode(l->context, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
   l->ssl = SSL_new(l->context);
   if (!l->ssl || SSL_set_fd(l->ssl, l->fd) != 1) return link_failed(l, "TLS cannot be started");
-  if (is_ip ? X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(l->ssl), host) != 1 : SSL_set1_host(l->ssl, host) != 1 || SSL_set_tlsext_host_name(l->ssl, host) != 1)
+  if (is_ip ? X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(l->ssl), host) != 1
+            : SSL_set1_host(l->ssl, host) != 1 || SSL_set_tlsext_host_name(l->ssl, host) != 1)
     return link_failed(l, "TLS cannot be started");
   while ((r = SSL_connect(l->ssl)) != 1) {
     long verified = SSL_get_verify_result(l->ssl);
     if (verified != X509_V_OK) {
-      job_fail(l->job, ERR_DENIED, "the certificate of %.200s is not to be believed: %s (set network.ca_file to its CA)", host, X509_verify_cert_error_string(verified));
+      job_fail(l->job, ERR_DENIED, "the certificate of %.200s is not to be believed: %s (set network.ca_file to its CA)", host,
+               X509_verify_cert_error_string(verified));
       return false;
     }
     if (!tls_again(l, r)) return false;
@@ -266,7 +268,8 @@ static void resp_work(struct job *job) {
   if (l.fd < 0) return;
   job_watch(job, l.fd);
   buf_init(&l.in, job->cap + READ_BYTES);
-  if ((!json_bool_or(form, "tls", true) || start_tls(&l, host)) && authenticate(&l, json_str(form, "user"), json_str(form, "password")) && job_pass(job))
+  if ((!json_bool_or(form, "tls", true) || start_tls(&l, host)) && authenticate(&l, json_str(form, "user"), json_str(form, "password")) &&
+      job_pass(job))
     run_commands(&l, json_object_get(form, "commands"));
   job_watch(job, -1);
   SSL_free(l.ssl);
@@ -278,7 +281,8 @@ static void resp_work(struct job *job) {
 static int check_commands(const json_t *commands, struct err *err) {
   size_t i, k, count = json_array_size(commands);
   json_t *words, *word;
-  if (count < 1 || count > MOST_COMMANDS) return err_set(err, ERR_INVALID, "redis: commands must be a list of 1 to %d lists", MOST_COMMANDS);
+  if (count < 1 || count > MOST_COMMANDS)
+    return err_set(err, ERR_INVALID, "redis: commands must be a list of 1 to %d lists", MOST_COMMANDS);
   json_array_foreach(commands, i, words) {
     size_t n = json_array_size(words);
     if (n < 1 || n > MOST_WORDS) return err_set(err, ERR_INVALID, "redis: command %zu must be a list of 1 to %d words", i + 1, MOST_WORDS);
@@ -297,8 +301,9 @@ static int resp_start(struct flight *f, struct err *err) {
   bool tls;
   int r;
   if ((r = form_members(f->form, "redis", members, err)) < 0 || (r = form_string(f->form, "redis", "host", true, &host, err)) < 0 ||
-      (r = form_integer(f->form, "redis", "port", 6379, 1, 65535, &port, err)) < 0 || (r = form_bool(f->form, "redis", "tls", true, &tls, err)) < 0 ||
-      (r = form_string(f->form, "redis", "user", false, &user, err)) < 0 || (r = form_string(f->form, "redis", "password", false, &password, err)) < 0 ||
+      (r = form_integer(f->form, "redis", "port", 6379, 1, 65535, &port, err)) < 0 ||
+      (r = form_bool(f->form, "redis", "tls", true, &tls, err)) < 0 || (r = form_string(f->form, "redis", "user", false, &user, err)) < 0 ||
+      (r = form_string(f->form, "redis", "password", false, &password, err)) < 0 ||
       (r = check_commands(json_object_get(f->form, "commands"), err)) < 0)
     return r;
   if (user && !password) return err_set(err, ERR_INVALID, "redis: user needs password");

@@ -94,7 +94,8 @@ static void conclude(struct smtp *s, CURLcode code) {
   if (code == CURLE_OK || (s->begun && status >= 400)) {
     s->job->response = make_response(s, status);
   } else if (!s->begun && status >= 400) {
-    job_fail(s->job, code == CURLE_LOGIN_DENIED ? ERR_DENIED : ERR_UNAVAILABLE, "%.200s refused before the mail began: %.200s", s->mail.url, s->last);
+    job_fail(s->job, code == CURLE_LOGIN_DENIED ? ERR_DENIED : ERR_UNAVAILABLE, "%.200s refused before the mail began: %.200s", s->mail.url,
+             s->last);
   } else {
     int error = transfer_error(&s->transfer, code, s->mail.url, text, sizeof text);
     job_fail(s->job, error, "%s", text);

@@ -109,24 +109,22 @@ static void note_error(struct sql *s, const PGresult *result) {
 
 static void note_result(struct sql *s, PGresult *result) {
   switch (PQresultStatus(result)) {
-    case PGRES_SINGLE_TUPLE: add_rows(s, result); break;
-    case PGRES_TUPLES_OK:
-    case PGRES_COMMAND_OK:
-    case PGRES_EMPTY_QUERY: {
-      if (is_control(s, s->at)) break;
-      json_t *one = json_object();
-      json_object_set_new(one, "tag", json_string(PQcmdStatus(result)));
-      json_object_set_new(one, "affected", json_integer(strtoll(PQcmdTuples(result), NULL, 10)));
-      json_object_set(one, "rows", s->rows);
-      json_array_append_new(s->results, one);
-      break;
-    }
-    case PGRES_COPY_IN:
-    case PGRES_COPY_OUT:
-    case PGRES_COPY_BOTH: /* would wait for data that nobody brings */
-      s->lost = true;
-      break;
-    default: note_error(s, result);
+  case PGRES_SINGLE_TUPLE: add_rows(s, result); break;
+  case PGRES_TUPLES_OK:
+  case PGRES_COMMAND_OK:
+  case PGRES_EMPTY_QUERY: {
+    if (is_control(s, s->at)) break;
+    json_t *one = json_object();
+    json_object_set_new(one, "tag", json_string(PQcmdStatus(result)));
+    json_object_set_new(one, "affected", json_integer(strtoll(PQcmdTuples(result), NULL, 10)));
+    json_object_set(one, "rows", s->rows);
+    json_array_append_new(s->results, one);
+    break;
+  }
+  case PGRES_COPY_IN:
+  case PGRES_COPY_OUT:
+  case PGRES_COPY_BOTH: /* would wait for data that nobody brings */ s->lost = true; break;
+  default: note_error(s, result);
   }
   PQclear(result);
 }
@@ -186,7 +184,8 @@ static int render_all(struct sql *s, struct err *err) {
   s->count = n + 2 * shift;
   if (!(s->statements = calloc(s->count, sizeof *s->statements))) abort();
   if (shift) control_statement(&s->statements[0], "BEGIN"), control_statement(&s->statements[s->count - 1], "COMMIT");
-  for (size_t i = 0; i < n && r == 0; i++) r = sql_render(s->conn, json_array_get(s->form.statements, i), i + 1, &s->statements[i + shift], err);
+  for (size_t i = 0; i < n && r == 0; i++)
+    r = sql_render(s->conn, json_array_get(s->form.statements, i), i + 1, &s->statements[i + shift], err);
   return r;
 }
 
@@ -210,7 +209,8 @@ static void connected(struct sql *s) {
 static void connect_failed(struct sql *s) {
   char why[512];
   const char *said = PQerrorMessage(s->conn);
-  bool denied = strstr(said, "authentication failed") || strstr(said, "certificate") || strstr(said, "SSL") || PQconnectionNeedsPassword(s->conn);
+  bool denied =
+      strstr(said, "authentication failed") || strstr(said, "certificate") || strstr(said, "SSL") || PQconnectionNeedsPassword(s->conn);
   snprintf(why, sizeof why, "%.480s", said);
   for (char *p = why + strlen(why); p > why && p[-1] == '\n';) *--p = 0;
   flight_fail(sql_leave(s), denied ? ERR_DENIED : ERR_UNAVAILABLE, "%s", why);
@@ -222,10 +222,10 @@ static void on_connecting(void *arg, int fd, int events) {
   watch_free(s->watch);
   s->watch = NULL;
   switch (PQconnectPoll(s->conn)) {
-    case PGRES_POLLING_READING: sql_watch(s, WATCH_READ, on_connecting); break;
-    case PGRES_POLLING_WRITING: sql_watch(s, WATCH_WRITE, on_connecting); break;
-    case PGRES_POLLING_OK: connected(s); break;
-    default: connect_failed(s);
+  case PGRES_POLLING_READING: sql_watch(s, WATCH_READ, on_connecting); break;
+  case PGRES_POLLING_WRITING: sql_watch(s, WATCH_WRITE, on_connecting); break;
+  case PGRES_POLLING_OK: connected(s); break;
+  default: connect_failed(s);
   }
 }
 
@@ -282,7 +282,8 @@ static void resolve(struct job *job) {
     if (netrules_allow(&job->rules, at->ai_addr)) json_array_append_new(list, json_string(text));
   }
   if (all) freeaddrinfo(all);
-  if (r == 0 && !json_array_size(list)) job_fail(job, ERR_DENIED, "the address of %.128s may not be connected (link-local, metadata or multicast; see network.allow)", host);
+  if (r == 0 && !json_array_size(list))
+    job_fail(job, ERR_DENIED, "the address of %.128s may not be connected (link-local, metadata or multicast; see network.allow)", host);
   job->response = list;
 }
 
@@ -290,7 +291,8 @@ static struct sql *sql_new(struct flight *f) {
   struct sql *s = calloc(1, sizeof *s);
   if (!s || !(s->results = json_array())) abort();
   s->flight = f;
-  if (netrules_init(&s->rules, f->network, NULL) < 0 || sql_form_init(&s->form, f->form, NULL) < 0) abort(); /* both were checked at the start */
+  if (netrules_init(&s->rules, f->network, NULL) < 0 || sql_form_init(&s->form, f->form, NULL) < 0)
+    abort(); /* both were checked at the start */
   f->state = s;
   return s;
 }

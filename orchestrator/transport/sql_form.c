@@ -9,7 +9,17 @@
 #include "transport/form.h"
 
 /* PostgreSQL's own numbers of the types that JSON has too (pg_type.dat). */
-enum { TYPE_BOOL = 16, TYPE_INT8 = 20, TYPE_INT2 = 21, TYPE_INT4 = 23, TYPE_OID = 26, TYPE_JSON = 114, TYPE_FLOAT4 = 700, TYPE_FLOAT8 = 701, TYPE_JSONB = 3802 };
+enum {
+  TYPE_BOOL = 16,
+  TYPE_INT8 = 20,
+  TYPE_INT2 = 21,
+  TYPE_INT4 = 23,
+  TYPE_OID = 26,
+  TYPE_JSON = 114,
+  TYPE_FLOAT4 = 700,
+  TYPE_FLOAT8 = 701,
+  TYPE_JSONB = 3802
+};
 
 static int check_statement(const json_t *statement, size_t number, struct err *err) {
   static const char *const members[] = {"text", "values", "params", NULL};
@@ -36,16 +46,20 @@ int sql_form_init(struct sql_form *q, const json_t *form, struct err *err) {
   int r;
   memset(q, 0, sizeof *q);
   if ((r = form_members(form, "sql", members, err)) < 0 || (r = form_string(form, "sql", "host", true, &q->host, err)) < 0 ||
-      (r = form_integer(form, "sql", "port", 5432, 1, 65535, &port, err)) < 0 || (r = form_string(form, "sql", "dbname", true, &q->dbname, err)) < 0 ||
-      (r = form_string(form, "sql", "user", true, &q->user, err)) < 0 || (r = form_string(form, "sql", "password", false, &q->password, err)) < 0 ||
-      (r = form_string(form, "sql", "sslmode", false, &q->sslmode, err)) < 0 || (r = form_bool(form, "sql", "transaction", false, &q->transaction, err)) < 0 ||
+      (r = form_integer(form, "sql", "port", 5432, 1, 65535, &port, err)) < 0 ||
+      (r = form_string(form, "sql", "dbname", true, &q->dbname, err)) < 0 ||
+      (r = form_string(form, "sql", "user", true, &q->user, err)) < 0 ||
+      (r = form_string(form, "sql", "password", false, &q->password, err)) < 0 ||
+      (r = form_string(form, "sql", "sslmode", false, &q->sslmode, err)) < 0 ||
+      (r = form_bool(form, "sql", "transaction", false, &q->transaction, err)) < 0 ||
       (r = form_list(form, "sql", "statements", &q->statements, err)) < 0)
     return r;
   q->port = (int)port;
   if (!q->sslmode) q->sslmode = q->host[0] == '/' ? "disable" : "verify-full";
   if (strcmp(q->sslmode, "verify-full") != 0 && strcmp(q->sslmode, "verify-ca") != 0 && strcmp(q->sslmode, "disable") != 0)
     return err_set(err, ERR_INVALID, "sql: sslmode must be verify-full, verify-ca or disable");
-  if (!*q->host || strchr(q->host, ',') || strchr(q->dbname, '=')) return err_set(err, ERR_INVALID, "sql: host or dbname holds what it should not");
+  if (!*q->host || strchr(q->host, ',') || strchr(q->dbname, '='))
+    return err_set(err, ERR_INVALID, "sql: host or dbname holds what it should not");
   size_t count = json_array_size(q->statements);
   if (count < 1 || count > MOST_STATEMENTS) return err_set(err, ERR_INVALID, "sql: statements must be a list of 1 to %d", MOST_STATEMENTS);
   json_array_foreach(q->statements, i, statement) if ((r = check_statement(statement, i + 1, err)) < 0) return r;
@@ -57,7 +71,8 @@ int sql_form_init(struct sql_form *q, const json_t *form, struct err *err) {
 static int add_quoted(PGconn *conn, char how, const json_t *value, struct buf *out, struct err *err) {
   struct text text;
   char *(*quote)(PGconn *, const char *, size_t) = how == 'I' ? PQescapeIdentifier : PQescapeLiteral;
-  if (!form_text(value, &text) || strlen(text.bytes) != text.len) return err_set(err, ERR_INVALID, "the value for %%%c is missing, no string, or holds a NUL byte", how);
+  if (!form_text(value, &text) || strlen(text.bytes) != text.len)
+    return err_set(err, ERR_INVALID, "the value for %%%c is missing, no string, or holds a NUL byte", how);
   if (how == 'I' && !text.len) return err_set(err, ERR_INVALID, "an identifier is empty");
   char *quoted = quote(conn, text.bytes, text.len);
   if (!quoted) return err_set(err, ERR_INVALID, "the value for %%%c cannot be quoted: %s", how, PQerrorMessage(conn));
@@ -72,7 +87,8 @@ static int add_verifier(PGconn *conn, const json_t *value, struct buf *out, stru
   static const char *const members[] = {"role", "password", NULL};
   const char *role, *password;
   int r;
-  if ((r = form_members(value, "the value for %P", members, err)) < 0 || (r = form_string(value, "the value for %P", "role", true, &role, err)) < 0 ||
+  if ((r = form_members(value, "the value for %P", members, err)) < 0 ||
+      (r = form_string(value, "the value for %P", "role", true, &role, err)) < 0 ||
       (r = form_string(value, "the value for %P", "password", true, &password, err)) < 0)
     return r;
   if (!*password) return err_set(err, ERR_INVALID, "the password for %%P is empty");
@@ -111,7 +127,8 @@ static int render_params(const json_t *params, struct sql_statement *s, struct e
     struct text text;
     s->param_count = (int)i + 1;
     if (json_is_null(value)) continue;
-    if (!form_text(value, &text) || strlen(text.bytes) != text.len) return err_set(err, ERR_INVALID, "param %zu is no string, number, boolean or null", i + 1);
+    if (!form_text(value, &text) || strlen(text.bytes) != text.len)
+      return err_set(err, ERR_INVALID, "param %zu is no string, number, boolean or null", i + 1);
     if (!(s->params[i] = strdup(text.bytes))) abort();
   }
   return 0;
@@ -147,18 +164,18 @@ json_t *sql_field(const PGresult *result, int row, int column) {
   json_t *value = NULL;
   if (PQgetisnull(result, row, column)) return json_null();
   switch (PQftype(result, column)) {
-    case TYPE_BOOL: return json_boolean(text[0] == 't');
-    case TYPE_INT2:
-    case TYPE_INT4:
-    case TYPE_INT8:
-    case TYPE_OID: return json_integer(strtoll(text, NULL, 10));
-    case TYPE_FLOAT4:
-    case TYPE_FLOAT8: value = json_real(strtod(text, NULL)); break; /* NULL for NaN and infinity: then as text */
-    case TYPE_JSON:
-    case TYPE_JSONB:
-      if (json_parse(text, len, &value, NULL) < 0) value = NULL;
-      break;
-    default: break;
+  case TYPE_BOOL: return json_boolean(text[0] == 't');
+  case TYPE_INT2:
+  case TYPE_INT4:
+  case TYPE_INT8:
+  case TYPE_OID: return json_integer(strtoll(text, NULL, 10));
+  case TYPE_FLOAT4:
+  case TYPE_FLOAT8: value = json_real(strtod(text, NULL)); break; /* NULL for NaN and infinity: then as text */
+  case TYPE_JSON:
+  case TYPE_JSONB:
+    if (json_parse(text, len, &value, NULL) < 0) value = NULL;
+    break;
+  default: break;
   }
   return value ? value : json_lossy(text, len);
 }

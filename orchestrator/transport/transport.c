@@ -12,7 +12,7 @@
 #include "transport/multi.h"
 #include "transport/pool.h"
 
-static const struct transport *const table[] = {&transport_http, &transport_ldap, &transport_sql,
+static const struct transport *const table[] = {&transport_http,  &transport_ldap, &transport_sql,
                                                 &transport_redis, &transport_smtp, &transport_exec};
 
 /* ---- the passage ------------------------------------------------------------------------------------ */
@@ -199,7 +199,9 @@ static const struct transport *find_transport(const json_t *request, const json_
 
 /* A program's arguments are in every process list. */
 static int check_args(const struct transport *transport, const json_t *form, struct err *err) {
-  if (transport != &transport_exec || !(form_has_secret(json_object_get(form, "args")) || form_has_secret(json_object_get(form, "program")))) return 0;
+  if (transport != &transport_exec ||
+      !(form_has_secret(json_object_get(form, "args")) || form_has_secret(json_object_get(form, "program"))))
+    return 0;
   return err_set(err, ERR_INVALID, "exec: a secret must not stand in args, where every user sees it; use stdin, fds or env");
 }
 

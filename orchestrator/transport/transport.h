@@ -36,9 +36,9 @@ struct exchange {
   const char *connector;  /* instance name: connections and OAuth tokens are pooled per instance */
   const char *idempotency_key;
   int64_t timeout_ms;
-  size_t response_cap;    /* decoded bytes */
-  const json_t *network;  /* the instance's network rules: {"ca_file", "allow_link_local": bool, "allow": [cidr…]}, or NULL */
-  transport_gate *gate;   /* NULL: always */
+  size_t response_cap;   /* decoded bytes */
+  const json_t *network; /* the instance's network rules: {"ca_file", "allow_link_local": bool, "allow": [cidr…]}, or NULL */
+  transport_gate *gate;  /* NULL: always */
   void *gate_arg;
 };
 
@@ -59,7 +59,8 @@ typedef void exchange_cb(void *arg, const struct exchange_result *result);
 struct transports *transports_new(struct loop *loop, struct secrets *secrets);
 void transports_free(struct transports *t); /* flights under way are cancelled: their callbacks come first, in doubt or not sent */
 /* Checks the request's form (ERR_INVALID names the member), then starts. cb is called exactly once, later. */
-int transport_start(struct transports *t, const struct exchange *exchange, exchange_cb *cb, void *arg, struct flight **ret, struct err *err);
+int transport_start(struct transports *t, const struct exchange *exchange, exchange_cb *cb, void *arg, struct flight **ret,
+                    struct err *err);
 /* Ends it; the callback comes (later) with ERR_CANCELLED and NOT_SENT or IN_DOUBT. */
 void transport_cancel(struct flight *flight);
 /* How many requests have left in earnest; tests of the simulated mode count on it. */

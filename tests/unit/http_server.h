@@ -129,7 +129,8 @@ static inline bool serve_one(int fd, const char *q, bool first) {
   }
   if (IS("/token")) {
     char body[128];
-    snprintf(body, sizeof body, "{\"access_token\":\"token-number-%d\",\"expires_in\":3600,\"token_type\":\"Bearer\"}", atomic_fetch_add(&server.tokens, 1) + 1);
+    snprintf(body, sizeof body, "{\"access_token\":\"token-number-%d\",\"expires_in\":3600,\"token_type\":\"Bearer\"}",
+             atomic_fetch_add(&server.tokens, 1) + 1);
     return put_answer(fd, "200 OK", "Content-Type: application/json\r\n", body), true;
   }
   if (IS("/no-token")) return put_answer(fd, "401 No", "", ""), true;

@@ -18,7 +18,8 @@ static void run(const char *form) { help_run((struct exchange){.timeout_ms = 200
 
 /* A script that the shell of the test's own choosing reads; the transport itself starts none. */
 static json_t *script(const char *text, const char *more) {
-  json_t *form = help_json("{\"exec\":{\"program\":\"/bin/sh\",\"args\":[\"-c\",\"\"]}}"), *inner = json_object_get(form, "exec"), *extra = help_json(more);
+  json_t *form = help_json("{\"exec\":{\"program\":\"/bin/sh\",\"args\":[\"-c\",\"\"]}}"), *inner = json_object_get(form, "exec"),
+         *extra = help_json(more);
   json_array_set_new(json_object_get(inner, "args"), 1, json_string(text));
   json_object_update(inner, extra);
   json_decref(extra);
@@ -42,8 +43,11 @@ static void answers(void **state) {
 static void secrets_by_pipe(void **state) {
   assert_int_equal(secrets_put(secrets, "fw.token", "exec-secret-42", 14, NULL), 0);
   help_run((struct exchange){0},
-           script("read a; read b <&3; read c <&7; test \"$a\" = exec-secret-42 && test \"$b\" = three && test \"$c\" = exec-secret-42 && test \"$T\" = exec-secret-42 && echo $a",
-                  "{\"stdin\":{\"$concat\":[{\"$secret\":\"fw.token\"},\"\\n\"]},\"fds\":{\"3\":\"three\\n\",\"7\":{\"$concat\":[{\"$secret\":\"fw.token\"},\"\\n\"]}},\"env\":{\"T\":{\"$secret\":\"fw.token\"}}}"), &o);
+           script("read a; read b <&3; read c <&7; test \"$a\" = exec-secret-42 && test \"$b\" = three && test \"$c\" = exec-secret-42 && "
+                  "test \"$T\" = exec-secret-42 && echo $a",
+                  "{\"stdin\":{\"$concat\":[{\"$secret\":\"fw.token\"},\"\\n\"]},\"fds\":{\"3\":\"three\\n\",\"7\":{\"$concat\":[{\"$"
+                  "secret\":\"fw.token\"},\"\\n\"]}},\"env\":{\"T\":{\"$secret\":\"fw.token\"}}}"),
+           &o);
   assert_int_equal(json_int_or(o.response, "exit", -1), 0);
   assert_string_equal(json_str(o.response, "stdout"), "[secret:fw.token]\n");
 }
@@ -51,7 +55,8 @@ static void secrets_by_pipe(void **state) {
 static void nothing_inherited(void **state) {
   int leak = open("/dev/null", O_RDONLY), low = dup2(leak, 5); /* on purpose without close-on-exec */
   setenv("TOCSIN_TEST_LEAK", "yes", 1);
-  help_run((struct exchange){0}, script("ls /proc/self/fd | tr '\\n' ' '; env | sort | cut -d= -f1 | tr '\\n' ' '; pwd", "{\"cwd\":\"/tmp\"}"), &o);
+  help_run((struct exchange){0},
+           script("ls /proc/self/fd | tr '\\n' ' '; env | sort | cut -d= -f1 | tr '\\n' ' '; pwd", "{\"cwd\":\"/tmp\"}"), &o);
   const char *out = json_str(o.response, "stdout");
   assert_true(strncmp(out, "0 1 2 3 ", 8) == 0); /* 3 is ls's own */
   assert_null(strstr(out, "5 "));
@@ -121,10 +126,17 @@ static void not_sent(void **state) {
 }
 
 static void bad_forms(void **state) {
-  static const char *const bad[] = {"{\"exec\":{\"program\":\"true\"}}", "{\"exec\":{\"args\":[]}}", "{\"exec\":{\"program\":\"/bin/echo\",\"args\":[{\"$secret\":\"fw.token\"}]}}",
-                                    "{\"exec\":{\"program\":\"/bin/echo\",\"args\":[{\"$concat\":[\"--token=\",{\"$secret\":\"fw.token\"}]}]}}", "{\"exec\":{\"program\":{\"$secret\":\"fw.token\"}}}",
-                                    "{\"exec\":{\"program\":\"/bin/echo\",\"fds\":{\"2\":\"x\"}}}", "{\"exec\":{\"program\":\"/bin/echo\",\"fds\":{\"12\":\"x\"}}}", "{\"exec\":{\"program\":\"/bin/echo\",\"shell\":true}}",
-                                    "{\"exec\":{\"program\":\"/bin/echo\",\"env\":{\"A=B\":\"x\"}}}", NULL};
+  static const char *const bad[] = {
+      "{\"exec\":{\"program\":\"true\"}}",
+      "{\"exec\":{\"args\":[]}}",
+      "{\"exec\":{\"program\":\"/bin/echo\",\"args\":[{\"$secret\":\"fw.token\"}]}}",
+      "{\"exec\":{\"program\":\"/bin/echo\",\"args\":[{\"$concat\":[\"--token=\",{\"$secret\":\"fw.token\"}]}]}}",
+      "{\"exec\":{\"program\":{\"$secret\":\"fw.token\"}}}",
+      "{\"exec\":{\"program\":\"/bin/echo\",\"fds\":{\"2\":\"x\"}}}",
+      "{\"exec\":{\"program\":\"/bin/echo\",\"fds\":{\"12\":\"x\"}}}",
+      "{\"exec\":{\"program\":\"/bin/echo\",\"shell\":true}}",
+      "{\"exec\":{\"program\":\"/bin/echo\",\"env\":{\"A=B\":\"x\"}}}",
+      NULL};
   for (size_t i = 0; bad[i]; i++) {
     struct err err = {0};
     if (help_refused((struct exchange){0}, help_json(bad[i]), &err) != ERR_INVALID) fail_msg("accepted: %s", bad[i]);
@@ -132,7 +144,9 @@ static void bad_forms(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(answers),  cmocka_unit_test(secrets_by_pipe), cmocka_unit_test(nothing_inherited), cmocka_unit_test(group_is_killed),
-                                     cmocka_unit_test(over_cap), cmocka_unit_test(big_stdin),       cmocka_unit_test(not_sent),          cmocka_unit_test(bad_forms)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(answers),           cmocka_unit_test(secrets_by_pipe),
+                                     cmocka_unit_test(nothing_inherited), cmocka_unit_test(group_is_killed),
+                                     cmocka_unit_test(over_cap),          cmocka_unit_test(big_stdin),
+                                     cmocka_unit_test(not_sent),          cmocka_unit_test(bad_forms)};
   return cmocka_run_group_tests(tests, up, down);
 }

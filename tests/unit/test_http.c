@@ -16,7 +16,8 @@ static json_t *request(const char *method, const char *path, const char *more) {
 static void get(const char *path) { help_run((struct exchange){.connector = "test"}, request("GET", path, ""), &o); }
 
 static void expect(enum delivery delivery, int code) {
-  if (o.delivery != delivery || o.err.code != code) fail_msg("delivery %d code %d (%s): %s", o.delivery, o.err.code, err_name(o.err.code), o.err.text);
+  if (o.delivery != delivery || o.err.code != code)
+    fail_msg("delivery %d code %d (%s): %s", o.delivery, o.err.code, err_name(o.err.code), o.err.text);
   assert_true((o.response != NULL) == (delivery == DELIVERY_ANSWERED));
 }
 
@@ -99,8 +100,19 @@ static void not_sent(void **state) {
 }
 
 static void refused_addresses(void **state) {
-  static const char *const addresses[] = {"169.254.169.254", "169.254.1.1", "0.0.0.0", "224.0.0.1", "[fe80::1]", "[fd00:ec2::254]", "[::ffff:169.254.169.254]",
-                                          "[64:ff9b::a9fe:a9fe]", "[::]", "[ff02::1]", "2852039166", "255.255.255.255", NULL};
+  static const char *const addresses[] = {"169.254.169.254",
+                                          "169.254.1.1",
+                                          "0.0.0.0",
+                                          "224.0.0.1",
+                                          "[fe80::1]",
+                                          "[fd00:ec2::254]",
+                                          "[::ffff:169.254.169.254]",
+                                          "[64:ff9b::a9fe:a9fe]",
+                                          "[::]",
+                                          "[ff02::1]",
+                                          "2852039166",
+                                          "255.255.255.255",
+                                          NULL};
   for (size_t i = 0; addresses[i]; i++) {
     char text[256];
     snprintf(text, sizeof text, "{\"http\":{\"url\":\"http://%s/latest/meta-data\"}}", addresses[i]);
@@ -113,15 +125,19 @@ static void refused_addresses(void **state) {
 static void address_rules(void **state) {
   struct netrules none, link, some;
   struct err err = {0};
-  json_t *link_json = help_json("{\"allow_link_local\":true}"), *some_json = help_json("{\"allow\":[\"169.254.10.0/24\",\"fd00:ec2::254\"]}"), *bad = help_json("{\"allow\":[\"10.0.0.0/40\"]}");
+  json_t *link_json = help_json("{\"allow_link_local\":true}"),
+         *some_json = help_json("{\"allow\":[\"169.254.10.0/24\",\"fd00:ec2::254\"]}"), *bad = help_json("{\"allow\":[\"10.0.0.0/40\"]}");
   assert_int_equal(netrules_init(&none, NULL, &err), 0);
   assert_int_equal(netrules_init(&link, link_json, &err), 0);
   assert_int_equal(netrules_init(&some, some_json, &err), 0);
   assert_int_equal(netrules_init(&(struct netrules){0}, bad, &err), ERR_INVALID);
-  assert_true(netrules_allow_text(&none, "127.0.0.1") && netrules_allow_text(&none, "10.1.2.3") && netrules_allow_text(&none, "::1") && netrules_allow_text(&none, "2001:db8::1"));
-  assert_false(netrules_allow_text(&none, "169.254.3.4") || netrules_allow_text(&none, "fe80::1%eth0") || netrules_allow_text(&none, "nonsense"));
+  assert_true(netrules_allow_text(&none, "127.0.0.1") && netrules_allow_text(&none, "10.1.2.3") && netrules_allow_text(&none, "::1") &&
+              netrules_allow_text(&none, "2001:db8::1"));
+  assert_false(netrules_allow_text(&none, "169.254.3.4") || netrules_allow_text(&none, "fe80::1%eth0") ||
+               netrules_allow_text(&none, "nonsense"));
   assert_true(netrules_allow_text(&link, "169.254.3.4") && netrules_allow_text(&link, "fe80::1"));
-  assert_false(netrules_allow_text(&link, "169.254.169.254") || netrules_allow_text(&link, "fd00:ec2::254") || netrules_allow_text(&link, "224.0.0.1"));
+  assert_false(netrules_allow_text(&link, "169.254.169.254") || netrules_allow_text(&link, "fd00:ec2::254") ||
+               netrules_allow_text(&link, "224.0.0.1"));
   assert_true(netrules_allow_text(&some, "169.254.10.9") && netrules_allow_text(&some, "fd00:ec2::254"));
   assert_false(netrules_allow_text(&some, "169.254.11.9") || netrules_allow_text(&some, "2002:a9fe:a9fe::1"));
   netrules_release(&none), netrules_release(&link), netrules_release(&some);
@@ -139,12 +155,19 @@ static void timeout_before(void **state) {
 /* ---- in doubt --------------------------------------------------------------------------------------- */
 
 static void in_doubt(void **state) {
-  static const struct { const char *path; int code; } cases[] = {
-      {"/reset", ERR_UNAVAILABLE}, {"/reset-mid", ERR_UNAVAILABLE}, {"/half", ERR_UNAVAILABLE}, {"/half-chunk", ERR_UNAVAILABLE}, {"/empty", ERR_UNAVAILABLE},
-      {"/bad-line", ERR_UNAVAILABLE}, {"/bomb", ERR_LIMIT}, {"/gigabyte", ERR_LIMIT}, {"/headers", ERR_LIMIT}, {"/silent", ERR_TIMEOUT}, {"/drip", ERR_TIMEOUT}, {"/rubbish", ERR_INVALID}};
+  static const struct {
+    const char *path;
+    int code;
+  } cases[] = {{"/reset", ERR_UNAVAILABLE}, {"/reset-mid", ERR_UNAVAILABLE}, {"/half", ERR_UNAVAILABLE}, {"/half-chunk", ERR_UNAVAILABLE},
+               {"/empty", ERR_UNAVAILABLE}, {"/bad-line", ERR_UNAVAILABLE},  {"/bomb", ERR_LIMIT},       {"/gigabyte", ERR_LIMIT},
+               {"/headers", ERR_LIMIT},     {"/silent", ERR_TIMEOUT},        {"/drip", ERR_TIMEOUT},     {"/rubbish", ERR_INVALID}};
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
     int asked = 0;
-    help_run((struct exchange){.connector = cases[i].path, .timeout_ms = cases[i].code == ERR_TIMEOUT ? 400 : 10000, .response_cap = 65536, .gate = gate_yes, .gate_arg = &asked},
+    help_run((struct exchange){.connector = cases[i].path,
+                               .timeout_ms = cases[i].code == ERR_TIMEOUT ? 400 : 10000,
+                               .response_cap = 65536,
+                               .gate = gate_yes,
+                               .gate_arg = &asked},
              request("POST", cases[i].path, ",\"json\":{\"a\":1}"), &o);
     if (o.delivery != DELIVERY_IN_DOUBT || o.err.code != cases[i].code || asked != 1)
       fail_msg("%s: delivery %d, %s (%s), asked %d", cases[i].path, o.delivery, err_name(o.err.code), o.err.text, asked);
@@ -169,10 +192,10 @@ static void no_blind_repeat(void **state) {
   expect(DELIVERY_IN_DOUBT, ERR_UNAVAILABLE);
   assert_non_null(strstr(o.err.text, "not sent again"));
   assert_int_equal(asked, 1);
-  assert_int_equal(atomic_load(&server.requests), requests + 1);      /* it arrived once */
+  assert_int_equal(atomic_load(&server.requests), requests + 1); /* it arrived once */
   last_request(last);
   assert_non_null(strstr(last, "POST /dies-on-reuse"));
-  WAIT_FOR(atomic_load(&server.connections) == connections + 1);        /* libcurl did try again */
+  WAIT_FOR(atomic_load(&server.connections) == connections + 1); /* libcurl did try again */
   assert_int_equal(transports_sent(transports), 2);
   transports_free(transports);
   transports = kept;
@@ -222,20 +245,30 @@ static void freed_with_flights(void **state) {
 
 static void forms(void **state) {
   char last[REQUEST_CAP];
-  help_run((struct exchange){.idempotency_key = "key-1"},
-           request("PUT", "/ok", ",\"path\":[\"a b\",\"x/../y\",7],\"query\":{\"z\":\"1&2\",\"a\":[\"p\",\"q\"],\"t\":true},\"headers\":{\"X-Reason\":\"why\"},\"json\":{\"k\":[1,null]},"
-                                 "\"idempotency_key\":\"header\""), &o);
+  help_run(
+      (struct exchange){.idempotency_key = "key-1"},
+      request(
+          "PUT", "/ok",
+          ",\"path\":[\"a "
+          "b\",\"x/../"
+          "y\",7],\"query\":{\"z\":\"1&2\",\"a\":[\"p\",\"q\"],\"t\":true},\"headers\":{\"X-Reason\":\"why\"},\"json\":{\"k\":[1,null]},"
+          "\"idempotency_key\":\"header\""),
+      &o);
   last_request(last);
   assert_non_null(strstr(last, "PUT /ok/a%20b/x%2F..%2Fy/7?a=p&a=q&t=true&z=1%262 HTTP/1.1\r\n"));
   assert_non_null(strstr(last, "\r\nIdempotency-Key: key-1\r\n"));
   assert_non_null(strstr(last, "\r\nX-Reason: why\r\n"));
   assert_non_null(strstr(last, "\r\nContent-Type: application/json\r\n"));
   assert_non_null(strstr(last, "\r\n\r\n{\"k\":[1,null]}"));
-  help_run((struct exchange){.idempotency_key = "key-2"}, request("POST", "/ok", ",\"form\":{\"b\":\"ä\",\"a\":1},\"idempotency_key\":{\"header\":\"X-Request-Id\"}"), &o);
+  help_run((struct exchange){.idempotency_key = "key-2"},
+           request("POST", "/ok", ",\"form\":{\"b\":\"ä\",\"a\":1},\"idempotency_key\":{\"header\":\"X-Request-Id\"}"), &o);
   last_request(last);
   assert_non_null(strstr(last, "X-Request-Id: key-2\r\n"));
   assert_non_null(strstr(last, "\r\n\r\na=1&b=%C3%A4"));
-  help_run((struct exchange){.idempotency_key = "key-3"}, request("POST", "/ok", ",\"json\":{\"dedup\":{\"$idempotency_key\":true},\"d\":{\"$concat\":[\"a\"]},\"e\":{\"$$secret\":\"x\"}}"), &o);
+  help_run((struct exchange){.idempotency_key = "key-3"},
+           request("POST", "/ok",
+                   ",\"json\":{\"dedup\":{\"$idempotency_key\":true},\"d\":{\"$concat\":[\"a\"]},\"e\":{\"$$secret\":\"x\"}}"),
+           &o);
   last_request(last);
   assert_non_null(strstr(last, "{\"d\":{\"$concat\":[\"a\"]},\"dedup\":\"key-3\",\"e\":{\"$secret\":\"x\"}}"));
   help_run((struct exchange){0}, request("DELETE", "/ok", ""), &o);
@@ -249,14 +282,33 @@ static void forms(void **state) {
 }
 
 static void bad_forms(void **state) {
-  static const char *const bad[] = {
-      "{}", "{\"http\":{},\"ldap\":{}}", "{\"gopher\":{}}", "{\"http\":5}", "{\"http\":{}}", "{\"http\":{\"url\":\"ftp://h/\"}}", "{\"http\":{\"url\":\"http://u:p@h/\"}}",
-      "{\"http\":{\"url\":\"http://h/#x\"}}", "{\"http\":{\"url\":\"http://h/a/../b\"}}", "{\"http\":{\"url\":\"http://h/%2e%2E/b\"}}", "{\"http\":{\"url\":\"http://h/\",\"path\":[\"..\"]}}",
-      "{\"http\":{\"url\":\"http://h/\",\"path\":[\"\"]}}", "{\"http\":{\"url\":\"http://h/ x\"}}", "{\"http\":{\"url\":\"http://h/\\r\\nX: y\"}}", "{\"http\":{\"url\":\"file:///etc/passwd\"}}",
-      "{\"http\":{\"url\":\"http://h/\",\"headers\":{\"A\":\"b\\r\\nC: d\"}}}", "{\"http\":{\"url\":\"http://h/\",\"headers\":{\"A b\":\"c\"}}}", "{\"http\":{\"url\":\"http://h/\",\"headers\":{\"host\":\"c\"}}}",
-      "{\"http\":{\"url\":\"http://h/\",\"json\":1,\"body\":\"x\"}}", "{\"http\":{\"url\":\"http://h/\",\"method\":\"get\"}}", "{\"http\":{\"url\":\"http://h/\",\"metod\":\"GET\"}}",
-      "{\"http\":{\"url\":\"http://h/\",\"bearer\":{\"$secret\":\"nobody\"}}}", "{\"http\":{\"url\":\"http://h/\",\"auth\":{\"magic\":1}}}", "{\"http\":{\"url\":\"http://h/\",\"auth\":{\"basic\":{\"user\":\"u\"}}}}",
-      "{\"http\":{\"url\":\"http://h/\",\"idempotency_key\":\"header\"}}", "{\"http\":{\"url\":\"http://h\\u0000/\"}}", NULL};
+  static const char *const bad[] = {"{}",
+                                    "{\"http\":{},\"ldap\":{}}",
+                                    "{\"gopher\":{}}",
+                                    "{\"http\":5}",
+                                    "{\"http\":{}}",
+                                    "{\"http\":{\"url\":\"ftp://h/\"}}",
+                                    "{\"http\":{\"url\":\"http://u:p@h/\"}}",
+                                    "{\"http\":{\"url\":\"http://h/#x\"}}",
+                                    "{\"http\":{\"url\":\"http://h/a/../b\"}}",
+                                    "{\"http\":{\"url\":\"http://h/%2e%2E/b\"}}",
+                                    "{\"http\":{\"url\":\"http://h/\",\"path\":[\"..\"]}}",
+                                    "{\"http\":{\"url\":\"http://h/\",\"path\":[\"\"]}}",
+                                    "{\"http\":{\"url\":\"http://h/ x\"}}",
+                                    "{\"http\":{\"url\":\"http://h/\\r\\nX: y\"}}",
+                                    "{\"http\":{\"url\":\"file:///etc/passwd\"}}",
+                                    "{\"http\":{\"url\":\"http://h/\",\"headers\":{\"A\":\"b\\r\\nC: d\"}}}",
+                                    "{\"http\":{\"url\":\"http://h/\",\"headers\":{\"A b\":\"c\"}}}",
+                                    "{\"http\":{\"url\":\"http://h/\",\"headers\":{\"host\":\"c\"}}}",
+                                    "{\"http\":{\"url\":\"http://h/\",\"json\":1,\"body\":\"x\"}}",
+                                    "{\"http\":{\"url\":\"http://h/\",\"method\":\"get\"}}",
+                                    "{\"http\":{\"url\":\"http://h/\",\"metod\":\"GET\"}}",
+                                    "{\"http\":{\"url\":\"http://h/\",\"bearer\":{\"$secret\":\"nobody\"}}}",
+                                    "{\"http\":{\"url\":\"http://h/\",\"auth\":{\"magic\":1}}}",
+                                    "{\"http\":{\"url\":\"http://h/\",\"auth\":{\"basic\":{\"user\":\"u\"}}}}",
+                                    "{\"http\":{\"url\":\"http://h/\",\"idempotency_key\":\"header\"}}",
+                                    "{\"http\":{\"url\":\"http://h\\u0000/\"}}",
+                                    NULL};
   for (size_t i = 0; bad[i]; i++) {
     struct err err = {0};
     int r = help_refused((struct exchange){0}, help_json(bad[i]), &err);
@@ -274,10 +326,14 @@ static void secrets_stay(void **state) {
   assert_non_null(strstr(last, "Authorization: Bearer s3cret-Token/42\r\n"));
   assert_non_null(strstr(json_str(o.response, "text"), "[secret:edr.token]"));
   assert_null(strstr(json_str(o.response, "text"), "s3cret"));
-  help_run((struct exchange){0}, request("GET", "/echo-secret", ",\"auth\":{\"header\":{\"name\":\"Authorization\",\"prefix\":\"token \",\"value\":{\"$secret\":\"edr.token\"}}}"), &o);
+  help_run((struct exchange){0},
+           request("GET", "/echo-secret",
+                   ",\"auth\":{\"header\":{\"name\":\"Authorization\",\"prefix\":\"token \",\"value\":{\"$secret\":\"edr.token\"}}}"),
+           &o);
   last_request(last);
   assert_non_null(strstr(last, "Authorization: token s3cret-Token/42\r\n"));
-  help_run((struct exchange){0}, request("GET", "/echo-secret", ",\"auth\":{\"basic\":{\"user\":\"me\",\"password\":{\"$secret\":\"edr.token\"}}}"), &o);
+  help_run((struct exchange){0},
+           request("GET", "/echo-secret", ",\"auth\":{\"basic\":{\"user\":\"me\",\"password\":{\"$secret\":\"edr.token\"}}}"), &o);
   last_request(last);
   assert_non_null(strstr(last, "Authorization: Basic bWU6czNjcmV0LVRva2VuLzQy\r\n"));
   assert_null(strstr(json_str(o.response, "text"), "czNjcmV0LVRva2VuLzQ"));
@@ -286,8 +342,12 @@ static void secrets_stay(void **state) {
 static void hmac(void **state) {
   char last[REQUEST_CAP], hex[DIGEST_HEX], want[200], signed_text[200], stamp[32] = "";
   uint8_t mac[DIGEST_BYTES];
-  help_run((struct exchange){0}, request("POST", "/ok", ",\"path\":[\"x\"],\"body\":\"content\",\"auth\":{\"hmac\":{\"secret\":\"shared-secret\",\"header\":\"X-Signature\",\"prefix\":\"v0=\",\"signed\":\"%m:%p:%t:%b\","
-                                                        "\"timestamp_header\":\"X-Time\"}}"), &o);
+  help_run((struct exchange){0},
+           request("POST", "/ok",
+                   ",\"path\":[\"x\"],\"body\":\"content\",\"auth\":{\"hmac\":{\"secret\":\"shared-secret\",\"header\":\"X-Signature\","
+                   "\"prefix\":\"v0=\",\"signed\":\"%m:%p:%t:%b\","
+                   "\"timestamp_header\":\"X-Time\"}}"),
+           &o);
   last_request(last);
   char *at = strstr(last, "X-Time: ");
   assert_non_null(at);
@@ -307,14 +367,21 @@ static void header_value(const char *last, const char *name, char *out, size_t s
   snprintf(out, size, "%.*s", (int)strcspn(at, "\r"), at);
 }
 
-static void hmac_text(const void *key, size_t len, const char *text, uint8_t out[DIGEST_BYTES]) { digest_hmac_sha256(key, len, text, strlen(text), out); }
+static void hmac_text(const void *key, size_t len, const char *text, uint8_t out[DIGEST_BYTES]) {
+  digest_hmac_sha256(key, len, text, strlen(text), out);
+}
 
 /* Signature Version 4, worked out here from what arrived (AWS General Reference, "Create a signed request"). */
 static void sigv4(void **state) {
-  char last[REQUEST_CAP], date[32], content[80], authorization[512], canonical[4096], names[256], hex[DIGEST_HEX], to_sign[512], scope[64], day[9], line[512];
+  char last[REQUEST_CAP], date[32], content[80], authorization[512], canonical[4096], names[256], hex[DIGEST_HEX], to_sign[512], scope[64],
+      day[9], line[512];
   uint8_t key[DIGEST_BYTES], digest[DIGEST_BYTES];
-  help_run((struct exchange){0}, request("POST", "/ok", ",\"query\":{\"b\":\"2\",\"a\":\"x y\"},\"form\":{\"Action\":\"DeleteAccessKey\"},\"auth\":{\"sigv4\":{\"access_key\":\"AKIDEXAMPLE\","
-                                                        "\"secret_key\":\"wJalrXUtnFEMIK7MDENG\",\"region\":\"us-east-1\",\"service\":\"iam\"}}"), &o);
+  help_run((struct exchange){0},
+           request("POST", "/ok",
+                   ",\"query\":{\"b\":\"2\",\"a\":\"x "
+                   "y\"},\"form\":{\"Action\":\"DeleteAccessKey\"},\"auth\":{\"sigv4\":{\"access_key\":\"AKIDEXAMPLE\","
+                   "\"secret_key\":\"wJalrXUtnFEMIK7MDENG\",\"region\":\"us-east-1\",\"service\":\"iam\"}}"),
+           &o);
   expect(DELIVERY_ANSWERED, 0);
   last_request(last);
   header_value(last, "X-Amz-Date:", date, sizeof date);
@@ -354,7 +421,10 @@ static void sigv4(void **state) {
 
 static json_t *with_token(const char *path, const char *token_path) {
   char more[512];
-  snprintf(more, sizeof more, ",\"auth\":{\"oauth2\":{\"token_url\":\"http://127.0.0.1:%d%s\",\"client_id\":\"me\",\"client_secret\":\"client-secret-1\",\"scope\":\"a b\"}}", server.port, token_path);
+  snprintf(more, sizeof more,
+           ",\"auth\":{\"oauth2\":{\"token_url\":\"http://"
+           "127.0.0.1:%d%s\",\"client_id\":\"me\",\"client_secret\":\"client-secret-1\",\"scope\":\"a b\"}}",
+           server.port, token_path);
   return request("POST", path, more);
 }
 
@@ -391,8 +461,10 @@ static pid_t start_nginx(const char *folder, int port) {
   char conf[2048], path[128], log[128];
   make_certificates(folder);
   snprintf(conf, sizeof conf,
-           "daemon off; pid %s/pid; error_log %s/error.log; events {} http { access_log off; client_body_temp_path %s/b; proxy_temp_path %s/p; fastcgi_temp_path %s/f; uwsgi_temp_path %s/u; scgi_temp_path %s/s;"
-           " server { listen 127.0.0.1:%d ssl; ssl_certificate %s/server.pem; ssl_certificate_key %s/server.key; location / { return 200 'over tls'; } } }",
+           "daemon off; pid %s/pid; error_log %s/error.log; events {} http { access_log off; client_body_temp_path %s/b; proxy_temp_path "
+           "%s/p; fastcgi_temp_path %s/f; uwsgi_temp_path %s/u; scgi_temp_path %s/s;"
+           " server { listen 127.0.0.1:%d ssl; ssl_certificate %s/server.pem; ssl_certificate_key %s/server.key; location / { return 200 "
+           "'over tls'; } } }",
            folder, folder, folder, folder, folder, folder, folder, port, folder, folder);
   snprintf(path, sizeof path, "%s/nginx.conf", folder);
   snprintf(log, sizeof log, "%s/out.log", folder);
@@ -454,10 +526,26 @@ static void many_at_once(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(answers), cmocka_unit_test(retry_after), cmocka_unit_test(redirects), cmocka_unit_test(not_sent), cmocka_unit_test(refused_addresses), cmocka_unit_test(address_rules),
-      cmocka_unit_test(timeout_before), cmocka_unit_test(in_doubt), cmocka_unit_test(gigabyte_is_cut_early), cmocka_unit_test(no_blind_repeat), cmocka_unit_test(cancelled),
-      cmocka_unit_test(freed_with_flights), cmocka_unit_test(forms), cmocka_unit_test(bad_forms), cmocka_unit_test(secrets_stay), cmocka_unit_test(hmac), cmocka_unit_test(sigv4),
-      cmocka_unit_test(oauth2), cmocka_unit_test(tls), cmocka_unit_test(no_proxy), cmocka_unit_test(many_at_once)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(answers),
+                                     cmocka_unit_test(retry_after),
+                                     cmocka_unit_test(redirects),
+                                     cmocka_unit_test(not_sent),
+                                     cmocka_unit_test(refused_addresses),
+                                     cmocka_unit_test(address_rules),
+                                     cmocka_unit_test(timeout_before),
+                                     cmocka_unit_test(in_doubt),
+                                     cmocka_unit_test(gigabyte_is_cut_early),
+                                     cmocka_unit_test(no_blind_repeat),
+                                     cmocka_unit_test(cancelled),
+                                     cmocka_unit_test(freed_with_flights),
+                                     cmocka_unit_test(forms),
+                                     cmocka_unit_test(bad_forms),
+                                     cmocka_unit_test(secrets_stay),
+                                     cmocka_unit_test(hmac),
+                                     cmocka_unit_test(sigv4),
+                                     cmocka_unit_test(oauth2),
+                                     cmocka_unit_test(tls),
+                                     cmocka_unit_test(no_proxy),
+                                     cmocka_unit_test(many_at_once)};
   return cmocka_run_group_tests(tests, up, down);
 }

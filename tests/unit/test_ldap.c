@@ -40,9 +40,11 @@ static int test_bind(const char *dn, const char *password) {
 static void write_conf(void) {
   char conf[4096], path[128];
   snprintf(conf, sizeof conf,
-           "include /etc/ldap/schema/core.schema\ninclude /etc/ldap/schema/cosine.schema\ninclude /etc/ldap/schema/inetorgperson.schema\nmodulepath /usr/lib/ldap\nmoduleload back_mdb\nmoduleload ppolicy\n"
+           "include /etc/ldap/schema/core.schema\ninclude /etc/ldap/schema/cosine.schema\ninclude "
+           "/etc/ldap/schema/inetorgperson.schema\nmodulepath /usr/lib/ldap\nmoduleload back_mdb\nmoduleload ppolicy\n"
            "pidfile %s/pid\nTLSCACertificateFile %s/ca.pem\nTLSCertificateFile %s/server.pem\nTLSCertificateKeyFile %s/server.key\n"
-           "database mdb\nmaxsize 10485760\nsuffix dc=corp\nrootdn " ADMIN "\nrootpw admin-password\ndirectory %s/db\noverlay ppolicy\nppolicy_default cn=policy,dc=corp\n"
+           "database mdb\nmaxsize 10485760\nsuffix dc=corp\nrootdn " ADMIN
+           "\nrootpw admin-password\ndirectory %s/db\noverlay ppolicy\nppolicy_default cn=policy,dc=corp\n"
            "access to attrs=userPassword by anonymous auth by self write by * none\naccess to * by * read\n",
            folder, folder, folder, folder, folder);
   snprintf(path, sizeof path, "%s/db", folder);
@@ -52,15 +54,21 @@ static void write_conf(void) {
 }
 
 static void fill_directory(void) {
-  assert_int_equal(run("\"add\":{\"dn\":\"dc=corp\",\"attributes\":{\"objectClass\":[\"dcObject\",\"organization\"],\"dc\":\"corp\",\"o\":\"Corp\"}}"), 0);
-  assert_int_equal(run("\"add\":{\"dn\":\"ou=people,dc=corp\",\"attributes\":{\"objectClass\":\"organizationalUnit\",\"ou\":[\"people\"]}}"), 0);
-  assert_int_equal(run("\"add\":{\"dn\":\"cn=policy,dc=corp\",\"attributes\":{\"objectClass\":[\"applicationProcess\",\"pwdPolicy\"],\"cn\":\"policy\",\"pwdAttribute\":\"userPassword\",\"pwdLockout\":true}}"), 0);
+  assert_int_equal(
+      run("\"add\":{\"dn\":\"dc=corp\",\"attributes\":{\"objectClass\":[\"dcObject\",\"organization\"],\"dc\":\"corp\",\"o\":\"Corp\"}}"),
+      0);
+  assert_int_equal(
+      run("\"add\":{\"dn\":\"ou=people,dc=corp\",\"attributes\":{\"objectClass\":\"organizationalUnit\",\"ou\":[\"people\"]}}"), 0);
+  assert_int_equal(run("\"add\":{\"dn\":\"cn=policy,dc=corp\",\"attributes\":{\"objectClass\":[\"applicationProcess\",\"pwdPolicy\"],"
+                       "\"cn\":\"policy\",\"pwdAttribute\":\"userPassword\",\"pwdLockout\":true}}"),
+                   0);
   static const char *const names[] = {"alice", "bob", "carol, (the) * \\\\ one", NULL};
   for (size_t i = 0; names[i]; i++) {
     char operation[1024];
     snprintf(operation, sizeof operation,
-             "\"add\":{\"dn\":{\"template\":\"uid=%%s,ou=people,dc=corp\",\"values\":[\"%s\"]},\"attributes\":{\"objectClass\":[\"inetOrgPerson\"],\"uid\":\"%s\",\"cn\":\"N\",\"sn\":\"N\",\"userPassword\":\"old-password\"}}", names[i],
-             names[i]);
+             "\"add\":{\"dn\":{\"template\":\"uid=%%s,ou=people,dc=corp\",\"values\":[\"%s\"]},\"attributes\":{\"objectClass\":["
+             "\"inetOrgPerson\"],\"uid\":\"%s\",\"cn\":\"N\",\"sn\":\"N\",\"userPassword\":\"old-password\"}}",
+             names[i], names[i]);
     assert_int_equal(run(operation), 0);
   }
 }
@@ -97,7 +105,9 @@ static const char *attribute(const char *name) {
 }
 
 static void searches(void **state) {
-  assert_int_equal(run("\"search\":{\"base\":\"ou=people,dc=corp\",\"filter\":\"(&(objectClass=person)(uid=%s))\",\"values\":[\"alice\"],\"attributes\":[\"UID\",\"cn\"]}"), 0);
+  assert_int_equal(run("\"search\":{\"base\":\"ou=people,dc=corp\",\"filter\":\"(&(objectClass=person)(uid=%s))\",\"values\":[\"alice\"],"
+                       "\"attributes\":[\"UID\",\"cn\"]}"),
+                   0);
   assert_int_equal(json_array_size(json_object_get(o.response, "entries")), 1);
   assert_string_equal(json_str(json_array_get(json_object_get(o.response, "entries"), 0), "dn"), ALICE);
   assert_string_equal(attribute("UID"), "alice"); /* spelt as asked */
@@ -126,7 +136,9 @@ static void password_modify(void **state) {
 }
 
 static void lock_and_release(void **state) {
-  assert_int_equal(run("\"modify\":{\"dn\":\"" ALICE "\",\"changes\":[{\"op\":\"replace\",\"attribute\":\"pwdAccountLockedTime\",\"values\":[\"000001010000Z\"]}]}"), 0);
+  assert_int_equal(run("\"modify\":{\"dn\":\"" ALICE
+                       "\",\"changes\":[{\"op\":\"replace\",\"attribute\":\"pwdAccountLockedTime\",\"values\":[\"000001010000Z\"]}]}"),
+                   0);
   assert_int_equal(test_bind(ALICE, "\"old-password\""), 49);
   assert_int_equal(run("\"search\":{\"base\":\"" ALICE "\",\"scope\":\"base\",\"attributes\":[\"pwdAccountLockedTime\"]}"), 0);
   assert_string_equal(attribute("pwdAccountLockedTime"), "000001010000Z");
@@ -140,16 +152,25 @@ static void compare_and_delete(void **state) {
   assert_int_equal(run("\"add\":{\"dn\":\"ou=gone,dc=corp\",\"attributes\":{\"objectClass\":\"organizationalUnit\",\"ou\":\"gone\"}}"), 0);
   assert_int_equal(run("\"delete\":{\"dn\":\"ou=gone,dc=corp\"}"), 0);
   assert_int_equal(run("\"delete\":{\"dn\":\"ou=gone,dc=corp\"}"), 32);
-  assert_int_equal(run("\"modify\":{\"dn\":\"" ALICE "\",\"changes\":[{\"op\":\"replace\",\"attribute\":\"noSuchAttribute\",\"values\":[\"x\"]}]}"), 17);
-  assert_int_equal(run("\"modify\":{\"dn\":\"" ALICE "\",\"changes\":[{\"op\":\"replace\",\"attribute\":\"jpegPhoto\",\"values\":[\"/9j/4AAQ\"],\"encoding\":\"base64\"}]}"), 0);
+  assert_int_equal(run("\"modify\":{\"dn\":\"" ALICE
+                       "\",\"changes\":[{\"op\":\"replace\",\"attribute\":\"noSuchAttribute\",\"values\":[\"x\"]}]}"),
+                   17);
+  assert_int_equal(
+      run("\"modify\":{\"dn\":\"" ALICE
+          "\",\"changes\":[{\"op\":\"replace\",\"attribute\":\"jpegPhoto\",\"values\":[\"/9j/4AAQ\"],\"encoding\":\"base64\"}]}"),
+      0);
   assert_int_equal(run("\"search\":{\"base\":\"" ALICE "\",\"scope\":\"base\",\"attributes\":[\"jpegPhoto\"]}"), 0);
-  json_t *photo = json_array_get(json_object_get(json_object_get(json_array_get(json_object_get(o.response, "entries"), 0), "attributes"), "jpegPhoto"), 0);
+  json_t *photo =
+      json_array_get(json_object_get(json_object_get(json_array_get(json_object_get(o.response, "entries"), 0), "attributes"), "jpegPhoto"),
+                     0);
   assert_string_equal(json_str(photo, "base64"), "/9j/4AAQ");
 }
 
 static void redacted(void **state) {
   assert_int_equal(secrets_put(secrets, "shown", "value-to-hide", 13, NULL), 0);
-  assert_int_equal(run("\"modify\":{\"dn\":\"" ALICE "\",\"changes\":[{\"op\":\"replace\",\"attribute\":\"description\",\"values\":[{\"$secret\":\"shown\"}]}]}"), 0);
+  assert_int_equal(run("\"modify\":{\"dn\":\"" ALICE
+                       "\",\"changes\":[{\"op\":\"replace\",\"attribute\":\"description\",\"values\":[{\"$secret\":\"shown\"}]}]}"),
+                   0);
   assert_int_equal(run("\"search\":{\"base\":\"" ALICE "\",\"scope\":\"base\",\"attributes\":[\"description\"]}"), 0);
   assert_string_equal(attribute("description"), "[secret:shown]");
 }
@@ -185,7 +206,8 @@ static void not_sent(void **state) {
 
 static void tls(void **state) {
   char url[64], plain[64], rules_text[128];
-  const char *operation = "\"compare\":{\"dn\":\"" ALICE "\",\"attribute\":\"uid\",\"value\":\"alice\"}", *password = "{\"$secret\":\"ldap.admin\"}";
+  const char *operation = "\"compare\":{\"dn\":\"" ALICE "\",\"attribute\":\"uid\",\"value\":\"alice\"}",
+             *password = "{\"$secret\":\"ldap.admin\"}";
   snprintf(rules_text, sizeof rules_text, "{\"ca_file\":\"%s/ca.pem\"}", folder);
   snprintf(url, sizeof url, "ldaps://127.0.0.1:%d", tls_port);
   snprintf(plain, sizeof plain, "ldap://127.0.0.1:%d", port);
@@ -238,12 +260,21 @@ static void silent_server(void **state) {
 
 static void bad_forms(void **state) {
   static const char *const bad[] = {
-      "{\"ldap\":{\"url\":\"http://h\",\"delete\":{\"dn\":\"x\"}}}", "{\"ldap\":{\"url\":\"ldap://h\"}}", "{\"ldap\":{\"url\":\"ldap://h\",\"delete\":{\"dn\":\"x\"},\"add\":{\"dn\":\"x\"}}}",
-      "{\"ldap\":{\"url\":\"ldap://h\",\"bind_dn\":\"x\",\"password\":\"\",\"delete\":{\"dn\":\"x\"}}}", "{\"ldap\":{\"url\":\"ldap://h\",\"bind\":{\"dn\":\"x\",\"password\":\"\"}}}",
-      "{\"ldap\":{\"url\":\"ldap://h\",\"bind_dn\":\"x\",\"delete\":{\"dn\":\"x\"}}}", "{\"ldap\":{\"url\":\"ldap://h/dc=x\",\"delete\":{\"dn\":\"x\"}}}", "{\"ldap\":{\"url\":\"ldap://a ldap://b\",\"delete\":{\"dn\":\"x\"}}}",
-      "{\"ldap\":{\"url\":\"ldaps://h\",\"starttls\":true,\"delete\":{\"dn\":\"x\"}}}", "{\"ldap\":{\"url\":\"ldap://h\",\"search\":{\"base\":\"x\",\"filter\":\"(a=%s)\"}}}",
-      "{\"ldap\":{\"url\":\"ldap://h\",\"search\":{\"base\":\"x\",\"limit\":100000}}}", "{\"ldap\":{\"url\":\"ldap://h\",\"modify\":{\"dn\":\"x\",\"changes\":[{\"op\":\"set\",\"attribute\":\"a\"}]}}}",
-      "{\"ldap\":{\"url\":\"ldap://h\",\"modify\":{\"dn\":\"x\",\"changes\":[{\"op\":\"add\",\"attribute\":\"a b\"}]}}}", "{\"ldap\":{\"url\":\"ldap://h\",\"modify\":{\"dn\":\"x\",\"changes\":{}}}}", NULL};
+      "{\"ldap\":{\"url\":\"http://h\",\"delete\":{\"dn\":\"x\"}}}",
+      "{\"ldap\":{\"url\":\"ldap://h\"}}",
+      "{\"ldap\":{\"url\":\"ldap://h\",\"delete\":{\"dn\":\"x\"},\"add\":{\"dn\":\"x\"}}}",
+      "{\"ldap\":{\"url\":\"ldap://h\",\"bind_dn\":\"x\",\"password\":\"\",\"delete\":{\"dn\":\"x\"}}}",
+      "{\"ldap\":{\"url\":\"ldap://h\",\"bind\":{\"dn\":\"x\",\"password\":\"\"}}}",
+      "{\"ldap\":{\"url\":\"ldap://h\",\"bind_dn\":\"x\",\"delete\":{\"dn\":\"x\"}}}",
+      "{\"ldap\":{\"url\":\"ldap://h/dc=x\",\"delete\":{\"dn\":\"x\"}}}",
+      "{\"ldap\":{\"url\":\"ldap://a ldap://b\",\"delete\":{\"dn\":\"x\"}}}",
+      "{\"ldap\":{\"url\":\"ldaps://h\",\"starttls\":true,\"delete\":{\"dn\":\"x\"}}}",
+      "{\"ldap\":{\"url\":\"ldap://h\",\"search\":{\"base\":\"x\",\"filter\":\"(a=%s)\"}}}",
+      "{\"ldap\":{\"url\":\"ldap://h\",\"search\":{\"base\":\"x\",\"limit\":100000}}}",
+      "{\"ldap\":{\"url\":\"ldap://h\",\"modify\":{\"dn\":\"x\",\"changes\":[{\"op\":\"set\",\"attribute\":\"a\"}]}}}",
+      "{\"ldap\":{\"url\":\"ldap://h\",\"modify\":{\"dn\":\"x\",\"changes\":[{\"op\":\"add\",\"attribute\":\"a b\"}]}}}",
+      "{\"ldap\":{\"url\":\"ldap://h\",\"modify\":{\"dn\":\"x\",\"changes\":{}}}}",
+      NULL};
   for (size_t i = 0; bad[i]; i++) {
     struct err err = {0};
     if (help_refused((struct exchange){0}, help_json(bad[i]), &err) != ERR_INVALID) fail_msg("accepted: %s", bad[i]);
@@ -251,7 +282,14 @@ static void bad_forms(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(searches),  cmocka_unit_test(password_modify), cmocka_unit_test(lock_and_release), cmocka_unit_test(compare_and_delete), cmocka_unit_test(redacted),
-                                     cmocka_unit_test(not_sent), cmocka_unit_test(tls),             cmocka_unit_test(silent_server),    cmocka_unit_test(bad_forms)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(searches),
+                                     cmocka_unit_test(password_modify),
+                                     cmocka_unit_test(lock_and_release),
+                                     cmocka_unit_test(compare_and_delete),
+                                     cmocka_unit_test(redacted),
+                                     cmocka_unit_test(not_sent),
+                                     cmocka_unit_test(tls),
+                                     cmocka_unit_test(silent_server),
+                                     cmocka_unit_test(bad_forms)};
   return cmocka_run_group_tests(tests, up, down);
 }

@@ -30,8 +30,9 @@ static int up(void **state) {
   port = free_port();
   tls_port = free_port();
   snprintf(conf, sizeof conf,
-           "bind 127.0.0.1\nport %d\ntls-port %d\ntls-cert-file %s/server.pem\ntls-key-file %s/server.key\ntls-ca-cert-file %s/ca.pem\ntls-auth-clients no\nrequirepass admin-password\nsave \"\"\ndir %s\n", port, tls_port,
-           folder, folder, folder, folder);
+           "bind 127.0.0.1\nport %d\ntls-port %d\ntls-cert-file %s/server.pem\ntls-key-file %s/server.key\ntls-ca-cert-file "
+           "%s/ca.pem\ntls-auth-clients no\nrequirepass admin-password\nsave \"\"\ndir %s\n",
+           port, tls_port, folder, folder, folder, folder);
   write_file(path, conf);
   redis = spawn_quiet(log, 0, 0, (const char *[]){"/usr/bin/redis-server", path, NULL});
   WAIT_FOR(port_open(port) && port_open(tls_port));
@@ -51,7 +52,9 @@ static int down(void **state) {
 static json_t *reply(size_t i) { return json_array_get(json_object_get(o.response, "replies"), i); }
 
 static void replies(void **state) {
-  run("[[\"SET\",\"k\",\"two words\\r\\n$5\"],[\"GET\",\"k\"],[\"INCR\",\"n\"],[\"GET\",\"nothing\"],[\"RPUSH\",\"l\",1,2],[\"LRANGE\",\"l\",0,-1],[\"EVAL\",\"return {1,{'a',{}},false}\",0]]");
+  run("[[\"SET\",\"k\",\"two "
+      "words\\r\\n$5\"],[\"GET\",\"k\"],[\"INCR\",\"n\"],[\"GET\",\"nothing\"],[\"RPUSH\",\"l\",1,2],[\"LRANGE\",\"l\",0,-1],[\"EVAL\","
+      "\"return {1,{'a',{}},false}\",0]]");
   assert_string_equal(json_string_value(reply(0)), "OK");
   assert_string_equal(json_string_value(reply(1)), "two words\r\n$5");
   assert_int_equal(json_integer_value(reply(2)), 1);
@@ -81,7 +84,8 @@ static void acl_password(void **state) {
   assert_int_equal(secrets_put(secrets, "new.app", "New-App-Password", 16, NULL), 0);
   run("[[\"ACL\",\"SETUSER\",\"app\",\"on\",\"+@all\",\">old-app-password\"]]");
   assert_true(logs_in("\"old-app-password\""));
-  run("[[\"ACL\",\"SETUSER\",\"app\",\"resetpass\",{\"$concat\":[\"#\",{\"$sha256\":{\"$secret\":\"new.app\"}}]}],[\"ECHO\",{\"$secret\":\"new.app\"}]]");
+  run("[[\"ACL\",\"SETUSER\",\"app\",\"resetpass\",{\"$concat\":[\"#\",{\"$sha256\":{\"$secret\":\"new.app\"}}]}],[\"ECHO\",{\"$secret\":"
+      "\"new.app\"}]]");
   assert_string_equal(json_string_value(reply(0)), "OK");
   assert_string_equal(json_string_value(reply(1)), "[secret:new.app]");
   assert_false(logs_in("\"old-app-password\""));
@@ -125,7 +129,14 @@ static void not_sent(void **state) {
 }
 
 /* A server that answers each connection with the next of these, whatever it hears. */
-static const char *const rubbish[] = {"", "hello\r\n", "$999999999\r\n", "$5\r\nabc", "*3\r\n:1\r\n", ":12x\r\n", "\r\n", "*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n:1\r\n"};
+static const char *const rubbish[] = {"",
+                                      "hello\r\n",
+                                      "$999999999\r\n",
+                                      "$5\r\nabc",
+                                      "*3\r\n:1\r\n",
+                                      ":12x\r\n",
+                                      "\r\n",
+                                      "*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n:1\r\n"};
 enum { RUBBISH = sizeof rubbish / sizeof *rubbish };
 
 static void *serve_rubbish(void *arg) {
@@ -152,7 +163,8 @@ static void in_doubt(void **state) {
     if (o.delivery != DELIVERY_IN_DOUBT) fail_msg("rubbish %zu: delivery %d, %s", i, o.delivery, o.err.text);
   }
   pthread_join(thread, NULL);
-  help_run((struct exchange){.timeout_ms = 300}, redis_at(ntohs(a.sin_port), ",\"tls\":false", "", "[[\"PING\"]]"), &o); /* nobody accepts any more */
+  help_run((struct exchange){.timeout_ms = 300}, redis_at(ntohs(a.sin_port), ",\"tls\":false", "", "[[\"PING\"]]"),
+           &o); /* nobody accepts any more */
   assert_int_equal(o.delivery, DELIVERY_IN_DOUBT);
   assert_int_equal(o.err.code, ERR_TIMEOUT);
   help_run((struct exchange){.timeout_ms = 300}, redis_at(ntohs(a.sin_port), ",\"tls\":false", ADMIN, "[[\"PING\"]]"), &o);
@@ -161,8 +173,13 @@ static void in_doubt(void **state) {
 }
 
 static void bad_forms(void **state) {
-  static const char *const bad[] = {"{\"redis\":{\"host\":\"h\",\"commands\":[]}}", "{\"redis\":{\"host\":\"h\",\"commands\":[[]]}}", "{\"redis\":{\"host\":\"h\",\"commands\":[\"PING\"]}}",
-                                    "{\"redis\":{\"host\":\"h\",\"user\":\"u\",\"commands\":[[\"PING\"]]}}", "{\"redis\":{\"commands\":[[\"PING\"]]}}", "{\"redis\":{\"host\":\"h\",\"commands\":[[{}]]}}", NULL};
+  static const char *const bad[] = {"{\"redis\":{\"host\":\"h\",\"commands\":[]}}",
+                                    "{\"redis\":{\"host\":\"h\",\"commands\":[[]]}}",
+                                    "{\"redis\":{\"host\":\"h\",\"commands\":[\"PING\"]}}",
+                                    "{\"redis\":{\"host\":\"h\",\"user\":\"u\",\"commands\":[[\"PING\"]]}}",
+                                    "{\"redis\":{\"commands\":[[\"PING\"]]}}",
+                                    "{\"redis\":{\"host\":\"h\",\"commands\":[[{}]]}}",
+                                    NULL};
   for (size_t i = 0; bad[i]; i++) {
     struct err err = {0};
     if (help_refused((struct exchange){0}, help_json(bad[i]), &err) != ERR_INVALID) fail_msg("accepted: %s", bad[i]);
@@ -170,6 +187,7 @@ static void bad_forms(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(replies), cmocka_unit_test(acl_password), cmocka_unit_test(tls), cmocka_unit_test(not_sent), cmocka_unit_test(in_doubt), cmocka_unit_test(bad_forms)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(replies),  cmocka_unit_test(acl_password), cmocka_unit_test(tls),
+                                     cmocka_unit_test(not_sent), cmocka_unit_test(in_doubt),     cmocka_unit_test(bad_forms)};
   return cmocka_run_group_tests(tests, up, down);
 }

@@ -20,9 +20,14 @@ static int count_fds(void) {
   return count;
 }
 
-static const char *const requests[] = {"{\"http\":{\"method\":\"POST\",\"url\":\"http://127.0.0.1:%d/\",\"bearer\":{\"$secret\":\"nobody knows it\"}}}", "{\"ldap\":{\"url\":\"ldap://127.0.0.1:%d\",\"delete\":{\"dn\":\"x\"}}}",
-                                       "{\"sql\":{\"host\":\"127.0.0.1\",\"port\":%d,\"dbname\":\"d\",\"user\":\"u\",\"statements\":[\"SELECT 1\"]}}", "{\"redis\":{\"host\":\"127.0.0.1\",\"port\":%d,\"commands\":[[\"PING\"]]}}",
-                                       "{\"smtp\":{\"url\":\"smtp://127.0.0.1:%d\",\"from\":\"a@b\",\"to\":[\"c@d\"],\"subject\":\"s\",\"text\":\"t\"}}", "{\"exec\":{\"program\":\"/bin/touch\",\"args\":[\"/tmp/%d\"]}}", NULL};
+static const char *const requests[] = {
+    "{\"http\":{\"method\":\"POST\",\"url\":\"http://127.0.0.1:%d/\",\"bearer\":{\"$secret\":\"nobody knows it\"}}}",
+    "{\"ldap\":{\"url\":\"ldap://127.0.0.1:%d\",\"delete\":{\"dn\":\"x\"}}}",
+    "{\"sql\":{\"host\":\"127.0.0.1\",\"port\":%d,\"dbname\":\"d\",\"user\":\"u\",\"statements\":[\"SELECT 1\"]}}",
+    "{\"redis\":{\"host\":\"127.0.0.1\",\"port\":%d,\"commands\":[[\"PING\"]]}}",
+    "{\"smtp\":{\"url\":\"smtp://127.0.0.1:%d\",\"from\":\"a@b\",\"to\":[\"c@d\"],\"subject\":\"s\",\"text\":\"t\"}}",
+    "{\"exec\":{\"program\":\"/bin/touch\",\"args\":[\"/tmp/%d\"]}}",
+    NULL};
 
 /* A listening socket that nobody may knock at. */
 static void opens_nothing(void **state) {
@@ -49,17 +54,20 @@ static void opens_nothing(void **state) {
 
 static void refused_without_answer(void **state) {
   struct err err = {0};
-  assert_int_equal(help_refused((struct exchange){.simulated = true}, help_json("{\"exec\":{\"program\":\"/bin/true\"}}"), &err), ERR_INVALID);
+  assert_int_equal(help_refused((struct exchange){.simulated = true}, help_json("{\"exec\":{\"program\":\"/bin/true\"}}"), &err),
+                   ERR_INVALID);
   assert_non_null(strstr(err.text, "simulate"));
   json_t *simulate = json_true();
-  assert_int_equal(help_refused((struct exchange){.simulated = true, .simulate = simulate}, help_json("{\"carrier-pigeon\":{}}"), &err), ERR_INVALID);
+  assert_int_equal(help_refused((struct exchange){.simulated = true, .simulate = simulate}, help_json("{\"carrier-pigeon\":{}}"), &err),
+                   ERR_INVALID);
   assert_int_equal(transports_sent(transports), 0);
 }
 
 static void same_gate(void **state) {
   int asked = 0;
   json_t *simulate = json_object();
-  help_run((struct exchange){.simulated = true, .simulate = simulate, .gate = gate_no, .gate_arg = &asked}, help_json("{\"exec\":{\"program\":\"/bin/true\"}}"), &o);
+  help_run((struct exchange){.simulated = true, .simulate = simulate, .gate = gate_no, .gate_arg = &asked},
+           help_json("{\"exec\":{\"program\":\"/bin/true\"}}"), &o);
   assert_int_equal(o.delivery, DELIVERY_NOT_SENT);
   assert_int_equal(asked, 1);
   struct outcome c = {0};
@@ -76,6 +84,7 @@ static void same_gate(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(opens_nothing), cmocka_unit_test(refused_without_answer), cmocka_unit_test(same_gate)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(opens_nothing), cmocka_unit_test(refused_without_answer),
+                                     cmocka_unit_test(same_gate)};
   return cmocka_run_group_tests(tests, up, down);
 }

@@ -80,7 +80,9 @@ static int up(void **state) {
   help_up();
   pthread_mutex_init(&server.lock, NULL);
   server.fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  assert_int_equal(bind(server.fd, (struct sockaddr *)&a, sizeof a) | listen(server.fd, 8) | getsockname(server.fd, (struct sockaddr *)&a, &len), 0);
+  assert_int_equal(bind(server.fd, (struct sockaddr *)&a, sizeof a) | listen(server.fd, 8) |
+                       getsockname(server.fd, (struct sockaddr *)&a, &len),
+                   0);
   server.port = ntohs(a.sin_port);
   pthread_create(&server.thread, NULL, serve, NULL);
   assert_int_equal(secrets_put(secrets, "smtp", "smtp-password", 13, NULL), 0);
@@ -98,7 +100,10 @@ static int down(void **state) {
 
 static json_t *mail(const char *more) {
   char text[4096];
-  snprintf(text, sizeof text, "{\"smtp\":{\"url\":\"smtp://127.0.0.1:%d\",\"starttls\":\"never\",\"from\":\"tocsin@corp.example\",\"to\":[\"one@corp.example\",\"two@corp.example\"]%s}}", server.port, more);
+  snprintf(text, sizeof text,
+           "{\"smtp\":{\"url\":\"smtp://"
+           "127.0.0.1:%d\",\"starttls\":\"never\",\"from\":\"tocsin@corp.example\",\"to\":[\"one@corp.example\",\"two@corp.example\"]%s}}",
+           server.port, more);
   return help_json(text);
 }
 
@@ -117,7 +122,9 @@ static void send_mail(const char *at, const char *answer, struct exchange x, con
 static void delivered(void **state) {
   int asked = 0;
   uint64_t sent = transports_sent(transports);
-  send_mail(NULL, NULL, (struct exchange){.gate = gate_yes, .gate_arg = &asked}, PLAIN ",\"user\":\"me\",\"password\":{\"$secret\":\"smtp\"},\"headers\":{\"X-Tocsin-Incident\":\"INC-000042\"},\"reply_to\":\"soc@corp.example\"");
+  send_mail(NULL, NULL, (struct exchange){.gate = gate_yes, .gate_arg = &asked},
+            PLAIN ",\"user\":\"me\",\"password\":{\"$secret\":\"smtp\"},\"headers\":{\"X-Tocsin-Incident\":\"INC-000042\"},\"reply_to\":"
+                  "\"soc@corp.example\"");
   assert_int_equal(o.delivery, DELIVERY_ANSWERED);
   assert_int_equal(json_int_or(o.response, "status", 0), 250);
   assert_string_equal(json_str(o.response, "message"), "2.0.0 queued as 42");
@@ -146,7 +153,9 @@ static void same_message_id(void **state) {
 }
 
 static void not_ascii(void **state) {
-  send_mail(NULL, NULL, (struct exchange){0}, ",\"subject\":\"Z\u00fcrich: ein Konto, das gesperrt wurde, wartet auf eine Antwort \u2014 bitte\",\"text\":\"Gr\u00fc\u00dfe\\n\"");
+  send_mail(
+      NULL, NULL, (struct exchange){0},
+      ",\"subject\":\"Z\u00fcrich: ein Konto, das gesperrt wurde, wartet auf eine Antwort \u2014 bitte\",\"text\":\"Gr\u00fc\u00dfe\\n\"");
   assert_int_equal(json_int_or(o.response, "status", 0), 250);
   assert_non_null(strstr(server.mail, "\r\nSubject: =?UTF-8?B?WsO8cmljaDog"));
   assert_non_null(strstr(server.mail, "?=\r\n =?UTF-8?B?"));
@@ -165,14 +174,23 @@ static void refused_is_an_answer(void **state) {
 }
 
 static void not_sent(void **state) {
-  static const struct { const char *at, *answer; int code; } cases[] = {
-      {"GREETING", "554 go away\r\n", ERR_UNAVAILABLE}, {"GREETING", NULL, ERR_UNAVAILABLE}, {"AUTH", "535 no\r\n", ERR_DENIED}, {"MAIL", NULL, ERR_UNAVAILABLE}, {"RCPT", NULL, ERR_UNAVAILABLE},
-      {"DATA", NULL, ERR_UNAVAILABLE}, {"DATA", "", ERR_TIMEOUT}};
+  static const struct {
+    const char *at, *answer;
+    int code;
+  } cases[] = {{"GREETING", "554 go away\r\n", ERR_UNAVAILABLE},
+               {"GREETING", NULL, ERR_UNAVAILABLE},
+               {"AUTH", "535 no\r\n", ERR_DENIED},
+               {"MAIL", NULL, ERR_UNAVAILABLE},
+               {"RCPT", NULL, ERR_UNAVAILABLE},
+               {"DATA", NULL, ERR_UNAVAILABLE},
+               {"DATA", "", ERR_TIMEOUT}};
   int asked = 0;
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-    send_mail(cases[i].at, cases[i].answer, (struct exchange){.timeout_ms = cases[i].code == ERR_TIMEOUT ? 400 : 10000, .gate = gate_yes, .gate_arg = &asked},
+    send_mail(cases[i].at, cases[i].answer,
+              (struct exchange){.timeout_ms = cases[i].code == ERR_TIMEOUT ? 400 : 10000, .gate = gate_yes, .gate_arg = &asked},
               PLAIN ",\"user\":\"me\",\"password\":{\"$secret\":\"smtp\"}");
-    if (o.delivery != DELIVERY_NOT_SENT || o.err.code != cases[i].code) fail_msg("%s: delivery %d, %s (%s)", cases[i].at, o.delivery, err_name(o.err.code), o.err.text);
+    if (o.delivery != DELIVERY_NOT_SENT || o.err.code != cases[i].code)
+      fail_msg("%s: delivery %d, %s (%s)", cases[i].at, o.delivery, err_name(o.err.code), o.err.text);
   }
   assert_int_equal(asked, 0);
   send_mail(NULL, NULL, (struct exchange){.gate = gate_no, .gate_arg = &asked}, PLAIN);
@@ -185,7 +203,10 @@ static void not_sent(void **state) {
 /* STARTTLS is required unless the form says never. */
 static void no_tls_no_mail(void **state) {
   char text[512];
-  snprintf(text, sizeof text, "{\"smtp\":{\"url\":\"smtp://127.0.0.1:%d\",\"from\":\"a@b.c\",\"to\":[\"d@e.f\"],\"user\":\"me\",\"password\":{\"$secret\":\"smtp\"}%s}}", server.port, PLAIN);
+  snprintf(text, sizeof text,
+           "{\"smtp\":{\"url\":\"smtp://"
+           "127.0.0.1:%d\",\"from\":\"a@b.c\",\"to\":[\"d@e.f\"],\"user\":\"me\",\"password\":{\"$secret\":\"smtp\"}%s}}",
+           server.port, PLAIN);
   pthread_mutex_lock(&server.lock);
   server.at = NULL, server.commands[0] = 0;
   pthread_mutex_unlock(&server.lock);
@@ -205,21 +226,33 @@ static void in_doubt(void **state) {
 }
 
 static void no_injection(void **state) {
-  static const char *const bad[] = {
-      ",\"subject\":\"a\\r\\nBcc: x@y.z\",\"text\":\"t\"", ",\"subject\":\"a\\nb\",\"text\":\"t\"", ",\"subject\":\"s\",\"text\":\"t\",\"reply_to\":\"a@b.c\\r\\nX: y\"", ",\"subject\":\"s\",\"text\":\"t\",\"headers\":{\"Bcc\":\"x@y.z\"}",
-      ",\"subject\":\"s\",\"text\":\"t\",\"headers\":{\"X-A\":\"b\\r\\nBcc: x@y.z\"}", ",\"subject\":\"s\",\"text\":\"t\",\"headers\":{\"X-A: b\\r\\nBcc\":\"x@y.z\"}", ",\"subject\":\"s\"", ",\"text\":\"t\"", NULL};
+  static const char *const bad[] = {",\"subject\":\"a\\r\\nBcc: x@y.z\",\"text\":\"t\"",
+                                    ",\"subject\":\"a\\nb\",\"text\":\"t\"",
+                                    ",\"subject\":\"s\",\"text\":\"t\",\"reply_to\":\"a@b.c\\r\\nX: y\"",
+                                    ",\"subject\":\"s\",\"text\":\"t\",\"headers\":{\"Bcc\":\"x@y.z\"}",
+                                    ",\"subject\":\"s\",\"text\":\"t\",\"headers\":{\"X-A\":\"b\\r\\nBcc: x@y.z\"}",
+                                    ",\"subject\":\"s\",\"text\":\"t\",\"headers\":{\"X-A: b\\r\\nBcc\":\"x@y.z\"}",
+                                    ",\"subject\":\"s\"",
+                                    ",\"text\":\"t\"",
+                                    NULL};
   struct err err = {0};
   for (size_t i = 0; bad[i]; i++)
     if (help_refused((struct exchange){0}, mail(bad[i]), &err) != ERR_INVALID) fail_msg("accepted: %s", bad[i]);
-  static const char *const forms[] = {"{\"smtp\":{\"url\":\"smtp://h\",\"from\":\"a@b.c> X\",\"to\":[\"d@e.f\"],\"subject\":\"s\",\"text\":\"t\"}}", "{\"smtp\":{\"url\":\"smtp://h\",\"from\":\"a@b.c\",\"to\":[\"d@e.f>\\r\\nDATA\"],\"subject\":\"s\",\"text\":\"t\"}}",
-                                      "{\"smtp\":{\"url\":\"smtp://h\",\"from\":\"a@b.c\",\"to\":[],\"subject\":\"s\",\"text\":\"t\"}}", "{\"smtp\":{\"url\":\"http://h\",\"from\":\"a@b.c\",\"to\":[\"d@e.f\"],\"subject\":\"s\",\"text\":\"t\"}}",
-                                      "{\"smtp\":{\"url\":\"smtp://u:p@h\",\"from\":\"a@b.c\",\"to\":[\"d@e.f\"],\"subject\":\"s\",\"text\":\"t\"}}", NULL};
+  static const char *const forms[] = {
+      "{\"smtp\":{\"url\":\"smtp://h\",\"from\":\"a@b.c> X\",\"to\":[\"d@e.f\"],\"subject\":\"s\",\"text\":\"t\"}}",
+      "{\"smtp\":{\"url\":\"smtp://h\",\"from\":\"a@b.c\",\"to\":[\"d@e.f>\\r\\nDATA\"],\"subject\":\"s\",\"text\":\"t\"}}",
+      "{\"smtp\":{\"url\":\"smtp://h\",\"from\":\"a@b.c\",\"to\":[],\"subject\":\"s\",\"text\":\"t\"}}",
+      "{\"smtp\":{\"url\":\"http://h\",\"from\":\"a@b.c\",\"to\":[\"d@e.f\"],\"subject\":\"s\",\"text\":\"t\"}}",
+      "{\"smtp\":{\"url\":\"smtp://u:p@h\",\"from\":\"a@b.c\",\"to\":[\"d@e.f\"],\"subject\":\"s\",\"text\":\"t\"}}",
+      NULL};
   for (size_t i = 0; forms[i]; i++)
     if (help_refused((struct exchange){0}, help_json(forms[i]), &err) != ERR_INVALID) fail_msg("accepted: %s", forms[i]);
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(delivered), cmocka_unit_test(same_message_id), cmocka_unit_test(not_ascii),    cmocka_unit_test(refused_is_an_answer),
-                                     cmocka_unit_test(not_sent),  cmocka_unit_test(no_tls_no_mail),  cmocka_unit_test(in_doubt), cmocka_unit_test(no_injection)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(delivered), cmocka_unit_test(same_message_id),
+                                     cmocka_unit_test(not_ascii), cmocka_unit_test(refused_is_an_answer),
+                                     cmocka_unit_test(not_sent),  cmocka_unit_test(no_tls_no_mail),
+                                     cmocka_unit_test(in_doubt),  cmocka_unit_test(no_injection)};
   return cmocka_run_group_tests(tests, up, down);
 }

@@ -15,8 +15,10 @@ static gid_t gid;
 
 static json_t *sql_as(const char *user, const char *password, const char *more, const char *statements) {
   char text[8192];
-  snprintf(text, sizeof text, "{\"sql\":{\"host\":\"127.0.0.1\",\"port\":%d,\"dbname\":\"postgres\",\"user\":\"%s\",\"password\":%s,\"sslmode\":\"disable\"%s,\"statements\":%s}}", port, user, password,
-           more, statements);
+  snprintf(text, sizeof text,
+           "{\"sql\":{\"host\":\"127.0.0.1\",\"port\":%d,\"dbname\":\"postgres\",\"user\":\"%s\",\"password\":%s,\"sslmode\":\"disable\"%s,"
+           "\"statements\":%s}}",
+           port, user, password, more, statements);
   return help_json(text);
 }
 
@@ -29,7 +31,9 @@ static void run(const char *more, const char *statements) {
 
 static const char *state(void) { return json_str_or(o.response, "sqlstate", ""); }
 
-static json_t *cell(size_t row, const char *column) { return json_object_get(json_array_get(json_object_get(o.response, "rows"), row), column); }
+static json_t *cell(size_t row, const char *column) {
+  return json_object_get(json_array_get(json_object_get(o.response, "rows"), row), column);
+}
 
 static bool logs_in(const char *user, const char *password) {
   help_run((struct exchange){0}, sql_as(user, password, "", "[\"SELECT 1\"]"), &o);
@@ -53,12 +57,16 @@ static int up(void **unused) {
     uid = who->pw_uid, gid = who->pw_gid;
     assert_int_equal(chown(folder, uid, gid) | chown(password_file, uid, gid) | chown(postgres_log, uid, gid), 0);
   }
-  assert_int_equal(wait_exit(spawn_quiet(postgres_log, uid, gid, (const char *[]){BIN "initdb", "-D", data, "-U", "boss", "-A", "scram-sha-256", "--pwfile", password_file, "-N", "--no-instructions", "--locale", "C", "-E",
-                                                                                   "UTF8", NULL})), 0);
+  assert_int_equal(wait_exit(spawn_quiet(postgres_log, uid, gid,
+                                         (const char *[]){BIN "initdb", "-D", data, "-U", "boss", "-A", "scram-sha-256", "--pwfile",
+                                                          password_file, "-N", "--no-instructions", "--locale", "C", "-E", "UTF8", NULL})),
+                   0);
   port = free_port();
   snprintf(number, sizeof number, "%d", port);
   snprintf(hba, sizeof hba, "unix_socket_directories=%s", folder);
-  postgres = spawn_quiet(postgres_log, uid, gid, (const char *[]){BIN "postgres", "-D", data, "-p", number, "-c", "listen_addresses=127.0.0.1", "-c", hba, "-c", "fsync=off", "-c", "log_statement=all", NULL});
+  postgres = spawn_quiet(postgres_log, uid, gid,
+                         (const char *[]){BIN "postgres", "-D", data, "-p", number, "-c", "listen_addresses=127.0.0.1", "-c", hba, "-c",
+                                          "fsync=off", "-c", "log_statement=all", NULL});
   help_up();
   assert_int_equal(secrets_put(secrets, "db.boss", "boss-password", 13, NULL), 0);
   /* The port opens before the server lets anybody in. */
@@ -81,7 +89,8 @@ static int down(void **unused) {
 }
 
 static void rows_and_types(void **unused) {
-  run("", "[{\"text\":\"SELECT 7::int8 AS n, true AS b, 1.5::float8 AS f, NULL AS z, 'caf\u00e9' AS t, '{\\\"a\\\":[1]}'::jsonb AS j, $1::text AS p, $2::int AS q, 'NaN'::float8 AS nan\",\"params\":[\"it's\",42]}]");
+  run("", "[{\"text\":\"SELECT 7::int8 AS n, true AS b, 1.5::float8 AS f, NULL AS z, 'caf\u00e9' AS t, '{\\\"a\\\":[1]}'::jsonb AS j, "
+          "$1::text AS p, $2::int AS q, 'NaN'::float8 AS nan\",\"params\":[\"it's\",42]}]");
   assert_int_equal(json_integer_value(cell(0, "n")), 7);
   assert_true(json_is_true(cell(0, "b")));
   assert_true(json_real_value(cell(0, "f")) > 1.4);
@@ -98,7 +107,8 @@ static void rows_and_types(void **unused) {
 }
 
 static void quoting(void **unused) {
-  run("", "[{\"text\":\"CREATE TABLE %I (%I text)\",\"values\":[\"odd\\\"; DROP TABLE x; --\",\"co'l\"]},{\"text\":\"INSERT INTO %I VALUES (%L)\",\"values\":[\"odd\\\"; DROP TABLE x; --\",\"it's '); DROP\"]},"
+  run("", "[{\"text\":\"CREATE TABLE %I (%I text)\",\"values\":[\"odd\\\"; DROP TABLE x; --\",\"co'l\"]},{\"text\":\"INSERT INTO %I VALUES "
+          "(%L)\",\"values\":[\"odd\\\"; DROP TABLE x; --\",\"it's '); DROP\"]},"
           "{\"text\":\"SELECT * FROM %I\",\"values\":[\"odd\\\"; DROP TABLE x; --\"]}]");
   assert_string_equal(state(), "");
   assert_string_equal(json_string_value(cell(0, "co'l")), "it's '); DROP");
@@ -119,7 +129,8 @@ static bool log_has(const char *needle) {
 static void password_rotation(void **unused) {
   assert_int_equal(secrets_put(secrets, "old.app", "Old-App-Password", 16, NULL), 0);
   assert_int_equal(secrets_put(secrets, "new.app", "New-App-Password", 16, NULL), 0);
-  run("", "[{\"text\":\"CREATE ROLE %I LOGIN PASSWORD %P\",\"values\":[\"app\",{\"role\":\"app\",\"password\":{\"$secret\":\"old.app\"}}]}]");
+  run("",
+      "[{\"text\":\"CREATE ROLE %I LOGIN PASSWORD %P\",\"values\":[\"app\",{\"role\":\"app\",\"password\":{\"$secret\":\"old.app\"}}]}]");
   assert_string_equal(state(), "");
   assert_true(logs_in("app", "{\"$secret\":\"old.app\"}"));
   run("", "[{\"text\":\"ALTER ROLE %I PASSWORD %P\",\"values\":[\"app\",{\"role\":\"app\",\"password\":{\"$secret\":\"new.app\"}}]}]");
@@ -183,7 +194,10 @@ static void not_sent(void **unused) {
   assert_int_equal(o.err.code, ERR_INVALID);
   /* This server has no TLS: with the default nothing is sent, not even the password. */
   char text[512];
-  snprintf(text, sizeof text, "{\"sql\":{\"host\":\"localhost\",\"port\":%d,\"dbname\":\"postgres\",\"user\":\"boss\",\"password\":{\"$secret\":\"db.boss\"},\"statements\":[\"SELECT 1\"]}}", port);
+  snprintf(text, sizeof text,
+           "{\"sql\":{\"host\":\"localhost\",\"port\":%d,\"dbname\":\"postgres\",\"user\":\"boss\",\"password\":{\"$secret\":\"db.boss\"},"
+           "\"statements\":[\"SELECT 1\"]}}",
+           port);
   help_run(x, help_json(text), &o);
   assert_int_equal(o.delivery, DELIVERY_NOT_SENT);
   assert_int_equal(o.err.code, ERR_DENIED);
@@ -230,17 +244,25 @@ static void cancelled(void **unused) {
 
 static void local_socket(void **unused) {
   char text[512];
-  snprintf(text, sizeof text, "{\"sql\":{\"host\":\"%s\",\"port\":%d,\"dbname\":\"postgres\",\"user\":\"boss\",\"password\":{\"$secret\":\"db.boss\"},\"statements\":[\"SELECT 5 AS n\"]}}", folder, port);
+  snprintf(text, sizeof text,
+           "{\"sql\":{\"host\":\"%s\",\"port\":%d,\"dbname\":\"postgres\",\"user\":\"boss\",\"password\":{\"$secret\":\"db.boss\"},"
+           "\"statements\":[\"SELECT 5 AS n\"]}}",
+           folder, port);
   help_run((struct exchange){0}, help_json(text), &o);
   assert_int_equal(o.delivery, DELIVERY_ANSWERED);
   assert_int_equal(json_integer_value(cell(0, "n")), 5);
 }
 
 static void bad_forms(void **unused) {
-  static const char *const bad[] = {"{\"sql\":{\"host\":\"h\",\"dbname\":\"d\",\"user\":\"u\",\"statements\":[]}}", "{\"sql\":{\"host\":\"h\",\"dbname\":\"d\",\"user\":\"u\",\"statements\":[\"\"]}}",
-                                    "{\"sql\":{\"host\":\"h\",\"dbname\":\"d\",\"user\":\"u\",\"sslmode\":\"prefer\",\"statements\":[\"SELECT 1\"]}}", "{\"sql\":{\"dbname\":\"d\",\"user\":\"u\",\"statements\":[\"SELECT 1\"]}}",
-                                    "{\"sql\":{\"host\":\"a,b\",\"dbname\":\"d\",\"user\":\"u\",\"statements\":[\"SELECT 1\"]}}", "{\"sql\":{\"host\":\"h\",\"dbname\":\"host=evil\",\"user\":\"u\",\"statements\":[\"SELECT 1\"]}}",
-                                    "{\"sql\":{\"host\":\"h\",\"port\":70000,\"dbname\":\"d\",\"user\":\"u\",\"statements\":[\"SELECT 1\"]}}", NULL};
+  static const char *const bad[] = {
+      "{\"sql\":{\"host\":\"h\",\"dbname\":\"d\",\"user\":\"u\",\"statements\":[]}}",
+      "{\"sql\":{\"host\":\"h\",\"dbname\":\"d\",\"user\":\"u\",\"statements\":[\"\"]}}",
+      "{\"sql\":{\"host\":\"h\",\"dbname\":\"d\",\"user\":\"u\",\"sslmode\":\"prefer\",\"statements\":[\"SELECT 1\"]}}",
+      "{\"sql\":{\"dbname\":\"d\",\"user\":\"u\",\"statements\":[\"SELECT 1\"]}}",
+      "{\"sql\":{\"host\":\"a,b\",\"dbname\":\"d\",\"user\":\"u\",\"statements\":[\"SELECT 1\"]}}",
+      "{\"sql\":{\"host\":\"h\",\"dbname\":\"host=evil\",\"user\":\"u\",\"statements\":[\"SELECT 1\"]}}",
+      "{\"sql\":{\"host\":\"h\",\"port\":70000,\"dbname\":\"d\",\"user\":\"u\",\"statements\":[\"SELECT 1\"]}}",
+      NULL};
   for (size_t i = 0; bad[i]; i++) {
     struct err err = {0};
     if (help_refused((struct exchange){0}, help_json(bad[i]), &err) != ERR_INVALID) fail_msg("accepted: %s", bad[i]);
@@ -248,8 +270,10 @@ static void bad_forms(void **unused) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(rows_and_types),    cmocka_unit_test(quoting),  cmocka_unit_test(password_rotation), cmocka_unit_test(transactions),
-                                     cmocka_unit_test(refused_by_server), cmocka_unit_test(not_sent), cmocka_unit_test(in_doubt),          cmocka_unit_test(cancelled),
+  const struct CMUnitTest tests[] = {cmocka_unit_test(rows_and_types),    cmocka_unit_test(quoting),
+                                     cmocka_unit_test(password_rotation), cmocka_unit_test(transactions),
+                                     cmocka_unit_test(refused_by_server), cmocka_unit_test(not_sent),
+                                     cmocka_unit_test(in_doubt),          cmocka_unit_test(cancelled),
                                      cmocka_unit_test(local_socket),      cmocka_unit_test(bad_forms)};
   return cmocka_run_group_tests(tests, up, down);
 }

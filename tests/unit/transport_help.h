@@ -144,13 +144,13 @@ static inline int64_t now_ms(void) {
 }
 
 /* Polls a condition with a deadline; between the looks the process yields in poll(), it does not guess a time. */
-#define WAIT_FOR(condition)                                                       \
-  do {                                                                            \
-    int64_t until_ = now_ms() + GUARD_MS;                                         \
-    while (!(condition)) {                                                        \
-      if (now_ms() > until_) fail_msg("never became true: %s", #condition);       \
-      poll(NULL, 0, 5);                                                           \
-    }                                                                             \
+#define WAIT_FOR(condition)                                                                                                                \
+  do {                                                                                                                                     \
+    int64_t until_ = now_ms() + GUARD_MS;                                                                                                  \
+    while (!(condition)) {                                                                                                                 \
+      if (now_ms() > until_) fail_msg("never became true: %s", #condition);                                                                \
+      poll(NULL, 0, 5);                                                                                                                    \
+    }                                                                                                                                      \
   } while (0)
 
 /* Starts a program with its output in a file; uid 0 keeps ours. */
@@ -200,14 +200,18 @@ static inline void make_certificates(const char *folder) {
   char ca[256], ca_key[256], cert[256], key[256], request[256], extra[256], log[256];
   snprintf(ca, sizeof ca, "%s/ca.pem", folder), snprintf(ca_key, sizeof ca_key, "%s/ca.key", folder);
   snprintf(cert, sizeof cert, "%s/server.pem", folder), snprintf(key, sizeof key, "%s/server.key", folder);
-  snprintf(request, sizeof request, "%s/server.csr", folder), snprintf(extra, sizeof extra, "%s/server.ext", folder), snprintf(log, sizeof log, "%s/openssl.log", folder);
+  snprintf(request, sizeof request, "%s/server.csr", folder), snprintf(extra, sizeof extra, "%s/server.ext", folder),
+      snprintf(log, sizeof log, "%s/openssl.log", folder);
   write_file(extra, "subjectAltName=DNS:localhost,IP:127.0.0.1\n");
-  assert_int_equal(run_program(log, "/usr/bin/openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-subj",
-                               "/CN=Test CA", "-keyout", ca_key, "-out", ca, NULL), 0);
-  assert_int_equal(run_program(log, "/usr/bin/openssl", "req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=localhost", "-keyout", key,
-                               "-out", request, NULL), 0);
-  assert_int_equal(run_program(log, "/usr/bin/openssl", "x509", "-req", "-in", request, "-CA", ca, "-CAkey", ca_key, "-CAcreateserial", "-days", "2", "-extfile", extra, "-out",
-                               cert, NULL), 0);
+  assert_int_equal(run_program(log, "/usr/bin/openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+                               "-days", "2", "-subj", "/CN=Test CA", "-keyout", ca_key, "-out", ca, NULL),
+                   0);
+  assert_int_equal(run_program(log, "/usr/bin/openssl", "req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj",
+                               "/CN=localhost", "-keyout", key, "-out", request, NULL),
+                   0);
+  assert_int_equal(run_program(log, "/usr/bin/openssl", "x509", "-req", "-in", request, "-CA", ca, "-CAkey", ca_key, "-CAcreateserial",
+                               "-days", "2", "-extfile", extra, "-out", cert, NULL),
+                   0);
 }
 
 static inline void remove_folder(const char *folder) {
