@@ -12,7 +12,7 @@
 #include "cmd/view.h"
 #include "script/script.h"
 
-enum { SAMPLE_CAP = 1 << 20, DEPTH_MOST = 6 };
+enum { SAMPLE_CAP = 1 << 20, DEPTH_MOST = 6, FIELDS_MOST = 64 };
 
 /* What stands there where a default would say nothing. */
 static const struct {
@@ -123,15 +123,27 @@ static void bounds_add(struct buf *out, const json_t *rule) {
 
 static void rule_add(struct buf *out, unsigned depth, const char *name, const char *path, const json_t *rule);
 
-static void fields_add(struct buf *out, unsigned depth, const char *name, const char *path, const json_t *fields) {
+static int by_name(const void *a, const void *b) { return strcmp(*(const char *const *)a, *(const char *const *)b); }
+
+/* The fields of an object come in no order of their own. Returns the count; names has room for FIELDS_MOST. */
+static size_t sorted_names(const json_t *fields, const char **names) {
+  size_t n = 0;
   const char *key;
   json_t *rule;
+  json_object_foreach((json_t *)(uintptr_t)fields, key, rule) if (n < FIELDS_MOST) names[n++] = key;
+  qsort(names, n, sizeof *names, by_name);
+  return n;
+}
+
+static void fields_add(struct buf *out, unsigned depth, const char *name, const char *path, const json_t *fields) {
+  const char *names[FIELDS_MOST];
+  size_t n = sorted_names(fields, names);
   line_begin(out, depth);
   buf_addf(out, "--%s = {\n", name);
-  json_object_foreach((json_t *)(uintptr_t)fields, key, rule) {
+  for (size_t i = 0; i < n; i++) {
     char below[256];
-    snprintf(below, sizeof below, "%s.%s", path, key);
-    rule_add(out, depth + 1, key, below, rule);
+    snprintf(below, sizeof below, "%s.%s", path, names[i]);
+    rule_add(out, depth + 1, names[i], below, json_object_get(fields, names[i]));
   }
   line_begin(out, depth);
   buf_adds(out, "--},\n");
@@ -164,8 +176,9 @@ void settings_sample(struct buf *out) {
   buf_adds(out, "-- tocsin.lua: the settings of Tocsin. Printed by `tocsin settings --sample`.\n"
                 "--\n"
                 "-- Every setting stands here at its default, or with an example where there is none, commented out by `--` without a space:\n"
-                "-- take the two dashes away from a line to set it (and from the lines of the braces around it). Secrets never stand here: `secret \"file:PATH\"` (refused when others may read it),\n"
-                "-- `secret \"env:NAME\"` or `secret \"command:/PROGRAM ARG\"` say where each is. `tocsin doctor` checks this file; `tocsin reload` takes it.\n\n"
+                "-- take the two dashes away from a line to set it, and from the lines of the braces around it.\n"
+                "-- Secrets never stand here: `secret \"file:PATH\"` (refused when others may read it), `secret \"env:NAME\"` or\n"
+                "-- `secret \"command:/PROGRAM ARG\"` say where each is. `tocsin doctor` checks this file; `tocsin reload` takes it.\n\n"
                 "return {\n");
   json_object_foreach(all, name, rule) rule_add(out, 1, name, name, rule);
   buf_adds(out, "}\n");
@@ -175,9 +188,11 @@ void settings_sample(struct buf *out) {
 /* ---- the command ---- */
 
 static void rows_add(struct table *t, const char *path, const json_t *schema) {
-  const char *key;
-  json_t *rule;
-  json_object_foreach((json_t *)(uintptr_t)schema, key, rule) {
+  const char *names[FIELDS_MOST];
+  size_t n = sorted_names(schema, names);
+  for (size_t i = 0; i < n; i++) {
+    const char *key = names[i];
+    const json_t *rule = json_object_get(schema, key);
     char below[256];
     struct buf value;
     snprintf(below, sizeof below, "%s%s%s", path, *path ? "." : "", key);
