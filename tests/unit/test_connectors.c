@@ -369,7 +369,7 @@ static void test_rt(void **unused) {
   must_fail(&p, "get_ticket", "{\"id\":999999}", "not_found");
   assert_false(act(&p, "create_ticket", "{\"subject\":\"x\",\"queue\":\"No such queue\"}"));
   assert_false(act(&p, "comment", "{\"id\":999999,\"content\":\"x\"}"));
-  secrets_put(secrets, "rt.token", "wrong", 5, NULL);
+  secret("rt.token", "1-14-00000000000000000000000000000000");
   must_fail(&p, "get_ticket", id, "denied");
   product_free(&p);
   server_stop(&s);
