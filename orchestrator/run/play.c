@@ -1,0 +1,269 @@
+/* One test of a playbook, from an empty journal to the end of its run. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/json.h"
+#include "run/stage.h"
+
+enum { REAL_MS_MOST = 30000 };
+
+struct play {
+  struct stage *st;
+  const json_t *test;
+  struct journal *journal;
+  struct questions *questions;
+  struct actions *actions;
+  struct runs *runs;
+  struct run *run;
+  json_t *alerts, *seen, *problems, *intents;
+  size_t answered;
+  bool over;
+};
+
+/* --- what happens ---------------------------------------------------------------------------------------------- */
+
+static void note(struct play *p, const char *list, json_t *value_take) { json_array_append_new(json_object_get(p->seen, list), value_take); }
+
+static json_t *full_name(const json_t *of) { return json_sprintf("%s.%s", json_str_or(of, "connector", ""), json_str_or(of, "action", "")); }
+
+static void note_action(struct play *p, const struct entry *e) {
+  if (!json_str(e->body, "action") || strstr(e->step, ".0.") || json_str(e->body, "undo_of")) return;
+  json_t *params = json_object_get(e->body, "params");
+  if (!params) params = json_object_get(p->intents, e->step);
+  note(p, "actions", json_pack("{s:o, s:O*}", "action", full_name(e->body), "params", params));
+}
+
+static void note_hand_over(struct play *p, const struct entry *e) {
+  char *why = json_is_string(json_object_get(e->body, "why")) ? strdup(json_str(e->body, "why")) : json_text(json_object_get(e->body, "why"));
+  json_object_set_new(p->seen, "says", json_sprintf("%s: %s", json_str_or(e->body, "text", ""), why ? why : ""));
+  free(why);
+}
+
+static void on_entry(void *arg, struct journal *j, const struct entry *e) {
+  struct play *p = arg;
+  const json_t *body = e->body;
+  switch (e->kind) {
+  case KIND_ACTION_INTENDED: json_object_set(p->intents, e->step, json_object_get(body, "params")); break;
+  case KIND_ACTION_OUTCOME:
+  case KIND_ACTION_REFUSED: note_action(p, e); break;
+  case KIND_CONTAINMENT_RELEASED: note(p, "undone", full_name(json_object_get(json_object_get(journal_state(j), "containments"), json_str_or(body, "of", "")))); break;
+  case KIND_QUESTION_ASKED: note(p, "asks", json_string(json_str_or(body, "text", ""))); break;
+  case KIND_INCIDENT_NOTED: note(p, "notes", json_string(json_str_or(body, "text", ""))); break;
+  case KIND_INCIDENT_TAGGED: note(p, "tags", json_string(json_str_or(body, "tag", ""))); break;
+  case KIND_RUN_HANDED_OVER: note_hand_over(p, e); break;
+  case KIND_RUN_FINISHED:
+    if (json_object_get(body, "result")) json_object_set(p->seen, "result", json_object_get(body, "result"));
+    if (json_object_get(body, "error")) json_object_set(p->seen, "error", json_object_get(body, "error"));
+    break;
+  default: break;
+  }
+}
+
+static void on_done(void *arg, struct run *run, const char *status) {
+  struct play *p = arg;
+  p->over = true;
+  json_object_set_new(p->seen, "status", json_string(status));
+  json_object_set(p->seen, "severity", json_object_get(journal_state(p->journal), "severity"));
+}
+
+/* --- the world of a run ---------------------------------------------------------------------------------------- */
+
+static const json_t *world_alerts(void *arg, struct journal *j) { return ((struct play *)arg)->alerts; }
+
+static int world_list(void *arg, const char *what, const json_t *args, json_t **ret, struct err *err) {
+  const struct run_world *given = &((struct play *)arg)->st->spec->world;
+  return given->list ? given->list(given->arg, what, args, ret, err) : err_set(err, ERR_NOT_FOUND, "there are no lists here");
+}
+
+static bool world_matches(void *arg, const json_t *when, const json_t *alert) {
+  const struct run_world *given = &((struct play *)arg)->st->spec->world;
+  return given->matches && given->matches(given->arg, when, alert);
+}
+
+static int world_change(void *arg, struct journal *j, const char *verb, const json_t *args, const char *actor, unsigned run, const char *step, struct err *err) {
+  json_t *body = json_deep_copy(args);
+  enum kind kind = KIND_INCIDENT_NOTED;
+  if (strcmp(verb, "severity") == 0) {
+    int64_t id = severity_by_name(json_str_or(args, "severity", ""));
+    if (id < 0) {
+      json_decref(body);
+      return err_set(err, ERR_INVALID, "there is no severity \"%s\"", json_str_or(args, "severity", ""));
+    }
+    json_object_set_new(body, "severity_id", json_integer(id));
+    kind = KIND_INCIDENT_SEVERITY;
+  } else if (strcmp(verb, "assign") == 0) {
+    json_object_set(body, "owner", json_object_get(args, "to"));
+    kind = KIND_INCIDENT_ASSIGNED;
+  } else if (strcmp(verb, "tag") == 0) {
+    kind = KIND_INCIDENT_TAGGED;
+  } else if (strcmp(verb, "close") == 0) {
+    kind = KIND_INCIDENT_CLOSED;
+  }
+  journal_add(j, kind, actor, run, step, body);
+  return 0;
+}
+
+/* --- before the run --------------------------------------------------------------------------------------------- */
+
+static void attach(struct play *p, const json_t *alert) {
+  json_t *copy = json_deep_copy(alert);
+  if (!json_object_get(copy, "raw")) json_object_set_new(copy, "raw", json_object());
+  json_array_append_new(p->alerts, copy);
+  json_t *body = json_pack("{s:o, s:I}", "id", json_sprintf("test:%zu", json_array_size(p->alerts)), "severity_id", (json_int_t)json_int_or(alert, "severity_id", 0));
+  journal_add(p->journal, KIND_ALERT_ATTACHED, "engine", 0, NULL, body);
+}
+
+static void open_incident(struct play *p) {
+  const json_t *alert = json_object_get(p->test, "alert"), *list = json_object_get(p->test, "alerts"), *first = alert ? alert : json_array_get(list, 0);
+  const char *title = json_str(p->test, "title");
+  if (!title && json_is_string(json_at(first, "finding_info.title"))) title = json_string_value(json_at(first, "finding_info.title"));
+  json_t *body = json_pack("{s:s, s:s}", "title", title ? title : json_str_or(first, "message", "a test"), "mode", "test");
+  journal_add(p->journal, KIND_INCIDENT_OPENED, "engine", 0, NULL, body);
+  if (alert) attach(p, alert);
+  for (size_t i = 0; i < json_array_size(list); i++) attach(p, json_array_get(list, i));
+}
+
+/* Parameters with `from` are read from the alerts; two different values are never guessed between. */
+static void params_from_alerts(struct play *p, json_t *params) {
+  const char *name;
+  json_t *rule, *alert, *value;
+  size_t i, n;
+  json_object_foreach(json_object_get(p->st->playbook->json, "params"), name, rule) {
+    const char *from = json_str(rule, "from");
+    json_t *found = json_array();
+    json_array_foreach(p->alerts, i, alert) {
+      json_t *values = from && p->st->spec->values ? p->st->spec->values(alert, json_object_get(alert, "raw"), from) : NULL;
+      json_array_foreach(values, n, value) if (!json_array_has(found, json_string_value(value))) json_array_append(found, value);
+      json_decref(values);
+    }
+    if (json_array_size(found) == 1 && !json_object_get(params, name)) json_object_set(params, name, json_array_get(found, 0));
+    json_decref(found);
+  }
+}
+
+static int begin(struct play *p, struct err *err) {
+  const json_t *declaration = p->st->playbook->json, *given = json_object_get(p->test, "settings");
+  json_t *params = json_object_get(p->test, "params"), *checked = NULL, *settings = NULL, *none = json_object();
+  params = params ? json_deep_copy(params) : json_object();
+  params_from_alerts(p, params);
+  int r = schema_check(json_object_get(declaration, "params"), params, "params", &checked, err);
+  if (r == 0) r = schema_check(json_object_get(declaration, "settings"), given ? given : none, "settings", &settings, err);
+  if (r == 0) {
+    json_t *trigger = json_pack("{s:s}", "alert", "test:1");
+    struct run_spec spec = {.journal = p->journal, .number = 1, .playbook = p->st->playbook, .params = checked, .settings = settings, .trigger = trigger, .simulated = true,
+                            .simulate = json_object_get(p->test, "simulate")};
+    r = run_start(p->runs, &spec, on_done, p, &p->run, err);
+    json_decref(trigger);
+  }
+  json_decref(params);
+  json_decref(checked);
+  json_decref(settings);
+  json_decref(none);
+  return r;
+}
+
+/* --- while it runs ------------------------------------------------------------------------------------------------ */
+
+static void problem(struct play *p, json_t *text_take) {
+  json_array_append_new(p->problems, text_take);
+  if (p->run && !p->over) run_cancel(p->run, "engine", "the test cannot go on");
+}
+
+static void jump(struct play *p, int64_t to) {
+  if (to > clock_wall(&p->st->clock)) clock_set(&p->st->clock, to);
+  run_clock_moved(p->run);
+  questions_clock_moved(p->questions);
+}
+
+static void answer(struct play *p, const json_t *question) {
+  const json_t *given = json_array_get(json_object_get(p->test, "answers"), p->answered);
+  const char *text = json_string_value(given);
+  struct journal *journal;
+  struct err err;
+  if (!text) {
+    problem(p, json_sprintf("it asks \"%s\", and the test has no answer left", json_str_or(question, "text", "")));
+    return;
+  }
+  p->answered++;
+  if (strcmp(text, "(silence)") != 0) {
+    if (question_answer(p->questions, json_str_or(question, "id", ""), people_by_uid(p->st->people, getuid()), text, &journal, &err) < 0) problem(p, json_string(err.text));
+  } else if (json_int_or(question, "deadline", 0)) {
+    jump(p, json_int_or(question, "deadline", 0));
+  } else {
+    problem(p, json_sprintf("\"%s\" waits for ever: silence does not answer it", json_str_or(question, "text", "")));
+  }
+}
+
+/* The run only waits: a person answers, or time goes on. */
+static void move_on(struct play *p) {
+  json_t *open = questions_open(p->questions);
+  int64_t due = run_due(p->run);
+  if (json_array_size(open)) answer(p, json_array_get(open, 0));
+  else if (due) jump(p, due);
+  else problem(p, json_string("it waits for something that never comes"));
+  json_decref(open);
+}
+
+static void drive(struct play *p) {
+  int64_t deadline = clock_boot(clock_system()) + (int64_t)REAL_MS_MOST * 1000;
+  while (!p->over) {
+    stage_nap(p->st);
+    if (p->over) break;
+    if (run_rests(p->run)) move_on(p);
+    if (p->st->failure.code || clock_boot(clock_system()) > deadline) {
+      json_array_append_new(p->problems, json_string(p->st->failure.code ? p->st->failure.text : "it did not end within 30 seconds"));
+      return;
+    }
+  }
+  if (p->answered < json_array_size(json_object_get(p->test, "answers"))) json_array_append_new(p->problems, json_string("not every answer was asked for"));
+}
+
+/* --- all of it ---------------------------------------------------------------------------------------------------------- */
+
+static int set_up(struct play *p, struct err *err) {
+  struct stage *st = p->st;
+  char id[ID_INCIDENT];
+  p->questions = questions_new(st->loop, st->people);
+  struct actions_deps deps = {.loop = st->loop, .redis = st->redis, .secrets = st->secrets, .transports = st->transports, .registry = st->registry, .questions = p->questions,
+                              .people = st->people, .guard = st->guard, .data = st->folder};
+  p->actions = actions_new(&deps, err); /* a ledger of its own: tests hold nothing of each other */
+  if (!p->actions) return err->code;
+  struct runs_deps runs = {.loop = st->loop, .actions = p->actions, .questions = p->questions, .registry = st->registry, .coverage = st->coverage,
+                           .world = {.arg = p, .alerts = world_alerts, .list = world_list, .matches = world_matches, .change = world_change}};
+  p->runs = runs_new(&runs);
+  id_incident(id, MODE_EXERCISE, ++st->played);
+  p->journal = journal_new(&st->store, id);
+  journal_watch(p->journal, on_entry, p);
+  open_incident(p);
+  return begin(p, err);
+}
+
+static void tear_down(struct play *p) {
+  run_free(p->run);
+  runs_free(p->runs);
+  if (p->actions && p->journal) actions_orphan(p->actions, p->journal);
+  for (int i = 0; i < 3; i++) stage_nap(p->st); /* what was put off to the next turn */
+  actions_free(p->actions);
+  questions_free(p->questions);
+  journal_free(p->journal);
+  json_decref(p->alerts);
+  json_decref(p->intents);
+  json_decref(p->seen);
+}
+
+json_t *play(struct stage *st, const char *name, const json_t *test) {
+  struct play p = {.st = st, .test = test, .alerts = json_array(), .problems = json_array(), .intents = json_object()};
+  struct err err = {0};
+  p.seen = json_pack("{s:[], s:[], s:[], s:[], s:[]}", "actions", "undone", "asks", "notes", "tags");
+  if (set_up(&p, &err) < 0) json_array_append_new(p.problems, json_string(err.text));
+  else drive(&p);
+  if (p.over) expect(json_object_get(test, "expect"), p.seen, p.problems);
+  /* An error that no expectation speaks of says more than the status that it led to. */
+  const char *error = json_str(p.seen, "error");
+  if (error && json_array_size(p.problems)) json_array_append_new(p.problems, json_sprintf("the run failed: %s", error));
+  json_t *result = json_pack("{s:s, s:b, s:s, s:o}", "name", name, "ok", json_array_size(p.problems) == 0, "status", json_str_or(p.seen, "status", "not run"), "problems", p.problems);
+  tear_down(&p);
+  return result;
+}
