@@ -502,6 +502,7 @@ void action_end(struct action *x, bool ok, json_t *returns_take, const char *sta
   if (x->effect == EFFECT_READ) json_object_set(body, "params", x->params);
   if (x->effect == EFFECT_READ && x->request) json_object_set(body, "request", x->request);
   if (x->simulated) json_object_set_new(body, "simulated", json_true());
+  sealed_settle(x, ok);
   if (x->intended) x->all->outcomes++;
   x->intended = false;
   journal_add(x->journal, KIND_ACTION_OUTCOME, x->actor, x->run, x->step, body);

@@ -35,6 +35,7 @@ static void on_person(void *arg, const char *answer, const char *by) {
     happened(x);
   } else if (strcmp(answer, "abandon") == 0) {
     resolved(x, by, "abandoned");
+    x->delivered = false; /* nobody knows which secret is in force: both stay */
     action_end(x, false, failure_new("abandoned", "it was in doubt, and a person gave it up", false), NULL, NULL);
   } else {
     resolved(x, by, "not_done");

@@ -35,6 +35,7 @@ struct action {
   unsigned attempt, reads; /* sends so far; helper reads (resolve, probe) so far */
   bool approved, intended, taken_up, abandoned, started, waiting_brake, budgeted;
   bool awaiting; /* a Redis call of its own is under way and will come back to it */
+  bool delivered;           /* its new secret lies where the settings want it; the old one beside it */
   bool orphan;   /* its journal is gone: whatever comes back only frees it */
   struct question *question;
   struct flight *flight;
@@ -134,6 +135,8 @@ int sealed_init(struct actions *a, struct err *err);
 int sealed_generate(struct action *x, const json_t *schema, json_t *params, struct err *err);
 /* Seals all secrets whose slot belongs to this step, delivers them where the settings say, then calls cb. */
 void sealed_keep(struct action *x, sealed_cb *cb);
+/* The action has its end: the old secret that lay beside the delivered one goes, or goes back when the action failed for certain. */
+void sealed_settle(struct action *x, bool ok);
 /* Turns members that the schema calls secret into slots. */
 int sealed_take_returns(struct action *x, const json_t *schema, json_t *returns, bool *ret_any, struct err *err);
 

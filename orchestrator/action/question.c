@@ -164,6 +164,8 @@ struct question *question_ask(struct questions *qs, const struct question_spec *
   bool taken_up = open && strcmp(json_str_or(open, "kind", ""), spec->kind) == 0;
   if (taken_up) {
     q->deadline = json_int_or(open, "deadline", 0);
+    /* While the engine was down nobody could answer: what is left is never less than ten minutes. */
+    if (q->deadline && q->deadline < now_of(q) + (int64_t)GRACE_MS * 1000) q->deadline = now_of(q) + (int64_t)GRACE_MS * 1000;
     q->given = json_deep_copy(json_object_get(open, "given"));
   } else if (spec->within_ms > 0 && spec->otherwise) {
     q->deadline = now_of(q) + spec->within_ms * 1000;
@@ -238,6 +240,8 @@ static bool one_of_several(struct question *q, const char *answer, const struct 
   if (!json_array_has(q->given, by->actor)) json_array_append_new(q->given, json_string(by->actor));
   return json_array_size(q->given) < q->approvals;
 }
+
+size_t questions_count(const struct questions *qs) { return map_count(&qs->open); }
 
 int question_answer(struct questions *qs, const char *id, const struct person *by, const char *text, struct journal **ret_journal,
                     struct err *err) {

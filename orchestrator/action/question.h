@@ -47,6 +47,7 @@ int question_answer(struct questions *qs, const char *id, const struct person *b
 json_t *questions_open(const struct questions *qs);
 /* The incidents' clock was set (exercises, tests): deadlines that have passed by it expire in the next turn. */
 void questions_clock_moved(struct questions *qs);
+size_t questions_count(const struct questions *qs);
 /* Called after each asking: somebody tells people. */
 typedef void questions_notify_cb(void *arg, struct journal *journal, const char *id, const json_t *question);
 void questions_on_asked(struct questions *qs, questions_notify_cb *cb, void *arg);

@@ -155,6 +155,10 @@ static int deliver_file(const char *path, const char *bytes, size_t len, struct 
   if (fchmod(fd, 0600) != 0 || write(fd, bytes, len) != (ssize_t)len || write(fd, "\n", 1) != 1 || fsync(fd) != 0)
     r = err_errno(err, "cannot deliver the new secret to %s", path);
   close(fd);
+  char previous[4096];
+  snprintf(previous, sizeof previous, "%.4000s.previous", path);
+  unlink(previous);
+  if (r == 0 && link(path, previous) != 0 && errno != ENOENT) r = err_errno(err, "cannot keep the old secret of %s beside it", path);
   if (r == 0 && rename(temporary, path) != 0) r = err_errno(err, "cannot deliver the new secret to %s", path);
   if (r < 0) unlink(temporary);
   return r;
@@ -182,6 +186,7 @@ static int deliver(struct action *x, const char *slot, struct err *err) {
   if (to && strncmp(to, "file:", 5) == 0) {
     bytes = secrets_get(x->all->deps.secrets, slot, &len);
     r = deliver_file(to + 5, bytes, len, err);
+    x->delivered = r == 0;
   } else if (to) {
     r = err_set(err, ERR_INVALID, "deliver = \"%s\": only \"file:/path\" is known", to);
   }
@@ -192,6 +197,21 @@ static int deliver(struct action *x, const char *slot, struct err *err) {
     journal_add(x->journal, KIND_SECRET_DELIVERED, "engine", x->run, x->step,
                 json_pack("{s:s, s:s, s:s}", "name", of, "fingerprint", print, "to", to));
   return 0;
+}
+
+void sealed_settle(struct action *x, bool ok) {
+  const char *to = x->delivered ? destination(x) : NULL;
+  char previous[4096];
+  x->delivered = false;
+  if (!to || strncmp(to, "file:", 5) != 0) return;
+  snprintf(previous, sizeof previous, "%.4000s.previous", to + 5);
+  if (ok) {
+    unlink(previous);
+    return;
+  }
+  bool back = rename(previous, to + 5) == 0;
+  journal_add(x->journal, KIND_SECRET_DELIVERED, "engine", x->run, x->step,
+              json_pack("{s:s, s:b, s:b}", "to", to, "taken_back", 1, "ok", back));
 }
 
 struct keeping {

@@ -9,7 +9,7 @@
 #include "cmd/daemon.h"
 #include "route/route.h"
 
-enum { CHECK_MS = 60000 };
+enum { CHECK_MS = 60000, MEMORY_MS = 2000 };
 
 /* --- making the desk and what stands around it ------------------------------------------------------------------------ */
 
@@ -112,7 +112,42 @@ static void check(void *arg) {
   intake_counts(d->intake, on_conservation, d, &err);
 }
 
-void daemon_check_start(struct daemon *d) { check(d); }
+/* --- Redis' memory: from 75 % of maxmemory on nothing new begins, what ends things goes on -------------------------------- */
+
+static int64_t info_number(const char *info, const char *name) {
+  const char *at = strstr(info, name);
+  return at ? strtoll(at + strlen(name), NULL, 10) : 0;
+}
+
+static void on_memory(void *arg, const struct redis_value *reply, const struct err *err) {
+  struct daemon *d = arg;
+  if (err) return;
+  const char *info = redis_string(reply, NULL);
+  int64_t used = info_number(info, "used_memory:"), most = info_number(info, "maxmemory:");
+  bool full = most > 0 && used / 3 > most / 4;
+  if (full == d->nearly_full) return;
+  d->nearly_full = full;
+  intake_hold(d->intake, full);
+  char text[256];
+  snprintf(text, sizeof text,
+           full ? "Redis uses %lld of %lld bytes: no new alert is taken until there is room (close incidents, or raise maxmemory)"
+                : "Redis has room again (%lld of %lld bytes): alerts are taken",
+           (long long)used, (long long)most);
+  log_warning("%s", text);
+  journal_add(d->node, KIND_ENGINE_WARNING, "engine", 0, NULL, json_pack("{s:s}", "text", text));
+}
+
+static void memory_look(void *arg) {
+  struct daemon *d = arg;
+  timer_free(d->memory);
+  d->memory = timer_start(d->loop, MEMORY_MS, memory_look, d);
+  redis_call(d->redis, 0, on_memory, d, NULL, "INFO", "memory", NULL);
+}
+
+void daemon_check_start(struct daemon *d) {
+  check(d);
+  memory_look(d);
+}
 
 /* --- doctor --------------------------------------------------------------------------------------------------------------- */
 

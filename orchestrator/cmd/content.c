@@ -131,22 +131,71 @@ static void swap_in(struct daemon *d, struct content *c) {
   lists_free(old_lists);
 }
 
+/* What the settings may change while the engine runs. Everything else is told to wait for a restart. */
+static const char *const live_settings[] = {"guard", "suppress", "notify", "playbooks", "connectors", "dedupe", "default_playbook", NULL};
+
+static bool is_live(const char *name) {
+  for (const char *const *n = live_settings; *n; n++)
+    if (strcmp(*n, name) == 0) return true;
+  return false;
+}
+
+/* New secrets only add to the store, so a reload that fails afterwards has changed nothing that is in use. */
+static int settings_read(struct daemon *d, json_t **ret, struct err *err) {
+  json_t *settings = NULL, *sources = NULL, *source;
+  const char *slot;
+  int r = settings_load(d->settings_path, &settings, &sources, err);
+  if (r < 0) return r;
+  json_object_foreach(sources, slot, source) if (r == 0) r = secrets_resolve(d->secrets, slot, json_string_value(source), err);
+  json_decref(sources);
+  if (r == 0) *ret = settings;
+  else json_decref(settings);
+  return r;
+}
+
+/* In place: rooms have borrowed these objects. */
+static void settings_take(struct daemon *d, json_t *settings_take_over, json_t *warnings) {
+  const char *name;
+  json_t *value;
+  char text[256];
+  json_object_foreach(settings_take_over, name, value) {
+    json_t *old = json_object_get(d->settings, name);
+    if (json_equal(old, value)) continue;
+    if (!is_live(name)) {
+      snprintf(text, sizeof text, "`%s` has changed; that takes effect at the next start", name);
+      json_array_append_new(warnings, json_string(text));
+    } else if (json_is_object(old) && json_is_object(value)) {
+      json_object_clear(old);
+      json_object_update(old, value);
+    } else {
+      json_object_set(d->settings, name, value);
+    }
+  }
+  json_decref(settings_take_over);
+}
+
 int daemon_content(struct daemon *d, json_t *ret_counts, struct err *err) {
   struct content c = {0};
+  json_t *fresh = NULL;
   size_t count = 0, at = 0;
   json_t *warnings = json_array();
   if (d->old_count == REGISTRIES_MOST)
     return err_set(err, ERR_LIMIT, "reloaded %d times since the start; restart to go on", REGISTRIES_MOST);
-  int r = registry_new(folder_of(d->settings, "connectors"), json_object_get(d->settings, "connectors"), &c.registry, err);
+  const json_t *settings = d->settings;
+  int r = d->intake_running ? settings_read(d, &fresh, err) : 0;
+  if (fresh) settings = fresh;
+  if (r == 0) r = registry_new(folder_of(d->settings, "connectors"), json_object_get(settings, "connectors"), &c.registry, err);
   if (r == 0) r = lists_load(folder_of(d->settings, "lists"), &c.lists, err);
   if (r == 0) r = playbooks_load(&c, folder_of(d->settings, "playbooks"), err);
-  if (r == 0) r = routes_build(&c, d->settings, err);
+  if (r == 0) r = routes_build(&c, settings, err);
   if (r < 0) {
     content_release(&c);
+    json_decref(fresh);
     json_decref(warnings);
     return r;
   }
   uses_check(&c, warnings);
+  if (fresh) settings_take(d, fresh, warnings);
   while (registry_next(c.registry, &at)) count++;
   json_object_set_new(ret_counts, "playbooks", json_integer((json_int_t)map_count(c.playbooks)));
   json_object_set_new(ret_counts, "connectors", json_integer((json_int_t)count));

@@ -67,6 +67,7 @@ static void on_desk(void *arg, const struct err *err) {
     return;
   }
   intake_start(d->intake);
+  d->intake_running = true;
   ready(d);
 }
 
@@ -323,6 +324,7 @@ static int daemon_init(struct daemon *d, const json_t *secrets, struct err *err)
 static void daemon_release(struct daemon *d) {
   timer_free(d->timer);
   timer_free(d->check);
+  timer_free(d->memory);
   for (size_t i = 0; i < 3; i++) watch_free(d->signals[i]);
   api_free(d->api);
   if (d->actions) actions_orphan(d->actions, NULL);

@@ -35,12 +35,13 @@ struct daemon {
   struct desk *desk;
   struct intake *intake;
   struct api *api;
-  struct timer *timer, *check;
+  struct timer *timer, *check, *memory;
   struct watch *signals[3];
   json_t *problems; /* what Redis' settings would lose, and other warnings: texts */
   json_t *conservation;
   char *socket;
-  bool started, stopping, failed;
+  bool nearly_full;
+  bool started, stopping, failed, intake_running;
   int64_t began;
 };
 

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "incident/internal.h"
 
 static void call_free(struct call *call) {
@@ -115,6 +116,12 @@ static void run_row(struct call *call, const struct command_row *row) {
   incident_with(call->desk, name, false, with_incident, o);
 }
 
+/* NULL: the handler asks by itself, because a refusal is on record. Whoever has any role may look. */
+static bool may(const struct person *by, const char *role) {
+  if (!role || person_has_role(by, role)) return true;
+  return strcmp(role, "viewer") == 0 && json_array_size(by->roles) > 0;
+}
+
 static void command_turn(void *arg) {
   struct call *call = arg;
   struct desk *d = call->desk;
@@ -122,15 +129,14 @@ static void command_turn(void *arg) {
   const char *name = json_str_or(call->command, "command", "");
   const struct command_row *row = row_of(name);
   const struct extra *extra = row ? NULL : map_get(&d->extras, name);
-  const char *role = row ? row->role : "responder";
-  bool read_only = row && strcmp(row->role, "viewer") == 0;
   if (!row && !extra) {
     err_set(&err, ERR_NOT_FOUND, "there is no command \"%.60s\"", name);
     call_fail(call, &err);
   } else if (extra) {
     extra->cb(extra->arg, call, call->by, call->command);
-  } else if (read_only ? json_array_size(call->by->roles) == 0 && !person_has_role(call->by, "viewer") : !person_has_role(call->by, role)) {
-    err_set(&err, ERR_DENIED, "%s needs the role \"%s\", which %s has not got; the settings' `people` give roles", name, role,
+  } else if (!may(call->by, row->role)) {
+    log_warning("%s may not %s", call->by->name, name);
+    err_set(&err, ERR_DENIED, "%s needs the role \"%s\", which %s has not got; the settings' `people` give roles", name, row->role,
             call->by->name);
     call_fail(call, &err);
   } else {

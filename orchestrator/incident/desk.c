@@ -128,7 +128,12 @@ void desk_extend(struct desk *d, const char *command, desk_extra_cb *cb, void *a
 }
 
 size_t desk_live(const struct desk *d) { return map_count(&d->incidents); }
-bool desk_full(const struct desk *d) { return d->run_count >= d->run_most; }
+
+/* Runs that wait for people cost memory only; those that do something are what `run.most` bounds. */
+bool desk_full(const struct desk *d) {
+  size_t waiting = questions_count(d->deps.questions);
+  return d->run_count >= d->run_most + waiting || d->run_count >= d->run_most * 1000;
+}
 
 json_t *desk_counts(const struct desk *d) {
   return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "in_memory", (json_int_t)map_count(&d->incidents), "runs",

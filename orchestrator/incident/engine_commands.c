@@ -484,7 +484,7 @@ const struct command_row engine_commands[] = {
     {"questions", "viewer", false, do_questions},
     {"contained", "viewer", false, do_contained},
     {"counts", "viewer", false, do_counts},
-    {"answer", "viewer", false, do_answer},
+    {"answer", NULL, false, do_answer},
     {"pause", "responder", false, do_pause},
     {"resume", "responder", false, do_resume},
     {"incident.open", "responder", false, do_open},

@@ -38,6 +38,8 @@ void intake_start(struct intake *in);
 /* Takes nothing new from the queue; what is under way goes on. done is called when nothing is. */
 void intake_stop(struct intake *in, loop_cb *done, void *arg);
 
+/* Takes nothing new while held (Redis is nearly full); the webhook answers 503. */
+void intake_hold(struct intake *in, bool held);
 /* Puts a document on the queue; cb when Redis has it. */
 typedef void intake_push_cb(void *arg, const struct err *err);
 int intake_push(struct intake *in, const char *source, const char *text, size_t len, intake_push_cb *cb, void *arg, struct err *err);

@@ -34,7 +34,7 @@ struct intake {
   int64_t default_window_ms, keep_ms;
   const char *default_playbook;
   unsigned blocking; /* the lane of XREADGROUP */
-  bool running, reading, owned_first, group_made;
+  bool running, held, reading, owned_first, group_made;
   char after[48]; /* how far this node's own unfinished messages are taken */
   size_t under_way;
   struct timer *retry;

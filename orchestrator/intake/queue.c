@@ -97,7 +97,7 @@ static void group_make(struct intake *in) {
 void intake_pump(struct intake *in) {
   struct err err;
   char count[16], block[16];
-  if (!in->running || in->reading || in->retry) return;
+  if (!in->running || in->held || in->reading || in->retry) return;
   if (!in->group_made) {
     group_make(in);
     return;
@@ -132,6 +132,11 @@ void intake_one_less(struct intake *in) {
     loop_defer(in->deps.loop, cb, in->stopped_arg);
   }
   if (in->running && !in->reading && !in->retry) intake_pump(in);
+}
+
+void intake_hold(struct intake *in, bool held) {
+  in->held = held;
+  intake_pump(in);
 }
 
 void intake_stop(struct intake *in, loop_cb *done, void *arg) {

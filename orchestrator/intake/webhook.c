@@ -174,7 +174,7 @@ static void on_alert(struct evhttp_request *request, void *arg) {
   if (!source || !known_sender(w, name, source, request, body, len)) answer(request, 401, "unknown source, or wrong token or signature");
   else if (too_many(w, name)) answer(request, 429, "too many alerts from this source in a minute");
   else if (!len) answer(request, 400, "the body is empty");
-  else if (!redis_up(w->in->deps.redis)) answer(request, 503, "the alert cannot be kept now; send it again");
+  else if (w->in->held || !redis_up(w->in->deps.redis)) answer(request, 503, "the alert cannot be kept now; send it again");
   else accept_body(w, name, request, body, len);
 }
 
