@@ -196,6 +196,9 @@ static bool run_command(struct link *l, const json_t *words, json_t **ret, json_
   return ok && read_reply(l, 0, ret, ret_error);
 }
 
+/* The log-in itself is what is asked: a refusal is an answer, and the gate stands before it. */
+static bool log_in(const struct link *l) { return json_bool_or(l->job->form, "log_in", false); }
+
 static bool authenticate(struct link *l, const char *user, const char *password) {
   json_t *words, *reply, *error;
   if (!password) return true;
@@ -203,8 +206,15 @@ static bool authenticate(struct link *l, const char *user, const char *password)
   bool ok = run_command(l, words, &reply, &error);
   form_wipe(words);
   if (!ok) return false;
-  if (error) job_fail(l->job, ERR_DENIED, "the log-in was refused: %.200s", json_string_value(error));
   ok = !error;
+  if (error && log_in(l)) {
+    json_t *response = json_object();
+    json_object_set_new(response, "logged_in", json_false());
+    json_object_set(response, "error", error);
+    l->job->response = response;
+  } else if (error) {
+    job_fail(l->job, ERR_DENIED, "the log-in was refused: %.200s", json_string_value(error));
+  }
   json_decref(reply);
   json_decref(error);
   return ok;
@@ -214,6 +224,7 @@ static void run_commands(struct link *l, const json_t *commands) {
   json_t *replies = json_array(), *response = json_object(), *words, *reply, *error = NULL;
   size_t i;
   json_object_set_new(response, "replies", replies);
+  if (log_in(l)) json_object_set_new(response, "logged_in", json_true());
   json_array_foreach(commands, i, words) {
     if (!run_command(l, words, &reply, &error)) {
       json_decref(response);
@@ -268,9 +279,9 @@ static void resp_work(struct job *job) {
   if (l.fd < 0) return;
   job_watch(job, l.fd);
   buf_init(&l.in, job->cap + READ_BYTES);
-  if ((!json_bool_or(form, "tls", true) || start_tls(&l, host)) && authenticate(&l, json_str(form, "user"), json_str(form, "password")) &&
-      job_pass(job))
-    run_commands(&l, json_object_get(form, "commands"));
+  bool asks_log_in = log_in(&l), ok = !json_bool_or(form, "tls", true) || start_tls(&l, host);
+  ok = ok && (!asks_log_in || job_pass(job)) && authenticate(&l, json_str(form, "user"), json_str(form, "password"));
+  if (ok && (asks_log_in || job_pass(job))) run_commands(&l, json_object_get(form, "commands"));
   job_watch(job, -1);
   SSL_free(l.ssl);
   SSL_CTX_free(l.context);
@@ -278,10 +289,10 @@ static void resp_work(struct job *job) {
   buf_release(&l.in);
 }
 
-static int check_commands(const json_t *commands, struct err *err) {
+static int check_commands(const json_t *commands, bool log_in_only, struct err *err) {
   size_t i, k, count = json_array_size(commands);
   json_t *words, *word;
-  if (count < 1 || count > MOST_COMMANDS)
+  if (count < (log_in_only ? 0 : 1) || count > MOST_COMMANDS)
     return err_set(err, ERR_INVALID, "redis: commands must be a list of 1 to %d lists", MOST_COMMANDS);
   json_array_foreach(commands, i, words) {
     size_t n = json_array_size(words);
@@ -295,17 +306,19 @@ static int check_commands(const json_t *commands, struct err *err) {
 }
 
 static int resp_start(struct flight *f, struct err *err) {
-  static const char *const members[] = {"host", "port", "tls", "user", "password", "commands", NULL};
+  static const char *const members[] = {"host", "port", "tls", "user", "password", "log_in", "commands", NULL};
   const char *host, *user, *password;
   int64_t port;
-  bool tls;
+  bool tls, tests;
   int r;
   if ((r = form_members(f->form, "redis", members, err)) < 0 || (r = form_string(f->form, "redis", "host", true, &host, err)) < 0 ||
       (r = form_integer(f->form, "redis", "port", 6379, 1, 65535, &port, err)) < 0 ||
       (r = form_bool(f->form, "redis", "tls", true, &tls, err)) < 0 || (r = form_string(f->form, "redis", "user", false, &user, err)) < 0 ||
       (r = form_string(f->form, "redis", "password", false, &password, err)) < 0 ||
-      (r = check_commands(json_object_get(f->form, "commands"), err)) < 0)
+      (r = form_bool(f->form, "redis", "log_in", false, &tests, err)) < 0 ||
+      (r = check_commands(json_object_get(f->form, "commands"), tests, err)) < 0)
     return r;
+  if (tests && !password) return err_set(err, ERR_INVALID, "redis: log_in needs a password to try");
   if (user && !password) return err_set(err, ERR_INVALID, "redis: user needs password");
   return job_start(f, resp_work, NULL, NULL, NULL, err);
 }

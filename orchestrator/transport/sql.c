@@ -73,6 +73,7 @@ static void answer(struct sql *s) {
     json_object_set(response, "rows", json_object_get(last, "rows"));
     json_object_set(response, "affected", json_object_get(last, "affected"));
   }
+  if (s->form.log_in) json_object_set_new(response, "logged_in", json_true());
   flight_answer(sql_leave(s), response, -1);
 }
 
@@ -182,7 +183,7 @@ static int render_all(struct sql *s, struct err *err) {
   size_t n = json_array_size(s->form.statements), shift = s->form.transaction ? 1 : 0;
   int r = 0;
   s->count = n + 2 * shift;
-  if (!(s->statements = calloc(s->count, sizeof *s->statements))) abort();
+  if (!(s->statements = calloc(s->count + 1, sizeof *s->statements))) abort();
   if (shift) control_statement(&s->statements[0], "BEGIN"), control_statement(&s->statements[s->count - 1], "COMMIT");
   for (size_t i = 0; i < n && r == 0; i++)
     r = sql_render(s->conn, json_array_get(s->form.statements, i), i + 1, &s->statements[i + shift], err);
@@ -199,20 +200,40 @@ static void connected(struct sql *s) {
     flight_fail(sql_leave(s), ERR_INTERNAL, "libpq refuses to be asynchronous");
     return;
   }
-  if (!flight_pass(s->flight)) {
+  if (!s->form.log_in && !flight_pass(s->flight)) {
     flight_fail(sql_leave(s), ERR_CANCELLED, "the last check before sending said no");
     return;
   }
-  send_next(s);
+  if (s->count) send_next(s);
+  else answer(s);
+}
+
+/* libpq's words without the lines that say where in the server's source they come from. */
+static void connect_reason(struct sql *s, char *out, size_t size) {
+  size_t n = 0;
+  for (const char *line = PQerrorMessage(s->conn); *line && n + 1 < size;) {
+    size_t len = strcspn(line, "\n");
+    if (strncmp(line, "LOCATION:", 9) != 0)
+      n += (size_t)snprintf(out + n, size - n, "%s%.*s", n ? " " : "", (int)(len < 300 ? len : 300), line);
+    line += len + (line[len] == '\n');
+  }
 }
 
 static void connect_failed(struct sql *s) {
-  char why[512];
+  char why[512] = "";
   const char *said = PQerrorMessage(s->conn);
-  bool denied =
-      strstr(said, "authentication failed") || strstr(said, "certificate") || strstr(said, "SSL") || PQconnectionNeedsPassword(s->conn);
-  snprintf(why, sizeof why, "%.480s", said);
-  for (char *p = why + strlen(why); p > why && p[-1] == '\n';) *--p = 0;
+  /* SQLSTATEs of a refused log-in, whatever language the server speaks; they are there because of PQERRORS_VERBOSE. */
+  const char *state = strstr(said, " 28P01: ") ? "28P01" : strstr(said, " 28000: ") ? "28000" : NULL;
+  connect_reason(s, why, sizeof why);
+  if (state && s->form.log_in) {
+    json_t *response = json_object();
+    json_object_set_new(response, "logged_in", json_false());
+    json_object_set_new(response, "sqlstate", json_string(state));
+    json_object_set_new(response, "message", json_lossy(why, strlen(why)));
+    flight_answer(sql_leave(s), response, -1);
+    return;
+  }
+  bool denied = state || strstr(said, "certificate") || strstr(said, "SSL") || PQconnectionNeedsPassword(s->conn);
   flight_fail(sql_leave(s), denied ? ERR_DENIED : ERR_UNAVAILABLE, "%s", why);
 }
 
@@ -262,8 +283,13 @@ static void sql_connect(struct sql *s, const char *hosts, const char *addresses)
   keyword(&k, "client_encoding", "UTF8");
   keyword(&k, "options", options); /* what we no longer wait for must not go on for ever */
   keyword(&k, "dbname", s->form.dbname);
+  if (s->form.log_in && !flight_pass(s->flight)) { /* a refused log-in counts at the server: this is the effect */
+    flight_fail(sql_leave(s), ERR_CANCELLED, "the last check before sending said no");
+    return;
+  }
   s->conn = PQconnectStartParams(k.names, k.values, 0);
   if (!s->conn) abort();
+  PQsetErrorVerbosity(s->conn, PQERRORS_VERBOSE);
   PQsetNoticeReceiver(s->conn, no_notice, NULL);
   if (PQstatus(s->conn) == CONNECTION_BAD) connect_failed(s);
   else sql_watch(s, WATCH_WRITE, on_connecting);

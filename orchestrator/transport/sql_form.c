@@ -39,7 +39,8 @@ static int check_statement(const json_t *statement, size_t number, struct err *e
 }
 
 int sql_form_init(struct sql_form *q, const json_t *form, struct err *err) {
-  static const char *const members[] = {"host", "port", "dbname", "user", "password", "sslmode", "transaction", "statements", NULL};
+  static const char *const members[] = {"host",    "port",        "dbname", "user",       "password",
+                                        "sslmode", "transaction", "log_in", "statements", NULL};
   int64_t port;
   size_t i;
   json_t *statement;
@@ -52,16 +53,20 @@ int sql_form_init(struct sql_form *q, const json_t *form, struct err *err) {
       (r = form_string(form, "sql", "password", false, &q->password, err)) < 0 ||
       (r = form_string(form, "sql", "sslmode", false, &q->sslmode, err)) < 0 ||
       (r = form_bool(form, "sql", "transaction", false, &q->transaction, err)) < 0 ||
+      (r = form_bool(form, "sql", "log_in", false, &q->log_in, err)) < 0 ||
       (r = form_list(form, "sql", "statements", &q->statements, err)) < 0)
     return r;
   q->port = (int)port;
   if (!q->sslmode) q->sslmode = q->host[0] == '/' ? "disable" : "verify-full";
   if (strcmp(q->sslmode, "verify-full") != 0 && strcmp(q->sslmode, "verify-ca") != 0 && strcmp(q->sslmode, "disable") != 0)
     return err_set(err, ERR_INVALID, "sql: sslmode must be verify-full, verify-ca or disable");
+  if (q->log_in && (!q->password || !*q->password)) return err_set(err, ERR_INVALID, "sql: log_in needs a password to try");
+  if (q->log_in && q->transaction) return err_set(err, ERR_INVALID, "sql: log_in and transaction do not go together");
   if (!*q->host || strchr(q->host, ',') || strchr(q->dbname, '='))
     return err_set(err, ERR_INVALID, "sql: host or dbname holds what it should not");
   size_t count = json_array_size(q->statements);
-  if (count < 1 || count > MOST_STATEMENTS) return err_set(err, ERR_INVALID, "sql: statements must be a list of 1 to %d", MOST_STATEMENTS);
+  if (count < (q->log_in ? 0 : 1) || count > MOST_STATEMENTS)
+    return err_set(err, ERR_INVALID, "sql: statements must be a list of 1 to %d", MOST_STATEMENTS);
   json_array_foreach(q->statements, i, statement) if ((r = check_statement(statement, i + 1, err)) < 0) return r;
   return 0;
 }

@@ -14,6 +14,7 @@ struct sql_form { /* borrowed from the form */
   const char *host, *dbname, *user, *password, *sslmode;
   int port;
   bool transaction;
+  bool log_in; /* the log-in itself is what is asked: a refusal is an answer, statements may be absent */
   const json_t *statements;
 };
 

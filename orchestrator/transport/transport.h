@@ -1,6 +1,6 @@
 /* transport.h: carries one rendered request to the world and brings back what is known of it.
  *
- * A request is JSON with one member that names the transport: {"http": {…}}, {"ldap": {…}}, {"sql": {…}}, {"exec": {…}},
+ * A request is JSON with one member that names the transport: {"http": {…}}, {"ldap": {…}}, {"sql": {…}}, {"redis": {…}}, {"exec": {…}},
  * {"smtp": {…}}. Its forms stand in transport/README.md. Secrets appear in it as {"$secret": "<slot>"} and are filled in here, at the
  * moment of sending, nowhere else; they never appear in the response, in an error or in a log (the response is redacted before it is handed
  * out). In a simulated exchange nothing but the simulated transport can be chosen: that is decided in transport_start and nowhere else.
@@ -25,7 +25,8 @@
 enum delivery { DELIVERY_NOT_SENT, DELIVERY_ANSWERED, DELIVERY_IN_DOUBT };
 
 /* The last check before bytes leave: true = go on. Called at most once, possibly on another thread: it may only read what its owner
- * declares safe (atomics). */
+ * declares safe (atomics); never after the flight was cancelled. One exception to "once": when an answer 401 proved that a request was refused and
+ * a new OAuth token was fetched, it is asked again before the second try; a no then makes the 401 the answer. */
 typedef bool transport_gate(void *arg);
 
 struct exchange {
@@ -56,9 +57,11 @@ struct flight; /* one exchange under way */
 
 typedef void exchange_cb(void *arg, const struct exchange_result *result);
 
+/* Ignores SIGPIPE for the process. */
 struct transports *transports_new(struct loop *loop, struct secrets *secrets);
 void transports_free(struct transports *t); /* flights under way are cancelled: their callbacks come first, in doubt or not sent */
-/* Checks the request's form (ERR_INVALID names the member), then starts. cb is called exactly once, later. */
+/* Checks the request's form (ERR_INVALID names the member), then starts. cb is called exactly once, later; *ret is not
+ * valid any more from then on. Never call transports_free from a callback. */
 int transport_start(struct transports *t, const struct exchange *exchange, exchange_cb *cb, void *arg, struct flight **ret,
                     struct err *err);
 /* Ends it; the callback comes (later) with ERR_CANCELLED and NOT_SENT or IN_DOUBT. */

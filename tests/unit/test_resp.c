@@ -92,6 +92,20 @@ static void acl_password(void **state) {
   assert_true(logs_in("{\"$secret\":\"new.app\"}"));
 }
 
+static void log_in(void **state) {
+  int asked = 0;
+  const struct exchange x = {.gate = gate_yes, .gate_arg = &asked};
+  help_run(x, redis_at(port, ",\"tls\":false,\"log_in\":true", ",\"password\":\"wrong-password\"", "[]"), &o);
+  assert_int_equal(o.delivery, DELIVERY_ANSWERED);
+  assert_true(json_is_false(json_object_get(o.response, "logged_in")));
+  assert_non_null(strstr(json_str(o.response, "error"), "WRONGPASS"));
+  help_run(x, redis_at(port, ",\"tls\":false,\"log_in\":true", ADMIN, "[]"), &o);
+  assert_true(json_is_true(json_object_get(o.response, "logged_in")));
+  help_run(x, redis_at(port, ",\"tls\":false,\"log_in\":true", ADMIN, "[[\"PING\"]]"), &o);
+  assert_string_equal(json_string_value(reply(0)), "PONG");
+  assert_int_equal(asked, 3);
+}
+
 static void tls(void **state) {
   char rules_text[128];
   snprintf(rules_text, sizeof rules_text, "{\"ca_file\":\"%s/ca.pem\"}", folder);
@@ -187,7 +201,8 @@ static void bad_forms(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(replies),  cmocka_unit_test(acl_password), cmocka_unit_test(tls),
-                                     cmocka_unit_test(not_sent), cmocka_unit_test(in_doubt),     cmocka_unit_test(bad_forms)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(replies),  cmocka_unit_test(acl_password), cmocka_unit_test(log_in),
+                                     cmocka_unit_test(tls),      cmocka_unit_test(not_sent),     cmocka_unit_test(in_doubt),
+                                     cmocka_unit_test(bad_forms)};
   return cmocka_run_group_tests(tests, up, down);
 }

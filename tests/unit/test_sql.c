@@ -209,6 +209,32 @@ static void not_sent(void **unused) {
   assert_int_equal(transports_sent(transports), sent);
 }
 
+/* Testing a credential: a refused log-in is then what was asked for. */
+static void log_in(void **unused) {
+  int asked = 0;
+  const struct exchange x = {.gate = gate_yes, .gate_arg = &asked};
+  char text[512];
+  help_run(x, sql_as("boss", "\"wrong-password\"", ",\"log_in\":true", "[]"), &o);
+  assert_int_equal(o.delivery, DELIVERY_ANSWERED);
+  assert_true(json_is_false(json_object_get(o.response, "logged_in")));
+  assert_string_equal(state(), "28P01");
+  assert_null(strstr(json_str(o.response, "message"), "LOCATION"));
+  help_run(x, sql_as("boss", "{\"$secret\":\"db.boss\"}", ",\"log_in\":true", "[]"), &o);
+  assert_true(json_is_true(json_object_get(o.response, "logged_in")));
+  help_run(x, sql_as("boss", "{\"$secret\":\"db.boss\"}", ",\"log_in\":true", "[\"SELECT 3 AS n\"]"), &o);
+  assert_true(json_is_true(json_object_get(o.response, "logged_in")));
+  assert_int_equal(json_integer_value(cell(0, "n")), 3);
+  assert_int_equal(asked, 3);
+  help_run((struct exchange){.gate = gate_no, .gate_arg = &asked}, sql_as("boss", "\"wrong-password\"", ",\"log_in\":true", "[]"), &o);
+  assert_int_equal(o.delivery, DELIVERY_NOT_SENT);
+  snprintf(text, sizeof text,
+           "{\"sql\":{\"host\":\"127.0.0.1\",\"port\":%d,\"dbname\":\"d\",\"user\":\"u\",\"password\":\"some-password\",\"sslmode\":"
+           "\"disable\",\"log_in\":true}}",
+           free_port());
+  help_run((struct exchange){0}, help_json(text), &o);
+  assert_int_equal(o.err.code, ERR_UNAVAILABLE); /* nobody said anything about the credential */
+}
+
 static void in_doubt(void **unused) {
   help_run((struct exchange){.timeout_ms = 800}, sql("", "[\"SELECT pg_sleep(20)\"]"), &o);
   assert_int_equal(o.delivery, DELIVERY_IN_DOUBT);
@@ -270,10 +296,10 @@ static void bad_forms(void **unused) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(rows_and_types),    cmocka_unit_test(quoting),
-                                     cmocka_unit_test(password_rotation), cmocka_unit_test(transactions),
-                                     cmocka_unit_test(refused_by_server), cmocka_unit_test(not_sent),
-                                     cmocka_unit_test(in_doubt),          cmocka_unit_test(cancelled),
-                                     cmocka_unit_test(local_socket),      cmocka_unit_test(bad_forms)};
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(rows_and_types), cmocka_unit_test(quoting),           cmocka_unit_test(password_rotation),
+      cmocka_unit_test(transactions),   cmocka_unit_test(refused_by_server), cmocka_unit_test(not_sent),
+      cmocka_unit_test(log_in),         cmocka_unit_test(in_doubt),          cmocka_unit_test(cancelled),
+      cmocka_unit_test(local_socket),   cmocka_unit_test(bad_forms)};
   return cmocka_run_group_tests(tests, up, down);
 }
