@@ -122,6 +122,13 @@ def done():
     sys.exit(1 if _failed or (_state["planned"] not in (None, _count)) else 0)
 
 
+def harness_quiet():
+    """For programs that use this file without being tests: no TAP at the end."""
+    global _finished
+    _finished = True
+    sys.excepthook = sys.__excepthook__
+
+
 def _uncaught(kind, value, trace):
     global _finished
     if kind is Missing and not _count:

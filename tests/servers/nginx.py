@@ -2,7 +2,8 @@
 
 /status/<code> answers with that code (429 and 503 with Retry-After: 1); /json/<anything> answers {"ok":true,"id":"42"} with 200,
 a POST there 201; everything else 200 and the same body. The access log has a line of tab separated fields for each
-request: time, method, URI, status, Idempotency-Key, Authorization present (yes/no), connection number.
+request: time, method, URI, status, Idempotency-Key, Authorization present (yes/no), connection number, time in seconds
+with milliseconds.
 """
 import os
 
@@ -38,7 +39,7 @@ events {{ worker_connections 4096; }}
 http {{
   {temp}
   map $http_authorization $authorized {{ "" no; default yes; }}
-  log_format keyed '$time_iso8601\\t$request_method\\t$request_uri\\t$status\\t$http_idempotency_key\\t$authorized\\t$connection';
+  log_format keyed '$time_iso8601\\t$request_method\\t$request_uri\\t$status\\t$http_idempotency_key\\t$authorized\\t$connection\\t$msec';
   {log}
   keepalive_timeout 300s;
   keepalive_requests 100000000;
@@ -74,7 +75,7 @@ http {{
 
     def requests(self):
         """What the access log holds: a list of dicts."""
-        names = ("time", "method", "uri", "status", "key", "authorized", "connection")
+        names = ("time", "method", "uri", "status", "key", "authorized", "connection", "msec")
         try:
             with open(self.path("access.log"), encoding="utf-8", errors="replace") as f:
                 return [dict(zip(names, line.rstrip("\n").split("\t"))) for line in f if line.endswith("\n")]
