@@ -90,20 +90,32 @@ static void label(struct view *v, const char *name, const json_t *list) {
   view_put(v, "\n");
 }
 
+static bool told_before(const json_t *list, size_t i) {
+  const json_t *o = json_array_get(list, i);
+  for (size_t k = 0; k < i; k++) {
+    const json_t *before = json_array_get(list, k);
+    if (json_equal(json_object_get(before, "value"), json_object_get(o, "value")) && json_equal(json_object_get(before, "type"), json_object_get(o, "type"))) return true;
+  }
+  return false;
+}
+
+/* The same value stands at several paths; here it is told once. */
 static void observables(struct view *v, const json_t *list) {
-  size_t i, n = json_array_size(list);
+  size_t i, shown = 0, more = 0;
   json_t *o;
-  if (!n) return;
-  view_put(v, "observables: ");
   json_array_foreach((json_t *)(uintptr_t)list, i, o) {
-    if (i == OBSERVABLES_SHOWN) break;
-    view_put(v, i ? ", " : "");
+    if (told_before(list, i)) continue;
+    if (shown == OBSERVABLES_SHOWN) {
+      more++;
+      continue;
+    }
+    view_put(v, shown++ ? ", " : "observables: ");
     view_text(v, json_str_or(o, "type", ""));
     view_put(v, " ");
     view_text(v, json_str_or(o, "value", ""));
   }
-  if (n > OBSERVABLES_SHOWN) view_put(v, " and %zu more (--json lists them)", n - OBSERVABLES_SHOWN);
-  view_put(v, "\n");
+  if (more) view_put(v, " and %zu more (--json lists them)", more);
+  if (shown) view_put(v, "\n");
 }
 
 /* The state keeps things under their place ("1/4"); the blocks want a list with whole ids. */

@@ -59,9 +59,16 @@ const char *near_miss(const char *word, const char *const *candidates) {
   return best;
 }
 
+/* root_cause, as it stands in answers and entries, is root-cause here too. */
+static bool same_name(const char *a, const char *b, size_t len) {
+  for (size_t i = 0; i < len; i++)
+    if (a[i] != b[i] && !(a[i] == '-' && b[i] == '_')) return false;
+  return a[len] == '\0';
+}
+
 static const struct option_spec *find(const struct option_spec *list, const char *name, size_t len) {
   for (; list && list->name; list++)
-    if (strlen(list->name) == len && strncmp(list->name, name, len) == 0) return list;
+    if (strlen(list->name) == len && same_name(list->name, name, len)) return list;
   return NULL;
 }
 

@@ -153,8 +153,8 @@ static const struct command playbook_show = {
   .name = "show", .args = "PLAYBOOK|FILE", .text = "one playbook: when it starts, what it may do, its parameters", .example = "tocsin playbook show contain-account\n", .least = 1, .most = 1, .run = show_run,
 };
 
-static const struct command *const subs[] = {&playbook_list, &playbook_show, &playbook_check, NULL};
+static const struct command *const subs[] = {&playbook_list, &playbook_show, &playbook_check, &playbook_test, NULL};
 
 const struct command cmd_playbook = {
-  .name = "playbook", .text = "playbooks: list, show and check them", .example = "tocsin playbook check all\n", .subs = subs,
+  .name = "playbook", .text = "playbooks: list, show, check and test them", .example = "tocsin playbook check all\ntocsin playbook test contain-account\n", .subs = subs,
 };
