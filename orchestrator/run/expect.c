@@ -28,15 +28,19 @@ static void differ(json_t *problems, const char *what, const json_t *expected, c
 static bool same_value(const json_t *expected, const json_t *seen) {
   const char *key;
   json_t *value;
-  if (json_is_number(expected) && json_is_number(seen)) return !(json_number_value(expected) < json_number_value(seen)) && !(json_number_value(expected) > json_number_value(seen));
-  if (!json_is_object(expected) || !json_is_object(seen)) return json_equal(expected, seen) || (!json_object_size(expected) && json_is_object(expected) && json_is_array(seen) && !json_array_size(seen));
+  if (json_is_number(expected) && json_is_number(seen))
+    return !(json_number_value(expected) < json_number_value(seen)) && !(json_number_value(expected) > json_number_value(seen));
+  if (!json_is_object(expected) || !json_is_object(seen))
+    return json_equal(expected, seen) ||
+           (!json_object_size(expected) && json_is_object(expected) && json_is_array(seen) && !json_array_size(seen));
   json_object_foreach((json_t *)(uintptr_t)expected, key, value) if (!same_value(value, json_object_get(seen, key))) return false;
   return true;
 }
 
 static bool same_action(const json_t *expected, const json_t *seen) {
   const json_t *params = json_object_get(expected, "params");
-  return json_equal(json_object_get(expected, "action"), json_object_get(seen, "action")) && same_value(params, json_object_get(seen, "params"));
+  return json_equal(json_object_get(expected, "action"), json_object_get(seen, "action")) &&
+         same_value(params, json_object_get(seen, "params"));
 }
 
 static bool bears(const json_t *expected, const json_t *seen) {
@@ -44,7 +48,8 @@ static bool bears(const json_t *expected, const json_t *seen) {
 }
 
 /* An empty Lua table is no list by itself: json_array_size tells 0 for it, as it should. */
-static void compare_lists(const char *what, const json_t *expected, const json_t *seen, bool (*fits)(const json_t *, const json_t *), json_t *problems) {
+static void compare_lists(const char *what, const json_t *expected, const json_t *seen, bool (*fits)(const json_t *, const json_t *),
+                          json_t *problems) {
   bool same = json_array_size(expected) == json_array_size(seen);
   for (size_t i = 0; same && i < json_array_size(expected); i++) same = fits(json_array_get(expected, i), json_array_get(seen, i));
   if (!same) differ(problems, what, expected, seen);
@@ -55,8 +60,9 @@ void expect(const json_t *expected, const json_t *seen, json_t *problems) {
     const char *name;
     bool list;
     bool (*fits)(const json_t *, const json_t *);
-  } rules[] = {{"status", false, same_value}, {"error", false, bears}, {"says", false, bears},   {"result", false, same_value}, {"severity", false, same_value},
-               {"actions", true, same_action}, {"undone", true, same_value}, {"asks", true, bears}, {"notes", true, bears},        {"tags", true, same_value}};
+  } rules[] = {{"status", false, same_value},   {"error", false, bears},        {"says", false, bears},       {"result", false, same_value},
+               {"severity", false, same_value}, {"actions", true, same_action}, {"undone", true, same_value}, {"asks", true, bears},
+               {"notes", true, bears},          {"tags", true, same_value}};
   for (size_t i = 0; i < sizeof rules / sizeof *rules; i++) {
     const json_t *wanted = json_object_get(expected, rules[i].name), *found = json_object_get(seen, rules[i].name);
     if (!wanted) continue;

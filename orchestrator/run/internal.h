@@ -46,11 +46,11 @@ struct step {
   struct question *question;
   struct timer *timer;
   struct ticket *ticket;
-  loop_cb *wake;      /* the timer's, and when it is due by the incident's clock */
+  loop_cb *wake; /* the timer's, and when it is due by the incident's clock */
   int64_t due;
-  int64_t until;      /* µs, 0: for ever */
-  unsigned attempt;   /* poll, release: sub-steps begun */
-  json_t *list;       /* release: what is to be released */
+  int64_t until;       /* µs, 0: for ever */
+  unsigned attempt;    /* poll, release: sub-steps begun */
+  json_t *list;        /* release: what is to be released */
   struct group *group; /* parallel */
   /* its end */
   bool ended, called, queued;
@@ -160,7 +160,8 @@ void parallel_branch_ended(struct branch *b, bool ok, json_t *value_take);
 /* verbs.c, waits.c, undo.c */
 const struct verb *verb_find(const char *name);
 extern const struct verb verb_wait, verb_wait_for, verb_poll, verb_undo, verb_release;
-void verb_spec(const struct step *s, const char *path, const char *connector, const char *action, const json_t *params, const json_t *history, struct action_spec *out);
+void verb_spec(const struct step *s, const char *path, const char *connector, const char *action, const json_t *params,
+               const json_t *history, struct action_spec *out);
 bool verb_refused(const struct step *s, enum kind kind, const json_t *body);
 void wait_for_look(struct step *s);
 void wake_after(struct step *s, int64_t us, loop_cb *cb);

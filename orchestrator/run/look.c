@@ -14,7 +14,8 @@ enum { SHOWN = 10 };
 /* --- views -------------------------------------------------------------------------------------------------------- */
 
 void view_take(struct view *out, json_t **cache, int64_t time, const json_t *state) {
-  static const char *const kept[] = {"id", "title", "severity", "severity_id", "status", "owner", "mode", "first_alert", "last_alert", "opened", NULL};
+  static const char *const kept[] = {"id",   "title",       "severity",   "severity_id", "status", "owner",
+                                     "mode", "first_alert", "last_alert", "opened",      NULL};
   if (!*cache) {
     *cache = json_object();
     for (const char *const *k = kept; *k; k++)
@@ -44,8 +45,18 @@ static json_t *alerts_seen(const struct run *run) {
 /* "IP Address" answers to its own name and to "ip"; "User Name" to "user". */
 static bool type_fits(const char *wanted, const char *type) {
   if (!wanted || strcasecmp(wanted, type) == 0) return true;
-  static const char *const names[][2] = {{"ip", "IP Address"}, {"user", "User Name"}, {"host", "Hostname"}, {"email", "Email Address"}, {"url", "URL String"}, {"file", "File Name"}, {"process", "Process Name"},
-                                         {"resource", "Resource UID"}, {"mac", "MAC Address"}, {"command", "Command Line"}, {"hash", "Hash"}, {"hostname", "Hostname"}};
+  static const char *const names[][2] = {{"ip", "IP Address"},
+                                         {"user", "User Name"},
+                                         {"host", "Hostname"},
+                                         {"email", "Email Address"},
+                                         {"url", "URL String"},
+                                         {"file", "File Name"},
+                                         {"process", "Process Name"},
+                                         {"resource", "Resource UID"},
+                                         {"mac", "MAC Address"},
+                                         {"command", "Command Line"},
+                                         {"hash", "Hash"},
+                                         {"hostname", "Hostname"}};
   for (size_t i = 0; i < sizeof names / sizeof *names; i++)
     if (strcasecmp(names[i][0], wanted) == 0 && strcasecmp(names[i][1], type) == 0) return true;
   return false;
@@ -102,7 +113,8 @@ static json_t *summary(const struct run *run) {
   json_t *found = observables(run, NULL), *o;
   size_t i;
   buf_init(&text, STORY_CAP + 16384);
-  buf_addf(&text, "%s %.300s\nseverity %s, %s", json_str_or(f, "id", ""), json_str_or(f, "title", ""), json_str_or(f, "severity", "unknown"), json_str_or(f, "status", "open"));
+  buf_addf(&text, "%s %.300s\nseverity %s, %s", json_str_or(f, "id", ""), json_str_or(f, "title", ""),
+           json_str_or(f, "severity", "unknown"), json_str_or(f, "status", "open"));
   if (json_str(f, "owner")) buf_addf(&text, ", owner %.80s", json_str(f, "owner"));
   buf_addf(&text, ", %zu alert%s\n", run->view.alerts, run->view.alerts == 1 ? "" : "s");
   json_array_foreach(found, i, o) {

@@ -16,7 +16,9 @@ void group_free(struct group *g) {
   free(g);
 }
 
-static json_t *cancelled(void) { return json_pack("{s:b, s:o}", "ok", 0, "error", failure_of("cancelled", "another branch failed first", false)); }
+static json_t *cancelled(void) {
+  return json_pack("{s:b, s:o}", "ok", 0, "error", failure_of("cancelled", "another branch failed first", false));
+}
 
 /* stop_on_error: what the others wait for is called off; what they may have sent is resolved without them. */
 static void stop_others(struct group *g) {
@@ -32,7 +34,9 @@ static void stop_others(struct group *g) {
 static void all_ended(struct step *s) {
   struct group *g = s->group;
   if (s->run->replay) return; /* its entry is in the journal, or replay_feed makes it at the end */
-  step_add(s, KIND_PARALLEL_ENDED, json_pack("{s:I, s:I, s:I}", "ok", (json_int_t)g->done, "failed", (json_int_t)g->failed, "cancelled", (json_int_t)(g->count - g->done - g->failed)));
+  step_add(s, KIND_PARALLEL_ENDED,
+           json_pack("{s:I, s:I, s:I}", "ok", (json_int_t)g->done, "failed", (json_int_t)g->failed, "cancelled",
+                     (json_int_t)(g->count - g->done - g->failed)));
   step_called(s);
 }
 
@@ -91,8 +95,9 @@ static void parallel_start(struct step *s) {
     step_refuse(s, "limit", "a parallel step has at most 10,000 branches");
     return;
   }
-  step_add(s, KIND_PARALLEL_STARTED, json_pack("{s:s, s:I, s:I, s:b}", "verb", "parallel", "count", (json_int_t)count, "max", (json_int_t)json_int_or(s->args, "max", AT_ONCE),
-                                               "stop_on_error", json_bool_or(s->args, "stop_on_error", false)));
+  step_add(s, KIND_PARALLEL_STARTED,
+           json_pack("{s:s, s:I, s:I, s:b}", "verb", "parallel", "count", (json_int_t)count, "max",
+                     (json_int_t)json_int_or(s->args, "max", AT_ONCE), "stop_on_error", json_bool_or(s->args, "stop_on_error", false)));
   group_new(s);
   fill(s);
 }
@@ -107,7 +112,9 @@ static void parallel_again(struct step *s, const json_t *history) {
   }
 }
 
-static bool parallel_ends(const struct step *s, enum kind kind, const json_t *body) { return kind == KIND_PARALLEL_ENDED || verb_refused(s, kind, body); }
+static bool parallel_ends(const struct step *s, enum kind kind, const json_t *body) {
+  return kind == KIND_PARALLEL_ENDED || verb_refused(s, kind, body);
+}
 
 static void parallel_answer(const struct step *s, struct answer *out) {
   if (s->kind == KIND_ACTION_REFUSED) {

@@ -24,9 +24,13 @@ struct play {
 
 /* --- what happens ---------------------------------------------------------------------------------------------- */
 
-static void note(struct play *p, const char *list, json_t *value_take) { json_array_append_new(json_object_get(p->seen, list), value_take); }
+static void note(struct play *p, const char *list, json_t *value_take) {
+  json_array_append_new(json_object_get(p->seen, list), value_take);
+}
 
-static json_t *full_name(const json_t *of) { return json_sprintf("%s.%s", json_str_or(of, "connector", ""), json_str_or(of, "action", "")); }
+static json_t *full_name(const json_t *of) {
+  return json_sprintf("%s.%s", json_str_or(of, "connector", ""), json_str_or(of, "action", ""));
+}
 
 static void note_action(struct play *p, const struct entry *e) {
   if (!json_str(e->body, "action") || strstr(e->step, ".0.") || json_str(e->body, "undo_of")) return;
@@ -36,7 +40,8 @@ static void note_action(struct play *p, const struct entry *e) {
 }
 
 static void note_hand_over(struct play *p, const struct entry *e) {
-  char *why = json_is_string(json_object_get(e->body, "why")) ? strdup(json_str(e->body, "why")) : json_text(json_object_get(e->body, "why"));
+  char *why =
+      json_is_string(json_object_get(e->body, "why")) ? strdup(json_str(e->body, "why")) : json_text(json_object_get(e->body, "why"));
   json_object_set_new(p->seen, "says", json_sprintf("%s: %s", json_str_or(e->body, "text", ""), why ? why : ""));
   free(why);
 }
@@ -48,7 +53,9 @@ static void on_entry(void *arg, struct journal *j, const struct entry *e) {
   case KIND_ACTION_INTENDED: json_object_set(p->intents, e->step, json_object_get(body, "params")); break;
   case KIND_ACTION_OUTCOME:
   case KIND_ACTION_REFUSED: note_action(p, e); break;
-  case KIND_CONTAINMENT_RELEASED: note(p, "undone", full_name(json_object_get(json_object_get(journal_state(j), "containments"), json_str_or(body, "of", "")))); break;
+  case KIND_CONTAINMENT_RELEASED:
+    note(p, "undone", full_name(json_object_get(json_object_get(journal_state(j), "containments"), json_str_or(body, "of", ""))));
+    break;
   case KIND_QUESTION_ASKED: note(p, "asks", json_string(json_str_or(body, "text", ""))); break;
   case KIND_INCIDENT_NOTED: note(p, "notes", json_string(json_str_or(body, "text", ""))); break;
   case KIND_INCIDENT_TAGGED: note(p, "tags", json_string(json_str_or(body, "tag", ""))); break;
@@ -82,7 +89,8 @@ static bool world_matches(void *arg, const json_t *when, const json_t *alert) {
   return given->matches && given->matches(given->arg, when, alert);
 }
 
-static int world_change(void *arg, struct journal *j, const char *verb, const json_t *args, const char *actor, unsigned run, const char *step, struct err *err) {
+static int world_change(void *arg, struct journal *j, const char *verb, const json_t *args, const char *actor, unsigned run,
+                        const char *step, struct err *err) {
   json_t *body = json_deep_copy(args);
   enum kind kind = KIND_INCIDENT_NOTED;
   if (strcmp(verb, "severity") == 0) {
@@ -111,12 +119,14 @@ static void attach(struct play *p, const json_t *alert) {
   json_t *copy = json_deep_copy(alert);
   if (!json_object_get(copy, "raw")) json_object_set_new(copy, "raw", json_object());
   json_array_append_new(p->alerts, copy);
-  json_t *body = json_pack("{s:o, s:I}", "id", json_sprintf("test:%zu", json_array_size(p->alerts)), "severity_id", (json_int_t)json_int_or(alert, "severity_id", 0));
+  json_t *body = json_pack("{s:o, s:I}", "id", json_sprintf("test:%zu", json_array_size(p->alerts)), "severity_id",
+                           (json_int_t)json_int_or(alert, "severity_id", 0));
   journal_add(p->journal, KIND_ALERT_ATTACHED, "engine", 0, NULL, body);
 }
 
 static void open_incident(struct play *p) {
-  const json_t *alert = json_object_get(p->test, "alert"), *list = json_object_get(p->test, "alerts"), *first = alert ? alert : json_array_get(list, 0);
+  const json_t *alert = json_object_get(p->test, "alert"), *list = json_object_get(p->test, "alerts"),
+               *first = alert ? alert : json_array_get(list, 0);
   const char *title = json_str(p->test, "title");
   if (!title && json_is_string(json_at(first, "finding_info.title"))) title = json_string_value(json_at(first, "finding_info.title"));
   json_t *body = json_pack("{s:s, s:s}", "title", title ? title : json_str_or(first, "message", "a test"), "mode", "test");
@@ -152,7 +162,13 @@ static int begin(struct play *p, struct err *err) {
   if (r == 0) r = schema_check(json_object_get(declaration, "settings"), given ? given : none, "settings", &settings, err);
   if (r == 0) {
     json_t *trigger = json_pack("{s:s}", "alert", "test:1");
-    struct run_spec spec = {.journal = p->journal, .number = 1, .playbook = p->st->playbook, .params = checked, .settings = settings, .trigger = trigger, .simulated = true,
+    struct run_spec spec = {.journal = p->journal,
+                            .number = 1,
+                            .playbook = p->st->playbook,
+                            .params = checked,
+                            .settings = settings,
+                            .trigger = trigger,
+                            .simulated = true,
                             .simulate = json_object_get(p->test, "simulate")};
     r = run_start(p->runs, &spec, on_done, p, &p->run, err);
     json_decref(trigger);
@@ -188,7 +204,8 @@ static void answer(struct play *p, const json_t *question) {
   }
   p->answered++;
   if (strcmp(text, "(silence)") != 0) {
-    if (question_answer(p->questions, json_str_or(question, "id", ""), people_by_uid(p->st->people, getuid()), text, &journal, &err) < 0) problem(p, json_string(err.text));
+    if (question_answer(p->questions, json_str_or(question, "id", ""), people_by_uid(p->st->people, getuid()), text, &journal, &err) < 0)
+      problem(p, json_string(err.text));
   } else if (json_int_or(question, "deadline", 0)) {
     jump(p, json_int_or(question, "deadline", 0));
   } else {
@@ -217,7 +234,8 @@ static void drive(struct play *p) {
       return;
     }
   }
-  if (p->answered < json_array_size(json_object_get(p->test, "answers"))) json_array_append_new(p->problems, json_string("not every answer was asked for"));
+  if (p->answered < json_array_size(json_object_get(p->test, "answers")))
+    json_array_append_new(p->problems, json_string("not every answer was asked for"));
 }
 
 /* --- all of it ---------------------------------------------------------------------------------------------------------- */
@@ -226,12 +244,24 @@ static int set_up(struct play *p, struct err *err) {
   struct stage *st = p->st;
   char id[ID_INCIDENT];
   p->questions = questions_new(st->loop, st->people);
-  struct actions_deps deps = {.loop = st->loop, .redis = st->redis, .secrets = st->secrets, .transports = st->transports, .registry = st->registry, .questions = p->questions,
-                              .people = st->people, .guard = st->guard, .data = st->folder};
+  struct actions_deps deps = {.loop = st->loop,
+                              .redis = st->redis,
+                              .secrets = st->secrets,
+                              .transports = st->transports,
+                              .registry = st->registry,
+                              .questions = p->questions,
+                              .people = st->people,
+                              .guard = st->guard,
+                              .data = st->folder};
   p->actions = actions_new(&deps, err); /* a ledger of its own: tests hold nothing of each other */
   if (!p->actions) return err->code;
-  struct runs_deps runs = {.loop = st->loop, .actions = p->actions, .questions = p->questions, .registry = st->registry, .coverage = st->coverage,
-                           .world = {.arg = p, .alerts = world_alerts, .list = world_list, .matches = world_matches, .change = world_change}};
+  struct runs_deps runs = {
+      .loop = st->loop,
+      .actions = p->actions,
+      .questions = p->questions,
+      .registry = st->registry,
+      .coverage = st->coverage,
+      .world = {.arg = p, .alerts = world_alerts, .list = world_list, .matches = world_matches, .change = world_change}};
   p->runs = runs_new(&runs);
   id_incident(id, MODE_EXERCISE, ++st->played);
   p->journal = journal_new(&st->store, id);
@@ -263,7 +293,8 @@ json_t *play(struct stage *st, const char *name, const json_t *test) {
   /* An error that no expectation speaks of says more than the status that it led to. */
   const char *error = json_str(p.seen, "error");
   if (error && json_array_size(p.problems)) json_array_append_new(p.problems, json_sprintf("the run failed: %s", error));
-  json_t *result = json_pack("{s:s, s:b, s:s, s:o}", "name", name, "ok", json_array_size(p.problems) == 0, "status", json_str_or(p.seen, "status", "not run"), "problems", p.problems);
+  json_t *result = json_pack("{s:s, s:b, s:s, s:o}", "name", name, "ok", json_array_size(p.problems) == 0, "status",
+                             json_str_or(p.seen, "status", "not run"), "problems", p.problems);
   tear_down(&p);
   return result;
 }

@@ -77,9 +77,12 @@ static bool fits(const json_t *schema, const json_t *value) {
 
 /* The first value that the schema lets pass; nobody will be called with it. */
 static json_t *made_up(const json_t *schema) {
-  static const char *const texts[] = {"simulated", "https://simulated.invalid", "192.0.2.1", "nobody@simulated.invalid", "1s", "simulated.invalid", "dc=simulated", "/simulated", "1"};
+  static const char *const texts[] = {"simulated", "https://simulated.invalid", "192.0.2.1",    "nobody@simulated.invalid",
+                                      "1s",        "simulated.invalid",         "dc=simulated", "/simulated",
+                                      "1"};
   json_t *first = json_array_get(json_object_get(schema, "one_of"), 0);
-  json_t *values = json_pack("[o, i, b, {s:s}, [], {}]", of_scheme(schema), (int)json_int_or(schema, "min", 1), 0, "$secret", "simulated"), *value, *found = NULL;
+  json_t *values = json_pack("[o, i, b, {s:s}, [], {}]", of_scheme(schema), (int)json_int_or(schema, "min", 1), 0, "$secret", "simulated"),
+         *value, *found = NULL;
   size_t i;
   for (size_t n = 0; n < sizeof texts / sizeof *texts; n++) json_array_append_new(values, json_string(texts[n]));
   if (first) json_array_insert(values, 0, first);
@@ -101,8 +104,9 @@ static int settings_of(struct stage *st, const char *connector, json_t **ret, st
   buf_release(&text);
   if (r < 0) return r;
   json_t *settings = json_pack("{s:s}", "$connector", connector);
-  json_object_foreach(json_object_get(d->json, "settings"), name, schema)
-    if (!json_object_get(schema, "default") && !json_bool_or(schema, "optional", false)) json_object_set_new(settings, name, made_up(schema));
+  json_object_foreach(json_object_get(d->json, "settings"), name,
+                      schema) if (!json_object_get(schema, "default") && !json_bool_or(schema, "optional", false))
+      json_object_set_new(settings, name, made_up(schema));
   declaration_free(d);
   *ret = settings;
   return 0;
@@ -176,7 +180,8 @@ static int open_stage(struct stage *st, struct err *err) {
   st->guard = json_pack("{s:s}", "ceiling", "destroy");
   clock_init_settable(&st->clock, BEGINS);
   st->store = (struct journal_store){.loop = st->loop, .secrets = st->secrets, .clock = &st->clock, .node = "test"};
-  if ((r = secrets_put(st->secrets, "simulated", "simulated-secret", 16, err)) < 0 || (r = make_people(st, err)) < 0 || (r = make_registry(st, err)) < 0 || (r = make_folder(st, err)) < 0)
+  if ((r = secrets_put(st->secrets, "simulated", "simulated-secret", 16, err)) < 0 || (r = make_people(st, err)) < 0 ||
+      (r = make_registry(st, err)) < 0 || (r = make_folder(st, err)) < 0)
     return r;
   struct embedded_config config = {.folder = st->folder};
   struct embedded_events events = {st, on_ready, on_lost, on_cut, on_failed};
@@ -227,7 +232,8 @@ static json_t *report_of(struct stage *st) {
     json_array_append_new(results, result);
   }
   free(names);
-  return json_pack("{s:s, s:I, s:I, s:o, s:o}", "playbook", st->playbook->name, "passed", passed, "failed", failed, "tests", results, "coverage", coverage_report(st->coverage));
+  return json_pack("{s:s, s:I, s:I, s:o, s:o}", "playbook", st->playbook->name, "passed", passed, "failed", failed, "tests", results,
+                   "coverage", coverage_report(st->coverage));
 }
 
 int rehearse(const struct rehearsal *spec, json_t **ret_report, struct err *err) {

@@ -9,10 +9,10 @@
 #include "run/run.h"
 
 struct rehearsal {
-  const char *playbook;   /* its file */
-  const char *tests;      /* its test file */
-  const char *connectors; /* their folder */
-  struct run_world world; /* only .arg, .list and .matches: route's */
+  const char *playbook;                                                        /* its file */
+  const char *tests;                                                           /* its test file */
+  const char *connectors;                                                      /* their folder */
+  struct run_world world;                                                      /* only .arg, .list and .matches: route's */
   json_t *(*values)(const json_t *alert, const json_t *raw, const char *path); /* route's path_values: for parameters with `from` */
 };
 

@@ -12,9 +12,9 @@
 struct replay {
   json_t *entries; /* the whole journal's */
   size_t at;
-  json_t *state;   /* folded up to entries[at - 1] */
-  json_t *history; /* {step: [entries of it]} of this run */
-  json_t *visited; /* {step: true} */
+  json_t *state;     /* folded up to entries[at - 1] */
+  json_t *history;   /* {step: [entries of it]} of this run */
+  json_t *visited;   /* {step: true} */
   const char *ended; /* the status that the journal's ending entry gives, or NULL */
   bool differs;
   /* the end that the playbook came to */
@@ -51,7 +51,10 @@ static int64_t time_of(const json_t *e) {
 }
 
 static struct entry entry_of(const json_t *e) {
-  struct entry entry = {.seq = (uint64_t)json_int_or(e, "seq", 0), .time = time_of(e), .kind = kind_by_name(json_str_or(e, "type", "")), .run = (unsigned)json_int_or(e, "run", 0)};
+  struct entry entry = {.seq = (uint64_t)json_int_or(e, "seq", 0),
+                        .time = time_of(e),
+                        .kind = kind_by_name(json_str_or(e, "type", "")),
+                        .run = (unsigned)json_int_or(e, "run", 0)};
   snprintf(entry.step, sizeof entry.step, "%s", json_str_or(e, "step", ""));
   snprintf(entry.actor, sizeof entry.actor, "%s", json_str_or(e, "actor", ""));
   entry.body = json_object_get(e, "body");
@@ -77,7 +80,8 @@ static void index_entry(struct replay *r, json_t *e, const struct entry *entry) 
 
 /* What run.started pinned replaces what the caller gave. */
 static void restore(struct run *run, const json_t *started) {
-  json_t *params = json_object_get(started, "params"), *trigger = json_object_get(started, "trigger"), *settings = json_object_get(started, "settings");
+  json_t *params = json_object_get(started, "params"), *trigger = json_object_get(started, "trigger"),
+         *settings = json_object_get(started, "settings");
   snprintf(run->seed, sizeof run->seed, "%s", json_str_or(started, "seed", ""));
   if (params) json_decref(run->params), run->params = json_deep_copy(params);
   if (trigger) json_decref(run->trigger), run->trigger = json_deep_copy(trigger);
@@ -93,18 +97,23 @@ int replay_prepare(struct run *run, const json_t *entries, struct err *err) {
   json_t *e;
   if (!r) abort();
   run->replay = r;
-  *r = (struct replay){.entries = json_incref((json_t *)(uintptr_t)entries), .state = state_blank(journal_incident(run->journal)), .history = json_object(), .visited = json_object()};
+  *r = (struct replay){.entries = json_incref((json_t *)(uintptr_t)entries),
+                       .state = state_blank(journal_incident(run->journal)),
+                       .history = json_object(),
+                       .visited = json_object()};
   json_array_foreach(entries, i, e) {
     struct entry entry = entry_of(e);
     if (entry.run != run->number) continue;
     if (entry.kind == KIND_RUN_STARTED && !started) started = entry.body;
     else index_entry(r, e, &entry);
   }
-  if (!started) return err_set(err, ERR_NOT_FOUND, "%s/%u: the journal has no run.started of this run, or its body was removed", journal_incident(run->journal), run->number);
+  if (!started)
+    return err_set(err, ERR_NOT_FOUND, "%s/%u: the journal has no run.started of this run, or its body was removed",
+                   journal_incident(run->journal), run->number);
   const char *digest = json_str_or(started, "digest", "");
   if (strcmp(digest, run->playbook->digest) != 0)
-    return err_set(err, ERR_CONFLICT, "%s/%u began with %s %.12s, not %.12s: it needs the version that it began with", journal_incident(run->journal), run->number, run->playbook->name, digest,
-                   run->playbook->digest);
+    return err_set(err, ERR_CONFLICT, "%s/%u began with %s %.12s, not %.12s: it needs the version that it began with",
+                   journal_incident(run->journal), run->number, run->playbook->name, digest, run->playbook->digest);
   restore(run, started);
   struct entry entry = {0};
   do fold_next(run, r, &entry);
@@ -139,7 +148,8 @@ static void diverged(struct run *run, const char *step, const json_t *history, c
   } else {
     buf_adds(&playbook, "no such step");
   }
-  buf_addf(&text, "the replay differs from the journal at step %s: the journal has %s; the playbook does %s", step, journal.data, playbook.data);
+  buf_addf(&text, "the replay differs from the journal at step %s: the journal has %s; the playbook does %s", step, journal.data,
+           playbook.data);
   free(run->error);
   run->error = strdup(text.data);
   json_t *why = json_pack("{s:s, s:s, s:s}", "step", step, "journal", journal.data, "playbook", playbook.data);

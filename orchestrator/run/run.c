@@ -24,7 +24,9 @@ void runs_set_registry(struct runs *rs, const struct registry *registry) { rs->d
 
 unsigned run_number(const struct run *run) { return run->number; }
 const char *run_playbook(const struct run *run) { return run->playbook->name; }
-struct journal *run_journal(const struct run *run) { return run->journal; }
+struct journal *run_journal(const struct run *run) {
+  return run->journal;
+}
 int64_t run_now(const struct run *run) { return clock_wall(journal_store_of(run->journal)->clock); }
 
 /* --- starting ----------------------------------------------------------------------------------------------- */
@@ -34,7 +36,14 @@ static json_t *copy_or_null(const json_t *value) { return value ? json_deep_copy
 static struct run *run_new(struct runs *rs, const struct run_spec *spec, run_done_cb *cb, void *arg) {
   struct run *run = calloc(1, sizeof *run);
   if (!run) abort();
-  *run = (struct run){.all = rs, .journal = spec->journal, .number = spec->number, .playbook = spec->playbook, .simulated = spec->simulated, .status = "running", .cb = cb, .arg = arg};
+  *run = (struct run){.all = rs,
+                      .journal = spec->journal,
+                      .number = spec->number,
+                      .playbook = spec->playbook,
+                      .simulated = spec->simulated,
+                      .status = "running",
+                      .cb = cb,
+                      .arg = arg};
   snprintf(run->actor, sizeof run->actor, "playbook:%s", spec->playbook->name);
   run->params = spec->params ? json_deep_copy(spec->params) : json_object();
   run->settings = copy_or_null(spec->settings);
@@ -81,7 +90,8 @@ static void run_announce(struct run *run) {
   json_t *lists = NULL;
   random_bytes(seed, sizeof seed);
   hex_encode(seed, sizeof seed, run->seed);
-  json_t *body = json_pack("{s:s, s:s, s:o, s:O, s:s}", "playbook", run->playbook->name, "digest", run->playbook->digest, "connectors", pins(run), "params", run->params, "seed", run->seed);
+  json_t *body = json_pack("{s:s, s:s, s:o, s:O, s:s}", "playbook", run->playbook->name, "digest", run->playbook->digest, "connectors",
+                           pins(run), "params", run->params, "seed", run->seed);
   if (run->trigger) json_object_set(body, "trigger", run->trigger);
   if (run->settings) json_object_set(body, "settings", run->settings);
   if (run->requester) json_object_set_new(body, "requester", json_string(run->requester));
@@ -101,7 +111,8 @@ int run_start(struct runs *rs, const struct run_spec *spec, run_done_cb *cb, voi
   return 0;
 }
 
-int run_take_up(struct runs *rs, const struct run_spec *spec, const json_t *entries, run_done_cb *cb, void *arg, struct run **ret, struct err *err) {
+int run_take_up(struct runs *rs, const struct run_spec *spec, const json_t *entries, run_done_cb *cb, void *arg, struct run **ret,
+                struct err *err) {
   struct run *run = run_new(rs, spec, cb, arg);
   int r = replay_prepare(run, entries, err);
   if (r < 0) {
@@ -211,7 +222,8 @@ void run_cancel(struct run *run, const char *by, const char *because) {
 void run_restart(struct run *run, json_t *params_take) {
   unsigned before = run->number;
   run->number = (unsigned)json_int_or(journal_state(run->journal), "next_run", (int64_t)before + 1);
-  journal_add(run->journal, KIND_RUN_FINISHED, run->actor, before, NULL, json_pack("{s:s, s:i}", "status", "done", "continued", (int)run->number));
+  journal_add(run->journal, KIND_RUN_FINISHED, run->actor, before, NULL,
+              json_pack("{s:s, s:i}", "status", "done", "continued", (int)run->number));
   let_go(run);
   json_decref(run->params);
   run->params = params_take;
@@ -253,8 +265,8 @@ static bool asks(const struct step *s) {
   const char *id;
   json_t *question;
   int n = snprintf(at, sizeof at, "%u/%s", s->run->number, s->path);
-  json_object_foreach(json_object_get(journal_state(s->run->journal), "questions"), id, question)
-    if (strncmp(id, at, (size_t)n) == 0 && (!id[n] || strncmp(id + n, ".0.", 3) == 0)) return true;
+  json_object_foreach(json_object_get(journal_state(s->run->journal), "questions"), id,
+                      question) if (strncmp(id, at, (size_t)n) == 0 && (!id[n] || strncmp(id + n, ".0.", 3) == 0)) return true;
   return false;
 }
 
@@ -262,7 +274,7 @@ bool run_rests(const struct run *run) {
   const struct step *s;
   if (run_quiet(run) || run->replay || run->pumping || TAILQ_EMPTY(&run->steps)) return false;
   TAILQ_FOREACH(s, &run->steps, next)
-    if (s->ended || (!s->group && !s->timer && s->verb != &verb_wait_for && !asks(s))) return false;
+  if (s->ended || (!s->group && !s->timer && s->verb != &verb_wait_for && !asks(s))) return false;
   return true;
 }
 
@@ -270,7 +282,7 @@ int64_t run_due(const struct run *run) {
   const struct step *s;
   int64_t due = 0;
   TAILQ_FOREACH(s, &run->steps, next)
-    if (s->timer && s->due && (!due || s->due < due)) due = s->due;
+  if (s->timer && s->due && (!due || s->due < due)) due = s->due;
   return due;
 }
 
@@ -301,9 +313,10 @@ static json_t *waiting_for(const struct run *run) {
 json_t *run_view(const struct run *run) {
   const struct step *first = TAILQ_FIRST(&run->steps);
   size_t peak = 0, memory = run->script ? script_memory(run->script, &peak) : 0;
-  json_t *view = json_pack("{s:i, s:s, s:s, s:s, s:i, s:o, s:I, s:I, s:I, s:i}", "run", (int)run->number, "playbook", run->playbook->name, "status", run->status, "step",
-                           first ? first->path : "", "line", run->line, "waiting_for", waiting_for(run), "memory", (json_int_t)memory, "peak", (json_int_t)peak, "cpu_ms",
-                           (json_int_t)(run->cpu_us / 1000), "steps", (int)run->taken);
+  json_t *view =
+      json_pack("{s:i, s:s, s:s, s:s, s:i, s:o, s:I, s:I, s:I, s:i}", "run", (int)run->number, "playbook", run->playbook->name, "status",
+                run->status, "step", first ? first->path : "", "line", run->line, "waiting_for", waiting_for(run), "memory",
+                (json_int_t)memory, "peak", (json_int_t)peak, "cpu_ms", (json_int_t)(run->cpu_us / 1000), "steps", (int)run->taken);
   if (run->error) json_object_set_new(view, "error", json_string(run->error));
   return view;
 }

@@ -28,7 +28,8 @@ struct run_world {
   bool (*matches)(void *arg, const json_t *when, const json_t *alert);
   /* Verbs that change the incident: "severity", "assign", "tag", "note", "close": appends one entry (kind incident.…) with this run and step; only when it was so already,
    * none. Error texts go back to the playbook. */
-  int (*change)(void *arg, struct journal *journal, const char *verb, const json_t *args, const char *actor, unsigned run, const char *step, struct err *err);
+  int (*change)(void *arg, struct journal *journal, const char *verb, const json_t *args, const char *actor, unsigned run, const char *step,
+                struct err *err);
 };
 
 struct runs_deps {
@@ -46,14 +47,15 @@ void runs_set_registry(struct runs *rs, const struct registry *registry); /* aft
 
 struct run_spec {
   struct journal *journal;
-  unsigned number;                      /* journal_state's next_run */
-  const struct declaration *playbook;   /* must outlive the run */
-  const json_t *params;                 /* checked; borrowed during the call */
-  const json_t *settings;               /* the playbook's own settings, or NULL */
-  const json_t *trigger;                /* {"alert": id} or {"person": "person:…", "because": text}; stored */
-  const char *requester;                /* "person:…" or NULL */
+  unsigned number;                    /* journal_state's next_run */
+  const struct declaration *playbook; /* must outlive the run */
+  const json_t *params;               /* checked; borrowed during the call */
+  const json_t *settings;             /* the playbook's own settings, or NULL */
+  const json_t *trigger;              /* {"alert": id} or {"person": "person:…", "because": text}; stored */
+  const char *requester;              /* "person:…" or NULL */
   bool simulated;
-  const json_t *simulate;               /* tests: {"ldap.lock_account": returns, {"error": failure}, or a list of such for one call after the other}, or NULL */
+  const json_t
+      *simulate; /* tests: {"ldap.lock_account": returns, {"error": failure}, or a list of such for one call after the other}, or NULL */
 };
 /* The end of a run, in the turn after its last entry was appended; run_free is legal in it. A run that continues as another (continue_as) does not end: the same handle goes on
  * with the next number. status: "done", "failed", "cancelled", "handed_over". */
@@ -64,7 +66,8 @@ int run_start(struct runs *rs, const struct run_spec *spec, run_done_cb *cb, voi
 /* Takes a run up again from its journal: entries = all of the journal's entries in order as [{"seq","type","actor","run","step","time" (µs or text),"body"}]. spec.playbook is
  * the pinned version (ERR_CONFLICT when its digest is another); params, seed and trigger come from run.started. A run that the journal says has ended is replayed without
  * a new entry: cb gets its status, or "handed_over" with run_view's "error" when the replay differs. */
-int run_take_up(struct runs *rs, const struct run_spec *spec, const json_t *entries, run_done_cb *cb, void *arg, struct run **ret, struct err *err);
+int run_take_up(struct runs *rs, const struct run_spec *spec, const json_t *entries, run_done_cb *cb, void *arg, struct run **ret,
+                struct err *err);
 /* Ends it: what may have left stays in doubt and is resolved; nothing new is sent. by: "person:…". */
 void run_cancel(struct run *run, const char *by, const char *because);
 /* An alert joined the incident, and world.alerts has it: wakes a wait_for that it fits. */

@@ -35,7 +35,9 @@ struct step *step_find(const struct run *run, const char *path) {
   return NULL;
 }
 
-uint64_t step_add(struct step *s, enum kind kind, json_t *body_take) { return journal_add(s->run->journal, kind, s->run->actor, s->run->number, s->path, body_take); }
+uint64_t step_add(struct step *s, enum kind kind, json_t *body_take) {
+  return journal_add(s->run->journal, kind, s->run->actor, s->run->number, s->path, body_take);
+}
 
 void step_ended(struct step *s, enum kind kind, const json_t *body, int64_t time, const json_t *state) {
   if (s->ended) return;
@@ -185,7 +187,8 @@ void step_wake(struct step *s) {
 static struct step *step_new(struct branch *b, const struct verb *verb, json_t *args) {
   struct step *s = calloc(1, sizeof *s);
   if (!s) abort();
-  *s = (struct step){.run = b->run, .branch = b, .verb = verb, .args = args ? json_incref(args) : json_object(), .alerts_seen = b->run->view.alerts};
+  *s = (struct step){
+      .run = b->run, .branch = b, .verb = verb, .args = args ? json_incref(args) : json_object(), .alerts_seen = b->run->view.alerts};
   snprintf(s->path, sizeof s->path, "%.55s%u", b->prefix, ++b->count % 10000);
   b->step = s;
   TAILQ_INSERT_TAIL(&b->run->steps, s, next);

@@ -46,7 +46,9 @@ static bool release_ends(enum kind kind, const json_t *body) {
          (kind == KIND_QUESTION_ANSWERED && strcmp(json_str_or(body, "answer", ""), "keep") == 0);
 }
 
-static bool undo_ends(const struct step *s, enum kind kind, const json_t *body) { return release_ends(kind, body) || verb_refused(s, kind, body); }
+static bool undo_ends(const struct step *s, enum kind kind, const json_t *body) {
+  return release_ends(kind, body) || verb_refused(s, kind, body);
+}
 
 static void undo_answer(const struct step *s, struct answer *out) {
   const char *why = json_str_or(s->body, "why", "it is still contained");
@@ -88,7 +90,9 @@ static const char *status_of(const struct step *s, const char *of) {
   return json_str_or(json_object_get(json_object_get(journal_state(s->run->journal), "containments"), of), "status", "");
 }
 
-static bool in_force(const char *status) { return strcmp(status, "active") == 0 || strcmp(status, "found") == 0 || strcmp(status, "still") == 0; }
+static bool in_force(const char *status) {
+  return strcmp(status, "active") == 0 || strcmp(status, "found") == 0 || strcmp(status, "still") == 0;
+}
 
 struct held {
   const char *of;
@@ -120,7 +124,8 @@ static void release_all_ended(struct step *s) {
     const char *status = status_of(s, json_string_value(of));
     json_array_append(strcmp(status, "released") == 0 ? released : strcmp(status, "kept") == 0 ? kept : still, of);
   }
-  step_add(s, KIND_PARALLEL_ENDED, json_pack("{s:s, s:o, s:o, s:o}", "verb", "release", "released", released, "kept", kept, "still", still));
+  step_add(s, KIND_PARALLEL_ENDED,
+           json_pack("{s:s, s:o, s:o, s:o}", "verb", "release", "released", released, "kept", kept, "still", still));
   step_called(s);
 }
 
@@ -184,7 +189,8 @@ static void release_answer(const struct step *s, struct answer *out) {
     json_object_del(out->value, "verb");
     return;
   }
-  snprintf(text, sizeof text, "%zu of %zu are still contained", still, still + json_array_size(json_object_get(s->body, "released")) + json_array_size(json_object_get(s->body, "kept")));
+  snprintf(text, sizeof text, "%zu of %zu are still contained", still,
+           still + json_array_size(json_object_get(s->body, "released")) + json_array_size(json_object_get(s->body, "kept")));
   out->value = failure_of("still_contained", text, true);
 }
 

@@ -8,7 +8,9 @@
 
 /* --- shared ----------------------------------------------------------------------------------------------------- */
 
-json_t *failure_of(const char *kind, const char *message, bool retry) { return json_pack("{s:s, s:s, s:b}", "kind", kind, "message", message, "retry", retry); }
+json_t *failure_of(const char *kind, const char *message, bool retry) {
+  return json_pack("{s:s, s:s, s:b}", "kind", kind, "message", message, "retry", retry);
+}
 
 const json_t *history_find(const json_t *history, enum kind kind) {
   size_t i;
@@ -32,10 +34,13 @@ static bool value_agrees(const json_t *mine, const json_t *theirs) {
   const char *key;
   json_t *value;
   int64_t ms;
-  if (json_is_string(mine) && json_is_integer(theirs)) return duration_parse(json_string_value(mine), &ms) && ms == json_integer_value(theirs);
-  if (json_is_number(mine) && json_is_number(theirs)) return !(json_number_value(mine) < json_number_value(theirs)) && !(json_number_value(mine) > json_number_value(theirs));
+  if (json_is_string(mine) && json_is_integer(theirs))
+    return duration_parse(json_string_value(mine), &ms) && ms == json_integer_value(theirs);
+  if (json_is_number(mine) && json_is_number(theirs))
+    return !(json_number_value(mine) < json_number_value(theirs)) && !(json_number_value(mine) > json_number_value(theirs));
   if (!json_is_object(mine) || !json_is_object(theirs)) return json_equal(mine, theirs);
-  json_object_foreach((json_t *)(uintptr_t)mine, key, value) if (!json_object_get(theirs, key) || !value_agrees(value, json_object_get(theirs, key))) return false;
+  json_object_foreach((json_t *)(uintptr_t)mine, key,
+                      value) if (!json_object_get(theirs, key) || !value_agrees(value, json_object_get(theirs, key))) return false;
   return true;
 }
 
@@ -64,7 +69,8 @@ static const json_t *simulated(const struct run *run, const char *name) {
   return json_object_get(run->simulate, "");
 }
 
-void verb_spec(const struct step *s, const char *path, const char *connector, const char *action, const json_t *params, const json_t *history, struct action_spec *out) {
+void verb_spec(const struct step *s, const char *path, const char *connector, const char *action, const json_t *params,
+               const json_t *history, struct action_spec *out) {
   const struct run *run = s->run;
   char name[256];
   snprintf(name, sizeof name, "%s.%s", connector ? connector : "", action ? action : "");
@@ -96,7 +102,8 @@ static void on_action(void *arg, const struct outcome *outcome) {
 static void action_go(struct step *s, const json_t *history) {
   struct action_spec spec;
   struct err err;
-  verb_spec(s, s->path, json_str_or(s->args, "connector", ""), json_str_or(s->args, "action", ""), json_object_get(s->args, "params"), history, &spec);
+  verb_spec(s, s->path, json_str_or(s->args, "connector", ""), json_str_or(s->args, "action", ""), json_object_get(s->args, "params"),
+            history, &spec);
   if (action_start(s->run->all->deps.actions, &spec, on_action, s, &s->action, &err) < 0) {
     s->action = NULL;
     step_refuse(s, err_name(err.code), err.text);
@@ -105,7 +112,9 @@ static void action_go(struct step *s, const json_t *history) {
 
 static void action_begin(struct step *s) { action_go(s, NULL); }
 
-static bool action_ends(const struct step *s, enum kind kind, const json_t *body) { return kind == KIND_ACTION_OUTCOME || kind == KIND_ACTION_REFUSED; }
+static bool action_ends(const struct step *s, enum kind kind, const json_t *body) {
+  return kind == KIND_ACTION_OUTCOME || kind == KIND_ACTION_REFUSED;
+}
 
 static void action_answer(const struct step *s, struct answer *out) {
   if (s->kind == KIND_ACTION_REFUSED) {
@@ -144,7 +153,8 @@ static bool action_same(const struct step *s, const json_t *history) {
     const json_t *body = json_object_get(e, "body"), *params = json_object_get(body, "params");
     const char *connector = json_str(body, "connector"), *action = json_str(body, "action");
     enum kind kind = kind_by_name(json_str_or(e, "type", ""));
-    if (kind == KIND_WAIT_STARTED || kind == KIND_PARALLEL_STARTED || kind <= KIND_INCIDENT_REOPENED || json_str(body, "undo_of")) return false;
+    if (kind == KIND_WAIT_STARTED || kind == KIND_PARALLEL_STARTED || kind <= KIND_INCIDENT_REOPENED || json_str(body, "undo_of"))
+      return false;
     if (connector && !same_connector(s, connector)) return false;
     if (action && strcmp(action, json_str_or(s->args, "action", "")) != 0) return false;
     if (params && !same_params(s, params)) return false;
@@ -212,7 +222,9 @@ static void change_begin(struct step *s) {
 
 static void change_again(struct step *s, const json_t *history) { change_begin(s); }
 
-static bool change_ends(const struct step *s, enum kind kind, const json_t *body) { return kind <= KIND_INCIDENT_REOPENED || verb_refused(s, kind, body); }
+static bool change_ends(const struct step *s, enum kind kind, const json_t *body) {
+  return kind <= KIND_INCIDENT_REOPENED || verb_refused(s, kind, body);
+}
 
 static void change_answer(const struct step *s, struct answer *out) {
   if (s->kind == KIND_ACTION_REFUSED) refused_answer(s, out);
@@ -223,7 +235,11 @@ static bool change_same(const struct step *s, const json_t *history) {
   static const struct {
     const char *verb;
     enum kind kind;
-  } kinds[] = {{"note", KIND_INCIDENT_NOTED}, {"severity", KIND_INCIDENT_SEVERITY}, {"assign", KIND_INCIDENT_ASSIGNED}, {"tag", KIND_INCIDENT_TAGGED}, {"close", KIND_INCIDENT_CLOSED}};
+  } kinds[] = {{"note", KIND_INCIDENT_NOTED},
+               {"severity", KIND_INCIDENT_SEVERITY},
+               {"assign", KIND_INCIDENT_ASSIGNED},
+               {"tag", KIND_INCIDENT_TAGGED},
+               {"close", KIND_INCIDENT_CLOSED}};
   static const char *const keys[] = {"text", "severity", "tag", "verdict", NULL};
   for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
     if (strcmp(kinds[i].verb, s->verb->name) != 0) continue;
@@ -233,7 +249,8 @@ static bool change_same(const struct step *s, const json_t *history) {
   return false;
 }
 
-#define CHANGE(name) {name, change_begin, change_ends, change_answer, change_same, change_again}
+#define CHANGE(name)                                                                                                                       \
+  { name, change_begin, change_ends, change_answer, change_same, change_again }
 static const struct verb changes[] = {CHANGE("note"), CHANGE("severity"), CHANGE("assign"), CHANGE("tag"), CHANGE("close")};
 
 /* --- verbs that end the run -------------------------------------------------------------------------------------------- */
@@ -269,7 +286,8 @@ static const struct verb verb_continue = {"continue_as", continue_begin, never_e
 /* --- the table --------------------------------------------------------------------------------------------------------- */
 
 const struct verb *verb_find(const char *name) {
-  static const struct verb *const verbs[] = {&verb_action, &verb_ask, &verb_wait, &verb_wait_for, &verb_poll, &verb_undo, &verb_release, &verb_parallel, &verb_hand_over, &verb_continue};
+  static const struct verb *const verbs[] = {&verb_action, &verb_ask,     &verb_wait,     &verb_wait_for,  &verb_poll,
+                                             &verb_undo,   &verb_release, &verb_parallel, &verb_hand_over, &verb_continue};
   for (size_t i = 0; i < sizeof verbs / sizeof *verbs; i++)
     if (strcmp(verbs[i]->name, name) == 0) return verbs[i];
   for (size_t i = 0; i < sizeof changes / sizeof *changes; i++)

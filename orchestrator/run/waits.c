@@ -26,7 +26,9 @@ static void wait_over(struct step *s, json_t *body_take) {
   step_called(s);
 }
 
-static bool wait_ends(const struct step *s, enum kind kind, const json_t *body) { return kind == KIND_WAIT_ENDED || verb_refused(s, kind, body); }
+static bool wait_ends(const struct step *s, enum kind kind, const json_t *body) {
+  return kind == KIND_WAIT_ENDED || verb_refused(s, kind, body);
+}
 
 static bool began_alike(const struct step *s, const json_t *history, const char *const *keys) {
   const json_t *begun = history_find(history, KIND_WAIT_STARTED), *refused = history_find(history, KIND_ACTION_REFUSED);
@@ -34,7 +36,9 @@ static bool began_alike(const struct step *s, const json_t *history, const char 
   return strcmp(json_str_or(begun, "verb", ""), s->verb->name) == 0 && args_agree(s, s->args, begun, keys);
 }
 
-static void until_from(struct step *s, const json_t *history) { s->until = json_int_or(history_find(history, KIND_WAIT_STARTED), "until", 0); }
+static void until_from(struct step *s, const json_t *history) {
+  s->until = json_int_or(history_find(history, KIND_WAIT_STARTED), "until", 0);
+}
 
 static void refused(const struct step *s, struct answer *out) {
   out->ok = false;
@@ -157,7 +161,8 @@ static void poll_timer(void *arg) {
 static void poll_next(struct step *s) {
   int64_t every = json_int_or(s->args, "every", EVERY_MS);
   if (every < EVERY_LEAST_MS) every = EVERY_LEAST_MS;
-  if (s->until && run_now(s->run) + every * 1000 > s->until) wait_over(s, json_pack("{s:b, s:i}", "timeout", 1, "attempts", (int)s->attempt));
+  if (s->until && run_now(s->run) + every * 1000 > s->until)
+    wait_over(s, json_pack("{s:b, s:i}", "timeout", 1, "attempts", (int)s->attempt));
   else wake_after(s, every * 1000, poll_timer);
 }
 
@@ -191,7 +196,8 @@ static void poll_attempt(struct step *s) {
     step_refuse(s, "limit", "parallel steps are nested too deep for a poll");
     return;
   }
-  verb_spec(s, path, json_str_or(s->args, "connector", ""), json_str_or(s->args, "action", ""), json_object_get(s->args, "params"), NULL, &spec);
+  verb_spec(s, path, json_str_or(s->args, "connector", ""), json_str_or(s->args, "action", ""), json_object_get(s->args, "params"), NULL,
+            &spec);
   if (action_start(s->run->all->deps.actions, &spec, on_poll, s, &s->action, &err) < 0) {
     s->action = NULL;
     step_refuse(s, err_name(err.code), err.text);
@@ -206,7 +212,8 @@ static void poll_start(struct step *s) {
     return;
   }
   if (within > 0) s->until = run_now(s->run) + within * 1000;
-  json_t *polled = json_pack("{s:s, s:s}", "connector", json_str_or(s->args, "connector", ""), "action", json_str_or(s->args, "action", ""));
+  json_t *polled =
+      json_pack("{s:s, s:s}", "connector", json_str_or(s->args, "connector", ""), "action", json_str_or(s->args, "action", ""));
   json_t *body = json_pack("{s:s, s:o, s:I}", "verb", "poll", "poll", polled, "within", (json_int_t)within);
   static const char *const keys[] = {"params", "until", "every", NULL};
   for (const char *const *k = keys; *k; k++) /* `until` is the deadline in all waits: the condition is kept as `condition` */
@@ -232,15 +239,16 @@ static void poll_answer(const struct step *s, struct answer *out) {
   out->value = json_incref(json_object_get(s->body, "returns"));
   out->ok = out->value != NULL;
   if (out->ok) return;
-  snprintf(text, sizeof text, "%s.%s did not show what was waited for in time (%lld attempts)", json_str_or(s->args, "connector", ""), json_str_or(s->args, "action", ""),
-           (long long)json_int_or(s->body, "attempts", 0));
+  snprintf(text, sizeof text, "%s.%s did not show what was waited for in time (%lld attempts)", json_str_or(s->args, "connector", ""),
+           json_str_or(s->args, "action", ""), (long long)json_int_or(s->body, "attempts", 0));
   out->value = failure_of("timeout", text, true);
 }
 
 static bool poll_same(const struct step *s, const json_t *history) {
   static const char *const keys[] = {"params", "within", "every", NULL};
   const json_t *polled = json_object_get(history_find(history, KIND_WAIT_STARTED), "poll");
-  if (polled && (strcmp(json_str_or(polled, "connector", ""), json_str_or(s->args, "connector", "")) != 0 || strcmp(json_str_or(polled, "action", ""), json_str_or(s->args, "action", "")) != 0))
+  if (polled && (strcmp(json_str_or(polled, "connector", ""), json_str_or(s->args, "connector", "")) != 0 ||
+                 strcmp(json_str_or(polled, "action", ""), json_str_or(s->args, "action", "")) != 0))
     return false;
   return began_alike(s, history, keys);
 }

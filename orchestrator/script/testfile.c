@@ -77,7 +77,8 @@ static bool known(const char *const *names, const char *name) {
 }
 
 /* A misspelt expectation would be one that cannot fail. */
-static int check_members(const char *file, const char *test, const char *part, const json_t *object, const char *const *names, struct err *err) {
+static int check_members(const char *file, const char *test, const char *part, const json_t *object, const char *const *names,
+                         struct err *err) {
   const char *name;
   json_t *value;
   json_object_foreach((json_t *)(uintptr_t)object, name, value) {
@@ -86,20 +87,23 @@ static int check_members(const char *file, const char *test, const char *part, c
     char hint[96];
     suggest_init(&near, name);
     for (const char *const *n = names; *n; n++) suggest_name(&near, *n);
-    return err_set(err, ERR_INVALID, "%s: test \"%.200s\": %s knows no `%.100s`%s", file, test, part, name, suggest_text(&near, hint, sizeof hint));
+    return err_set(err, ERR_INVALID, "%s: test \"%.200s\": %s knows no `%.100s`%s", file, test, part, name,
+                   suggest_text(&near, hint, sizeof hint));
   }
   return 0;
 }
 
 static int check(const char *file, const json_t *all, struct err *err) {
   static const char *const members[] = {"alert", "alerts", "params", "settings", "simulate", "answers", "title", "expect", NULL};
-  static const char *const expected[] = {"status", "result", "actions", "undone", "asks", "notes", "says", "tags", "severity", "error", NULL};
+  static const char *const expected[] = {"status", "result", "actions",  "undone", "asks", "notes",
+                                         "says",   "tags",   "severity", "error",  NULL};
   const char *name;
   json_t *test;
   json_object_foreach((json_t *)(uintptr_t)all, name, test) {
     int r = check_members(file, name, "a test", test, members, err);
     if (r == 0) r = check_members(file, name, "`expect`", json_object_get(test, "expect"), expected, err);
-    if (r == 0 && !json_object_size(json_object_get(test, "expect"))) r = err_set(err, ERR_INVALID, "%s: test \"%.200s\" expects nothing, so it cannot fail", file, name);
+    if (r == 0 && !json_object_size(json_object_get(test, "expect")))
+      r = err_set(err, ERR_INVALID, "%s: test \"%.200s\" expects nothing, so it cannot fail", file, name);
     if (r < 0) return r;
   }
   return 0;

@@ -46,12 +46,12 @@ static struct {
   const struct program *program; /* for the next script */
   json_t *transcript;
   struct journal *journal;
-  json_t *entries;               /* all of the journal's, in the form of run_take_up */
-  json_t *started;               /* steps whose action was started, and how: "1/3" -> "new"|"history" */
+  json_t *entries; /* all of the journal's, in the form of run_take_up */
+  json_t *started; /* steps whose action was started, and how: "1/3" -> "new"|"history" */
   json_t *alerts;
-  unsigned scripts;              /* alive */
-  bool hold_actions;             /* their callbacks do not come */
-  const char *slow;              /* the step whose outcome is on record two turns before its callback */
+  unsigned scripts;  /* alive */
+  bool hold_actions; /* their callbacks do not come */
+  const char *slow;  /* the step whose outcome is on record two turns before its callback */
 } fake;
 
 /* --- the script ------------------------------------------------------------------------------------------------- */
@@ -104,7 +104,8 @@ static struct script_thread *thread_new(struct script *s, const struct line *at,
   return t;
 }
 
-int script_new(const struct declaration *playbook, const json_t *uses, const struct script_limits *limits, const struct script_host *host, struct script **ret, struct err *err) {
+int script_new(const struct declaration *playbook, const json_t *uses, const struct script_limits *limits, const struct script_host *host,
+               struct script **ret, struct err *err) {
   struct script *s = calloc(1, sizeof *s);
   assert_non_null(s);
   *s = (struct script){.program = fake.program, .host = host};
@@ -134,7 +135,10 @@ struct script_thread *script_start(struct script *s, const json_t *params, const
   return t;
 }
 
-void script_resume(struct script_thread *t, const char *step, bool ok, const json_t *value, enum script_trust trust, struct script_yield *out) { burst(t, step, ok, value, out); }
+void script_resume(struct script_thread *t, const char *step, bool ok, const json_t *value, enum script_trust trust,
+                   struct script_yield *out) {
+  burst(t, step, ok, value, out);
+}
 
 struct script_thread *script_branch(struct script_thread *t, size_t i, struct script_yield *out) {
   char name[16];
@@ -214,8 +218,8 @@ static void action_record(struct action *a) {
     return;
   }
   journal_add(fake.journal, KIND_ACTION_OUTCOME, a->actor, a->run, a->step,
-              json_pack("{s:b, s:O, s:s, s:s, s:s?}", "ok", a->ok, a->ok ? "returns" : "failure", a->returns, "connector", "corp", "action", a->name, "contains",
-                        strncmp(a->name, "lock", 4) == 0 ? "active" : NULL));
+              json_pack("{s:b, s:O, s:s, s:s, s:s?}", "ok", a->ok, a->ok ? "returns" : "failure", a->returns, "connector", "corp", "action",
+                        a->name, "contains", strncmp(a->name, "lock", 4) == 0 ? "active" : NULL));
 }
 
 static void action_turn(void *arg) {
@@ -223,7 +227,9 @@ static void action_turn(void *arg) {
   int slow = fake.slow && strcmp(fake.slow, a->step) == 0 ? 3 : 0;
   if (a->turns == 0) {
     if (!a->began && !a->reads && !a->of[0])
-      journal_add(fake.journal, KIND_ACTION_INTENDED, a->actor, a->run, a->step, json_pack("{s:s, s:s, s:s, s:{s:s, s:i}}", "connector", "corp", "action", a->name, "effect", "contain", "params", "uid", "alice", "filled_in", 1));
+      journal_add(fake.journal, KIND_ACTION_INTENDED, a->actor, a->run, a->step,
+                  json_pack("{s:s, s:s, s:s, s:{s:s, s:i}}", "connector", "corp", "action", a->name, "effect", "contain", "params", "uid",
+                            "alice", "filled_in", 1));
   } else if (a->turns == 1) {
     action_record(a);
   } else if (a->turns == 2 + slow) {
@@ -244,14 +250,16 @@ int action_start(struct actions *all, const struct action_spec *spec, action_cb 
   int attempt = dot ? (int)strtol(dot + 1, NULL, 10) : 0;
   a->ok = strcmp(spec->action, "fail") != 0;
   a->reads = strcmp(spec->action, "find") == 0;
-  a->returns = a->ok ? json_pack("{s:s, s:i}", "step", a->reads ? "any" : spec->step, "n", attempt < 2 ? attempt : 2) : json_pack("{s:s, s:s}", "kind", "refused", "message", "no");
+  a->returns = a->ok ? json_pack("{s:s, s:i}", "step", a->reads ? "any" : spec->step, "n", attempt < 2 ? attempt : 2)
+                     : json_pack("{s:s, s:s}", "kind", "refused", "message", "no");
   *ret = a;
   return 0;
 }
 
 void action_abandon(struct action *a) { action_gone(a); }
 
-int action_release(struct actions *all, const struct action_spec *spec, const char *of, action_cb *cb, void *arg, struct action **ret, struct err *err) {
+int action_release(struct actions *all, const struct action_spec *spec, const char *of, action_cb *cb, void *arg, struct action **ret,
+                   struct err *err) {
   const json_t *c = json_object_get(json_object_get(journal_state(fake.journal), "containments"), of);
   if (!c || strcmp(json_str_or(c, "status", ""), "active") != 0) return err_set(err, ERR_NOT_FOUND, "%s contains nothing", of);
   struct action *a = action_make(spec, cb, arg);
@@ -295,7 +303,8 @@ struct question *question_ask(struct questions *qs, const struct question_spec *
   snprintf(at, sizeof at, "%u/%s", spec->run, spec->step);
   if (!json_object_get(json_object_get(journal_state(spec->journal), "questions"), at))
     journal_add(spec->journal, KIND_QUESTION_ASKED, spec->actor, spec->run, spec->step,
-                json_pack("{s:s, s:s, s:s, s:s}", "kind", "ask", "text", spec->text, "role", spec->role ? spec->role : "responder", "otherwise", spec->otherwise));
+                json_pack("{s:s, s:s, s:s, s:s}", "kind", "ask", "text", spec->text, "role", spec->role ? spec->role : "responder",
+                          "otherwise", spec->otherwise));
   loop_defer(fake.loop, question_turn, q);
   return q;
 }
@@ -319,8 +328,9 @@ static void ack_turn(void *arg) {
   free(a);
 }
 
-int redis_append(struct redis *link, unsigned lane, const char *journal, const char *state_key, const char *prev, uint64_t first_seq, const struct redis_entry *entries, size_t count,
-                 const char *state, size_t state_len, redis_cb *cb, void *arg, struct err *err) {
+int redis_append(struct redis *link, unsigned lane, const char *journal, const char *state_key, const char *prev, uint64_t first_seq,
+                 const struct redis_entry *entries, size_t count, const char *state, size_t state_len, redis_cb *cb, void *arg,
+                 struct err *err) {
   struct ack *a = calloc(1, sizeof *a);
   assert_non_null(a);
   *a = (struct ack){cb, arg};
@@ -329,7 +339,9 @@ int redis_append(struct redis *link, unsigned lane, const char *journal, const c
 }
 
 unsigned redis_lane(const struct redis *link, const char *key) { return 0; }
-int redis_call(struct redis *link, unsigned lane, redis_cb *cb, void *arg, struct err *err, ...) { return err_set(err, ERR_UNAVAILABLE, "no Redis here"); }
+int redis_call(struct redis *link, unsigned lane, redis_cb *cb, void *arg, struct err *err, ...) {
+  return err_set(err, ERR_UNAVAILABLE, "no Redis here");
+}
 enum redis_type redis_type(const struct redis_value *v) { return REDIS_NIL; }
 const char *redis_string(const struct redis_value *v, size_t *ret_len) {
   if (ret_len) *ret_len = 0;

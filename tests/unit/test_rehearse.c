@@ -23,7 +23,8 @@ static bool matches(void *arg, const json_t *when, const json_t *alert) {
 }
 
 static json_t *rehearsed(const char *playbook, const char *tests) {
-  struct rehearsal spec = {.playbook = playbook, .tests = tests, .connectors = "connectors", .world = {.matches = matches}, .values = path_values};
+  struct rehearsal spec = {
+      .playbook = playbook, .tests = tests, .connectors = "connectors", .world = {.matches = matches}, .values = path_values};
   json_t *report = NULL;
   struct err err = {0};
   if (rehearse(&spec, &report, &err) < 0) fail_msg("%s: %s", playbook, err.text);
@@ -49,7 +50,8 @@ static void test_our_playbooks(void **state) {
     failed += json_int_or(report, "failed", 0);
     assert_true(json_int_or(report, "passed", 0) > 0);
     const json_t *coverage = json_object_get(report, "coverage");
-    print_message("%s: %lld of %lld lines\n", names[i], (long long)json_int_or(coverage, "hit", 0), (long long)json_int_or(coverage, "lines", 0));
+    print_message("%s: %lld of %lld lines\n", names[i], (long long)json_int_or(coverage, "hit", 0),
+                  (long long)json_int_or(coverage, "lines", 0));
     assert_true(json_int_or(coverage, "hit", 0) * 10 >= json_int_or(coverage, "lines", 0) * 8);
     json_decref(report);
   }
@@ -68,23 +70,24 @@ static void write_file(const char *name, const char *text, char out[128]) {
   assert_int_equal(fclose(f), 0);
 }
 
-static const char playbook_text[] = "return playbook {\n"
-                                    "  title = \"x\", uses = { \"ldap.find_user\", \"ldap.lock_account\" },\n"
-                                    "  params = { user = schema.string { from = \"actor.user.name\" } },\n"
-                                    "  run = function(incident, act, p)\n"
-                                    "    local who, why = act.ldap.find_user { uid = p.user }\n"
-                                    "    if not who then\n"
-                                    "      return incident:hand_over(\"nobody\", why)\n" /* 7 */
-                                    "    end\n"
-                                    "    incident:wait \"2h\"\n"
-                                    "    local more = incident:wait_for { alert = { severity_id = 5 }, within = \"3h\" }\n"
-                                    "    incident:note(more and \"more\" or \"quiet\")\n"
-                                    "    if incident:ask { \"Go on?\", options = { \"yes\", \"no\" }, within = \"1h\", otherwise = \"no\" } == \"yes\" then\n"
-                                    "      error(\"boom\")\n" /* 13 */
-                                    "    end\n"
-                                    "    return now()\n"
-                                    "  end,\n"
-                                    "}\n";
+static const char playbook_text[] =
+    "return playbook {\n"
+    "  title = \"x\", uses = { \"ldap.find_user\", \"ldap.lock_account\" },\n"
+    "  params = { user = schema.string { from = \"actor.user.name\" } },\n"
+    "  run = function(incident, act, p)\n"
+    "    local who, why = act.ldap.find_user { uid = p.user }\n"
+    "    if not who then\n"
+    "      return incident:hand_over(\"nobody\", why)\n" /* 7 */
+    "    end\n"
+    "    incident:wait \"2h\"\n"
+    "    local more = incident:wait_for { alert = { severity_id = 5 }, within = \"3h\" }\n"
+    "    incident:note(more and \"more\" or \"quiet\")\n"
+    "    if incident:ask { \"Go on?\", options = { \"yes\", \"no\" }, within = \"1h\", otherwise = \"no\" } == \"yes\" then\n"
+    "      error(\"boom\")\n" /* 13 */
+    "    end\n"
+    "    return now()\n"
+    "  end,\n"
+    "}\n";
 
 static json_t *rehearse_texts(const char *tests_text) {
   char playbook[128], tests[128];
@@ -100,7 +103,8 @@ static json_t *rehearse_texts(const char *tests_text) {
 
 static void test_time_flies(void **state) {
   json_t *report = rehearse_texts("return tests { [\"six hours\"] = { " ALERT ", answers = { \"(silence)\" },\n"
-                                  "  expect = { status = \"done\", notes = { \"quiet\" }, asks = { \"Go on?\" }, actions = { { \"ldap.find_user\", uid = \"alice\" } } } } }");
+                                  "  expect = { status = \"done\", notes = { \"quiet\" }, asks = { \"Go on?\" }, actions = { { "
+                                  "\"ldap.find_user\", uid = \"alice\" } } } } }");
   show_problems(report);
   assert_int_equal(json_int_or(report, "passed", 0), 1);
   const json_t *coverage = json_object_get(report, "coverage"), *missed = json_object_get(coverage, "missed");
@@ -127,7 +131,9 @@ static void test_a_test_can_fail(void **state) {
       {ALERT ", answers = { \"maybe\" }, expect = { status = \"done\" }", "is no answer"},
       {ALERT ", answers = { \"yes\" }, expect = { status = \"done\" }", "boom"},
       {"answers = { \"no\" }, expect = { status = \"done\" }", "user"},
-      {ALERT ", simulate = { [\"ldap.find_user\"] = { error = { kind = \"not_found\", message = \"who?\" } } }, expect = { says = \"somebody\" }", "says: expected \"somebody\", seen \"nobody: not_found: who?\""},
+      {ALERT
+       ", simulate = { [\"ldap.find_user\"] = { error = { kind = \"not_found\", message = \"who?\" } } }, expect = { says = \"somebody\" }",
+       "says: expected \"somebody\", seen \"nobody: not_found: who?\""},
   };
   struct buf text;
   buf_init(&text, 65536);
@@ -178,7 +184,8 @@ static void test_bad_files(void **state) {
 int main(void) {
   snprintf(folder, sizeof folder, "/tmp/tocsin-rehearse-XXXXXX");
   if (!mkdtemp(folder)) return 1;
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_our_playbooks), cmocka_unit_test(test_time_flies), cmocka_unit_test(test_a_test_can_fail), cmocka_unit_test(test_bad_files)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_our_playbooks), cmocka_unit_test(test_time_flies),
+                                     cmocka_unit_test(test_a_test_can_fail), cmocka_unit_test(test_bad_files)};
   int failed = cmocka_run_group_tests(tests, NULL, NULL);
   rmdir(folder);
   return failed;

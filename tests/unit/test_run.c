@@ -2,7 +2,9 @@
 #include "run_fakes.h"
 
 /* Every entry gets a time of its own. */
-static int64_t wall(const struct clock *clock) { return clock_wall(clock_system()) / 1000 * 1000 + (fake.journal ? (int64_t)journal_seq(fake.journal) : 0); }
+static int64_t wall(const struct clock *clock) {
+  return clock_wall(clock_system()) / 1000 * 1000 + (fake.journal ? (int64_t)journal_seq(fake.journal) : 0);
+}
 static const struct clock test_clock = {.wall = wall, .boot = wall};
 
 static struct journal_store store;
@@ -19,8 +21,9 @@ static void on_done(void *arg, struct run *ended, const char *status) {
 }
 
 static void on_entry(void *arg, struct journal *j, const struct entry *e) {
-  json_array_append_new(fake.entries, json_pack("{s:I, s:s, s:s, s:i, s:s, s:I, s:O*}", "seq", (json_int_t)e->seq, "type", kind_name(e->kind), "actor", e->actor, "run", (int)e->run, "step",
-                                                e->step, "time", (json_int_t)e->time, "body", e->body));
+  json_array_append_new(fake.entries,
+                        json_pack("{s:I, s:s, s:s, s:i, s:s, s:I, s:O*}", "seq", (json_int_t)e->seq, "type", kind_name(e->kind), "actor",
+                                  e->actor, "run", (int)e->run, "step", e->step, "time", (json_int_t)e->time, "body", e->body));
 }
 
 static const json_t *world_alerts(void *arg, struct journal *j) { return fake.alerts; }
@@ -30,7 +33,8 @@ static bool world_matches(void *arg, const json_t *when, const json_t *alert) {
   json_object_foreach((json_t *)(uintptr_t)when, key, value) if (!json_equal(value, json_object_get(alert, key))) return false;
   return true;
 }
-static int world_change(void *arg, struct journal *j, const char *verb, const json_t *args, const char *actor, unsigned number, const char *step, struct err *err) {
+static int world_change(void *arg, struct journal *j, const char *verb, const json_t *args, const char *actor, unsigned number,
+                        const char *step, struct err *err) {
   if (strcmp(verb, "severity") == 0) {
     int64_t id = severity_by_name(json_str_or(args, "severity", ""));
     if (id < 0) return err_set(err, ERR_INVALID, "there is no severity \"%s\"", json_str_or(args, "severity", ""));
@@ -45,7 +49,9 @@ static int setup(void **state) {
   memset(&fake, 0, sizeof fake);
   fake.loop = loop_new();
   store = (struct journal_store){.loop = fake.loop, .clock = &test_clock, .node = "n1"};
-  struct runs_deps deps = {.loop = fake.loop, .registry = (void *)&store, .world = {.alerts = world_alerts, .matches = world_matches, .change = world_change}};
+  struct runs_deps deps = {.loop = fake.loop,
+                           .registry = (void *)&store,
+                           .world = {.alerts = world_alerts, .matches = world_matches, .change = world_change}};
   runs = runs_new(&deps);
   playbook.json = json_pack("{s:[s]}", "uses", "ldap.lock_account");
   return 0;
@@ -109,13 +115,15 @@ static void finish(void) {
     size_t before = json_array_size(fake.entries) + json_array_size(fake.transcript);
     loop_turn(fake.loop);
     if (json_array_size(fake.entries) + json_array_size(fake.transcript) != before) idle = 0;
-    else if (++idle > 8 && json_object_get(json_object_get(json_object_get(journal_state(fake.journal), "waits"), "1/7"), "alert")) alert_comes(2);
+    else if (++idle > 8 && json_object_get(json_object_get(json_object_get(journal_state(fake.journal), "waits"), "1/7"), "alert"))
+      alert_comes(2);
   }
   if (!dones) {
     json_t *view = run_view(run);
     char *text = json_text(view);
     json_decref(view);
-    print_error("%zu entries, last %s: %s\n", json_array_size(fake.entries), json_str_or(json_array_get(fake.entries, json_array_size(fake.entries) - 1), "type", ""), text);
+    print_error("%zu entries, last %s: %s\n", json_array_size(fake.entries),
+                json_str_or(json_array_get(fake.entries, json_array_size(fake.entries) - 1), "type", ""), text);
     free(text);
   }
   assert_int_equal(dones, 1);
@@ -139,24 +147,29 @@ static size_t count_type(const char *type) {
 
 /* --- every verb once ---------------------------------------------------------------------------------------------- */
 
-#define LOCK {"action", "{\"connector\": \"ldap\", \"action\": \"lock_account\", \"params\": {\"uid\": \"alice\", \"because\": \"x\"}}"}
-#define FAIL {"action", "{\"connector\": \"ldap\", \"action\": \"fail\", \"params\": {}}"}
-#define NOTE {"note", "{\"text\": \"hello\"}"}
-#define PARALLEL {"parallel", "{\"count\": 3, \"max\": 2}"}
+#define LOCK                                                                                                                               \
+  { "action", "{\"connector\": \"ldap\", \"action\": \"lock_account\", \"params\": {\"uid\": \"alice\", \"because\": \"x\"}}" }
+#define FAIL                                                                                                                               \
+  { "action", "{\"connector\": \"ldap\", \"action\": \"fail\", \"params\": {}}" }
+#define NOTE                                                                                                                               \
+  { "note", "{\"text\": \"hello\"}" }
+#define PARALLEL                                                                                                                           \
+  { "parallel", "{\"count\": 3, \"max\": 2}" }
 
-static const struct line all_verbs[] = {LOCK,
-                                        NOTE,
-                                        {"severity", "{\"severity\": \"high\"}"},
-                                        {"ask", "{\"text\": \"Keep it?\", \"otherwise\": \"keep\", \"within\": 60000}"},
-                                        PARALLEL,
-                                        {"wait", "{\"ms\": 3}"},
-                                        {"wait_for", "{\"alert\": {\"n\": 2}, \"within\": 3600000}"},
-                                        {"poll", "{\"connector\": \"ldap\", \"action\": \"find\", \"params\": {}, \"every\": 100, \"within\": 60000, \"until\": {\"n\": 2}}"},
-                                        {"action", "{\"connector\": \"ldap\", \"action\": \"broken\", \"params\": {}}"},
-                                        {"undo", "{\"step\": \"1\"}"},
-                                        {"release", "{\"of\": \"incident\"}"},
-                                        {"severity", "{\"severity\": \"nonsense\"}"},
-                                        {NULL, NULL}};
+static const struct line all_verbs[] = {
+    LOCK,
+    NOTE,
+    {"severity", "{\"severity\": \"high\"}"},
+    {"ask", "{\"text\": \"Keep it?\", \"otherwise\": \"keep\", \"within\": 60000}"},
+    PARALLEL,
+    {"wait", "{\"ms\": 3}"},
+    {"wait_for", "{\"alert\": {\"n\": 2}, \"within\": 3600000}"},
+    {"poll", "{\"connector\": \"ldap\", \"action\": \"find\", \"params\": {}, \"every\": 100, \"within\": 60000, \"until\": {\"n\": 2}}"},
+    {"action", "{\"connector\": \"ldap\", \"action\": \"broken\", \"params\": {}}"},
+    {"undo", "{\"step\": \"1\"}"},
+    {"release", "{\"of\": \"incident\"}"},
+    {"severity", "{\"severity\": \"nonsense\"}"},
+    {NULL, NULL}};
 static const struct line branch_works[] = {LOCK, NOTE, {NULL, NULL}};
 static const struct line branch_raises[] = {NOTE, {"raise", "boom"}, {NULL, NULL}};
 static const struct program everything = {all_verbs, {branch_works, branch_raises, branch_works}};
@@ -198,7 +211,8 @@ static void test_view_is_of_the_waking_entry(void **state) {
   json_array_foreach(fake.transcript, i, line) { /* now() is the time of an entry of that step, or of the start */
     const char *step = json_str_or(line, "step", "");
     bool found = false;
-    json_array_foreach(fake.entries, n, e) found |= json_equal(json_object_get(e, "time"), json_object_get(line, "now")) && (!*step || strcmp(json_str_or(e, "step", ""), step) == 0);
+    json_array_foreach(fake.entries, n, e) found |=
+        json_equal(json_object_get(e, "time"), json_object_get(line, "now")) && (!*step || strcmp(json_str_or(e, "step", ""), step) == 0);
     assert_true(found);
   }
 }
@@ -269,7 +283,11 @@ static void test_stop_on_error(void **state) {
   assert_string_equal(json_str_or(json_object_get(json_array_get(branches, 1), "error"), "message", ""), "boom");
   assert_string_equal(json_str_or(json_object_get(json_array_get(branches, 2), "error"), "kind", ""), "cancelled");
   assert_null(json_object_get(fake.started, "1/1.3.1")); /* never begun */
-  assert_int_equal(json_int_or(json_object_get(last_entry(), "seq") ? json_object_get(json_array_get(fake.entries, json_array_size(fake.entries) - 2), "body") : NULL, "cancelled", 0), 2);
+  assert_int_equal(json_int_or(json_object_get(last_entry(), "seq")
+                                   ? json_object_get(json_array_get(fake.entries, json_array_size(fake.entries) - 2), "body")
+                                   : NULL,
+                               "cancelled", 0),
+                   2);
 }
 
 static void test_too_many_steps(void **state) {
@@ -334,7 +352,11 @@ static void rebuild(const struct program *program, const json_t *entries, size_t
   load(program);
   for (size_t i = 0; i < count; i++) {
     json_t *stored = json_array_get(entries, i);
-    struct entry e = {.seq = (uint64_t)json_int_or(stored, "seq", 0), .time = json_int_or(stored, "time", 0), .kind = kind_by_name(json_str_or(stored, "type", "")), .run = (unsigned)json_int_or(stored, "run", 0), .body = json_object_get(stored, "body")};
+    struct entry e = {.seq = (uint64_t)json_int_or(stored, "seq", 0),
+                      .time = json_int_or(stored, "time", 0),
+                      .kind = kind_by_name(json_str_or(stored, "type", "")),
+                      .run = (unsigned)json_int_or(stored, "run", 0),
+                      .body = json_object_get(stored, "body")};
     snprintf(e.step, sizeof e.step, "%s", json_str_or(stored, "step", ""));
     snprintf(e.actor, sizeof e.actor, "%s", json_str_or(stored, "actor", ""));
     snprintf(e.leaf, sizeof e.leaf, "%064d", 0);
@@ -366,8 +388,8 @@ static bool has_outcome(const json_t *entries, size_t count, const char *place) 
 static json_t *burst_of(const json_t *transcript, const json_t *like) {
   size_t i;
   json_t *line;
-  json_array_foreach(transcript, i, line)
-    if (json_equal(json_object_get(line, "step"), json_object_get(like, "step")) && json_equal(json_object_get(line, "thread"), json_object_get(like, "thread"))) return line;
+  json_array_foreach(transcript, i, line) if (json_equal(json_object_get(line, "step"), json_object_get(like, "step")) &&
+                                              json_equal(json_object_get(line, "thread"), json_object_get(like, "thread"))) return line;
   fail_msg("no burst of %s at step %s", json_str(like, "thread"), json_str(like, "step"));
   return NULL;
 }
@@ -421,7 +443,8 @@ static void replay_everywhere(const struct program *program) {
 static void test_replay_from_every_entry(void **state) { replay_everywhere(&everything); }
 
 static void test_replay_of_every_ending(void **state) {
-  static const struct line raises[] = {LOCK, {"raise", "oops"}, {NULL, NULL}}, hands[] = {NOTE, {"hand_over", "{\"text\": \"x\"}"}, {NULL, NULL}};
+  static const struct line raises[] = {LOCK, {"raise", "oops"}, {NULL, NULL}},
+                           hands[] = {NOTE, {"hand_over", "{\"text\": \"x\"}"}, {NULL, NULL}};
   static const struct line stops[] = {{"parallel", "{\"count\": 3, \"max\": 3, \"stop_on_error\": true}"}, LOCK, {NULL, NULL}};
   static const struct line waits[] = {{"wait", "{\"ms\": 60000}"}, {NULL, NULL}};
   static const struct program p = {raises, {NULL}}, q = {hands, {NULL}}, r = {stops, {waits, branch_raises, waits}};
@@ -433,10 +456,15 @@ static void test_replay_of_every_ending(void **state) {
 }
 
 static void test_replay_that_differs(void **state) {
-  static const struct line first[] = {LOCK, NOTE, {"ask", "{\"text\": \"Keep it?\", \"otherwise\": \"keep\", \"within\": 1000}"}, {NULL, NULL}};
+  static const struct line first[] = {LOCK,
+                                      NOTE,
+                                      {"ask", "{\"text\": \"Keep it?\", \"otherwise\": \"keep\", \"within\": 1000}"},
+                                      {NULL, NULL}};
   static const struct line second[] = {LOCK, {"note", "{\"text\": \"something else\"}"}, {NULL, NULL}};
   static const struct line third[] = {LOCK, NOTE, {NULL, NULL}};
-  static const struct line fourth[] = {{"action", "{\"connector\": \"ldap\", \"action\": \"lock_account\", \"params\": {\"uid\": \"bob\"}}"}, {NULL, NULL}};
+  static const struct line fourth[] = {{"action",
+                                        "{\"connector\": \"ldap\", \"action\": \"lock_account\", \"params\": {\"uid\": \"bob\"}}"},
+                                       {NULL, NULL}};
   static const struct program p = {first, {NULL}}, others[] = {{second, {NULL}}, {third, {NULL}}, {fourth, {NULL}}};
   static const char *const at[] = {"at step 2", "at step 3", "at step 1"};
   begin(&p);
@@ -474,10 +502,20 @@ static void test_take_up_needs_its_version(void **state) {
 int main(void) {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
   const struct CMUnitTest tests[] = {
-      T(test_every_verb),          T(test_view_is_of_the_waking_entry), T(test_raise_fails_the_run),  T(test_hand_over),
-      T(test_cancel_drops_what_waits), T(test_run_free_in_the_middle),  T(test_stop_on_error),        T(test_too_many_steps),
-      T(test_continue_as),         T(test_order_is_of_the_entries),     T(test_replay_from_every_entry), T(test_replay_of_every_ending),
-      T(test_replay_that_differs), T(test_take_up_needs_its_version),
+      T(test_every_verb),
+      T(test_view_is_of_the_waking_entry),
+      T(test_raise_fails_the_run),
+      T(test_hand_over),
+      T(test_cancel_drops_what_waits),
+      T(test_run_free_in_the_middle),
+      T(test_stop_on_error),
+      T(test_too_many_steps),
+      T(test_continue_as),
+      T(test_order_is_of_the_entries),
+      T(test_replay_from_every_entry),
+      T(test_replay_of_every_ending),
+      T(test_replay_that_differs),
+      T(test_take_up_needs_its_version),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
