@@ -13,17 +13,58 @@
 
 /* ---- list ---- */
 
-static json_t *row_json(const struct connector *c) {
-  const json_t *d = c->declaration->json;
+static json_t *row_json(const char *instance, const struct declaration *c) {
+  const json_t *d = c->json;
   json_t *actions = json_object(), *action;
   const char *name;
   json_object_foreach(json_object_get(d, "actions"), name, action) json_object_set(actions, name, json_object_get(action, "effect"));
-  return json_pack("{s:s, s:s, s:s, s:o, s:b}", "instance", c->instance, "connector", c->name, "title", json_str_or(d, "title", c->name), "actions", actions, "alerts",
-                   json_is_object(json_object_get(d, "alert")));
+  return json_pack("{s:s, s:s, s:s, s:o, s:b, s:b}", "instance", instance ? instance : c->name, "connector", c->name, "title", json_str_or(d, "title", c->name), "actions", actions, "alerts",
+                   json_is_object(json_object_get(d, "alert")), "configured", instance != NULL);
+}
+
+static int by_instance(const void *a, const void *b) {
+  const json_t *const *x = a, *const *y = b;
+  return strcmp(json_str_or(*x, "instance", ""), json_str_or(*y, "instance", ""));
+}
+
+static json_t *sorted(json_t *rows_take) {
+  size_t n = json_array_size(rows_take);
+  json_t **list = calloc(n + 1, sizeof *list), *result = json_array();
+  if (!list) abort();
+  for (size_t i = 0; i < n; i++) list[i] = json_array_get(rows_take, i);
+  qsort(list, n, sizeof *list, by_instance);
+  for (size_t i = 0; i < n; i++) json_array_append(result, list[i]);
+  free(list);
+  json_decref(rows_take);
+  return result;
+}
+
+static bool is_configured(const struct registry *registry, const char *name) {
+  const struct connector *c;
+  size_t at = 0;
+  while ((c = registry_next(registry, &at)))
+    if (strcmp(c->name, name) == 0) return true;
+  return false;
+}
+
+/* Configured instances, then the files that no setting names. */
+static json_t *rows_of(const json_t *settings, const struct registry *registry) {
+  json_t *rows = json_array(), *files = NULL, *path;
+  const struct connector *c;
+  size_t at = 0, i;
+  while ((c = registry_next(registry, &at))) json_array_append_new(rows, row_json(c->instance, c->declaration));
+  if (installed_files(installed_folder(settings, "connectors"), &files, NULL) < 0) files = NULL;
+  json_array_foreach(files, i, path) {
+    struct declaration *d = NULL;
+    if (installed_connector(json_string_value(path), &d, NULL) == 0 && !is_configured(registry, d->name)) json_array_append_new(rows, row_json(NULL, d));
+    declaration_free(d);
+  }
+  json_decref(files);
+  return sorted(rows);
 }
 
 static void list_view(struct view *v, const json_t *rows) {
-  static const char *const head[] = {"NAME", "PRODUCT", "ALERTS", "ACTIONS", NULL};
+  static const char *const head[] = {"NAME", "SET UP", "ALERTS", "PRODUCT", "ACTIONS", NULL};
   struct table t;
   size_t i;
   json_t *row;
@@ -32,26 +73,25 @@ static void list_view(struct view *v, const json_t *rows) {
     struct buf actions;
     const char *name, *between = "";
     json_t *effect;
+    bool configured = json_bool_or(row, "configured", false);
     buf_init(&actions, 65536);
     json_object_foreach(json_object_get(row, "actions"), name, effect) {
       buf_addf(&actions, "%s%s", between, name);
       between = ", ";
     }
-    const char *cells[] = {json_str(row, "instance"), json_str(row, "title"), json_bool_or(row, "alerts", false) ? "yes" : "", actions.data};
-    table_row(&t, STYLE_PLAIN, cells);
+    const char *cells[] = {json_str(row, "instance"), configured ? "yes" : "-", json_bool_or(row, "alerts", false) ? "yes" : "-", json_str(row, "title"), actions.data};
+    table_row(&t, configured ? STYLE_PLAIN : STYLE_DIM, cells);
     buf_release(&actions);
   }
   table_print(&t, v);
 }
 
 static int list_run(struct cli *cli, const struct options *o) {
-  json_t *settings = cli_settings(cli, NULL), *rows = json_array();
+  json_t *settings = cli_settings(cli, NULL);
   struct registry *registry = settings ? installed_registry(cli, settings) : NULL;
-  const struct connector *c;
-  size_t at = 0;
-  while (registry && (c = registry_next(registry, &at))) json_array_append_new(rows, row_json(c));
-  if (registry) client_print(cli, rows, list_view);
-  int status = registry ? EXIT_DONE : EXIT_FAILED;
+  json_t *rows = registry ? rows_of(settings, registry) : NULL;
+  if (rows) client_print(cli, rows, list_view);
+  int status = rows ? EXIT_DONE : EXIT_FAILED;
   registry_free(registry);
   json_decref(rows);
   json_decref(settings);
@@ -59,7 +99,7 @@ static int list_run(struct cli *cli, const struct options *o) {
 }
 
 static const struct command connector_list = {
-  .name = "list", .text = "connectors that are configured, and what they can do", .example = "tocsin connector list\n", .run = list_run,
+  .name = "list", .text = "connectors, which of them are set up, and what they can do", .example = "tocsin connector list\n", .run = list_run,
 };
 
 /* ---- show ---- */
@@ -98,16 +138,17 @@ static void action_view(struct view *v, const char *name, const json_t *a) {
   else if (json_str(a, "probe")) view_put(v, "    when in doubt, %s tells\n", json_str(a, "probe"));
 }
 
-static void show_view(struct view *v, const struct connector *c) {
-  const json_t *d = c->declaration->json;
+static void show_view(struct view *v, const json_t *answer) {
+  const json_t *d = json_object_get(answer, "declaration");
   const char *name;
   json_t *action;
   view_style(v, STYLE_BOLD);
-  view_text(v, c->instance);
+  view_text(v, json_str_or(answer, "instance", "?"));
   view_style(v, STYLE_PLAIN);
   view_put(v, "  ");
-  view_text(v, json_str_or(d, "title", c->name));
+  view_text(v, json_str_or(d, "title", ""));
   words_member(v, "  ", d, "docs");
+  if (!json_bool_or(answer, "configured", false)) view_put(v, "\n  not set up: write it into the settings' `connectors` as %s { … }", json_str_or(answer, "instance", "?"));
   view_put(v, "\n");
   if (json_object_size(json_object_get(d, "settings"))) view_put(v, "\n  settings\n");
   schema_view(v, json_object_get(d, "settings"), 4);
@@ -115,21 +156,31 @@ static void show_view(struct view *v, const struct connector *c) {
   if (json_object_get(d, "alert")) view_put(v, "\n  reads alerts\n");
 }
 
+/* A configured instance, or the file of that name: before one sets it up one must be able to read what it wants. */
+static json_t *connector_find(const json_t *settings, const struct registry *registry, const char *name, struct err *err) {
+  const struct connector *c = registry_find(registry, name, err);
+  struct declaration *d = NULL;
+  char path[4096];
+  if (c) return json_pack("{s:s, s:b, s:O}", "instance", c->instance, "configured", 1, "declaration", c->declaration->json);
+  snprintf(path, sizeof path, "%s/%.64s.lua", installed_folder(settings, "connectors"), name);
+  if (strchr(name, '/') || installed_connector(path, &d, NULL) < 0) return NULL;
+  json_t *answer = json_pack("{s:s, s:b, s:O}", "instance", d->name, "configured", 0, "declaration", d->json);
+  declaration_free(d);
+  return answer;
+}
+
 static int show_run(struct cli *cli, const struct options *o) {
   json_t *settings = cli_settings(cli, NULL);
   struct registry *registry = settings ? installed_registry(cli, settings) : NULL;
   struct err err = {0};
   int status = EXIT_FAILED;
-  const struct connector *c = registry ? registry_find(registry, options_word(o, 0), &err) : NULL;
-  if (registry && !c) status = cli_fail(cli, &err);
-  if (c && !cli_json(cli, c->declaration->json)) {
-    struct view v;
-    view_init(&v, cli->color, cli->width);
-    show_view(&v, c);
-    view_flush(&v);
-    view_release(&v);
+  json_t *answer = registry ? connector_find(settings, registry, options_word(o, 0), &err) : NULL;
+  if (registry && !answer) status = cli_fail(cli, &err);
+  if (answer) {
+    client_print(cli, answer, show_view);
+    status = EXIT_DONE;
   }
-  if (c) status = EXIT_DONE;
+  json_decref(answer);
   registry_free(registry);
   json_decref(settings);
   return status;

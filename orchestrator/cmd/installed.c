@@ -6,7 +6,6 @@
 #include <string.h>
 
 #include "base/json.h"
-#include "build.h"
 #include "cmd/file.h"
 
 enum { SOURCE_CAP = 1 << 20, FILES_MOST = 10000 };
@@ -48,11 +47,16 @@ int installed_files(const char *folder, json_t **ret, struct err *err) {
   return 0;
 }
 
-int installed_playbook(const char *path, struct declaration **ret, struct err *err) {
+typedef int load_fn(const char *file, const char *source, size_t len, struct declaration **ret, struct err *err);
+
+static int load(const char *path, load_fn *fn, struct declaration **ret, struct err *err) {
   struct buf source;
   buf_init(&source, SOURCE_CAP);
   int r = file_read(path, &source, err);
-  if (r == 0) r = playbook_load(path, source.data, source.len, ret, err);
+  if (r == 0) r = fn(path, source.data, source.len, ret, err);
   buf_release(&source);
   return r;
 }
+
+int installed_playbook(const char *path, struct declaration **ret, struct err *err) { return load(path, playbook_load, ret, err); }
+int installed_connector(const char *path, struct declaration **ret, struct err *err) { return load(path, connector_load, ret, err); }

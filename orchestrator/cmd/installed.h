@@ -14,7 +14,8 @@ const char *installed_folder(const json_t *settings, const char *what);
 struct registry *installed_registry(const struct cli *cli, const json_t *settings);
 /* The *.lua files of a folder, without tests, sorted: new array of paths. ERR_IO when there is no such folder. */
 int installed_files(const char *folder, json_t **ret, struct err *err);
-/* One playbook's file. */
+/* One file. */
 int installed_playbook(const char *path, struct declaration **ret, struct err *err);
+int installed_connector(const char *path, struct declaration **ret, struct err *err);
 
 #endif

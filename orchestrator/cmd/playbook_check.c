@@ -14,7 +14,8 @@
 
 struct checking {
   const json_t *settings;
-  json_t *connectors; /* {instance: declaration} */
+  json_t *connectors; /* {instance or file's name: declaration} */
+  const struct registry *registry; /* what the settings configure; NULL: there are no settings to hold it against */
   struct lists *lists;
 };
 
@@ -27,12 +28,13 @@ static void finding(json_t *findings, const char *kind, const char *text) {
   free(line);
 }
 
-static void when_check(const struct checking *c, const json_t *when, json_t *findings) {
-  struct condition *condition = NULL;
+/* As the engine will index it: a trigger that could not be found quickly is refused here too. */
+static void when_check(const struct checking *c, const struct declaration *d, json_t *findings) {
+  struct router *router = NULL;
   struct err err = {0};
-  if (!when || json_is_null(when)) return;
-  if (condition_compile(when, c->lists, &condition, &err) < 0) finding(findings, "error", err.text);
-  condition_free(condition);
+  struct trigger trigger = {d->name, json_object_get(d->json, "when"), json_object_get(d->json, "group"), json_int_or(d->json, "window", 0)};
+  if (router_new(&trigger, 1, NULL, c->lists, &router, &err) < 0) finding(findings, "error", err.text);
+  router_free(router);
 }
 
 static void runbook_check(const struct checking *c, const char *name, json_t *findings) {
@@ -44,14 +46,29 @@ static void runbook_check(const struct checking *c, const char *name, json_t *fi
   json_decref(steps);
 }
 
+static void configured_check(const struct checking *c, const json_t *uses, json_t *findings) {
+  size_t i;
+  json_t *use;
+  json_array_foreach((json_t *)(uintptr_t)uses, i, use) {
+    char connector[128], text[1200];
+    struct err err = {0};
+    snprintf(connector, sizeof connector, "%s", json_string_value(use) ? json_string_value(use) : "");
+    connector[strcspn(connector, ".")] = '\0';
+    if (!c->registry || registry_find(c->registry, connector, &err)) continue;
+    snprintf(text, sizeof text, "it uses %.60s: %.900s", json_string_value(use) ? json_string_value(use) : "", err.text);
+    finding(findings, "warning", text);
+  }
+}
+
 static json_t *check_one(const struct checking *c, const char *path) {
   struct declaration *d = NULL;
   struct err err = {0};
   json_t *findings = json_array();
   if (installed_playbook(path, &d, &err) < 0 || playbook_lint(d, c->connectors, findings, &err) < 0) finding(findings, "error", err.text);
   if (d) {
-    when_check(c, json_object_get(d->json, "when"), findings);
+    when_check(c, d, findings);
     runbook_check(c, json_str(d->json, "runbook"), findings);
+    configured_check(c, json_object_get(d->json, "uses"), findings);
   }
   declaration_free(d);
   return json_pack("{s:s, s:o}", "file", path, "findings", findings);
@@ -104,12 +121,28 @@ static int check_all(const struct cli *cli, struct checking *c, const json_t *pa
   return wrong ? EXIT_FAILED : EXIT_DONE;
 }
 
+/* What is installed but not configured is known too, so that its actions' parameters can be checked. */
+static json_t *connectors_known(const json_t *settings, const struct registry *registry) {
+  json_t *known = json_object(), *configured = registry_declarations(registry), *files = NULL, *path;
+  size_t i;
+  if (installed_files(installed_folder(settings, "connectors"), &files, NULL) < 0) files = NULL;
+  json_array_foreach(files, i, path) {
+    struct declaration *d = NULL;
+    if (installed_connector(json_string_value(path), &d, NULL) == 0) json_object_set(known, d->name, d->json);
+    declaration_free(d);
+  }
+  json_object_update(known, configured);
+  json_decref(configured);
+  json_decref(files);
+  return known;
+}
+
 static int run(struct cli *cli, const struct options *o) {
   json_t *settings = cli_settings(cli, NULL), *paths = settings ? playbook_paths(cli, settings, o) : NULL;
   struct registry *registry = paths ? installed_registry(cli, settings) : NULL;
   int status = EXIT_FAILED;
   if (registry) {
-    struct checking c = {.settings = settings, .connectors = registry_declarations(registry)};
+    struct checking c = {.settings = settings, .connectors = connectors_known(settings, registry), .registry = cli->settings_path ? registry : NULL};
     status = check_all(cli, &c, paths);
     json_decref(c.connectors);
   }
