@@ -46,11 +46,6 @@ static bool inside(const uint8_t a[16], const uint8_t net[16], unsigned bits) {
   return !rest || ((a[whole] ^ net[whole]) & (0xff00 >> rest) & 0xff) == 0;
 }
 
-static bool inside_text(const uint8_t a[16], const char *net, unsigned bits) {
-  uint8_t n[16];
-  return inet_pton(AF_INET6, net, n) == 1 && inside(a, n, bits);
-}
-
 static int parse_network(const char *text, struct network *out, struct err *err) {
   char address[ADDRESS_TEXT];
   const char *slash = strchr(text, '/');
@@ -104,16 +99,26 @@ void netrules_release(struct netrules *rules) {
   memset(rules, 0, sizeof *rules);
 }
 
+#define V4(a, b, c, d)                                                                                                                     \
+  { 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d }
+
+/* The clouds' metadata services: whoever reaches them gets the machine's own credentials. */
+static const struct network metadata[] = {{V4(169, 254, 169, 254), 128}, {{0xfd, 0, 0x0e, 0xc2, [14] = 0x02, [15] = 0x54}, 128}};
+static const struct network link_local[] = {{V4(169, 254, 0, 0), 112}, {{0xfe, 0x80}, 10}};
+/* Unspecified (0.0.0.0/8, ::), multicast, broadcast. */
+static const struct network nowhere[] = {
+    {V4(0, 0, 0, 0), 104}, {{0}, 128}, {V4(224, 0, 0, 0), 100}, {{0xff}, 8}, {V4(255, 255, 255, 255), 128}};
+
+static bool inside_any(const uint8_t a[16], const struct network *networks, size_t count) {
+  for (size_t i = 0; i < count; i++)
+    if (inside(a, networks[i].address, networks[i].bits)) return true;
+  return false;
+}
+
 static bool allow_bytes(const struct netrules *rules, const uint8_t a[16]) {
-  static const uint8_t unspecified[16];
-  for (size_t i = 0; i < rules->allow_count; i++)
-    if (inside(a, rules->allow[i].address, rules->allow[i].bits)) return true;
-  if (inside_text(a, "::ffff:169.254.169.254", 128) || inside_text(a, "fd00:ec2::254", 128)) return false;
-  if (memcmp(a, unspecified, 16) == 0 || inside_text(a, "::ffff:0.0.0.0", 104)) return false; /* 0.0.0.0/8 */
-  if (inside_text(a, "ff00::", 8) || inside_text(a, "::ffff:224.0.0.0", 100)) return false;   /* multicast */
-  if (inside_text(a, "::ffff:255.255.255.255", 128)) return false;                            /* broadcast */
-  bool link_local = inside_text(a, "fe80::", 10) || inside_text(a, "::ffff:169.254.0.0", 112);
-  return !link_local || rules->allow_link_local;
+  if (inside_any(a, rules->allow, rules->allow_count)) return true;
+  if (inside_any(a, metadata, sizeof metadata / sizeof *metadata) || inside_any(a, nowhere, sizeof nowhere / sizeof *nowhere)) return false;
+  return rules->allow_link_local || !inside_any(a, link_local, sizeof link_local / sizeof *link_local);
 }
 
 bool netrules_allow(const struct netrules *rules, const struct sockaddr *address) {

@@ -90,9 +90,13 @@ static void add_answer_header(json_t *headers, const char *line, size_t len) {
   while (end > value && isspace((unsigned char)end[-1])) end--;
   value_len = (size_t)(end - value);
   const char *before = json_str(headers, name);
+  if (!before) {
+    json_object_set_new(headers, name, json_lossy(value, value_len));
+    return;
+  }
   struct buf joined;
   buf_init(&joined, HEADER_CAP * 2);
-  if (before) buf_addf(&joined, "%s, ", before);
+  buf_addf(&joined, "%s, ", before);
   buf_add(&joined, value, value_len);
   json_object_set_new(headers, name, json_lossy(joined.data, joined.len));
   buf_release(&joined);

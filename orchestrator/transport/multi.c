@@ -6,7 +6,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
-enum { SPARE_HANDLES = 64, RECEIVE_BYTES = 32768 };
+enum { SPARE_HANDLES = 64 };
 
 struct multi {
   struct event_base *base;
@@ -124,7 +124,6 @@ static void set_common(struct transfer *t) {
   curl_easy_setopt(e, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
   curl_easy_setopt(e, CURLOPT_MAXAGE_CONN, (long)KEPT_SECONDS);
   curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS, 3600000L); /* the flight's own time-out is shorter and counts everything */
-  curl_easy_setopt(e, CURLOPT_BUFFERSIZE, (long)RECEIVE_BYTES);
   if (!t->rules->ca_file) return;
   curl_easy_setopt(e, CURLOPT_CAINFO, t->rules->ca_file);
   curl_easy_setopt(e, CURLOPT_CAPATH, NULL);
