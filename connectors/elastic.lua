@@ -3,19 +3,19 @@
 -- ECS says who is who: user.* acts, user.target.* has it done to them; host.* is where it was seen.
 
 local function hits_of(doc)
-  return ocsf.table(ocsf.get(doc, "hits.hits")) or ocsf.table(ocsf.get(doc, "alerts"))
+  return ocsf.table(ocsf.dig(doc, "hits.hits")) or ocsf.table(ocsf.dig(doc, "alerts"))
 end
 
 local function event_of(doc)
   local hits = hits_of(doc)
   local one = hits and ocsf.table(hits[1]) or doc
-  return ocsf.table(ocsf.get(one, "_source")) or ocsf.table(ocsf.get(one, "fields")) or one, one
+  return ocsf.table(ocsf.dig(one, "_source")) or ocsf.table(ocsf.dig(one, "fields")) or one, one
 end
 
 -- Fields of a search answer are arrays even when they bear one value.
 local function one(doc, ...)
   for _, path in ipairs { ... } do
-    local v = ocsf.get(doc, path)
+    local v = ocsf.dig(doc, path)
     local text = ocsf.str(ocsf.table(v) and v[1] or v)
     if text then return text end
   end
@@ -23,12 +23,12 @@ local function one(doc, ...)
 end
 
 local function each(doc, path)
-  return ipairs(ocsf.list(ocsf.get(doc, path)))
+  return ipairs(ocsf.list(ocsf.dig(doc, path)))
 end
 
 local function attacks(f, doc)
-  local threats = ocsf.get(doc, "kibana.alert.rule.threat") or ocsf.get(doc, "kibana.alert.rule.parameters.threat") or ocsf.get(doc, "signal.rule.threat") or
-                  ocsf.get(doc, "threat")
+  local threats = ocsf.dig(doc, "kibana.alert.rule.threat") or ocsf.dig(doc, "kibana.alert.rule.parameters.threat") or ocsf.dig(doc, "signal.rule.threat") or
+                  ocsf.dig(doc, "threat")
   for _, threat in ipairs(ocsf.list(threats)) do
     local tactic = one(threat, "tactic.name")
     for _, technique in each(threat, "technique") do

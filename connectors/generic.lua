@@ -70,7 +70,7 @@ end
 local function mapped(doc, fields, name)
   local path = ocsf.str(ocsf.get(fields, name))
   if not path then return nil end
-  local v = ocsf.get(doc, path)
+  local v = ocsf.dig(doc, path)
   if ocsf.table(v) then v = v[1] end
   return v
 end
@@ -79,15 +79,15 @@ local function fill(f, doc, fields)
   for target, kind in pairs(TARGETS) do
     local path = ocsf.str(ocsf.table(fields) and fields[target])
     if path then
-      for _, value in ipairs(ocsf.list(ocsf.get(doc, path))) do
+      for _, value in ipairs(ocsf.list(ocsf.dig(doc, path))) do
         if target == "file.hashes.value" then ocsf.hashes(f, "file", value) else ocsf.set(f, target, kind, value) end
       end
     end
   end
   local resource = ocsf.str(ocsf.table(fields) and fields["resources.uid"])
-  for _, uid in ipairs(resource and ocsf.list(ocsf.get(doc, resource)) or {}) do ocsf.resource(f, { uid = uid }) end
+  for _, uid in ipairs(resource and ocsf.list(ocsf.dig(doc, resource)) or {}) do ocsf.resource(f, { uid = uid }) end
   local technique = ocsf.str(ocsf.table(fields) and fields.attack)
-  for _, text in ipairs(technique and ocsf.list(ocsf.get(doc, technique)) or {}) do ocsf.attacks_in(f, text) end
+  for _, text in ipairs(technique and ocsf.list(ocsf.dig(doc, technique)) or {}) do ocsf.attacks_in(f, text) end
 end
 
 local function severity(doc, settings, fields)

@@ -31,42 +31,44 @@ local function contains(v, wanted)
   return false
 end
 
-local function users(f, doc)
-  local source, target = ocsf.first(doc, "data.srcuser", "data.win.eventdata.subjectUserName", "syscheck.audit.user.name", "data.audit.auid_name",
-                                    "data.aws.userIdentity.userName"),
-                         ocsf.first(doc, "data.dstuser", "data.win.eventdata.targetUserName")
-  local groups, techniques = ocsf.get(doc, "rule.groups"), ocsf.get(doc, "rule.mitre.id")
-  local worked = contains(groups, "authentication_success") or contains(techniques, "T1078")
+local function users(f, d)
+  local source = ocsf.first(d.data, "srcuser", "aws.userIdentity.userName") or ocsf.first(d.event, "subjectUserName") or ocsf.first(d.file, "audit.user.name")
+  local target = ocsf.first(d.data, "dstuser") or ocsf.first(d.event, "targetUserName")
+  if not source and not target then return end
+  local groups = ocsf.get(d.rule, "groups")
+  local worked = contains(groups, "authentication_success") or contains(ocsf.get(d.rule, "mitre.id"), "T1078")
   if not worked and (contains(groups, "authentication_failed") or contains(groups, "authentication_failures")) then
     ocsf.user(f, "user", { name = target or source })
     return
   end
-  ocsf.user(f, "actor.user", { name = source or (worked and target or nil), uid = ocsf.get(doc, "data.win.eventdata.subjectUserSid"),
-                               domain = ocsf.get(doc, "data.win.eventdata.subjectDomainName") })
+  ocsf.user(f, "actor.user", { name = source or (worked and target or nil), uid = ocsf.get(d.event, "subjectUserSid"), domain = ocsf.get(d.event, "subjectDomainName") })
   ocsf.user(f, "user", { name = target })
 end
 
-local function places(f, doc)
-  ocsf.set(f, "device.hostname", "Hostname", ocsf.first(doc, "agent.name", "data.win.system.computer", "predecoder.hostname"))
-  local address = ocsf.first(doc, "agent.ip")
+local function places(f, doc, d)
+  local agent = ocsf.get(doc, "agent")
+  ocsf.set(f, "device.hostname", "Hostname", ocsf.first(agent, "name") or ocsf.first(d.data, "win.system.computer") or ocsf.first(doc, "predecoder.hostname"))
+  local address = ocsf.first(agent, "ip")
   if ocsf.is_ip(address) then ocsf.set(f, "device.ip", "IP Address", address) end
-  ocsf.put(f, "device.uid", ocsf.str(ocsf.get(doc, "agent.id")))
-  local source, from = ocsf.first(doc, "data.srcip", "data.src_ip", "data.win.eventdata.ipAddress", "data.win.eventdata.sourceIp", "data.aws.sourceIPAddress")
-  ocsf.endpoint(f, "src_endpoint", source, ocsf.get(doc, from == "data.src_ip" and "data.src_port" or "data.srcport"))
-  ocsf.endpoint(f, "dst_endpoint", ocsf.first(doc, "data.dstip", "data.dest_ip", "data.win.eventdata.destinationIp"),
-                ocsf.first(doc, "data.dstport", "data.dest_port", "data.win.eventdata.destinationPort"))
+  ocsf.put(f, "device.uid", ocsf.first(agent, "id"))
+  local source, from = ocsf.first(d.data, "srcip", "src_ip", "aws.sourceIPAddress")
+  ocsf.endpoint(f, "src_endpoint", source or ocsf.first(d.event, "ipAddress", "sourceIp"), ocsf.get(d.data, from == "src_ip" and "src_port" or "srcport"))
+  ocsf.endpoint(f, "dst_endpoint", ocsf.first(d.data, "dstip", "dest_ip") or ocsf.first(d.event, "destinationIp"),
+                ocsf.first(d.data, "dstport", "dest_port") or ocsf.first(d.event, "destinationPort"))
 end
 
-local function things(f, doc)
-  ocsf.process(f, "actor.process", { name = ocsf.first(doc, "data.win.eventdata.image", "data.win.eventdata.processName", "data.audit.exe", "syscheck.audit.process.name"),
-                                     pid = ocsf.first(doc, "data.win.eventdata.processId", "data.audit.pid", "syscheck.audit.process.id"),
-                                     cmd_line = ocsf.first(doc, "data.win.eventdata.commandLine", "data.command", "data.audit.command") })
-  ocsf.set(f, "file.path", "File Name", ocsf.first(doc, "syscheck.path", "data.virustotal.source.file", "data.win.eventdata.targetFilename"))
-  ocsf.hashes(f, "file", ocsf.get(doc, "syscheck.sha256_after"), ocsf.get(doc, "syscheck.sha1_after"), ocsf.get(doc, "syscheck.md5_after"),
-              ocsf.get(doc, "data.virustotal.source.sha1"), ocsf.get(doc, "data.virustotal.source.md5"))
-  ocsf.hashes(f, "actor.process.file", ocsf.get(doc, "data.win.eventdata.hashes"))
-  ocsf.set(f, "url.url_string", "URL String", ocsf.first(doc, "data.url"))
-  ocsf.indicator(f, ocsf.first(doc, "data.opencti.observable_value", "data.misp.value"))
+local function things(f, d)
+  local audit = ocsf.table(ocsf.get(d.data, "audit"))
+  ocsf.process(f, "actor.process", { name = ocsf.first(d.event, "image", "processName") or ocsf.first(audit, "exe") or ocsf.first(d.file, "audit.process.name"),
+                                     pid = ocsf.first(d.event, "processId") or ocsf.first(audit, "pid") or ocsf.first(d.file, "audit.process.id"),
+                                     cmd_line = ocsf.first(d.event, "commandLine") or ocsf.first(d.data, "command") or ocsf.first(audit, "command") })
+  local scanned = ocsf.get(d.data, "virustotal.source")
+  ocsf.set(f, "file.path", "File Name", ocsf.first(d.file, "path") or ocsf.first(scanned, "file") or ocsf.first(d.event, "targetFilename"))
+  if d.file then ocsf.hashes(f, "file", d.file.sha256_after, d.file.sha1_after, d.file.md5_after) end
+  if scanned then ocsf.hashes(f, "file", ocsf.get(scanned, "sha1"), ocsf.get(scanned, "md5")) end
+  if d.event then ocsf.hashes(f, "actor.process.file", d.event.hashes) end
+  ocsf.set(f, "url.url_string", "URL String", ocsf.first(d.data, "url"))
+  ocsf.indicator(f, ocsf.first(d.data, "opencti.observable_value", "misp.value"))
 end
 
 local function attacks(f, doc)
@@ -99,9 +101,11 @@ local function normalise(whole)
   }
   ocsf.put(f, "finding_info.analytic", { name = ocsf.str(ocsf.get(doc, "rule.description")), uid = ocsf.str(ocsf.get(doc, "rule.id")), type = "Rule", type_id = 1 })
   ocsf.put(f, "metadata.log_provider", ocsf.str(ocsf.get(doc, "manager.name")))
-  users(f, doc)
-  places(f, doc)
-  things(f, doc)
+  local data = ocsf.table(ocsf.get(doc, "data"))
+  local d = { data = data, rule = ocsf.table(ocsf.get(doc, "rule")), event = ocsf.table(ocsf.get(data, "win.eventdata")), file = ocsf.table(ocsf.get(doc, "syscheck")) }
+  users(f, d)
+  places(f, doc, d)
+  things(f, d)
   attacks(f, doc)
   return ocsf.done(f)
 end

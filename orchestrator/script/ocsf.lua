@@ -5,6 +5,8 @@
 -- left out, because one strange member must not cost us the alert. Nothing here knows a product.
 local ocsf = {}
 
+local find, sub, byte, match = string.find, string.sub, string.byte, string.match
+
 local MAX_OBSERVABLES = 10000
 local MAX_VALUE = 4096
 
@@ -26,26 +28,27 @@ local NOTHING = { [""] = true, ["-"] = true, ["null"] = true, ["(null)"] = true,
 
 -- A table that is not JSON's null, else nil.
 function ocsf.table(v)
-  if v ~= null and type(v) == "table" then return v end
+  if type(v) == "table" then return v end
   return nil
 end
 
 -- A text for a string or number that says something, else nil. Whole floats lose their ".0".
 function ocsf.str(v)
-  if type(v) == "number" then
-    if math.type(v) == "float" and v == math.floor(v) and v > -2^53 and v < 2^53 then return tostring(math.tointeger(v)) end
-    return tostring(v)
+  local kind = type(v)
+  if kind == "string" then
+    if #v > MAX_VALUE then v = sub(v, 1, MAX_VALUE) end
+    if (byte(v, 1) or 32) <= 32 or byte(v, -1) <= 32 then v = match(v, "^%s*(.-)%s*$") end
+    if NOTHING[v] then return nil end
+    return v
   end
-  if type(v) ~= "string" then return nil end
-  if #v > MAX_VALUE then v = v:sub(1, MAX_VALUE) end
-  v = v:match("^%s*(.-)%s*$") or v
-  if NOTHING[v] then return nil end
-  return v
+  if kind ~= "number" then return nil end
+  if math.type(v) == "float" and v == math.floor(v) and v > -2^53 and v < 2^53 then return tostring(math.tointeger(v)) end
+  return tostring(v)
 end
 
 -- A whole number, also from digits in a string, else nil.
 function ocsf.int(v)
-  if type(v) == "string" and v:find("^%-?%d+$") and #v <= 18 then v = tonumber(v) end
+  if type(v) == "string" and #v <= 18 and find(v, "^%-?%d+$") then v = tonumber(v) end
   if type(v) ~= "number" then return nil end
   return math.tointeger(v) or (v == v and v > -2^53 and v < 2^53 and math.floor(v) or nil)
 end
@@ -59,40 +62,64 @@ function ocsf.list(v)
   return { v }
 end
 
-local function walk(v, path)
-  if ocsf.table(v) == nil then return nil end
-  local direct = v[path]
-  if direct == nil and path:find("^%d%d?%d?%d?$") then direct = v[math.tointeger(tonumber(path))] end
-  if direct ~= nil and direct ~= null then return direct end
-  local from = 1
-  while true do
-    local dot = path:find(".", from, true)
-    if not dot then return nil end
-    local key = path:sub(1, dot - 1)
-    local inner = v[key]
-    if inner == nil and key:find("^%d%d?%d?%d?$") then inner = v[math.tointeger(tonumber(key))] end
-    if inner ~= nil and inner ~= null then
-      local found = walk(inner, path:sub(dot + 1))
+-- Member or element: "7" names both t["7"] and t[7].
+local function member(t, key)
+  local v = t[key]
+  if v == nil then
+    local first = byte(key, 1)
+    if first and first >= 48 and first <= 57 and #key <= 4 then v = t[math.tointeger(tonumber(key))] end
+  end
+  if v == null then return nil end
+  return v
+end
+
+-- The value at "a.b.c", or of a member that is called so; nil for nothing and for null. Numbers index arrays ("alerts.1.status").
+function ocsf.get(doc, path)
+  if type(doc) ~= "table" then return nil end
+  local direct = doc[path]
+  if direct ~= nil then
+    if direct == null then return nil end
+    return direct
+  end
+  local from, dot = 1, find(path, ".", 1, true)
+  if not dot then return member(doc, path) end
+  while dot do
+    doc = member(doc, sub(path, from, dot - 1))
+    if type(doc) ~= "table" then return nil end
+    from = dot + 1
+    dot = find(path, ".", from, true)
+  end
+  return member(doc, sub(path, from))
+end
+
+local function dig(v, path)
+  if type(v) ~= "table" then return nil end
+  local direct = member(v, path)
+  if direct ~= nil then return direct end
+  local dot = find(path, ".", 1, true)
+  while dot do
+    local inner = member(v, sub(path, 1, dot - 1))
+    if inner ~= nil then
+      local found = dig(inner, sub(path, dot + 1))
       if found ~= nil then return found end
     end
-    from = dot + 1
-  end
-end
-
--- The value at "a.b.c", however the document nests it ({a={b={c=…}}} or {["a.b.c"]=…}); nil for nothing and for null.
--- Numbers index arrays ("alerts.1.status").
-function ocsf.get(doc, path)
-  if type(path) ~= "string" or #path > 256 then return nil end
-  return walk(doc, path)
-end
-
--- The first of several paths that bears a text.
-function ocsf.first(doc, ...)
-  for _, path in ipairs { ... } do
-    local text = ocsf.str(ocsf.get(doc, path))
-    if text then return text, path end
+    dot = find(path, ".", dot + 1, true)
   end
   return nil
+end
+
+-- The same however the document nests it, also half and half ({["a.b"] = {c = …}}): slower, for products that flatten.
+function ocsf.dig(doc, path)
+  if type(path) ~= "string" or #path > 256 then return nil end
+  return dig(doc, path)
+end
+
+-- The first of several paths that bears a text, and that path.
+function ocsf.first(doc, path, ...)
+  if type(doc) ~= "table" or path == nil then return nil end
+  local text = ocsf.str(ocsf.get(doc, path))
+  if text then return text, path end
+  return ocsf.first(doc, ...)
 end
 
 -- True when every named member is there and not null.
@@ -203,36 +230,28 @@ function ocsf.severity(word)
   return SEVERITY_ID[word:lower()]
 end
 
-local function merge(into, fields)
-  for key, value in pairs(fields) do
-    if value ~= nil then into[key] = value end
-  end
-  return into
-end
-
 -- Begins a finding. Fields: product, vendor, feature, product_uid, uid (the product's own id of this very event: what tells a
 -- repeated delivery), correlation_uid (joins later news of the same finding), title, finding_uid, desc, types, url, message, severity_id,
 -- time (ms), activity_id (1 create, 2 update, 3 close), status_id.
 function ocsf.finding(f)
   local activity = f.activity_id or 1
   local severity = SEVERITY[f.severity_id] and f.severity_id or 0
-  local title = ocsf.str(f.title) or "Alert without a title"
+  local title, feature, kinds = ocsf.str(f.title) or "Alert without a title", ocsf.str(f.feature), nil
+  for _, kind in ipairs(ocsf.list(f.types)) do
+    kinds = kinds or {}
+    kinds[#kinds + 1] = ocsf.str(kind)
+  end
   local out = {
     class_uid = 2004, class_name = "Detection Finding", category_uid = 2, activity_id = activity, type_uid = 200400 + activity,
     severity_id = severity, severity = SEVERITY[severity], time = f.time, message = ocsf.str(f.message) or title,
     status_id = f.status_id or (activity == 3 and 4 or 1),
-    metadata = merge({ version = "1.3.0" }, {
-      uid = ocsf.str(f.uid), correlation_uid = ocsf.str(f.correlation_uid),
-      product = merge({ name = ocsf.str(f.product) or "Unknown" },
-                      { vendor_name = ocsf.str(f.vendor), uid = ocsf.str(f.product_uid),
-                        feature = f.feature and ocsf.str(f.feature) and { name = ocsf.str(f.feature) } or nil }),
-    }),
-    finding_info = merge({ title = title },
-                         { uid = ocsf.str(f.finding_uid) or ocsf.str(f.uid), desc = ocsf.str(f.desc), src_url = ocsf.str(f.url) }),
+    metadata = {
+      version = "1.3.0", uid = ocsf.str(f.uid), correlation_uid = ocsf.str(f.correlation_uid),
+      product = { name = ocsf.str(f.product) or "Unknown", vendor_name = ocsf.str(f.vendor), uid = ocsf.str(f.product_uid), feature = feature and { name = feature } or nil },
+    },
+    finding_info = { title = title, uid = ocsf.str(f.finding_uid) or ocsf.str(f.uid), desc = ocsf.str(f.desc), src_url = ocsf.str(f.url),
+                     types = kinds and kinds[1] and kinds or nil },
   }
-  local kinds = {}
-  for _, kind in ipairs(ocsf.list(f.types)) do kinds[#kinds + 1] = ocsf.str(kind) end
-  if #kinds > 0 then out.finding_info.types = kinds end
   return { out = out, observables = {}, seen = {}, left_off = 0 }
 end
 
@@ -253,13 +272,20 @@ end
 -- Puts a value at a path of the finding, unless something stands there already, without an observable.
 function ocsf.put(f, path, value)
   if value == nil or value == null then return end
-  local at = f.out
-  for key in path:gmatch("([^.]+)%.") do
-    if at[key] == nil then at[key] = {} end
-    if type(at[key]) ~= "table" then return end
-    at = at[key]
+  local at, from, dot = f.out, 1, find(path, ".", 1, true)
+  while dot do
+    local key = sub(path, from, dot - 1)
+    local inner = at[key]
+    if inner == nil then
+      inner = {}
+      at[key] = inner
+    elseif type(inner) ~= "table" then
+      return
+    end
+    at, from = inner, dot + 1
+    dot = find(path, ".", from, true)
   end
-  local last = path:match("([^.]+)$")
+  local last = sub(path, from)
   if at[last] == nil then at[last] = value end
 end
 
@@ -274,6 +300,7 @@ end
 -- A user at "actor.user" (who did it) or "user" (whose account it was done to): name, uid, email_addr, domain, full_name.
 function ocsf.user(f, path, user)
   local name, email = ocsf.str(user.name), ocsf.str(user.email_addr)
+  if not name and not email and not ocsf.str(user.uid) then return end
   if name and not email and name:find("^[^@%s]+@[^@%s]+%.[^@%s]+$") then email = name end
   local fresh = ocsf.get(f.out, path) == nil
   ocsf.set(f, path .. ".name", "User Name", name)
@@ -307,7 +334,7 @@ function ocsf.resource(f, resource)
   if not uid and not name then return end
   f.out.resources = f.out.resources or {}
   if #f.out.resources >= MAX_OBSERVABLES then return end
-  f.out.resources[#f.out.resources + 1] = merge({}, { uid = uid, name = name, type = ocsf.str(resource.type), role = ocsf.str(resource.role) })
+  f.out.resources[#f.out.resources + 1] = { uid = uid, name = name, type = ocsf.str(resource.type), role = ocsf.str(resource.role) }
   ocsf.observe(f, "resources.uid", "Resource UID", uid or name)
 end
 
@@ -324,6 +351,7 @@ end
 -- A process at "actor.process" or "process": name (a path gives its last part), pid, cmd_line.
 function ocsf.process(f, path, process)
   local name = ocsf.str(process.name)
+  if not name and process.pid == nil and process.cmd_line == nil then return end
   local base = name and (name:match("([^/\\]+)$") or name)
   ocsf.set(f, path .. ".name", "Process Name", base)
   if base ~= name then ocsf.put(f, path .. ".path", name) end
@@ -363,8 +391,7 @@ function ocsf.attack(f, uid, name, tactic)
   local info = f.out.finding_info
   info.attacks = info.attacks or {}
   tactic = ocsf.str(tactic)
-  info.attacks[#info.attacks + 1] = merge({ technique = merge({ uid = uid }, { name = ocsf.str(name) }) },
-                                          { tactic = tactic and { name = tactic } or nil })
+  info.attacks[#info.attacks + 1] = { technique = { uid = uid, name = ocsf.str(name) }, tactic = tactic and { name = tactic } or nil }
 end
 
 -- Every technique id that a text names.
