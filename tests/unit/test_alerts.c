@@ -14,6 +14,7 @@
 
 #include "base/buf.h"
 #include "base/json.h"
+#include "route/route.h"
 #include "script/script.h"
 
 enum { CONNECTORS = 64, COLUMNS = 17, FILE_CAP = 4 << 20, FIRST_OBSERVABLE = 7 };
@@ -477,12 +478,73 @@ static void test_many_observables(void **unused) {
   json_decref(doc);
 }
 
+/* ---- who wants it -------------------------------------------------------------------------------------------------------- */
+
+/* The first playbook of ours whose trigger fits the sample, or "none". All triggers must compile against our lists. */
+static const char *wanted_by(const char *file, const struct lists *lists, const char *const *names, char out[64]) {
+  struct err err;
+  char path[1024];
+  json_t *doc = document(sample_path(file, path));
+  assert_non_null(doc);
+  struct parsed parsed = normalise(file, doc, path);
+  snprintf(out, 64, "none");
+  for (; *names; names++) {
+    struct declaration *d = NULL;
+    struct condition *condition = NULL;
+    size_t len;
+    snprintf(path, sizeof path, "playbooks/%s.lua", *names);
+    char *text = file_text(path, &len);
+    if (!text || playbook_load(path, text, len, &d, &err) < 0) fail_msg("%s: %s", path, text ? err.text : "missing");
+    free(text);
+    const json_t *when = json_object_get(d->json, "when");
+    if (condition_compile(when, lists, &condition, &err) < 0) fail_msg("%s: %s", path, err.text);
+    if (strcmp(out, "none") == 0 && condition_match(condition, json_array_get(parsed.findings, 0), doc, 1795459317000000)) snprintf(out, 64, "%s", *names);
+    condition_free(condition);
+    declaration_free(d);
+  }
+  json_decref(parsed.findings);
+  json_decref(doc);
+  return out;
+}
+
+static void test_triggers(void **unused) {
+  static const char *const names[] = {"contain-account", "leaked-credential", "isolate-and-ticket", NULL};
+  static const char *const samples[][2] = {
+      {"wazuh/compromised-account.json", "contain-account"}, {"wazuh/failed-login.json", "none"},          {"wazuh/sudo.json", "none"},
+      {"wazuh/sysmon.json", "isolate-and-ticket"},           {"github/secret-active.json", "leaked-credential"}, {"github/dependabot.json", "none"},
+      {"okta/locked.json", "none"},                          {"falco/shell-in-container.json", "none"},    {"suricata/download.json", "none"},
+  };
+  struct lists *lists = NULL;
+  struct err err;
+  char out[64];
+  if (lists_load("playbooks/lists", &lists, &err) < 0) fail_msg("%s", err.text);
+  for (size_t i = 0; i < sizeof samples / sizeof *samples; i++) {
+    const char *got = wanted_by(samples[i][0], lists, names, out);
+    if (strcmp(got, samples[i][1]) != 0) fail_msg("%s is wanted by %s, not by %s", samples[i][0], got, samples[i][1]);
+  }
+  lists_free(lists);
+}
+
+/* What `from` finds for the demo's playbook. */
+static void test_from(void **unused) {
+  json_t *doc = document("tests/data/alerts/wazuh/compromised-account.json");
+  struct parsed parsed = normalise("wazuh/compromised-account.json", doc, "tests/data/alerts/wazuh/compromised-account.json");
+  json_t *users = path_values(json_array_get(parsed.findings, 0), doc, "actor.user");
+  assert_int_equal(json_array_size(users), 1);
+  assert_string_equal(json_string_value(json_array_get(users, 0)), "alice");
+  json_decref(users);
+  json_decref(parsed.findings);
+  json_decref(doc);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_expected),
       cmocka_unit_test(test_none_forgotten),
       cmocka_unit_test(test_odd_types),
       cmocka_unit_test(test_many_observables),
+      cmocka_unit_test(test_triggers),
+      cmocka_unit_test(test_from),
   };
   return cmocka_run_group_tests_name("alerts", tests, load_all, free_all);
 }
