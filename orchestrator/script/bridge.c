@@ -201,6 +201,7 @@ static json_t *refuse(struct pull *p, const char *why) {
 /* Puts the member's name before a reason on its way up. */
 static void name_place(struct pull *p, const char *key, lua_Integer i) {
   char old[256];
+  if (strlen(p->why) > 160) return; /* deep enough to be found */
   snprintf(old, sizeof old, "%s", p->why);
   const char *join = old[0] == '[' || old[0] == '.' ? "" : " ";
   if (key) snprintf(p->why, p->size, ".%.60s%s%s", key, join, old);

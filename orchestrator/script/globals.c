@@ -322,13 +322,33 @@ static int base_pcall(lua_State *L) {
   return finish_call(L, lua_pcallk(L, lua_gettop(L) - 2, LUA_MULTRET, 0, 0, finish_call), 0);
 }
 
+static int handled(lua_State *L, int status, lua_KContext context) {
+  lua_pushboolean(L, 0);
+  lua_insert(L, 3);
+  return lua_gettop(L) - 2;
+}
+
+/* Stack: f, handler, true, then the results or the error. */
+static int finish_xcall(lua_State *L, int status, lua_KContext context) {
+  int n = finish_call(L, status, 2);
+  if (status == LUA_OK || status == LUA_YIELD) return n;
+  lua_pushvalue(L, 2);
+  lua_replace(L, 3);
+  lua_replace(L, 4); /* finish_call left false and the error */
+  lua_settop(L, 4);
+  lua_callk(L, 1, LUA_MULTRET, 0, handled);
+  return handled(L, LUA_OK, 0);
+}
+
+/* The handler runs after the unwinding, as an ordinary call: as Lua's own message handler it would run with hooks off when the error is the
+ * kill's, and could never be stopped. */
 static int base_xpcall(lua_State *L) {
   luaL_checktype(L, 2, LUA_TFUNCTION);
   int args = lua_gettop(L) - 2;
   lua_pushboolean(L, 1);
   lua_pushvalue(L, 1);
   lua_rotate(L, 3, 2); /* f, handler, true, f, args… */
-  return finish_call(L, lua_pcallk(L, args, LUA_MULTRET, 2, 2, finish_call), 2);
+  return finish_xcall(L, lua_pcallk(L, args, LUA_MULTRET, 0, 0, finish_xcall), 0);
 }
 
 static const char *const events[] = {"__index", "__newindex", "__call", "__tostring", "__len", "__eq", "__lt", "__le", "__concat", "__unm", "__add", "__sub",
@@ -358,7 +378,10 @@ static int base_setmetatable(lua_State *L) {
   for (size_t i = 0; i < sizeof events / sizeof *events; i++) {
     lua_pushstring(L, events[i]);
     lua_pushvalue(L, -1);
-    if (lua_rawget(L, 3) == LUA_TNIL) lua_pop(L, 2);
+    int type = lua_rawget(L, 3);
+    /* A chain of tables that call each other shifts its arguments without end, inside Lua's C code. */
+    if (type != LUA_TNIL && type != LUA_TFUNCTION && strcmp(events[i], "__call") == 0) return luaL_error(L, "`__call` must be a function");
+    if (type == LUA_TNIL) lua_pop(L, 2);
     else lua_rawset(L, -3);
   }
   lua_pushvalue(L, 2);

@@ -16,12 +16,13 @@
 
 enum {
   SCRIPT_SOURCE_CAP = 1 << 20,     /* bytes of one file */
-  SCRIPT_STRING_CAP = 8 << 20,     /* bytes of one string that rep, concat, gsub may make */
+  SCRIPT_STRING_CAP = 4 << 20,     /* bytes of one string that rep, concat, gsub may make */
   BRIDGE_DEPTH = 100,              /* JSON_MAX_DEPTH and what wraps it */
   BRIDGE_NODES = 500000,           /* values in one crossing: shared tables would otherwise unfold without end */
   BRIDGE_BYTES = 32 << 20,
   PATTERN_DEPTH = 180,
-  PATTERN_STEPS = 20000000
+  PATTERN_STEPS = 1000000,         /* and PATTERN_STEPS_EACH more for each byte of the text */
+  PATTERN_STEPS_EACH = 64
 };
 
 struct state {
@@ -107,13 +108,16 @@ struct matcher {
   const char *subject, *subject_end, *pattern_end;
   struct capture captures[PATTERN_CAPTURES];
   int level, depth;
-  uint64_t steps;
+  uint64_t steps, most;
   const char *fault; /* what is wrong with the pattern, or why it was given up */
-  lua_State *L;      /* whose budget is charged; NULL: PATTERN_STEPS only */
+  lua_State *L;      /* whose budget is charged; NULL: the steps only */
 };
 void matcher_init(struct matcher *m, lua_State *L, const char *subject, size_t len, const char *pattern, size_t pattern_len);
 /* The end of the match of pattern at subject, or NULL (look at fault). */
 const char *matcher_at(struct matcher *m, const char *at, const char *pattern);
+
+/* run.c */
+struct state *script_state(struct script *s);
 
 /* bridge.c */
 void bridge_open(lua_State *L);

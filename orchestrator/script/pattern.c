@@ -12,6 +12,7 @@ void matcher_init(struct matcher *m, lua_State *L, const char *subject, size_t l
   m->pattern_end = pattern + pattern_len;
   m->level = m->depth = 0;
   m->steps = 0;
+  m->most = PATTERN_STEPS + len * PATTERN_STEPS_EACH;
   m->fault = NULL;
   m->L = L;
 }
@@ -24,7 +25,7 @@ static const char *fail(struct matcher *m, const char *why) {
 static bool spend(struct matcher *m, size_t n) {
   m->steps += n;
   if (m->L) state_charge(m->L, n);
-  if (m->steps <= PATTERN_STEPS) return true;
+  if (m->steps <= m->most) return true;
   fail(m, "the pattern takes too many steps on this text");
   return false;
 }
@@ -246,7 +247,7 @@ bool pattern_match(const char *subject, size_t len, const char *pattern, struct 
   for (const char *at = subject; at <= subject + len; at++) {
     bool found = matcher_at(&m, at, pattern + anchored) != NULL;
     if (m.fault) {
-      err_set(err, m.steps > PATTERN_STEPS ? ERR_LIMIT : ERR_INVALID, "%s", m.fault);
+      err_set(err, m.steps > m.most ? ERR_LIMIT : ERR_INVALID, "%s", m.fault);
       return false;
     }
     if (found) return true;

@@ -291,6 +291,8 @@ size_t script_memory(const struct script *s, size_t *ret_peak) {
 
 void script_cover(struct script *s, struct coverage *c) { s->state->cover = c; }
 
+struct state *script_state(struct script *s) { return s->state; }
+
 /* ---- bursts ---------------------------------------------------------------------------------------------------------- */
 
 /* What is moved onto a coroutine before it goes on. */

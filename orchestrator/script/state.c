@@ -18,6 +18,7 @@ struct watch {
   timer_t timer;
   bool made, absent;
   volatile sig_atomic_t pending;
+  volatile int64_t expires_us;
   struct state *volatile current;
 };
 static _Thread_local struct watch watch;
@@ -52,6 +53,7 @@ void state_kill(lua_State *L, int code) {
 static void set_timer(struct watch *w, int64_t us) {
   struct itimerspec when = {.it_value = {.tv_sec = us / 1000000, .tv_nsec = us % 1000000 * 1000}};
   if (us <= 0) when.it_value = (struct timespec){.tv_nsec = 1000};
+  w->expires_us = cpu_us() + us;
   w->pending = timer_settime(w->timer, 0, &when, NULL) == 0;
 }
 
@@ -108,7 +110,7 @@ void state_begin(struct state *s, lua_State *L) {
   else if (watched) lua_sethook(L, NULL, 0, 0);
   else lua_sethook(L, count_hook, LUA_MASKCOUNT, 5000);
   watch.current = s;
-  if (watch.made && !watch.pending) set_timer(&watch, allowed);
+  if (watch.made && (!watch.pending || watch.expires_us > s->deadline_us)) set_timer(&watch, allowed);
 }
 
 void state_end(struct state *s) {

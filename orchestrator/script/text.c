@@ -198,15 +198,16 @@ static int text_rep(lua_State *L) {
   if (n <= 0 || each == 0) return lua_pushliteral(L, ""), 1;
   if ((lua_Unsigned)n > SCRIPT_STRING_CAP / each) room(L, SCRIPT_STRING_CAP + 1);
   luaL_Buffer b;
-  char *out = luaL_buffinitsize(L, &b, each * (size_t)n - separator_len);
-  for (lua_Integer i = 0; i < n; i++) {
-    memcpy(out, s, len);
-    out += len;
-    if (i + 1 == n) break;
-    memcpy(out, separator, separator_len);
-    out += separator_len;
+  size_t total = each * (size_t)n - separator_len, done = each < total ? each : total;
+  char *out = luaL_buffinitsize(L, &b, total + separator_len);
+  memcpy(out, s, len);
+  if (separator_len && n > 1) memcpy(out + len, separator, separator_len);
+  while (done < total) { /* what is there already, once more */
+    size_t more = done < total - done ? done : total - done;
+    memcpy(out + done, out, more);
+    done += more;
   }
-  luaL_pushresultsize(&b, each * (size_t)n - separator_len);
+  luaL_pushresultsize(&b, total);
   state_charge(L, each * (size_t)n / 64);
   return 1;
 }

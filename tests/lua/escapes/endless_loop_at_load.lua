@@ -1,0 +1,3 @@
+-- expect: load too much CPU
+while true do end
+return playbook { title = "x", run = function() end }

@@ -1,0 +1,8 @@
+-- expect: invalid
+return playbook {
+  title = "error that is nil",
+  uses = { "ldap.lock" },
+  run = function(incident, act)
+    error(nil)
+  end,
+}

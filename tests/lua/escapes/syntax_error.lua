@@ -1,0 +1,2 @@
+-- expect: load near
+return playbook { title = 

@@ -1,0 +1,2 @@
+-- expect: load must end with
+return 42

@@ -1,0 +1,3 @@
+-- expect: load unknown name `act`
+act.ldap.lock {}
+return playbook { title = "x", run = function() end }
