@@ -257,7 +257,6 @@ static int ldap_start(struct flight *f, struct err *err) {
   int r = ldap_form_init(&check, f->form, err); /* mistakes are the caller's, at once */
   if (r < 0) return r;
   ldap_form_release(&check);
-  setenv("LDAPNOINIT", "1", 1); /* neither ldap.conf nor the environment has a say */
   return job_start(f, ldap_work, NULL, NULL, NULL, err);
 }
 

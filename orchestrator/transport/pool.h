@@ -9,7 +9,7 @@
 #include "transport/address.h"
 #include "transport/flight.h"
 
-enum { POOL_THREADS = 8, POOL_QUEUE = 4096 };
+enum { POOL_THREADS = 16, POOL_QUEUE = 4096 };
 
 struct job;
 typedef void job_run(struct job *job);                         /* on a worker */
