@@ -17,7 +17,7 @@ struct play {
   struct actions *actions;
   struct runs *runs;
   struct run *run;
-  json_t *alerts, *seen, *problems, *intents;
+  json_t *alerts, *seen, *problems, *intents, *entries;
   size_t answered;
   bool over;
 };
@@ -46,9 +46,16 @@ static void note_hand_over(struct play *p, const struct entry *e) {
   free(why);
 }
 
+static void keep(struct play *p, const struct entry *e) {
+  json_array_append_new(p->entries,
+                        json_pack("{s:I, s:s, s:s, s:i, s:s, s:I, s:O*}", "seq", (json_int_t)e->seq, "type", kind_name(e->kind), "actor",
+                                  e->actor, "run", (int)e->run, "step", e->step, "time", (json_int_t)e->time, "body", e->body));
+}
+
 static void on_entry(void *arg, struct journal *j, const struct entry *e) {
   struct play *p = arg;
   const json_t *body = e->body;
+  keep(p, e);
   switch (e->kind) {
   case KIND_ACTION_INTENDED: json_object_set(p->intents, e->step, json_object_get(body, "params")); break;
   case KIND_ACTION_OUTCOME:
@@ -238,6 +245,38 @@ static void drive(struct play *p) {
     json_array_append_new(p->problems, json_string("not every answer was asked for"));
 }
 
+/* --- and once more -------------------------------------------------------------------------------------------------- */
+
+static void on_replayed(void *arg, struct run *run, const char *status) {
+  struct play *p = arg;
+  json_t *view = run_view(run);
+  const char *error = json_str(view, "error");
+  p->over = true;
+  if (strcmp(status, json_str_or(p->seen, "status", "")) != 0)
+    json_array_append_new(p->problems, json_sprintf("a replay of its journal ends \"%s\": %s", status, error ? error : "without an error"));
+  json_decref(view);
+}
+
+/* What the engine does after a crash: the playbook, fed its own journal, must take the same steps. */
+static void replay(struct play *p) {
+  struct err err;
+  size_t before = json_array_size(p->entries);
+  json_t *entries = json_copy(p->entries);
+  struct run_spec spec = {.journal = p->journal, .number = 1, .playbook = p->st->playbook, .simulated = true};
+  int64_t deadline = clock_boot(clock_system()) + (int64_t)REAL_MS_MOST * 1000;
+  run_free(p->run);
+  p->run = NULL;
+  p->over = false;
+  if (run_take_up(p->runs, &spec, entries, on_replayed, p, &p->run, &err) < 0) {
+    json_array_append_new(p->problems, json_sprintf("its journal cannot be replayed: %s", err.text));
+    p->over = true;
+  }
+  json_decref(entries);
+  while (!p->over && clock_boot(clock_system()) < deadline) stage_nap(p->st);
+  if (!p->over || json_array_size(p->entries) != before)
+    json_array_append_new(p->problems, json_string("a replay of its journal goes on where the run had ended"));
+}
+
 /* --- all of it ---------------------------------------------------------------------------------------------------------- */
 
 static int set_up(struct play *p, struct err *err) {
@@ -280,16 +319,20 @@ static void tear_down(struct play *p) {
   journal_free(p->journal);
   json_decref(p->alerts);
   json_decref(p->intents);
+  json_decref(p->entries);
   json_decref(p->seen);
 }
 
 json_t *play(struct stage *st, const char *name, const json_t *test) {
-  struct play p = {.st = st, .test = test, .alerts = json_array(), .problems = json_array(), .intents = json_object()};
+  struct play p = {
+      .st = st, .test = test, .alerts = json_array(), .problems = json_array(), .intents = json_object(), .entries = json_array()};
   struct err err = {0};
   p.seen = json_pack("{s:[], s:[], s:[], s:[], s:[]}", "actions", "undone", "asks", "notes", "tags");
   if (set_up(&p, &err) < 0) json_array_append_new(p.problems, json_string(err.text));
   else drive(&p);
-  if (p.over) expect(json_object_get(test, "expect"), p.seen, p.problems);
+  bool ended = p.over;
+  if (ended) expect(json_object_get(test, "expect"), p.seen, p.problems);
+  if (ended) replay(&p);
   /* An error that no expectation speaks of says more than the status that it led to. */
   const char *error = json_str(p.seen, "error");
   if (error && json_array_size(p.problems)) json_array_append_new(p.problems, json_sprintf("the run failed: %s", error));

@@ -2,6 +2,7 @@
  *
  * Every test is an incident of its own in a private redis-server (a temporary folder, gone afterwards), with its own clock, which jumps to the next
  * deadline whenever the run only waits. No request leaves the process: the runs are simulated, and the connectors' settings are made up from their schemas.
+ * Each run is then replayed from its journal, and must take the same steps: what the engine relies on after a crash.
  * Blocks until all is done; for the command line, never for the daemon. */
 #ifndef TOCSIN_RUN_REHEARSE_H
 #define TOCSIN_RUN_REHEARSE_H
