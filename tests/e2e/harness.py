@@ -28,7 +28,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(
 from common import BUILD, ROOT, Failed, Missing, free_port, give_away, port_open, program, unprivileged, wait_until  # noqa: E402,F401
 from redis import Client, ReplyError  # noqa: E402,F401
 
-BINARY = os.environ.get("TOCSIN_BINARY") or os.path.join(BUILD, "tocsin")
+BINARY = os.path.abspath(os.environ.get("TOCSIN_BINARY") or os.path.join(BUILD, "tocsin"))
 
 # ---- TAP
 
