@@ -262,7 +262,7 @@ struct transports *transports_new(struct loop *loop, struct secrets *secrets) {
   struct transports *t = calloc(1, sizeof *t);
   if (!t) abort();
   setenv("LDAPNOINIT", "1", 1); /* libldap: neither ldap.conf nor the environment has a say; set before there are threads */
-  signal(SIGPIPE, SIG_IGN); /* a peer that went away is an error code, not the end of the process */
+  signal(SIGPIPE, SIG_IGN);     /* a peer that went away is an error code, not the end of the process */
   t->loop = loop;
   t->secrets = secrets;
   map_init(&t->tokens);
