@@ -128,6 +128,7 @@ static void wait_for_answer(const struct step *s, struct answer *out) {
   const json_t *index = json_object_get(s->body, "alert");
   out->trust = SCRIPT_DATA;
   if (s->kind == KIND_ACTION_REFUSED) refused(s, out);
+  else if (json_object_get(s->body, "found")) out->value = json_incref(json_object_get(s->body, "found"));
   else if (json_is_integer(index)) out->value = json_incref(json_array_get(alerts_of(s), (size_t)json_integer_value(index)));
 }
 
@@ -138,12 +139,21 @@ static bool wait_for_same(const struct step *s, const json_t *history) {
 
 const struct verb verb_wait_for = {"wait_for", wait_for_start, wait_ends, wait_for_answer, wait_for_same, wait_for_again};
 
+/* Beyond the alerts that are kept, the one that comes is all there is; the entry bears it, for the replay. */
+static void beyond_kept(struct step *s, const json_t *alert) {
+  const struct run_world *world = &s->run->all->deps.world;
+  if (s->ended || !alert || !world->matches || json_array_size(alerts_of(s)) > s->alerts_seen) return;
+  if (world->matches(world->arg, json_object_get(s->args, "alert"), alert)) wait_over(s, json_pack("{s:O}", "found", alert));
+}
+
 void run_alert(struct run *run, const json_t *alert) {
   struct step *s, *next;
   if (run_quiet(run) || run->replay) return;
   for (s = TAILQ_FIRST(&run->steps); s; s = next) {
     next = TAILQ_NEXT(s, next);
-    if (s->verb == &verb_wait_for && !s->ended) wait_for_look(s);
+    if (s->verb != &verb_wait_for || s->ended) continue;
+    wait_for_look(s);
+    beyond_kept(s, alert);
   }
 }
 

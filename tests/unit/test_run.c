@@ -345,6 +345,24 @@ static void test_order_is_of_the_entries(void **state) {
   }
 }
 
+/* An incident keeps so many alerts and no more; one beyond them wakes a run all the same. */
+static void test_alert_beyond_those_kept(void **state) {
+  static const struct line lines[] = {{"wait_for", "{\"alert\": {\"n\": 7}, \"within\": 3600000}"}, {NULL, NULL}};
+  static const struct program p = {lines, {NULL}};
+  begin(&p);
+  loop_turn(fake.loop);
+  loop_turn(fake.loop);
+  assert_int_equal(count_type("wait.started"), 1);
+  json_t *other = json_pack("{s:i}", "n", 6), *fitting = json_pack("{s:i, s:s}", "n", 7, "title", "late");
+  run_alert(run, other);
+  assert_int_equal(count_type("wait.ended"), 0);
+  run_alert(run, fitting);
+  json_decref(other);
+  json_decref(fitting);
+  finish();
+  assert_string_equal(json_str_or(json_object_get(given("1"), "given"), "title", ""), "late");
+}
+
 /* --- replay ------------------------------------------------------------------------------------------------------------ */
 
 /* A journal that holds the first `count` of these entries. */
@@ -512,6 +530,7 @@ int main(void) {
       T(test_too_many_steps),
       T(test_continue_as),
       T(test_order_is_of_the_entries),
+      T(test_alert_beyond_those_kept),
       T(test_replay_from_every_entry),
       T(test_replay_of_every_ending),
       T(test_replay_that_differs),
