@@ -123,10 +123,12 @@ void action_send(struct action *x);
 /* ledger.c */
 const char *ledger_status(const struct action *x, const json_t *returns, bool proven_ours);
 void ledger_hold(struct action *x, const char *status);
+void ledger_lifted(struct action *x);
 void ledger_announce(struct action *x);
 void ledger_forget(struct actions *a, const char *incident, const char *of);
 void ledger_release(struct actions *a);
-char *ledger_key(const char *connector, const char *action, const json_t *target);
+/* A simulated containment is held apart: it never keeps a real one in force, nor the other way round. */
+char *ledger_key(const char *connector, const char *action, const json_t *target, bool simulated);
 
 /* sealed.c */
 typedef void sealed_cb(struct action *x, const struct err *err);

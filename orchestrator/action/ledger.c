@@ -8,12 +8,17 @@
 
 static const char INDEX_KEY[] = "tocsin:contained";
 
-char *ledger_key(const char *connector, const char *action, const json_t *target) {
-  json_t *key = json_pack("[s, s, O]", connector, action, target);
+char *ledger_key(const char *connector, const char *action, const json_t *target, bool simulated) {
+  json_t *key = json_pack("[s, s, O, b]", connector, action, target, simulated);
   char *text = json_text(key);
   json_decref(key);
   if (!text) abort();
   return text;
+}
+
+static char *key_of(const json_t *containment) {
+  return ledger_key(json_str_or(containment, "connector", ""), json_str_or(containment, "action", ""), json_object_get(containment, "target"),
+                    json_bool_or(containment, "simulated", false));
 }
 
 static void hold_name(char out[ID_PATH * 2], const char *incident, const char *of) { snprintf(out, ID_PATH * 2, "%s|%s", incident, of); }
@@ -46,8 +51,7 @@ static void hold_add(struct actions *a, const char *incident, const char *of, co
   snprintf(h->incident, sizeof h->incident, "%s", incident);
   snprintf(h->of, sizeof h->of, "%s", of);
   h->containment = json_deep_copy(containment);
-  h->key =
-      ledger_key(json_str_or(containment, "connector", ""), json_str_or(containment, "action", ""), json_object_get(containment, "target"));
+  h->key = key_of(containment);
   hold_name(name, incident, of);
   hold_free(map_put(&a->holds, name, h));
   if (json_int_or(containment, "lift_at", 0)) h->timer = timer_start(a->deps.loop, 0, lift, h);
@@ -74,6 +78,20 @@ static bool contains(const struct action *x) {
          (json_is_string(json_object_get(x->declaration, "undo")) || json_is_false(json_object_get(x->declaration, "undo")));
 }
 
+/* A lifting action that was called by itself: what this incident contained by the action that it lifts is released. */
+void ledger_lifted(struct action *x) {
+  const char *lifts = json_str(x->declaration, "lifts"), *of;
+  json_t *held = lifts && !x->undoing ? json_deep_copy(json_object_get(journal_state(x->journal), "containments")) : NULL, *c;
+  json_object_foreach(held, of, c) {
+    bool same = strcmp(json_str_or(c, "connector", ""), x->connector->instance) == 0 && strcmp(json_str_or(c, "action", ""), lifts) == 0 &&
+                json_equal(json_object_get(c, "target"), x->target);
+    if (!same || !in_force(c)) continue;
+    journal_add(x->journal, KIND_CONTAINMENT_RELEASED, x->actor, x->run, x->step, json_pack("{s:s, s:s}", "of", of, "by_action", x->name));
+    ledger_forget(x->all, journal_incident(x->journal), of);
+  }
+  json_decref(held);
+}
+
 /* Does somebody hold this target by the same action, and made it so? */
 static bool held_by_others(const struct actions *a, const char *key, const char *incident, const char *of) {
   size_t at = 0;
@@ -95,7 +113,7 @@ const char *ledger_status(const struct action *x, const json_t *returns, bool pr
   if (!proven_ours) return "found";
   if (!json_bool_or(returns, "already", false)) return "active";
   place_of(x, of);
-  char *key = ledger_key(x->connector->instance, x->name, x->target);
+  char *key = ledger_key(x->connector->instance, x->name, x->target, x->simulated);
   bool shared = held_by_others(x->all, key, journal_incident(x->journal), of);
   free(key);
   return shared ? "active" : "found";
@@ -269,7 +287,7 @@ static void undo(struct release *r) {
                                .action = name,
                                .params = params,
                                .requester = r->requester,
-                               .simulated = r->simulated,
+                               .simulated = r->simulated || json_bool_or(done, "simulated", false), /* nothing real was done */
                                .undo_of = r->of,
                                .history = r->history};
     if (action_start(r->all, &spec, on_undone, r, &action, &err) < 0) still(r, err.text);
@@ -340,7 +358,7 @@ static void release_begin(void *arg) {
   struct release *r = arg;
   const json_t *c = containment(r);
   const char *status = json_str_or(c, "status", "");
-  char *key = ledger_key(json_str_or(c, "connector", ""), json_str_or(c, "action", ""), json_object_get(c, "target"));
+  char *key = key_of(c);
   const char *recover = recover_text(r);
   if (recover) {
     ask_recovered(r, recover);

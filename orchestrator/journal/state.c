@@ -175,6 +175,7 @@ static void fold_containment(json_t *state, const struct entry *e, const json_t 
   json_t *c = json_pack("{s:s, s:I}", "status", status, "since", (json_int_t)e->time);
   copy_all(c, intent, from_intent);
   copy(c, e->body, "returns");
+  copy(c, e->body, "simulated");
   json_object_set_new(part(state, "containments"), at, c);
 }
 
