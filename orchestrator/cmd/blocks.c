@@ -177,6 +177,7 @@ void block_contained(struct view *v, const char *title, const json_t *contained)
   json_array_foreach((json_t *)(uintptr_t)contained, i, item) {
     int64_t lift = json_int_or(item, "lift_at", 0);
     action_line(v, item);
+    if (json_bool_or(item, "simulated", false)) view_put(v, "  [simulated]");
     contained_status(v, item);
     view_put(v, "\n    since ");
     view_moment(v, json_int_or(item, "since", v->now));
@@ -238,6 +239,10 @@ void block_incidents(struct view *v, const json_t *incidents) {
   json_t *item;
   if (!json_array_size(incidents)) return;
   table_init(&t, head);
+  table_spare(&t, 5);
+  table_spare(&t, 3);
+  table_spare(&t, 2);
+  table_spare(&t, 4);
   json_array_foreach((json_t *)(uintptr_t)incidents, i, item) {
     char age[32], alerts[24], need[128];
     const char *severity = json_str_or(item, "severity", "unknown");
@@ -257,6 +262,8 @@ void block_runs(struct view *v, const json_t *runs) {
   json_t *run;
   if (!json_array_size(runs)) return;
   table_init(&t, head);
+  table_spare(&t, 4);
+  table_spare(&t, 3);
   json_array_foreach((json_t *)(uintptr_t)runs, i, run) {
     char age[32] = "-";
     const char *status = json_str_or(run, "status", "?");

@@ -69,6 +69,7 @@ static void list_view(struct view *v, const json_t *rows) {
   size_t i;
   json_t *row;
   table_init(&t, head);
+  table_spare(&t, 3);
   json_array_foreach((json_t *)(uintptr_t)rows, i, row) {
     struct buf actions;
     const char *name, *between = "";

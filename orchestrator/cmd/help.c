@@ -43,6 +43,7 @@ static void subs_print(struct view *v, const struct command *c) {
 static void example_print(struct view *v, const char *lines) {
   heading(v, "Example");
   for (size_t n; *lines; lines += n) {
+    lines += strspn(lines, " ");
     n = strcspn(lines, "\n") + 1;
     view_put(v, "  %.*s", (int)n, lines);
   }

@@ -7,6 +7,8 @@
 #include "base/clock.h"
 #include "cmd/view.h"
 
+enum { LAST_LEAST = 30, LAST_TINY = 8 };
+
 static struct tm local(int64_t us) {
   time_t t = (time_t)(us / 1000000);
   struct tm tm = {0};
@@ -60,6 +62,8 @@ void table_init(struct table *t, const char *const *head) {
   }
 }
 
+void table_spare(struct table *t, unsigned column) { t->spare[t->spares++] = column; }
+
 void table_row(struct table *t, enum style style, const char *const *cells) {
   json_t *row = json_array();
   for (unsigned i = 0; i < t->count; i++) {
@@ -74,19 +78,26 @@ void table_row(struct table *t, enum style style, const char *const *cells) {
   json_array_append_new(t->styles, json_integer(style));
 }
 
-/* What the last column may have: all that is left, and never less than a little. */
-static unsigned last_width(const struct table *t, const struct view *v) {
+/* What is left for the last column. */
+static unsigned last_room(const struct table *t, const struct view *v) {
   unsigned used = 0;
-  if (!v->width) return 0;
-  for (unsigned i = 0; i + 1 < t->count; i++) used += t->widths[i] + 2;
-  return v->width > used + 16 ? v->width - used : 16;
+  for (unsigned i = 0; i + 1 < t->count; i++)
+    if (!t->hidden[i]) used += t->widths[i] + 2;
+  return v->width > used ? v->width - used : 0;
+}
+
+static void columns_hide(struct table *t, const struct view *v) {
+  unsigned wanted = t->widths[t->count - 1] < LAST_LEAST ? t->widths[t->count - 1] : LAST_LEAST;
+  for (unsigned i = 0; v->width && i < t->spares && last_room(t, v) < wanted; i++) t->hidden[t->spare[i]] = true;
 }
 
 static void line_print(const struct table *t, struct view *v, const char *(*cell)(const void *from, unsigned i), const void *from) {
-  unsigned last = last_width(t, v);
+  unsigned room = v->width ? last_room(t, v) : 0;
+  if (v->width && room < LAST_TINY) room = LAST_TINY;
   for (unsigned i = 0; i < t->count; i++) {
     bool is_last = i + 1 == t->count;
-    unsigned used = text_clean(cell(from, i), is_last ? last : 0, &v->out);
+    if (t->hidden[i]) continue;
+    unsigned used = text_clean(cell(from, i), is_last ? room : 0, &v->out);
     if (!is_last) view_pad(v, used, t->widths[i] + 2);
   }
 }
@@ -97,6 +108,7 @@ static const char *row_cell(const void *from, unsigned i) { return json_string_v
 void table_print(struct table *t, struct view *v) {
   size_t n;
   json_t *row;
+  columns_hide(t, v);
   view_style(v, STYLE_DIM);
   line_print(t, v, head_cell, t);
   view_style(v, STYLE_PLAIN);

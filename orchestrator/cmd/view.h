@@ -57,10 +57,13 @@ enum { TABLE_COLUMNS = 10 };
 struct table {
   const char *head[TABLE_COLUMNS]; /* ended by NULL */
   unsigned count, widths[TABLE_COLUMNS];
+  unsigned spare[TABLE_COLUMNS], spares; /* columns that go first when the terminal is narrow */
+  bool hidden[TABLE_COLUMNS];
   json_t *rows; /* of arrays of strings, clean */
   json_t *styles;
 };
 void table_init(struct table *t, const char *const *head);
+void table_spare(struct table *t, unsigned column);
 void table_row(struct table *t, enum style style, const char *const *cells); /* one for each column; NULL: empty */
 void table_print(struct table *t, struct view *v);                         /* and releases it */
 

@@ -222,6 +222,19 @@ static void test_blocks(void **state) {
   view_release(&v);
 }
 
+static void test_narrow_terminals_lose_columns_not_titles(void **state) {
+  static const char *const head[] = {"ID", "OWNER", "TITLE", NULL};
+  struct table t;
+  struct view v;
+  view_init(&v, false, 44);
+  table_init(&t, head);
+  table_spare(&t, 1);
+  table_row(&t, STYLE_PLAIN, (const char *const[]){"INC-000001", "somebody", "what a responder must be able to read"});
+  table_print(&t, &v);
+  assert_string_equal(v.out.data, "ID          TITLE\nINC-000001  what a responder must be able t…\n");
+  view_release(&v);
+}
+
 static void test_tables_align_and_clean(void **state) {
   static const char *const head[] = {"ID", "TITLE", NULL};
   struct table t;
@@ -243,7 +256,7 @@ int main(void) {
     cmocka_unit_test(test_text_clean),               cmocka_unit_test(test_intents_are_told_by_their_outcome),
     cmocka_unit_test(test_a_storm_takes_two_lines),  cmocka_unit_test(test_days_are_told_apart),
     cmocka_unit_test(test_lines_fit_the_terminal),   cmocka_unit_test(test_blocks),
-    cmocka_unit_test(test_tables_align_and_clean),
+    cmocka_unit_test(test_tables_align_and_clean),   cmocka_unit_test(test_narrow_terminals_lose_columns_not_titles),
   };
   return cmocka_run_group_tests(tests, utc, NULL);
 }
