@@ -138,7 +138,7 @@ local actions = {
   expire_silence = {
     doc = "End a silence now.", docs = API, effect = "contain", target = { silence = "silence_id" },
     params = { silence_id = schema.string { doc = "Id of the silence", pattern = "^[%x-]+$", max = 64 } }, returns = { already = schema.boolean { optional = true } }, idempotent = true,
-    undo = false, recover = "A silence that has ended stays ended; make a new one.",
+    lifts = "silence",
     request = function(p, settings) return ask(settings, "DELETE", { "api", "v2", "silence", p.silence_id }) end,
     result = function(response)
       if response.status == 200 then return { already = false } end

@@ -46,7 +46,7 @@ return connector {
       doc = "Let a host in again.", docs = "https://attack.mitre.org/mitigations/M1030/", effect = "contain", target = { host = "host" },
       params = { host = host }, returns = { already = schema.boolean { optional = true } },
       request = function(p, settings) return ask("DELETE", { "isolation" }, p, settings) end,
-      result = changed, probe = "is_released", undo = "isolate_host", simulate = function() return { already = false } end,
+      result = changed, probe = "is_released", lifts = "isolate_host", simulate = function() return { already = false } end,
     },
     is_isolated = {
       doc = "Is the host cut off?", docs = "https://attack.mitre.org/mitigations/M1030/", effect = "read", target = { host = "host" }, params = { host = host }, returns = STATE,

@@ -144,7 +144,7 @@ return connector {
       doc = "Lift Tocsin's lock; the same password works again.", docs = "https://www.openldap.org/software/man.cgi?query=slapo-ppolicy",
       effect = "contain", target = { user = "uid" }, params = { uid = uid }, returns = { already = schema.boolean { optional = true } },
       resolve = "find_user", request = unlock_request, result = changed_unless(16),
-      probe = "is_unlocked", undo = "lock_account", simulate = function() return { already = false } end,
+      probe = "is_unlocked", lifts = "lock_account", simulate = function() return { already = false } end,
     },
     is_locked = {
       doc = "Is the account locked the way Tocsin locks?", docs = "https://www.rfc-editor.org/rfc/rfc4511#section-4.5",

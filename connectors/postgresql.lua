@@ -30,7 +30,7 @@ end
 
 -- A new log-in with the given password, on the same server.
 local function log_in(p, settings)
-  return { sql = { host = settings.host, port = settings.port, dbname = settings.dbname, user = p.role, password = p.password, sslmode = settings.sslmode, statements = { "SELECT 1" } } }
+  return { sql = { host = settings.host, port = settings.port, dbname = settings.dbname, user = p.role, password = p.password, sslmode = settings.sslmode, log_in = true } }
 end
 
 -- What the first statement saw tells whether the change was ours; the last one counts the sessions.
@@ -96,13 +96,13 @@ return connector {
       simulate = function() return { already = false, sessions_ended = 1 } end,
     },
     password_works = {
-      doc = "Log in as a role with a password. A refusal is a failure of this action.", docs = "https://www.postgresql.org/docs/current/auth-password.html",
+      doc = "Log in as a role with a password: does the server take it?", docs = "https://www.postgresql.org/docs/current/auth-password.html",
       effect = "read", target = { role = "role" }, params = { role = role, password = schema.secret { doc = "The password to try" } },
       returns = { happened = schema.boolean { optional = true } },
       request = log_in,
       result = function(response)
-        if response.sqlstate then return nil, refused(response) end
-        return { happened = true }
+        if response.logged_in == false and response.sqlstate ~= "28P01" and response.sqlstate ~= "28000" then return nil, refused(response) end
+        return { happened = response.logged_in }
       end,
       simulate = function() return { happened = true } end,
     },
@@ -123,7 +123,7 @@ return connector {
       request = function(p, settings)
         return connect(settings, { { text = SEEN, params = { p.role } }, { text = "ALTER ROLE %I LOGIN", values = { p.role } } })
       end,
-      result = login_changed(false), probe = "login_enabled", undo = "disable_login", simulate = function() return { already = false } end,
+      result = login_changed(false), probe = "login_enabled", lifts = "disable_login", simulate = function() return { already = false } end,
     },
     login_disabled = {
       doc = "Is the role forbidden to log in?", docs = "https://www.postgresql.org/docs/current/view-pg-roles.html",

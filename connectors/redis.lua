@@ -112,14 +112,13 @@ return connector {
       simulate = function() return { already = false, connections_closed = 1 } end,
     },
     password_works = {
-      doc = "Log in as a user with a password. A refused log-in is a failure of this action.", docs = "https://redis.io/docs/latest/commands/auth/",
+      doc = "Log in as a user with a password: does the server take it?", docs = "https://redis.io/docs/latest/commands/auth/",
       effect = "read", target = { user = "user" }, params = { user = user, password = schema.secret { doc = "The password to try" } },
       returns = { happened = schema.boolean { optional = true } },
-      request = function(p, settings) return { redis = { host = settings.host, port = settings.port, tls = settings.tls, user = p.user, password = p.password, commands = { { "PING" } } } } end,
-      -- NOPERM comes after the log-in, so it proves it too.
+      request = function(p, settings) return { redis = { host = settings.host, port = settings.port, tls = settings.tls, user = p.user, password = p.password, log_in = true } } end,
       result = function(response)
-        if response.error and not tostring(response.error):find("^NOPERM") then return nil, refused(response) end
-        return { happened = true }
+        if response.logged_in == false and not tostring(response.error):find("^WRONGPASS") then return nil, refused(response) end
+        return { happened = response.logged_in }
       end,
       simulate = function() return { happened = true } end,
     },
@@ -141,7 +140,7 @@ return connector {
         if missing then return nil, missing end
         return connect(settings, kept(settings, { { "ACL", "GETUSER", p.user }, { "ACL", "SETUSER", p.user, "on" } }))
       end,
-      result = switched(false), probe = "is_enabled", undo = "disable_user", simulate = function() return { already = false } end,
+      result = switched(false), probe = "is_enabled", lifts = "disable_user", simulate = function() return { already = false } end,
     },
     is_disabled = {
       doc = "Is the user switched off?", docs = "https://redis.io/docs/latest/commands/acl-getuser/",

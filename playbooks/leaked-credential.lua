@@ -43,9 +43,9 @@ return playbook {
 
     local verdict
     if p.old_password then
-      local works, because = act.postgresql.password_works { role = role, password = p.old_password }
-      if works then return incident:hand_over("the OLD password of " .. role .. " still works after the rotation") end
-      verdict = because.kind == "denied" and "refused" or "not tried"
+      local tried = act.postgresql.password_works { role = role, password = p.old_password }
+      if tried and tried.happened then return incident:hand_over("the OLD password of " .. role .. " still works after the rotation") end
+      verdict = tried and "refused" or "not tried"
     else
       verdict = incident:ask {
         "The password of " .. role .. " is new. Try the leaked one: is it refused?", role = "responder", options = { "refused", "still works", "not tried" },

@@ -507,6 +507,7 @@ void action_end(struct action *x, bool ok, json_t *returns_take, const char *sta
   x->intended = false;
   journal_add(x->journal, KIND_ACTION_OUTCOME, x->actor, x->run, x->step, body);
   if (status) ledger_hold(x, status);
+  if (ok) ledger_lifted(x);
   limit_leave(x);
   loop_defer(x->all->deps.loop, called_back, x);
 }

@@ -22,8 +22,12 @@ static void again(struct action *x) {
   else action_brake_stage(x);
 }
 
-static void happened(struct action *x) {
-  json_t *returns = json_object();
+/* What the probe found stands for what the answer would have said, as far as the action declares it. */
+static void happened(struct action *x, const json_t *found) {
+  json_t *returns = json_object(), *value;
+  const json_t *schema = json_object_get(x->declaration, "returns");
+  const char *name;
+  json_object_foreach((json_t *)(uintptr_t)found, name, value) if (json_object_get(schema, name)) json_object_set(returns, name, value);
   action_end(x, true, returns, ledger_status(x, returns, false), NULL);
 }
 
@@ -32,7 +36,7 @@ static void on_person(void *arg, const char *answer, const char *by) {
   x->question = NULL;
   if (strcmp(answer, "done") == 0) {
     resolved(x, by, "done");
-    happened(x);
+    happened(x, NULL);
   } else if (strcmp(answer, "abandon") == 0) {
     resolved(x, by, "abandoned");
     x->delivered = false; /* nobody knows which secret is in force: both stay */
@@ -69,7 +73,7 @@ static void on_probe(void *arg, const struct outcome *outcome) {
   const json_t *told = outcome->ok ? json_object_get(outcome->returns, "happened") : NULL;
   if (json_is_true(told)) {
     resolved(x, "engine", "found");
-    happened(x);
+    happened(x, outcome->returns);
   } else if (json_is_false(told) && x->attempt < ATTEMPTS) {
     resolved(x, "engine", "did_not_happen");
     again(x);

@@ -192,7 +192,7 @@ void secrets_redact(const struct secrets *s, const char *text, size_t len, struc
 
 static char *redacted(const struct secrets *s, const char *text, size_t len, size_t *ret_len) {
   struct buf out;
-  buf_init(&out, len * 8 + 1024);
+  buf_init(&out, len * 64 + 4096); /* a value of 6 bytes becomes the name of its slot, at most */
   secrets_redact(s, text, len, &out);
   char *clean = buf_take(&out, ret_len);
   if (!clean) abort();

@@ -78,7 +78,7 @@ static int unknown(struct compiler *c, const char *member, const char *modifier)
   for (size_t i = 0; i < sizeof others / sizeof *others; i++)
     if (strcmp(others[i].name, modifier) == 0)
       return err_set(c->err, ERR_INVALID, "`%s`: the modifier |%s is not available: %s", member, modifier, others[i].instead);
-  const char *meant = near_miss(modifier, known);
+  const char *meant = route_near_miss(modifier, known);
   if (meant) return err_set(c->err, ERR_INVALID, "`%s`: unknown modifier |%s; did you mean |%s?", member, modifier, meant);
   return err_set(
       c->err, ERR_INVALID,

@@ -104,7 +104,7 @@ static int header_check(const json_t *header, const char *must, const char *cons
       if (strcmp(text, json_string_value(json_array_get(header, j))) == 0)
         return err_set(err, ERR_INVALID, "column `%s` is there twice", text);
     found = found || strcmp(text, must) == 0;
-    const char *meant = near_miss(text, known);
+    const char *meant = route_near_miss(text, known);
     if (meant && strcmp(meant, text) != 0) return err_set(err, ERR_INVALID, "unknown column `%s`; did you mean `%s`?", text, meant);
   }
   return found ? 0

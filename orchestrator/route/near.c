@@ -30,7 +30,7 @@ static unsigned distance(const char *a, const char *b) {
   return last[nb];
 }
 
-const char *near_miss(const char *text, const char *const *words) {
+const char *route_near_miss(const char *text, const char *const *words) {
   const char *best = NULL;
   unsigned best_distance = 3;
   for (; *words; words++) {

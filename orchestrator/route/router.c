@@ -106,7 +106,7 @@ static int rule_members(const json_t *rule, struct err *err) {
   const char *key, *meant;
   json_t *value;
   json_object_foreach((json_t *)(uintptr_t)rule, key, value) {
-    meant = near_miss(key, known);
+    meant = route_near_miss(key, known);
     if (meant && strcmp(meant, key) == 0) continue;
     if (meant) return err_set(err, ERR_INVALID, "unknown member `%.64s`; did you mean `%s`?", key, meant);
     return err_set(err, ERR_INVALID, "unknown member `%.64s`; there are name, when, reason, owner, starts, expires", key);

@@ -149,18 +149,18 @@ local action_fields = {
     if value ~= false and type(value) ~= "string" then fail(path, "must be an action's name, or false") end
     return value
   end },
-  undo_params = { read.func }, recover = { read.text }, resolve = { read.text }, settle = { read.time }, timeout = { read.time }, role = { read.text },
+  lifts = { read.text }, undo_params = { read.func }, recover = { read.text }, resolve = { read.text }, settle = { read.time }, timeout = { read.time }, role = { read.text },
 }
 
 local function check_names(path, action, actions)
-  for _, field in ipairs { "probe", "undo", "resolve" } do
+  for _, field in ipairs { "probe", "undo", "resolve", "lifts" } do
     local name = action[field]
     if name and not actions[name] then
       local names = {}
       for known in pairs(actions) do names[#names + 1] = known end
       fail(path .. "." .. field, "there is no action `" .. name .. "`" .. near(name, names))
     end
-    if name and field ~= "undo" and actions[name].effect ~= "read" then fail(path .. "." .. field, "`" .. name .. "` must have the effect read") end
+    if name and field ~= "undo" and field ~= "lifts" and actions[name].effect ~= "read" then fail(path .. "." .. field, "`" .. name .. "` must have the effect read") end
   end
 end
 
@@ -177,7 +177,8 @@ local function check_containment(path, action)
     if action.undo == false then fail(path .. ".undo", "is for contain and destroy only") end
     return
   end
-  if action.undo == nil then fail(path, "a " .. action.effect .. " action needs `undo = \"action\"`, or `undo = false` with `recover`") end
+  if action.lifts and action.undo ~= nil then fail(path, "`lifts` and `undo` exclude each other: what lifts a containment is none") end
+  if action.undo == nil and not action.lifts then fail(path, "a " .. action.effect .. " action needs `undo = \"action\"`, or `undo = false` with `recover`, or `lifts = \"action\"`") end
   if action.undo == false and not action.recover then fail(path, "`undo = false` needs `recover`: what a person does instead") end
   if not action.target or next(action.target) == nil then fail(path, "a " .. action.effect .. " action needs `target`: { user = \"uid\" }") end
   if not action.params.because then
