@@ -135,7 +135,7 @@ static void test_files_that_are_none(void **state) {
 static void test_every_setting_is_described(void **state) {
   json_t *all = settings_describe(), *schema;
   const char *name;
-  assert_true(json_object_size(all) >= 22);
+  assert_true(json_object_size(all) >= 21);
   json_object_foreach(all, name, schema) {
     assert_non_null(json_str(schema, "type"));
     assert_non_null(json_str(schema, "doc"));
