@@ -19,7 +19,7 @@ enum { HEADERS_CAP = 16384, METRICS_CAP = 1 << 20, ANSWER_CAP = 256 << 20, MOST_
 
 /* A command under way. It outlives its client and even the api: the desk answers exactly once, and only that ends it. */
 struct job {
-  struct api *api;          /* NULL: the api is gone */
+  struct api *api;            /* NULL: the api is gone */
   struct evhttp_request *req; /* NULL: the client is gone */
   LIST_ENTRY(job) link;
 };
@@ -42,8 +42,16 @@ static const char *reason(int status) {
   static const struct {
     int status;
     const char *text;
-  } list[] = {{200, "OK"},        {400, "Bad Request"}, {401, "Unauthorized"},          {403, "Forbidden"},           {404, "Not Found"},
-              {405, "Method Not Allowed"}, {409, "Conflict"},    {413, "Content Too Large"}, {500, "Internal Server Error"}, {503, "Service Unavailable"}};
+  } list[] = {{200, "OK"},
+              {400, "Bad Request"},
+              {401, "Unauthorized"},
+              {403, "Forbidden"},
+              {404, "Not Found"},
+              {405, "Method Not Allowed"},
+              {409, "Conflict"},
+              {413, "Content Too Large"},
+              {500, "Internal Server Error"},
+              {503, "Service Unavailable"}};
   for (size_t i = 0; i < sizeof list / sizeof *list; i++)
     if (list[i].status == status) return list[i].text;
   return "Answer";
@@ -191,11 +199,13 @@ static int http_open(struct api *api, const struct api_config *config, struct er
   int fd;
   int r = listen_unix(config->socket, config->group, &fd, err);
   if (r < 0) return r;
-  struct evconnlistener *listener = evconnlistener_new(loop_base(api->loop), NULL, NULL, LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC, 0, fd);
+  struct evconnlistener *listener =
+      evconnlistener_new(loop_base(api->loop), NULL, NULL, LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC, 0, fd);
   api->http = evhttp_new(loop_base(api->loop));
   if (!listener || !api->http || !evhttp_bind_listener(api->http, listener)) abort();
   http_set(api);
-  api->guests = guests_new(api->loop, api->http, listener, config->most ? config->most : MOST_DEFAULT, config->patience_ms ? config->patience_ms : PATIENCE_DEFAULT);
+  api->guests = guests_new(api->loop, api->http, listener, config->most ? config->most : MOST_DEFAULT,
+                           config->patience_ms ? config->patience_ms : PATIENCE_DEFAULT);
   api->socket = strdup(config->socket);
   if (stat(config->socket, &st) == 0) {
     api->dev = st.st_dev;
@@ -204,7 +214,8 @@ static int http_open(struct api *api, const struct api_config *config, struct er
   return 0;
 }
 
-int api_new(struct loop *loop, struct desk *desk, struct people *people, const struct api_config *config, struct api **ret, struct err *err) {
+int api_new(struct loop *loop, struct desk *desk, struct people *people, const struct api_config *config, struct api **ret,
+            struct err *err) {
   struct api *api = calloc(1, sizeof *api);
   if (!api) abort();
   *api = (struct api){.loop = loop, .desk = desk, .people = people, .counts = config->counts, .arg = config->arg};

@@ -23,10 +23,10 @@ enum { API_BODY_CAP = 1 << 20 };
 struct api;
 
 struct api_config {
-  const char *socket;   /* its path */
-  const char *group;    /* a Unix group that may connect, or NULL: only our own user */
-  unsigned most;        /* clients at once, 0: 128 */
-  int64_t patience_ms;  /* to send a whole request, and to read a whole answer; 0: 30 s */
+  const char *socket;  /* its path */
+  const char *group;   /* a Unix group that may connect, or NULL: only our own user */
+  unsigned most;       /* clients at once, 0: 128 */
+  int64_t patience_ms; /* to send a whole request, and to read a whole answer; 0: 30 s */
   /* New JSON for /metrics: objects of numbers and booleans, nested as one likes: {"alerts": {"accepted_total": 5}} becomes
    * tocsin_alerts_accepted_total 5. Names that end in "_total" are counters, all others gauges. NULL: nothing to count. */
   json_t *(*counts)(void *arg);
@@ -34,7 +34,8 @@ struct api_config {
 };
 
 /* Copies the config; loop, desk and people must outlive it. ERR_EXISTS when somebody answers on the socket already. */
-int api_new(struct loop *loop, struct desk *desk, struct people *people, const struct api_config *config, struct api **ret, struct err *err);
+int api_new(struct loop *loop, struct desk *desk, struct people *people, const struct api_config *config, struct api **ret,
+            struct err *err);
 /* After a reload. */
 void api_set_people(struct api *api, struct people *people);
 /* Closes every client and removes the socket; answers still to come from the desk are dropped. NULL is legal. */

@@ -27,7 +27,8 @@ static int folder_make(const char *path, const gid_t *gid, struct err *err) {
   const char *folder = dirname(copy);
   int r = 0;
   if (mkdir(folder, 0700) == 0) {
-    if (gid && (chown(folder, (uid_t)-1, *gid) < 0 || chmod(folder, 0750) < 0)) r = err_errno(err, "cannot give %s to the group of api.group", folder);
+    if (gid && (chown(folder, (uid_t)-1, *gid) < 0 || chmod(folder, 0750) < 0))
+      r = err_errno(err, "cannot give %s to the group of api.group", folder);
   } else if (errno != EEXIST) {
     r = err_errno(err, "cannot make the folder %s for the socket", folder);
   }
@@ -39,7 +40,8 @@ static int stale_remove(const struct sockaddr_un *address, struct err *err) {
   const char *path = address->sun_path;
   struct stat st;
   if (lstat(path, &st) < 0) return errno == ENOENT ? 0 : err_errno(err, "cannot look at %s", path);
-  if (!S_ISSOCK(st.st_mode)) return err_set(err, ERR_EXISTS, "%s is there and is no socket; move it away, or change the setting api.socket", path);
+  if (!S_ISSOCK(st.st_mode))
+    return err_set(err, ERR_EXISTS, "%s is there and is no socket; move it away, or change the setting api.socket", path);
   int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
   if (fd < 0) return err_errno(err, "cannot make a socket");
   int answered = connect(fd, (const struct sockaddr *)address, sizeof *address), why = errno;
@@ -67,7 +69,8 @@ int listen_unix(const char *path, const char *group, int *ret_fd, struct err *er
   gid_t gid = 0;
   int fd = -1, r = 0;
   if (strlen(path) >= sizeof address.sun_path)
-    return err_set(err, ERR_INVALID, "the socket's path is too long (%zu bytes, at most %zu): choose a shorter api.socket", strlen(path), sizeof address.sun_path - 1);
+    return err_set(err, ERR_INVALID, "the socket's path is too long (%zu bytes, at most %zu): choose a shorter api.socket", strlen(path),
+                   sizeof address.sun_path - 1);
   memcpy(address.sun_path, path, strlen(path) + 1);
   if (group && (r = group_find(group, &gid, err)) < 0) return r;
   if ((r = folder_make(path, group ? &gid : NULL, err)) < 0) return r;

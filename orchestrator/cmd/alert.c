@@ -35,17 +35,18 @@ static int push_run(struct cli *cli, const struct options *o) {
   return client_show(cli, command, push_view);
 }
 
-static const struct option_spec push_options[] = {{.name = "source", .value = "NAME", .text = "the connector whose format it is (default: recognised by its content)"}, {0}};
+static const struct option_spec push_options[] = {
+    {.name = "source", .value = "NAME", .text = "the connector whose format it is (default: recognised by its content)"}, {0}};
 
 static const struct command alert_push = {
-  .name = "push",
-  .args = "FILE|-",
-  .text = "put an alert into the queue, as a SIEM would",
-  .example = "tocsin alert push alert.json --source wazuh\ncurl -s https://siem.example/alert/7 | tocsin alert push -\n",
-  .options = push_options,
-  .least = 1,
-  .most = 1,
-  .run = push_run,
+    .name = "push",
+    .args = "FILE|-",
+    .text = "put an alert into the queue, as a SIEM would",
+    .example = "tocsin alert push alert.json --source wazuh\ncurl -s https://siem.example/alert/7 | tocsin alert push -\n",
+    .options = push_options,
+    .least = 1,
+    .most = 1,
+    .run = push_run,
 };
 
 /* ---- dead ---- */
@@ -72,14 +73,21 @@ static void dead_view(struct view *v, const json_t *answer) {
     buf_release(&when.out);
   }
   table_print(&t, v);
-  if (json_int_or(answer, "count", 0) > (int64_t)json_array_size(dead)) view_put(v, "… %lld in all\n", (long long)json_int_or(answer, "count", 0));
-  view_put(v, "\n  tocsin alert dead --json          shows their bytes\n  tocsin alert retry ID | --all     puts them back into the queue\n");
+  if (json_int_or(answer, "count", 0) > (int64_t)json_array_size(dead))
+    view_put(v, "… %lld in all\n", (long long)json_int_or(answer, "count", 0));
+  view_put(v,
+           "\n  tocsin alert dead --json          shows their bytes\n  tocsin alert retry ID | --all     puts them back into the queue\n");
 }
 
-static int dead_run(struct cli *cli, const struct options *o) { return client_show(cli, json_pack("{s:s}", "command", "alert.dead"), dead_view); }
+static int dead_run(struct cli *cli, const struct options *o) {
+  return client_show(cli, json_pack("{s:s}", "command", "alert.dead"), dead_view);
+}
 
 static const struct command alert_dead = {
-  .name = "dead", .text = "alerts that could not be read, with the reason and their bytes", .example = "tocsin alert dead\n", .run = dead_run,
+    .name = "dead",
+    .text = "alerts that could not be read, with the reason and their bytes",
+    .example = "tocsin alert dead\n",
+    .run = dead_run,
 };
 
 /* ---- retry ---- */
@@ -101,15 +109,18 @@ static int retry_run(struct cli *cli, const struct options *o) {
 static const struct option_spec retry_options[] = {{.name = "all", .text = "all of them"}, {0}};
 
 static const struct command alert_retry = {
-  .name = "retry",
-  .args = "ID",
-  .text = "put a dead letter back into the queue, after the reason was mended",
-  .example = "tocsin alert retry 1763923321000-0\ntocsin alert retry --all\n",
-  .options = retry_options,
-  .most = 1,
-  .run = retry_run,
+    .name = "retry",
+    .args = "ID",
+    .text = "put a dead letter back into the queue, after the reason was mended",
+    .example = "tocsin alert retry 1763923321000-0\ntocsin alert retry --all\n",
+    .options = retry_options,
+    .most = 1,
+    .run = retry_run,
 };
 
 static const struct command *const subs[] = {&alert_push, &alert_dead, &alert_retry, NULL};
 
-const struct command cmd_alert = {.name = "alert", .text = "the queue: push an alert, list and retry dead letters", .example = "tocsin alert push alert.json\ntocsin alert dead\n", .subs = subs};
+const struct command cmd_alert = {.name = "alert",
+                                  .text = "the queue: push an alert, list and retry dead letters",
+                                  .example = "tocsin alert push alert.json\ntocsin alert dead\n",
+                                  .subs = subs};

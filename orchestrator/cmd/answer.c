@@ -17,17 +17,18 @@ static int run(struct cli *cli, const struct options *o) {
   struct id parsed;
   int status = client_id(cli, options_word(o, 0), id);
   if (status != EXIT_DONE) return status;
-  if (id_parse(id, &parsed) && !parsed.step[0]) return cli_misuse(cli, "\"%s\" is no question: its id has three parts, like 42/1/4; `tocsin` lists the open ones", options_word(o, 0));
+  if (id_parse(id, &parsed) && !parsed.step[0])
+    return cli_misuse(cli, "\"%s\" is no question: its id has three parts, like 42/1/4; `tocsin` lists the open ones", options_word(o, 0));
   return client_show(cli, json_pack("{s:s, s:s, s:s}", "command", "answer", "id", id, "answer", options_word(o, 1)), show);
 }
 
 const struct command cmd_answer = {
-  .name = "answer",
-  .args = "QUESTION ANSWER",
-  .text = "answer a question that a playbook, a guardrail or an action in doubt asks",
-  .more = "The beginning of an option will do. The first answer wins; a later one is told who gave it.",
-  .example = "tocsin                          # lists open questions with their ids and options\ntocsin answer 42/1/4 release\n",
-  .least = 2,
-  .most = 2,
-  .run = run,
+    .name = "answer",
+    .args = "QUESTION ANSWER",
+    .text = "answer a question that a playbook, a guardrail or an action in doubt asks",
+    .more = "The beginning of an option will do. The first answer wins; a later one is told who gave it.",
+    .example = "tocsin                          # lists open questions with their ids and options\ntocsin answer 42/1/4 release\n",
+    .least = 2,
+    .most = 2,
+    .run = run,
 };

@@ -216,7 +216,8 @@ void block_handed_over(struct view *v, const char *title, const json_t *runs) {
 
 /* What an incident's row should make one look at. */
 static void needs(const json_t *item, char *out, size_t size) {
-  long long questions = (long long)json_int_or(item, "questions", 0), doubt = (long long)json_int_or(item, "in_doubt", 0), contained = (long long)json_int_or(item, "contained", 0);
+  long long questions = (long long)json_int_or(item, "questions", 0), doubt = (long long)json_int_or(item, "in_doubt", 0),
+            contained = (long long)json_int_or(item, "contained", 0);
   char a[40] = "", b[40] = "", c[40] = "";
   if (questions) snprintf(a, sizeof a, "%lld asked ", questions);
   if (doubt) snprintf(b, sizeof b, "%lld IN DOUBT ", doubt);
@@ -249,7 +250,8 @@ void block_incidents(struct view *v, const json_t *incidents) {
     age_text(v, json_int_or(item, "opened", v->now), age, sizeof age);
     snprintf(alerts, sizeof alerts, "%lld", (long long)json_int_or(item, "alerts", 0));
     needs(item, need, sizeof need);
-    const char *cells[] = {json_str(item, "id"), severity, json_str(item, "status"), json_str_or(item, "owner", "-"), age, alerts, need, json_str(item, "title")};
+    const char *cells[] = {json_str(item, "id"),   severity, json_str(item, "status"), json_str_or(item, "owner", "-"), age, alerts, need,
+                           json_str(item, "title")};
     table_row(&t, severity_style(severity), cells);
   }
   table_print(&t, v);
@@ -269,7 +271,8 @@ void block_runs(struct view *v, const json_t *runs) {
     const char *status = json_str_or(run, "status", "?");
     if (json_int_or(run, "started", 0)) age_text(v, json_int_or(run, "started", 0), age, sizeof age);
     const char *waits = json_str(run, "waiting_for");
-    const char *cells[] = {json_str(run, "id"), json_str(run, "playbook"), status, json_str_or(run, "step", ""), age, waits ? waits : json_str(run, "error")};
+    const char *cells[] = {
+        json_str(run, "id"), json_str(run, "playbook"), status, json_str_or(run, "step", ""), age, waits ? waits : json_str(run, "error")};
     table_row(&t, strcmp(status, "failed") == 0 || strcmp(status, "handed_over") == 0 ? STYLE_YELLOW : STYLE_PLAIN, cells);
   }
   table_print(&t, v);

@@ -29,22 +29,23 @@ static int pause_run(struct cli *cli, const struct options *o) { return client_s
 static int resume_run(struct cli *cli, const struct options *o) { return client_show(cli, command_of("resume", o), show_resumed); }
 
 const struct command cmd_pause = {
-  .name = "pause",
-  .args = "[all|PLAYBOOK|CONNECTOR]",
-  .text = "let nothing above `read` leave; runs wait",
-  .more = "Takes force at once. Without a name it holds for everything.",
-  .example = "tocsin pause all --because \"the wrong accounts are being locked\"\ntocsin pause contain-account --because \"tuning the trigger\"\n",
-  .options = because,
-  .most = 1,
-  .run = pause_run,
+    .name = "pause",
+    .args = "[all|PLAYBOOK|CONNECTOR]",
+    .text = "let nothing above `read` leave; runs wait",
+    .more = "Takes force at once. Without a name it holds for everything.",
+    .example = "tocsin pause all --because \"the wrong accounts are being locked\"\ntocsin pause contain-account --because \"tuning the "
+               "trigger\"\n",
+    .options = because,
+    .most = 1,
+    .run = pause_run,
 };
 
 const struct command cmd_resume = {
-  .name = "resume",
-  .args = "[all|PLAYBOOK|CONNECTOR]",
-  .text = "release a brake that `tocsin pause` pulled",
-  .example = "tocsin resume all --because \"trigger fixed\"\n",
-  .options = because,
-  .most = 1,
-  .run = resume_run,
+    .name = "resume",
+    .args = "[all|PLAYBOOK|CONNECTOR]",
+    .text = "release a brake that `tocsin pause` pulled",
+    .example = "tocsin resume all --because \"trigger fixed\"\n",
+    .options = because,
+    .most = 1,
+    .run = resume_run,
 };

@@ -69,7 +69,8 @@ json_t *cli_settings(const struct cli *cli, json_t **ret_secrets) {
 int cli_confirm(const struct cli *cli, bool yes, const char *question) {
   char answer[16] = "";
   if (yes) return EXIT_DONE;
-  if (!cli->terminal) return cli_misuse(cli, "this needs a yes, and there is no terminal to ask on: look at what it would do, then say --yes");
+  if (!cli->terminal)
+    return cli_misuse(cli, "this needs a yes, and there is no terminal to ask on: look at what it would do, then say --yes");
   fflush(stdout);
   fprintf(stderr, "%s [y/N] ", question);
   if (!fgets(answer, sizeof answer, stdin) || (answer[0] != 'y' && answer[0] != 'Y')) {

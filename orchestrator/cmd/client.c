@@ -31,24 +31,36 @@ char *client_socket(const struct cli *cli) {
 /* Why nobody answered, and what to do about it. */
 static int explain(const char *path, const struct err *why, struct err *err) {
   struct stat st;
-  if (why->code == ERR_TIMEOUT) return err_set(err, ERR_TIMEOUT, "`tocsin serve` did not answer in time (%s); `tocsin doctor` may say why", path);
+  if (why->code == ERR_TIMEOUT)
+    return err_set(err, ERR_TIMEOUT, "`tocsin serve` did not answer in time (%s); `tocsin doctor` may say why", path);
   if (stat(path, &st) < 0 && errno == EACCES)
-    return err_set(err, ERR_DENIED, "you may not reach %s; ask to be added to the group that the setting api.group names, or use sudo", path);
-  if (stat(path, &st) < 0) return err_set(err, ERR_UNAVAILABLE, "`tocsin serve` is not running (there is no socket %s); start it with `tocsin serve` or `systemctl start tocsin`", path);
+    return err_set(err, ERR_DENIED, "you may not reach %s; ask to be added to the group that the setting api.group names, or use sudo",
+                   path);
+  if (stat(path, &st) < 0)
+    return err_set(err, ERR_UNAVAILABLE,
+                   "`tocsin serve` is not running (there is no socket %s); start it with `tocsin serve` or `systemctl start tocsin`", path);
   if (access(path, R_OK | W_OK) < 0)
     return err_set(err, ERR_DENIED, "you may not use %s; ask to be added to the group that the setting api.group names, or use sudo", path);
-  return err_set(err, ERR_UNAVAILABLE, "nobody answers on %s: is `tocsin serve` running? start it with `tocsin serve` or `systemctl start tocsin` (%.200s)", path, why->text);
+  return err_set(err, ERR_UNAVAILABLE,
+                 "nobody answers on %s: is `tocsin serve` running? start it with `tocsin serve` or `systemctl start tocsin` (%.200s)", path,
+                 why->text);
 }
 
 static int code_of(long status) {
-  return status == 400 ? ERR_INVALID : status == 401 || status == 403 ? ERR_DENIED : status == 404 ? ERR_NOT_FOUND : status == 409 ? ERR_CONFLICT : status == 503 ? ERR_UNAVAILABLE : ERR_INTERNAL;
+  return status == 400                    ? ERR_INVALID
+         : status == 401 || status == 403 ? ERR_DENIED
+         : status == 404                  ? ERR_NOT_FOUND
+         : status == 409                  ? ERR_CONFLICT
+         : status == 503                  ? ERR_UNAVAILABLE
+                                          : ERR_INTERNAL;
 }
 
 static int answer_read(long status, const char *body, size_t len, json_t **ret, struct err *err) {
   json_t *value = NULL;
   if (json_parse(body, len, &value, NULL) < 0 || !json_is_object(value)) {
     json_decref(value);
-    return err_set(err, ERR_INTERNAL, "the answer of `tocsin serve` makes no sense (HTTP status %ld): is something else listening there?", status);
+    return err_set(err, ERR_INTERNAL, "the answer of `tocsin serve` makes no sense (HTTP status %ld): is something else listening there?",
+                   status);
   }
   if (status != 200) {
     err_set(err, code_of(status), "%s", json_str_or(value, "error", "it was refused without a reason"));
@@ -117,7 +129,8 @@ int client_show(const struct cli *cli, json_t *command_take, void (*show)(struct
 int client_id(const struct cli *cli, const char *text, char *out) {
   struct id id;
   char incident[ID_INCIDENT];
-  if (!id_parse(text, &id)) return cli_misuse(cli, "\"%.60s\" is no id; ids look like 42, INC-000042, INC-000042/1 (a run) or INC-000042/1/4 (a step)", text);
+  if (!id_parse(text, &id))
+    return cli_misuse(cli, "\"%.60s\" is no id; ids look like 42, INC-000042, INC-000042/1 (a run) or INC-000042/1/4 (a step)", text);
   id_incident(incident, id.mode, id.number);
   id_path(out, incident, id.run, id.step);
   return EXIT_DONE;

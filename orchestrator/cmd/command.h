@@ -35,19 +35,19 @@ struct options; /* options.h */
 
 struct command {
   const char *name;
-  const char *args;    /* "PLAYBOOK [key=value…]", or NULL */
-  const char *text;    /* one line */
-  const char *more;    /* a paragraph for its own help, or NULL */
-  const char *example; /* whole lines, each ending in a newline */
+  const char *args;                  /* "PLAYBOOK [key=value…]", or NULL */
+  const char *text;                  /* one line */
+  const char *more;                  /* a paragraph for its own help, or NULL */
+  const char *example;               /* whole lines, each ending in a newline */
   const struct option_spec *options; /* ended by a NULL name, or NULL */
-  bool params;          /* words of the form key=value are parameters, not positional */
-  unsigned least, most; /* positional words */
+  bool params;                       /* words of the form key=value are parameters, not positional */
+  unsigned least, most;              /* positional words */
   int (*run)(struct cli *cli, const struct options *options);
   const struct command *const *subs; /* ended by NULL; the next word picks one (run, if set, is what happens without one) */
 };
 
-extern const struct command cmd_now, cmd_serve, cmd_reload, cmd_trigger, cmd_alert, cmd_incident, cmd_run, cmd_answer, cmd_pause, cmd_resume, cmd_contained, cmd_release,
-    cmd_secret, cmd_evidence, cmd_playbook, cmd_connector, cmd_doctor, cmd_settings, cmd_version;
+extern const struct command cmd_now, cmd_serve, cmd_reload, cmd_trigger, cmd_alert, cmd_incident, cmd_run, cmd_answer, cmd_pause,
+    cmd_resume, cmd_contained, cmd_release, cmd_secret, cmd_evidence, cmd_playbook, cmd_connector, cmd_doctor, cmd_settings, cmd_version;
 
 /* "tocsin: text" on standard error ({"error": text} on standard output with --json); returns EXIT_FAILED, or EXIT_USAGE. */
 int cli_fail(const struct cli *cli, const struct err *err);

@@ -18,8 +18,9 @@ static json_t *row_json(const char *instance, const struct declaration *c) {
   json_t *actions = json_object(), *action;
   const char *name;
   json_object_foreach(json_object_get(d, "actions"), name, action) json_object_set(actions, name, json_object_get(action, "effect"));
-  return json_pack("{s:s, s:s, s:s, s:o, s:b, s:b}", "instance", instance ? instance : c->name, "connector", c->name, "title", json_str_or(d, "title", c->name), "actions", actions, "alerts",
-                   json_is_object(json_object_get(d, "alert")), "configured", instance != NULL);
+  return json_pack("{s:s, s:s, s:s, s:o, s:b, s:b}", "instance", instance ? instance : c->name, "connector", c->name, "title",
+                   json_str_or(d, "title", c->name), "actions", actions, "alerts", json_is_object(json_object_get(d, "alert")),
+                   "configured", instance != NULL);
 }
 
 static int by_instance(const void *a, const void *b) {
@@ -56,7 +57,8 @@ static json_t *rows_of(const json_t *settings, const struct registry *registry) 
   if (installed_files(installed_folder(settings, "connectors"), &files, NULL) < 0) files = NULL;
   json_array_foreach(files, i, path) {
     struct declaration *d = NULL;
-    if (installed_connector(json_string_value(path), &d, NULL) == 0 && !is_configured(registry, d->name)) json_array_append_new(rows, row_json(NULL, d));
+    if (installed_connector(json_string_value(path), &d, NULL) == 0 && !is_configured(registry, d->name))
+      json_array_append_new(rows, row_json(NULL, d));
     declaration_free(d);
   }
   json_decref(files);
@@ -80,7 +82,8 @@ static void list_view(struct view *v, const json_t *rows) {
       buf_addf(&actions, "%s%s", between, name);
       between = ", ";
     }
-    const char *cells[] = {json_str(row, "instance"), configured ? "yes" : "-", json_bool_or(row, "alerts", false) ? "yes" : "-", json_str(row, "title"), actions.data};
+    const char *cells[] = {json_str(row, "instance"), configured ? "yes" : "-", json_bool_or(row, "alerts", false) ? "yes" : "-",
+                           json_str(row, "title"), actions.data};
     table_row(&t, configured ? STYLE_PLAIN : STYLE_DIM, cells);
     buf_release(&actions);
   }
@@ -100,7 +103,10 @@ static int list_run(struct cli *cli, const struct options *o) {
 }
 
 static const struct command connector_list = {
-  .name = "list", .text = "connectors, which of them are set up, and what they can do", .example = "tocsin connector list\n", .run = list_run,
+    .name = "list",
+    .text = "connectors, which of them are set up, and what they can do",
+    .example = "tocsin connector list\n",
+    .run = list_run,
 };
 
 /* ---- show ---- */
@@ -149,7 +155,8 @@ static void show_view(struct view *v, const json_t *answer) {
   view_put(v, "  ");
   view_text(v, json_str_or(d, "title", ""));
   words_member(v, "  ", d, "docs");
-  if (!json_bool_or(answer, "configured", false)) view_put(v, "\n  not set up: write it into the settings' `connectors` as %s { … }", json_str_or(answer, "instance", "?"));
+  if (!json_bool_or(answer, "configured", false))
+    view_put(v, "\n  not set up: write it into the settings' `connectors` as %s { … }", json_str_or(answer, "instance", "?"));
   view_put(v, "\n");
   if (json_object_size(json_object_get(d, "settings"))) view_put(v, "\n  settings\n");
   schema_view(v, json_object_get(d, "settings"), 4);
@@ -188,7 +195,13 @@ static int show_run(struct cli *cli, const struct options *o) {
 }
 
 static const struct command connector_show = {
-  .name = "show", .args = "NAME", .text = "one connector: its settings, its actions with their parameters and effects", .example = "tocsin connector show ldap\n", .least = 1, .most = 1, .run = show_run,
+    .name = "show",
+    .args = "NAME",
+    .text = "one connector: its settings, its actions with their parameters and effects",
+    .example = "tocsin connector show ldap\n",
+    .least = 1,
+    .most = 1,
+    .run = show_run,
 };
 
 /* ---- try ---- */
@@ -198,7 +211,8 @@ static enum effect effect_of(const struct cli *cli, const char *connector, const
   json_t *settings = NULL;
   struct registry *registry = NULL;
   enum effect effect = EFFECT_DESTROY;
-  if (settings_load(cli->settings_path, &settings, NULL, NULL) == 0) registry_new(installed_folder(settings, "connectors"), json_object_get(settings, "connectors"), &registry, NULL);
+  if (settings_load(cli->settings_path, &settings, NULL, NULL) == 0)
+    registry_new(installed_folder(settings, "connectors"), json_object_get(settings, "connectors"), &registry, NULL);
   const struct connector *c = registry ? registry_find(registry, connector, NULL) : NULL;
   const json_t *declared = c ? registry_action(c, action, NULL) : NULL;
   int known = declared ? effect_by_name(json_str_or(declared, "effect", "")) : -1;
@@ -245,17 +259,20 @@ static int try_send(struct cli *cli, json_t *command) {
 static int try_run(struct cli *cli, const struct options *o) {
   const char *word = options_word(o, 0), *dot = strrchr(word, '.'), *because = options_get(o, "because");
   char connector[128], question[300];
-  if (!dot || dot == word || !dot[1] || (size_t)(dot - word) >= sizeof connector) return cli_misuse(cli, "\"%.60s\" is no action; write CONNECTOR.ACTION, like ldap.find_user", word);
+  if (!dot || dot == word || !dot[1] || (size_t)(dot - word) >= sizeof connector)
+    return cli_misuse(cli, "\"%.60s\" is no action; write CONNECTOR.ACTION, like ldap.find_user", word);
   snprintf(connector, sizeof connector, "%.*s", (int)(dot - word), word);
   json_t *params = json_incref(options_params(o));
   bool simulated = options_flag(o, "simulated");
   enum effect effect = effect_of(cli, connector, dot + 1, &params);
   int status = EXIT_DONE;
-  if (effect > EFFECT_READ && !because && !simulated) status = cli_misuse(cli, "%s has the effect `%s`: say --because \"…\"; it goes on record", word, effect_name(effect));
+  if (effect > EFFECT_READ && !because && !simulated)
+    status = cli_misuse(cli, "%s has the effect `%s`: say --because \"…\"; it goes on record", word, effect_name(effect));
   snprintf(question, sizeof question, "%s really does it (%s), by hand, in nobody's playbook. Send it?", word, effect_name(effect));
   if (status == EXIT_DONE && effect >= EFFECT_CONTAIN && !simulated) status = cli_confirm(cli, options_flag(o, "yes"), question);
   if (status == EXIT_DONE) {
-    json_t *command = json_pack("{s:s, s:s, s:s, s:O, s:b, s:s*}", "command", "connector.try", "connector", connector, "action", dot + 1, "params", params, "simulated", simulated, "because", because);
+    json_t *command = json_pack("{s:s, s:s, s:s, s:O, s:b, s:s*}", "command", "connector.try", "connector", connector, "action", dot + 1,
+                                "params", params, "simulated", simulated, "because", because);
     status = try_send(cli, command);
   }
   json_decref(params);
@@ -263,24 +280,28 @@ static int try_run(struct cli *cli, const struct options *o) {
 }
 
 static const struct option_spec try_options[] = {
-  {.name = "because", .value = "TEXT", .text = "why; required above `read`, and goes on record"},
-  {.name = "simulated", .text = "ask the connector's own simulation; nothing leaves"},
-  {.name = "yes", .text = "do not ask before effects from `contain` up"},
-  {0},
+    {.name = "because", .value = "TEXT", .text = "why; required above `read`, and goes on record"},
+    {.name = "simulated", .text = "ask the connector's own simulation; nothing leaves"},
+    {.name = "yes", .text = "do not ask before effects from `contain` up"},
+    {0},
 };
 
 static const struct command connector_try = {
-  .name = "try",
-  .args = "CONNECTOR.ACTION [name=value…]",
-  .text = "run one action by hand, on record",
-  .example = "tocsin connector try ldap.find_user uid=alice\ntocsin connector try ldap.lock_account uid=alice --because \"trying the new connector\" --simulated\n",
-  .options = try_options,
-  .params = true,
-  .least = 1,
-  .most = 1,
-  .run = try_run,
+    .name = "try",
+    .args = "CONNECTOR.ACTION [name=value…]",
+    .text = "run one action by hand, on record",
+    .example = "tocsin connector try ldap.find_user uid=alice\ntocsin connector try ldap.lock_account uid=alice --because \"trying the new "
+               "connector\" --simulated\n",
+    .options = try_options,
+    .params = true,
+    .least = 1,
+    .most = 1,
+    .run = try_run,
 };
 
 static const struct command *const subs[] = {&connector_list, &connector_show, &connector_try, NULL};
 
-const struct command cmd_connector = {.name = "connector", .text = "products that are connected: list, show, try an action", .example = "tocsin connector list\n", .subs = subs};
+const struct command cmd_connector = {.name = "connector",
+                                      .text = "products that are connected: list, show, try an action",
+                                      .example = "tocsin connector list\n",
+                                      .subs = subs};

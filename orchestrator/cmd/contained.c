@@ -14,7 +14,9 @@ static void show_contained(struct view *v, const json_t *answer) {
   else view_put(v, "Nothing is contained.\n");
 }
 
-static int contained_run(struct cli *cli, const struct options *o) { return client_show(cli, json_pack("{s:s}", "command", "contained"), show_contained); }
+static int contained_run(struct cli *cli, const struct options *o) {
+  return client_show(cli, json_pack("{s:s}", "command", "contained"), show_contained);
+}
 
 static void lines(struct view *v, const json_t *list, enum style style, const char *word) {
   size_t i;
@@ -78,8 +80,9 @@ static int release_agree(struct cli *cli, const struct options *o, const json_t 
     return cli_confirm(cli, options_flag(o, "yes"), "");
   }
   int status = client_ask(cli, json_pack("{s:s}", "command", "contained"), &answer);
-  json_array_foreach(json_object_get(answer, "contained"), i, item)
-    if (is_wanted(item, json_str_or(command, "id", ""), json_object_get(command, "target"))) json_array_append(wanted, item);
+  json_array_foreach(json_object_get(answer, "contained"), i,
+                     item) if (is_wanted(item, json_str_or(command, "id", ""), json_object_get(command, "target")))
+      json_array_append(wanted, item);
   if (status == EXIT_DONE && json_array_size(wanted)) {
     json_t *shown = json_pack("{s:O, s:O*}", "contained", wanted, "paused", json_object_get(answer, "paused"));
     if (!cli->json) client_print(cli, shown, show_contained);
@@ -98,7 +101,8 @@ static int release_run(struct cli *cli, const struct options *o) {
     return cli_misuse(cli, "say what to release: an incident (tocsin release 42) or one target (tocsin release user=alice)");
   json_t *command = json_pack("{s:s, s:s}", "command", "release", "because", options_get(o, "because"));
   int status = EXIT_DONE;
-  if (options_count(o) && (status = client_id(cli, options_word(o, 0), id)) == EXIT_DONE) json_object_set_new(command, "id", json_string(id));
+  if (options_count(o) && (status = client_id(cli, options_word(o, 0), id)) == EXIT_DONE)
+    json_object_set_new(command, "id", json_string(id));
   else if (!options_count(o)) json_object_set_new(command, "target", target_of(params));
   if (status == EXIT_DONE) status = release_agree(cli, o, command);
   if (status != EXIT_DONE) {
@@ -112,25 +116,28 @@ static int release_run(struct cli *cli, const struct options *o) {
   return status;
 }
 
-static const struct option_spec release_options[] = {{.name = "because", .value = "TEXT", .text = "why; it goes on record", .required = true},
-                                                     {.name = "yes", .text = "do not show what it is and ask first"},
-                                                     {0}};
+static const struct option_spec release_options[] = {
+    {.name = "because", .value = "TEXT", .text = "why; it goes on record", .required = true},
+    {.name = "yes", .text = "do not show what it is and ask first"},
+    {0}};
 
 const struct command cmd_contained = {
-  .name = "contained",
-  .text = "what is contained now, since when, for whom, and how to release it",
-  .example = "tocsin contained\n",
-  .run = contained_run,
+    .name = "contained",
+    .text = "what is contained now, since when, for whom, and how to release it",
+    .example = "tocsin contained\n",
+    .run = contained_run,
 };
 
 const struct command cmd_release = {
-  .name = "release",
-  .args = "INCIDENT|TYPE=VALUE",
-  .text = "lift the containments of an incident, the last one first, or those of one target",
-  .more = "A target that another incident holds stays contained until the last one lets go. A containment that we only found so asks a person first. Exit status 1 when something is still contained.",
-  .example = "tocsin release 42 --because \"false alarm, talked to alice\"\ntocsin release user=alice --because \"new password is set\" --yes\n",
-  .options = release_options,
-  .params = true,
-  .most = 1,
-  .run = release_run,
+    .name = "release",
+    .args = "INCIDENT|TYPE=VALUE",
+    .text = "lift the containments of an incident, the last one first, or those of one target",
+    .more = "A target that another incident holds stays contained until the last one lets go. A containment that we only found so asks a "
+            "person first. Exit status 1 when something is still contained.",
+    .example =
+        "tocsin release 42 --because \"false alarm, talked to alice\"\ntocsin release user=alice --because \"new password is set\" --yes\n",
+    .options = release_options,
+    .params = true,
+    .most = 1,
+    .run = release_run,
 };

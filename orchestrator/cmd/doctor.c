@@ -127,7 +127,9 @@ static bool in_path(const char *program) {
 static void redis_look(json_t *checks, const json_t *settings) {
   if (json_object_size(json_object_get(settings, "redis"))) return;
   bool there = in_path("redis-server");
-  add(checks, "redis-server", there, there ? "it is installed, for the embedded Redis" : "it is not installed, and the settings name no Redis", "apt-get install redis-server, or set `redis` in the settings");
+  add(checks, "redis-server", there,
+      there ? "it is installed, for the embedded Redis" : "it is not installed, and the settings name no Redis",
+      "apt-get install redis-server, or set `redis` in the settings");
 }
 
 /* ---- the daemon ---- */
@@ -196,9 +198,10 @@ static int run(struct cli *cli, const struct options *o) {
 }
 
 const struct command cmd_doctor = {
-  .name = "doctor",
-  .text = "what is wrong with this installation, and how to mend it",
-  .more = "Looks at settings, folders, permissions, playbooks and connectors, then asks `tocsin serve` about Redis, durability and alerts. Exit status 1 when something wants mending.",
-  .example = "tocsin doctor\n",
-  .run = run,
+    .name = "doctor",
+    .text = "what is wrong with this installation, and how to mend it",
+    .more = "Looks at settings, folders, permissions, playbooks and connectors, then asks `tocsin serve` about Redis, durability and "
+            "alerts. Exit status 1 when something wants mending.",
+    .example = "tocsin doctor\n",
+    .run = run,
 };

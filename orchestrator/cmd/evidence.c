@@ -62,14 +62,15 @@ static int verify_run(struct cli *cli, const struct options *o) {
 }
 
 static const struct command evidence_verify = {
-  .name = "verify",
-  .args = "INCIDENT|FILE",
-  .text = "check that no entry of a journal was changed, removed or put in between",
-  .more = "A file made by `tocsin evidence export` is checked without `tocsin serve` and without any settings. The first broken entry is named. Exit status 1 when it is broken.",
-  .example = "tocsin evidence verify 42\ntocsin evidence verify INC-000042.jsonl\n",
-  .least = 1,
-  .most = 1,
-  .run = verify_run,
+    .name = "verify",
+    .args = "INCIDENT|FILE",
+    .text = "check that no entry of a journal was changed, removed or put in between",
+    .more = "A file made by `tocsin evidence export` is checked without `tocsin serve` and without any settings. The first broken entry is "
+            "named. Exit status 1 when it is broken.",
+    .example = "tocsin evidence verify 42\ntocsin evidence verify INC-000042.jsonl\n",
+    .least = 1,
+    .most = 1,
+    .run = verify_run,
 };
 
 static int export_run(struct cli *cli, const struct options *o) {
@@ -89,19 +90,23 @@ static int export_run(struct cli *cli, const struct options *o) {
   return status;
 }
 
-static const struct option_spec export_options[] = {{.name = "output", .value = "FILE", .text = "where to (default: INCIDENT.jsonl; - is standard output); -o for short"}, {0}};
+static const struct option_spec export_options[] = {
+    {.name = "output", .value = "FILE", .text = "where to (default: INCIDENT.jsonl; - is standard output); -o for short"}, {0}};
 
 static const struct command evidence_export = {
-  .name = "export",
-  .args = "INCIDENT",
-  .text = "an incident's journal as a file: heads and bodies as they were written",
-  .example = "tocsin evidence export 42 -o case.jsonl\n",
-  .options = export_options,
-  .least = 1,
-  .most = 1,
-  .run = export_run,
+    .name = "export",
+    .args = "INCIDENT",
+    .text = "an incident's journal as a file: heads and bodies as they were written",
+    .example = "tocsin evidence export 42 -o case.jsonl\n",
+    .options = export_options,
+    .least = 1,
+    .most = 1,
+    .run = export_run,
 };
 
 static const struct command *const subs[] = {&evidence_verify, &evidence_export, NULL};
 
-const struct command cmd_evidence = {.name = "evidence", .text = "check and hand out what is on record", .example = "tocsin evidence export 42 -o case.jsonl\ntocsin evidence verify case.jsonl\n", .subs = subs};
+const struct command cmd_evidence = {.name = "evidence",
+                                     .text = "check and hand out what is on record",
+                                     .example = "tocsin evidence export 42 -o case.jsonl\ntocsin evidence verify case.jsonl\n",
+                                     .subs = subs};

@@ -42,7 +42,8 @@ static int write_all(int fd, const char *bytes, size_t len) {
 int file_write(const char *path, const char *bytes, size_t len, struct err *err) {
   char beside[PATH_MAX];
   if (strcmp(path, "-") == 0) return write_all(STDOUT_FILENO, bytes, len) < 0 ? err_errno(err, "cannot write") : 0;
-  if (snprintf(beside, sizeof beside, "%s.new", path) >= (int)sizeof beside) return err_set(err, ERR_INVALID, "the name %.100s… is too long", path);
+  if (snprintf(beside, sizeof beside, "%s.new", path) >= (int)sizeof beside)
+    return err_set(err, ERR_INVALID, "the name %.100s… is too long", path);
   int fd = open(beside, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
   if (fd < 0) return err_errno(err, "cannot write %s", beside);
   bool ok = write_all(fd, bytes, len) == 0 && fsync(fd) == 0;

@@ -14,7 +14,8 @@
 #include "cmd/view.h"
 #include "journal/state.h"
 
-#define BECAUSE {.name = "because", .value = "TEXT", .text = "why; it goes on record", .required = true}
+#define BECAUSE                                                                                                                            \
+  { .name = "because", .value = "TEXT", .text = "why; it goes on record", .required = true }
 
 static void show_done(struct view *v, const json_t *answer) {
   view_text(v, json_str_or(answer, "id", "It"));
@@ -96,29 +97,29 @@ static int open_run(struct cli *cli, const struct options *o) {
   const char *severity = options_get(o, "severity");
   int status = severity_check(cli, severity ? severity : "medium");
   if (status != EXIT_DONE) return status;
-  json_t *command = json_pack("{s:s, s:o, s:s, s:s}", "command", "incident.open", "title", words_joined(o, 0), "severity", severity ? severity : "medium", "because",
-                              options_get(o, "because"));
+  json_t *command = json_pack("{s:s, s:o, s:s, s:s}", "command", "incident.open", "title", words_joined(o, 0), "severity",
+                              severity ? severity : "medium", "because", options_get(o, "because"));
   if ((status = add_time(cli, command, "occurred", options_get(o, "occurred"))) == EXIT_DONE) return client_show(cli, command, show_opened);
   json_decref(command);
   return status;
 }
 
 static const struct option_spec open_options[] = {
-  BECAUSE,
-  {.name = "severity", .value = "SEVERITY", .text = "informational, low, medium (default), high, critical or fatal"},
-  {.name = "occurred", .value = "TIME", .text = "when it happened (18:20, or RFC 3339), when that is not now"},
-  {0},
+    BECAUSE,
+    {.name = "severity", .value = "SEVERITY", .text = "informational, low, medium (default), high, critical or fatal"},
+    {.name = "occurred", .value = "TIME", .text = "when it happened (18:20, or RFC 3339), when that is not now"},
+    {0},
 };
 
 static const struct command incident_open = {
-  .name = "open",
-  .args = "TITLE…",
-  .text = "open an incident by hand, for what is phoned in",
-  .example = "tocsin incident open \"Laptop stolen from a train\" --severity high --because \"phoned in by alice\" --occurred 18:20\n",
-  .options = open_options,
-  .least = 1,
-  .most = 64,
-  .run = open_run,
+    .name = "open",
+    .args = "TITLE…",
+    .text = "open an incident by hand, for what is phoned in",
+    .example = "tocsin incident open \"Laptop stolen from a train\" --severity high --because \"phoned in by alice\" --occurred 18:20\n",
+    .options = open_options,
+    .least = 1,
+    .most = 64,
+    .run = open_run,
 };
 
 /* ---- note ---- */
@@ -140,20 +141,20 @@ static int note_run(struct cli *cli, const struct options *o) {
 }
 
 static const struct option_spec note_options[] = {
-  {.name = "at", .value = "TIME", .text = "when what you note happened (18:20, or RFC 3339); both times are kept"},
-  {.name = "corrects", .value = "ENTRY", .text = "the number of the entry that this corrects; nothing is ever edited"},
-  {0},
+    {.name = "at", .value = "TIME", .text = "when what you note happened (18:20, or RFC 3339); both times are kept"},
+    {.name = "corrects", .value = "ENTRY", .text = "the number of the entry that this corrects; nothing is ever edited"},
+    {0},
 };
 
 static const struct command incident_note = {
-  .name = "note",
-  .args = "INCIDENT TEXT…",
-  .text = "write a note",
-  .example = "tocsin incident note 42 \"called alice, she did not log in\" --at 18:20\n",
-  .options = note_options,
-  .least = 2,
-  .most = 256,
-  .run = note_run,
+    .name = "note",
+    .args = "INCIDENT TEXT…",
+    .text = "write a note",
+    .example = "tocsin incident note 42 \"called alice, she did not log in\" --at 18:20\n",
+    .options = note_options,
+    .least = 2,
+    .most = 256,
+    .run = note_run,
 };
 
 /* ---- one-word changes ---- */
@@ -167,7 +168,13 @@ static int assign_run(struct cli *cli, const struct options *o) {
 }
 
 static const struct command incident_assign = {
-  .name = "assign", .args = "INCIDENT PERSON", .text = "give the incident an owner", .example = "tocsin incident assign 42 bob\n", .least = 2, .most = 2, .run = assign_run,
+    .name = "assign",
+    .args = "INCIDENT PERSON",
+    .text = "give the incident an owner",
+    .example = "tocsin incident assign 42 bob\n",
+    .least = 2,
+    .most = 2,
+    .run = assign_run,
 };
 
 static int severity_run(struct cli *cli, const struct options *o) {
@@ -183,14 +190,14 @@ static int severity_run(struct cli *cli, const struct options *o) {
 static const struct option_spec because_options[] = {BECAUSE, {0}};
 
 static const struct command incident_severity = {
-  .name = "severity",
-  .args = "INCIDENT SEVERITY",
-  .text = "set the severity",
-  .example = "tocsin incident severity 42 high --because \"a domain administrator\"\n",
-  .options = because_options,
-  .least = 2,
-  .most = 2,
-  .run = severity_run,
+    .name = "severity",
+    .args = "INCIDENT SEVERITY",
+    .text = "set the severity",
+    .example = "tocsin incident severity 42 high --because \"a domain administrator\"\n",
+    .options = because_options,
+    .least = 2,
+    .most = 2,
+    .run = severity_run,
 };
 
 static int tag_run(struct cli *cli, const struct options *o) {
@@ -202,7 +209,13 @@ static int tag_run(struct cli *cli, const struct options *o) {
 }
 
 static const struct command incident_tag = {
-  .name = "tag", .args = "INCIDENT TAG", .text = "add a tag", .example = "tocsin incident tag 42 phishing\n", .least = 2, .most = 2, .run = tag_run,
+    .name = "tag",
+    .args = "INCIDENT TAG",
+    .text = "add a tag",
+    .example = "tocsin incident tag 42 phishing\n",
+    .least = 2,
+    .most = 2,
+    .run = tag_run,
 };
 
 static int title_run(struct cli *cli, const struct options *o) {
@@ -214,7 +227,13 @@ static int title_run(struct cli *cli, const struct options *o) {
 }
 
 static const struct command incident_title = {
-  .name = "title", .args = "INCIDENT TITLE…", .text = "change the title", .example = "tocsin incident title 42 \"Phished mailbox of alice\"\n", .least = 2, .most = 64, .run = title_run,
+    .name = "title",
+    .args = "INCIDENT TITLE…",
+    .text = "change the title",
+    .example = "tocsin incident title 42 \"Phished mailbox of alice\"\n",
+    .least = 2,
+    .most = 64,
+    .run = title_run,
 };
 
 static int tick_run(struct cli *cli, const struct options *o) {
@@ -229,7 +248,13 @@ static int tick_run(struct cli *cli, const struct options *o) {
 }
 
 static const struct command incident_tick = {
-  .name = "tick", .args = "INCIDENT STEP", .text = "tick a step of the runbook, with your name and the time", .example = "tocsin incident tick 42 3\n", .least = 2, .most = 2, .run = tick_run,
+    .name = "tick",
+    .args = "INCIDENT STEP",
+    .text = "tick a step of the runbook, with your name and the time",
+    .example = "tocsin incident tick 42 3\n",
+    .least = 2,
+    .most = 2,
+    .run = tick_run,
 };
 
 /* ---- merge, close, reopen ---- */
@@ -248,14 +273,14 @@ static int merge_run(struct cli *cli, const struct options *o) {
 }
 
 static const struct command incident_merge = {
-  .name = "merge",
-  .args = "INCIDENT INTO",
-  .text = "merge the first incident into the second",
-  .example = "tocsin incident merge 43 42 --because \"the same phishing wave\"\n",
-  .options = because_options,
-  .least = 2,
-  .most = 2,
-  .run = merge_run,
+    .name = "merge",
+    .args = "INCIDENT INTO",
+    .text = "merge the first incident into the second",
+    .example = "tocsin incident merge 43 42 --because \"the same phishing wave\"\n",
+    .options = because_options,
+    .least = 2,
+    .most = 2,
+    .run = merge_run,
 };
 
 static const char *const closing[] = {"verdict", "root-cause", "impact", "affected", "lessons", "waive", NULL};
@@ -270,24 +295,25 @@ static int close_run(struct cli *cli, const struct options *o) {
 }
 
 static const struct option_spec close_options[] = {
-  {.name = "verdict", .value = "WORD", .text = "true_positive, false_positive, benign, duplicate or inconclusive", .required = true},
-  {.name = "root-cause", .value = "TEXT", .text = "what made it possible"},
-  {.name = "impact", .value = "TEXT", .text = "what it did"},
-  {.name = "affected", .value = "TEXT", .text = "assets and people concerned, separated by commas"},
-  {.name = "lessons", .value = "TEXT", .text = "what will be done differently"},
-  {.name = "waive", .value = "TEXT", .text = "from high severity up all of these are required; say here why one is left out"},
-  {0},
+    {.name = "verdict", .value = "WORD", .text = "true_positive, false_positive, benign, duplicate or inconclusive", .required = true},
+    {.name = "root-cause", .value = "TEXT", .text = "what made it possible"},
+    {.name = "impact", .value = "TEXT", .text = "what it did"},
+    {.name = "affected", .value = "TEXT", .text = "assets and people concerned, separated by commas"},
+    {.name = "lessons", .value = "TEXT", .text = "what will be done differently"},
+    {.name = "waive", .value = "TEXT", .text = "from high severity up all of these are required; say here why one is left out"},
+    {0},
 };
 
 static const struct command incident_close = {
-  .name = "close",
-  .args = "INCIDENT",
-  .text = "close it with its verdict and, from high severity up, what was learned",
-  .example = "tocsin incident close 42 --verdict true_positive --root-cause \"password reused\" --impact none --affected alice --lessons \"enforce MFA\"\n",
-  .options = close_options,
-  .least = 1,
-  .most = 1,
-  .run = close_run,
+    .name = "close",
+    .args = "INCIDENT",
+    .text = "close it with its verdict and, from high severity up, what was learned",
+    .example = "tocsin incident close 42 --verdict true_positive --root-cause \"password reused\" --impact none --affected alice --lessons "
+               "\"enforce MFA\"\n",
+    .options = close_options,
+    .least = 1,
+    .most = 1,
+    .run = close_run,
 };
 
 static int reopen_run(struct cli *cli, const struct options *o) {
@@ -299,24 +325,24 @@ static int reopen_run(struct cli *cli, const struct options *o) {
 }
 
 static const struct command incident_reopen = {
-  .name = "reopen",
-  .args = "INCIDENT",
-  .text = "open a closed incident again",
-  .example = "tocsin incident reopen 42 --because \"the attacker is back\"\n",
-  .options = because_options,
-  .least = 1,
-  .most = 1,
-  .run = reopen_run,
+    .name = "reopen",
+    .args = "INCIDENT",
+    .text = "open a closed incident again",
+    .example = "tocsin incident reopen 42 --because \"the attacker is back\"\n",
+    .options = because_options,
+    .least = 1,
+    .most = 1,
+    .run = reopen_run,
 };
 
 static const struct command *const subs[] = {
-  &incident_list,     &incident_show, &incident_follow, &incident_open,  &incident_note,  &incident_assign, &incident_severity,
-  &incident_tag,      &incident_title, &incident_merge, &incident_close, &incident_reopen, &incident_tick,  NULL,
+    &incident_list, &incident_show,  &incident_follow, &incident_open,  &incident_note,   &incident_assign, &incident_severity,
+    &incident_tag,  &incident_title, &incident_merge,  &incident_close, &incident_reopen, &incident_tick,   NULL,
 };
 
 const struct command cmd_incident = {
-  .name = "incident",
-  .text = "list, show and follow incidents; open, note, assign, merge, close them",
-  .example = "tocsin incident list\ntocsin incident show 42\n",
-  .subs = subs,
+    .name = "incident",
+    .text = "list, show and follow incidents; open, note, assign, merge, close them",
+    .example = "tocsin incident list\ntocsin incident show 42\n",
+    .subs = subs,
 };

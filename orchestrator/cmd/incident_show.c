@@ -39,17 +39,17 @@ static int list_run(struct cli *cli, const struct options *o) {
 }
 
 static const struct option_spec list_options[] = {
-  {.name = "status", .value = "STATUS", .text = "open (default), closed, merged or all"},
-  {.name = "limit", .value = "N", .text = "at most so many"},
-  {0},
+    {.name = "status", .value = "STATUS", .text = "open (default), closed, merged or all"},
+    {.name = "limit", .value = "N", .text = "at most so many"},
+    {0},
 };
 
 const struct command incident_list = {
-  .name = "list",
-  .text = "incidents, the newest first",
-  .example = "tocsin incident list\ntocsin incident list --status all --limit 20 --json\n",
-  .options = list_options,
-  .run = list_run,
+    .name = "list",
+    .text = "incidents, the newest first",
+    .example = "tocsin incident list\ntocsin incident list --status all --limit 20 --json\n",
+    .options = list_options,
+    .run = list_run,
 };
 
 /* ---- show ---- */
@@ -94,7 +94,9 @@ static bool told_before(const json_t *list, size_t i) {
   const json_t *o = json_array_get(list, i);
   for (size_t k = 0; k < i; k++) {
     const json_t *before = json_array_get(list, k);
-    if (json_equal(json_object_get(before, "value"), json_object_get(o, "value")) && json_equal(json_object_get(before, "type"), json_object_get(o, "type"))) return true;
+    if (json_equal(json_object_get(before, "value"), json_object_get(o, "value")) &&
+        json_equal(json_object_get(before, "type"), json_object_get(o, "type")))
+      return true;
   }
   return false;
 }
@@ -210,7 +212,8 @@ static int pages_add(const struct cli *cli, const char *id, json_t *answer) {
     int64_t seen = json_int_or(json_array_get(entries, json_array_size(entries) - 1), "seq", 0);
     json_t *more = NULL;
     if (!json_array_size(entries) || seen >= last) return EXIT_DONE;
-    int status = client_ask(cli, json_pack("{s:s, s:s, s:I}", "command", "incident.entries", "id", id, "from", (json_int_t)seen + 1), &more);
+    int status =
+        client_ask(cli, json_pack("{s:s, s:s, s:I}", "command", "incident.entries", "id", id, "from", (json_int_t)seen + 1), &more);
     if (status != EXIT_DONE) return status;
     bool none = json_array_size(json_object_get(more, "entries")) == 0;
     json_array_extend(entries, json_object_get(more, "entries"));
@@ -238,17 +241,18 @@ static int show_run(struct cli *cli, const struct options *o) {
   return status;
 }
 
-static const struct option_spec show_options[] = {{.name = "all", .text = "every entry of the journal with its number, also intents and each alert of a storm"}, {0}};
+static const struct option_spec show_options[] = {
+    {.name = "all", .text = "every entry of the journal with its number, also intents and each alert of a storm"}, {0}};
 
 const struct command incident_show = {
-  .name = "show",
-  .args = "INCIDENT",
-  .text = "one incident: what it needs, what is contained, its runbook, its timeline",
-  .example = "tocsin incident show 42\ntocsin incident show INC-000042 --all\n",
-  .options = show_options,
-  .least = 1,
-  .most = 1,
-  .run = show_run,
+    .name = "show",
+    .args = "INCIDENT",
+    .text = "one incident: what it needs, what is contained, its runbook, its timeline",
+    .example = "tocsin incident show 42\ntocsin incident show INC-000042 --all\n",
+    .options = show_options,
+    .least = 1,
+    .most = 1,
+    .run = show_run,
 };
 
 /* ---- follow ---- */
@@ -281,7 +285,9 @@ static int follow_run(struct cli *cli, const struct options *o) {
   t.who = t.all ? 24 : 26;
   for (;;) {
     json_t *answer = NULL;
-    if ((status = client_ask(cli, json_pack("{s:s, s:s, s:I}", "command", "incident.entries", "id", id, "from", from), &answer)) != EXIT_DONE) return status;
+    if ((status = client_ask(cli, json_pack("{s:s, s:s, s:I}", "command", "incident.entries", "id", id, "from", from), &answer)) !=
+        EXIT_DONE)
+      return status;
     follow_print(cli, &t, json_object_get(answer, "entries"));
     const json_t *entries = json_object_get(answer, "entries");
     int64_t seen = json_int_or(json_array_get(entries, json_array_size(entries) - 1), "seq", from - 1);
@@ -296,19 +302,19 @@ static int follow_run(struct cli *cli, const struct options *o) {
 }
 
 static const struct option_spec follow_options[] = {
-  {.name = "all", .text = "every entry with its number"},
-  {.name = "once", .text = "print what is there and stop"},
-  {0},
+    {.name = "all", .text = "every entry with its number"},
+    {.name = "once", .text = "print what is there and stop"},
+    {0},
 };
 
 const struct command incident_follow = {
-  .name = "follow",
-  .args = "INCIDENT",
-  .text = "the timeline, and every new entry as it comes (end it with Ctrl-C)",
-  .more = "With --json one entry a line.",
-  .example = "tocsin incident follow 42\n",
-  .options = follow_options,
-  .least = 1,
-  .most = 1,
-  .run = follow_run,
+    .name = "follow",
+    .args = "INCIDENT",
+    .text = "the timeline, and every new entry as it comes (end it with Ctrl-C)",
+    .more = "With --json one entry a line.",
+    .example = "tocsin incident follow 42\n",
+    .options = follow_options,
+    .least = 1,
+    .most = 1,
+    .run = follow_run,
 };

@@ -20,7 +20,8 @@ const char *installed_folder(const json_t *settings, const char *what) {
 struct registry *installed_registry(const struct cli *cli, const json_t *settings) {
   struct registry *registry = NULL;
   struct err err = {0};
-  if (registry_new(installed_folder(settings, "connectors"), json_object_get(settings, "connectors"), &registry, &err) == 0) return registry;
+  if (registry_new(installed_folder(settings, "connectors"), json_object_get(settings, "connectors"), &registry, &err) == 0)
+    return registry;
   cli_fail(cli, &err);
   return NULL;
 }
@@ -30,7 +31,9 @@ static bool ends_with(const char *text, const char *end) {
   return n > m && strcmp(text + n - m, end) == 0;
 }
 
-static int is_script(const struct dirent *entry) { return entry->d_name[0] != '.' && ends_with(entry->d_name, ".lua") && !ends_with(entry->d_name, "_test.lua"); }
+static int is_script(const struct dirent *entry) {
+  return entry->d_name[0] != '.' && ends_with(entry->d_name, ".lua") && !ends_with(entry->d_name, "_test.lua");
+}
 
 int installed_files(const char *folder, json_t **ret, struct err *err) {
   struct dirent **names = NULL;
@@ -39,7 +42,8 @@ int installed_files(const char *folder, json_t **ret, struct err *err) {
   json_t *files = json_array();
   for (int i = 0; i < n; i++) {
     char path[4096];
-    if (i < FILES_MOST && snprintf(path, sizeof path, "%s/%s", folder, names[i]->d_name) < (int)sizeof path) json_array_append_new(files, json_string(path));
+    if (i < FILES_MOST && snprintf(path, sizeof path, "%s/%s", folder, names[i]->d_name) < (int)sizeof path)
+      json_array_append_new(files, json_string(path));
     free(names[i]);
   }
   free(names);

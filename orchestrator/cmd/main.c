@@ -10,16 +10,18 @@
 #include "cmd/options.h"
 
 static const struct command *const commands[] = {
-  &cmd_now,     &cmd_serve,  &cmd_reload,  &cmd_trigger,  &cmd_alert,    &cmd_incident,  &cmd_run,    &cmd_answer,   &cmd_pause,   &cmd_resume,
-  &cmd_contained, &cmd_release, &cmd_secret, &cmd_evidence, &cmd_playbook, &cmd_connector, &cmd_doctor, &cmd_settings, &cmd_version, NULL,
+    &cmd_now,      &cmd_serve,     &cmd_reload, &cmd_trigger,   &cmd_alert,   &cmd_incident, &cmd_run,
+    &cmd_answer,   &cmd_pause,     &cmd_resume, &cmd_contained, &cmd_release, &cmd_secret,   &cmd_evidence,
+    &cmd_playbook, &cmd_connector, &cmd_doctor, &cmd_settings,  &cmd_version, NULL,
 };
 
 static const struct command root = {
-  .name = "",
-  .text = "incident response orchestrator",
-  .more = "`tocsin` alone says what needs you now.",
-  .example = "tocsin\ntocsin incident show 42\ntocsin answer 42/1/4 release\ntocsin pause all --because \"wrong accounts are being locked\"\n",
-  .subs = commands,
+    .name = "",
+    .text = "incident response orchestrator",
+    .more = "`tocsin` alone says what needs you now.",
+    .example =
+        "tocsin\ntocsin incident show 42\ntocsin answer 42/1/4 release\ntocsin pause all --because \"wrong accounts are being locked\"\n",
+    .subs = commands,
 };
 
 static bool exists(const char *path) { return access(path, F_OK) == 0; }
@@ -64,8 +66,11 @@ static int sub_unknown(const struct cli *cli, const struct command *group, const
   size_t n = 0;
   const char *space = *group->name ? " " : "";
   for (const struct command *const *c = group->subs; *c && n < 31; c++) names[n++] = (*c)->name;
-  if ((near = near_miss(word, names))) return cli_misuse(cli, "there is no `tocsin %s%s%.60s`; did you mean `tocsin %s%s%s`?", group->name, space, word, group->name, space, near);
-  return cli_misuse(cli, "there is no `tocsin %s%s%.60s`; `tocsin %s%s--help` lists what there is", group->name, space, word, group->name, space);
+  if ((near = near_miss(word, names)))
+    return cli_misuse(cli, "there is no `tocsin %s%s%.60s`; did you mean `tocsin %s%s%s`?", group->name, space, word, group->name, space,
+                      near);
+  return cli_misuse(cli, "there is no `tocsin %s%s%.60s`; `tocsin %s%s--help` lists what there is", group->name, space, word, group->name,
+                    space);
 }
 
 /* Takes the command's words out of argv (as many as it has) and puts what is left into rest. */

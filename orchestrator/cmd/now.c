@@ -4,14 +4,16 @@
 #include "cmd/client.h"
 
 static void show(struct view *v, const json_t *answer) {
-  const json_t *questions = json_object_get(answer, "questions"), *doubt = json_object_get(answer, "in_doubt"), *handed = json_object_get(answer, "handed_over"),
-               *contained = json_object_get(answer, "contained"), *incidents = json_object_get(answer, "incidents");
+  const json_t *questions = json_object_get(answer, "questions"), *doubt = json_object_get(answer, "in_doubt"),
+               *handed = json_object_get(answer, "handed_over"), *contained = json_object_get(answer, "contained"),
+               *incidents = json_object_get(answer, "incidents");
   block_paused(v, json_object_get(answer, "paused"));
   block_doubt(v, "IN DOUBT", doubt);
   block_questions(v, "QUESTIONS", questions);
   block_handed_over(v, "HANDED OVER", handed);
   block_contained(v, "CONTAINED NOW", contained);
-  if (!json_array_size(questions) && !json_array_size(doubt) && !json_array_size(handed)) view_put(v, v->out.len ? "\nNothing waits for a person.\n" : "Nothing waits for a person.\n");
+  if (!json_array_size(questions) && !json_array_size(doubt) && !json_array_size(handed))
+    view_put(v, v->out.len ? "\nNothing waits for a person.\n" : "Nothing waits for a person.\n");
   if (!json_array_size(incidents)) {
     view_put(v, "No incident is open.\n");
     return;
@@ -23,9 +25,9 @@ static void show(struct view *v, const json_t *answer) {
 static int run(struct cli *cli, const struct options *options) { return client_show(cli, json_pack("{s:s}", "command", "now"), show); }
 
 const struct command cmd_now = {
-  .name = "now",
-  .text = "what needs me now: questions, what is in doubt, what is contained, what is paused, open incidents",
-  .more = "`tocsin` without a command does the same.",
-  .example = "tocsin\ntocsin now --json\n",
-  .run = run,
+    .name = "now",
+    .text = "what needs me now: questions, what is in doubt, what is contained, what is paused, open incidents",
+    .more = "`tocsin` without a command does the same.",
+    .example = "tocsin\ntocsin now --json\n",
+    .run = run,
 };

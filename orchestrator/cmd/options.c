@@ -6,11 +6,11 @@
 enum { WORD_CAP = 64, NAMES_CAP = 32, KEY_CAP = 64 };
 
 const struct option_spec options_common[] = {
-  {.name = "json", .text = "print JSON instead of text"},
-  {.name = "settings", .value = "FILE", .text = "the settings (default: $TOCSIN_SETTINGS, ./tocsin.lua, /etc/tocsin/tocsin.lua)"},
-  {.name = "socket", .value = "PATH", .text = "the socket of `tocsin serve` (default: as in the settings)"},
-  {.name = "help", .text = "say what this does, with an example"},
-  {0},
+    {.name = "json", .text = "print JSON instead of text"},
+    {.name = "settings", .value = "FILE", .text = "the settings (default: $TOCSIN_SETTINGS, ./tocsin.lua, /etc/tocsin/tocsin.lua)"},
+    {.name = "socket", .value = "PATH", .text = "the socket of `tocsin serve` (default: as in the settings)"},
+    {.name = "help", .text = "say what this does, with an example"},
+    {0},
 };
 
 struct given {
@@ -139,8 +139,10 @@ int options_parse(const struct command *command, int argc, char *const *argv, st
     if (!over && strcmp(word, "--") == 0) over = true;
     else if (!over && strcmp(word, "-h") == 0) given_add(o, find(options_common, "help", 4), "");
     else if (!over && strncmp(word, "--", 2) == 0) r = option_take(command, o, argc - i, argv + i, &used, err);
-    else if (!over && command->least + command->most == 0 && !command->params && word[0] == '-' && word[1]) r = err_set(err, ERR_INVALID, "options begin with two dashes; --help lists them");
-    else if (!over && word[0] == '-' && word[1] == 'o' && !word[2] && find(command->options, "output", 6) && i + 1 < argc) given_add(o, find(command->options, "output", 6), argv[i + (used = 2) - 1]);
+    else if (!over && command->least + command->most == 0 && !command->params && word[0] == '-' && word[1])
+      r = err_set(err, ERR_INVALID, "options begin with two dashes; --help lists them");
+    else if (!over && word[0] == '-' && word[1] == 'o' && !word[2] && find(command->options, "output", 6) && i + 1 < argc)
+      given_add(o, find(command->options, "output", 6), argv[i + (used = 2) - 1]);
     else if (!command->params || !param_take(o, word)) o->words[o->count++] = word;
     if (r < 0) {
       options_free(o);
@@ -154,10 +156,12 @@ int options_parse(const struct command *command, int argc, char *const *argv, st
 int options_check(const struct command *command, const struct options *o, struct err *err) {
   for (const struct option_spec *s = command->options; s && s->name; s++)
     if (s->required && !options_get(o, s->name)) return err_set(err, ERR_INVALID, "--%s %s is missing: %s", s->name, s->value, s->text);
-  if (o->count < command->least) return err_set(err, ERR_INVALID, "something is missing; it is written: tocsin %s %s", command->name, command->args);
+  if (o->count < command->least)
+    return err_set(err, ERR_INVALID, "something is missing; it is written: tocsin %s %s", command->name, command->args);
   if (o->count > command->most) {
     bool bare = !command->args;
-    return err_set(err, ERR_INVALID, "\"%.60s\" is one word too many; it is written: tocsin %s%s%s", o->words[command->most], command->name, bare ? "" : " ", bare ? "" : command->args);
+    return err_set(err, ERR_INVALID, "\"%.60s\" is one word too many; it is written: tocsin %s%s%s", o->words[command->most], command->name,
+                   bare ? "" : " ", bare ? "" : command->args);
   }
   return 0;
 }

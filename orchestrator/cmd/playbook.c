@@ -17,7 +17,8 @@ char *playbook_path(const json_t *settings, const char *word) {
   char path[4096];
   size_t n = strlen(word);
   if (strchr(word, '/') || (n > 4 && strcmp(word + n - 4, ".lua") == 0 && access(word, F_OK) == 0)) return strdup(word);
-  snprintf(path, sizeof path, "%s/%s%s", installed_folder(settings, "playbooks"), word, n > 4 && strcmp(word + n - 4, ".lua") == 0 ? "" : ".lua");
+  snprintf(path, sizeof path, "%s/%s%s", installed_folder(settings, "playbooks"), word,
+           n > 4 && strcmp(word + n - 4, ".lua") == 0 ? "" : ".lua");
   return strdup(path);
 }
 
@@ -44,9 +45,10 @@ static json_t *row_json(const char *path) {
   struct declaration *d = NULL;
   struct err err = {0};
   if (installed_playbook(path, &d, &err) < 0) return json_pack("{s:s, s:s}", "file", path, "error", err.text);
-  json_t *row = json_pack("{s:s, s:s, s:s, s:s, s:O*, s:O*, s:b, s:b}", "file", path, "playbook", d->name, "title", json_str_or(d->json, "title", ""), "digest", d->digest, "uses",
-                          json_object_get(d->json, "uses"), "attack", json_object_get(d->json, "attack"), "by_alert", json_object_get(d->json, "when") != NULL, "shadow",
-                          json_bool_or(d->json, "shadow", false));
+  json_t *row =
+      json_pack("{s:s, s:s, s:s, s:s, s:O*, s:O*, s:b, s:b}", "file", path, "playbook", d->name, "title", json_str_or(d->json, "title", ""),
+                "digest", d->digest, "uses", json_object_get(d->json, "uses"), "attack", json_object_get(d->json, "attack"), "by_alert",
+                json_object_get(d->json, "when") != NULL, "shadow", json_bool_or(d->json, "shadow", false));
   declaration_free(d);
   return row;
 }
@@ -63,7 +65,11 @@ static void list_view(struct view *v, const json_t *rows) {
   table_init(&t, head);
   json_array_foreach((json_t *)(uintptr_t)rows, i, row) {
     const char *error = json_str(row, "error");
-    const char *cells[] = {json_str_or(row, "playbook", json_str(row, "file")), error ? "BROKEN" : json_bool_or(row, "shadow", false) ? "in shadow" : json_bool_or(row, "by_alert", false) ? "by alerts" : "by hand",
+    const char *cells[] = {json_str_or(row, "playbook", json_str(row, "file")),
+                           error                                  ? "BROKEN"
+                           : json_bool_or(row, "shadow", false)   ? "in shadow"
+                           : json_bool_or(row, "by_alert", false) ? "by alerts"
+                                                                  : "by hand",
                            error ? error : json_str(row, "title")};
     table_row(&t, error ? STYLE_RED : STYLE_PLAIN, cells);
   }
@@ -82,12 +88,17 @@ static int list_run(struct cli *cli, const struct options *o) {
   return status;
 }
 
-static const struct command playbook_list = {.name = "list", .text = "playbooks that are installed", .example = "tocsin playbook list\n", .run = list_run};
+static const struct command playbook_list = {.name = "list",
+                                             .text = "playbooks that are installed",
+                                             .example = "tocsin playbook list\n",
+                                             .run = list_run};
 
 /* ---- show ---- */
 
 static void member(struct view *v, const char *name, const json_t *value) {
-  if (!value || json_is_null(value) || (json_is_array(value) && !json_array_size(value)) || (json_is_object(value) && !json_object_size(value))) return;
+  if (!value || json_is_null(value) || (json_is_array(value) && !json_array_size(value)) ||
+      (json_is_object(value) && !json_object_size(value)))
+    return;
   view_put(v, "  %-9s ", name);
   view_value(v, value);
   view_put(v, "\n");
@@ -150,11 +161,20 @@ static int show_run(struct cli *cli, const struct options *o) {
 }
 
 static const struct command playbook_show = {
-  .name = "show", .args = "PLAYBOOK|FILE", .text = "one playbook: when it starts, what it may do, its parameters", .example = "tocsin playbook show contain-account\n", .least = 1, .most = 1, .run = show_run,
+    .name = "show",
+    .args = "PLAYBOOK|FILE",
+    .text = "one playbook: when it starts, what it may do, its parameters",
+    .example = "tocsin playbook show contain-account\n",
+    .least = 1,
+    .most = 1,
+    .run = show_run,
 };
 
 static const struct command *const subs[] = {&playbook_list, &playbook_show, &playbook_check, &playbook_test, NULL};
 
 const struct command cmd_playbook = {
-  .name = "playbook", .text = "playbooks: list, show, check and test them", .example = "tocsin playbook check all\ntocsin playbook test contain-account\n", .subs = subs,
+    .name = "playbook",
+    .text = "playbooks: list, show, check and test them",
+    .example = "tocsin playbook check all\ntocsin playbook test contain-account\n",
+    .subs = subs,
 };

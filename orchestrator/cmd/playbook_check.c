@@ -14,7 +14,7 @@
 
 struct checking {
   const json_t *settings;
-  json_t *connectors; /* {instance or file's name: declaration} */
+  json_t *connectors;              /* {instance or file's name: declaration} */
   const struct registry *registry; /* what the settings configure; NULL: there are no settings to hold it against */
   struct lists *lists;
 };
@@ -32,7 +32,8 @@ static void finding(json_t *findings, const char *kind, const char *text) {
 static void when_check(const struct checking *c, const struct declaration *d, json_t *findings) {
   struct router *router = NULL;
   struct err err = {0};
-  struct trigger trigger = {d->name, json_object_get(d->json, "when"), json_object_get(d->json, "group"), json_int_or(d->json, "window", 0)};
+  struct trigger trigger = {d->name, json_object_get(d->json, "when"), json_object_get(d->json, "group"),
+                            json_int_or(d->json, "window", 0)};
   if (router_new(&trigger, 1, NULL, c->lists, &router, &err) < 0) finding(findings, "error", err.text);
   router_free(router);
 }
@@ -142,7 +143,9 @@ static int run(struct cli *cli, const struct options *o) {
   struct registry *registry = paths ? installed_registry(cli, settings) : NULL;
   int status = EXIT_FAILED;
   if (registry) {
-    struct checking c = {.settings = settings, .connectors = connectors_known(settings, registry), .registry = cli->settings_path ? registry : NULL};
+    struct checking c = {.settings = settings,
+                         .connectors = connectors_known(settings, registry),
+                         .registry = cli->settings_path ? registry : NULL};
     status = check_all(cli, &c, paths);
     json_decref(c.connectors);
   }
@@ -153,11 +156,11 @@ static int run(struct cli *cli, const struct options *o) {
 }
 
 const struct command playbook_check = {
-  .name = "check",
-  .args = "[all|PLAYBOOK|FILE…]",
-  .text = "look for mistakes: syntax, unknown actions, wrong parameters, missing `because` or `otherwise`, effects it does not name",
-  .more = "Nothing is run and nothing leaves. Exit status 1 when there is an error; warnings alone are 0.",
-  .example = "tocsin playbook check all\ntocsin playbook check playbooks/contain-account.lua\n",
-  .most = 1000,
-  .run = run,
+    .name = "check",
+    .args = "[all|PLAYBOOK|FILE…]",
+    .text = "look for mistakes: syntax, unknown actions, wrong parameters, missing `because` or `otherwise`, effects it does not name",
+    .more = "Nothing is run and nothing leaves. Exit status 1 when there is an error; warnings alone are 0.",
+    .example = "tocsin playbook check all\ntocsin playbook check playbooks/contain-account.lua\n",
+    .most = 1000,
+    .run = run,
 };

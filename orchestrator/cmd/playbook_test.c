@@ -22,7 +22,8 @@ static int list_look(void *arg, const char *what, const json_t *args, json_t **r
     *ret = json_string(lists_digest(lists));
     return 0;
   }
-  const char *name = json_is_string(args) ? json_string_value(args) : json_str_or(args, "list", json_str_or(args, "name", "")), *value = json_str(args, "value");
+  const char *name = json_is_string(args) ? json_string_value(args) : json_str_or(args, "list", json_str_or(args, "name", "")),
+             *value = json_str(args, "value");
   json_t *rows = lists_rows(lists, name), *row = NULL;
   if (!rows) return err_set(err, ERR_NOT_FOUND, "there is no list \"%s\" in the lists' folder", name);
   if (strcmp(what, "list.rows") == 0) *ret = json_incref(rows);
@@ -51,7 +52,9 @@ static char *tests_path(const char *playbook) {
   return path;
 }
 
-static json_t *failed_report(const char *path, const char *error) { return json_pack("{s:s, s:s, s:i, s:i}", "playbook", path, "error", error, "passed", 0, "failed", 1); }
+static json_t *failed_report(const char *path, const char *error) {
+  return json_pack("{s:s, s:s, s:i, s:i}", "playbook", path, "error", error, "passed", 0, "failed", 1);
+}
 
 static json_t *test_one(const json_t *settings, struct lists *lists, const char *path) {
   char *tests = tests_path(path);
@@ -155,11 +158,12 @@ static int run(struct cli *cli, const struct options *o) {
 }
 
 const struct command playbook_test = {
-  .name = "test",
-  .args = "[all|PLAYBOOK|FILE…]",
-  .text = "run the unit tests that stand beside playbooks (<name>_test.lua), and say which lines they reach",
-  .more = "The real engine runs them with simulated connectors and a private Redis in a temporary folder; nothing leaves. Exit status 1 when a test fails.",
-  .example = "tocsin playbook test all\ntocsin playbook test contain-account\n",
-  .most = 1000,
-  .run = run,
+    .name = "test",
+    .args = "[all|PLAYBOOK|FILE…]",
+    .text = "run the unit tests that stand beside playbooks (<name>_test.lua), and say which lines they reach",
+    .more = "The real engine runs them with simulated connectors and a private Redis in a temporary folder; nothing leaves. Exit status 1 "
+            "when a test fails.",
+    .example = "tocsin playbook test all\ntocsin playbook test contain-account\n",
+    .most = 1000,
+    .run = run,
 };

@@ -25,7 +25,8 @@ static int list_run(struct cli *cli, const struct options *o) {
   int status = options_count(o) ? client_id(cli, options_word(o, 0), id) : EXIT_DONE;
   if (status != EXIT_DONE) return status;
   id[strcspn(id, "/")] = '\0';
-  if ((status = client_ask(cli, json_pack("{s:s, s:b}", "command", "run.list", "all", options_flag(o, "all")), &answer)) != EXIT_DONE) return status;
+  if ((status = client_ask(cli, json_pack("{s:s, s:b}", "command", "run.list", "all", options_flag(o, "all")), &answer)) != EXIT_DONE)
+    return status;
   if (*id) keep_only(json_object_get(answer, "runs"), id);
   client_print(cli, answer, list_view);
   json_decref(answer);
@@ -35,7 +36,13 @@ static int list_run(struct cli *cli, const struct options *o) {
 static const struct option_spec list_options[] = {{.name = "all", .text = "ended runs of open incidents too"}, {0}};
 
 static const struct command run_list = {
-  .name = "list", .args = "[INCIDENT]", .text = "runs under way, and what each waits for", .example = "tocsin run list\ntocsin run list 42 --all\n", .options = list_options, .most = 1, .run = list_run,
+    .name = "list",
+    .args = "[INCIDENT]",
+    .text = "runs under way, and what each waits for",
+    .example = "tocsin run list\ntocsin run list 42 --all\n",
+    .options = list_options,
+    .most = 1,
+    .run = list_run,
 };
 
 static void row(struct view *v, const char *name, const json_t *value) {
@@ -47,9 +54,9 @@ static void row(struct view *v, const char *name, const json_t *value) {
 }
 
 static void show_view(struct view *v, const json_t *answer) {
-  static const char *const members[][2] = {{"playbook", "playbook"}, {"status", "status"},   {"step", "step"},       {"line", "line"},    {"waits for", "waiting_for"},
-                                           {"error", "error"},       {"params", "params"},   {"trigger", "trigger"}, {"steps", "steps"},  {"CPU ms", "cpu_ms"},
-                                           {"memory", "memory"},     {"peak", "peak"}};
+  static const char *const members[][2] = {{"playbook", "playbook"},     {"status", "status"}, {"step", "step"},     {"line", "line"},
+                                           {"waits for", "waiting_for"}, {"error", "error"},   {"params", "params"}, {"trigger", "trigger"},
+                                           {"steps", "steps"},           {"CPU ms", "cpu_ms"}, {"memory", "memory"}, {"peak", "peak"}};
   const json_t *run = json_object_get(answer, "run");
   struct timeline t = {0};
   block_paused(v, json_object_get(answer, "paused"));
@@ -85,7 +92,13 @@ static int show_run(struct cli *cli, const struct options *o) {
 }
 
 static const struct command run_show = {
-  .name = "show", .args = "RUN", .text = "one run: where it stands, what it waits for, its steps", .example = "tocsin run show 42/1\n", .least = 1, .most = 1, .run = show_run,
+    .name = "show",
+    .args = "RUN",
+    .text = "one run: where it stands, what it waits for, its steps",
+    .example = "tocsin run show 42/1\n",
+    .least = 1,
+    .most = 1,
+    .run = show_run,
 };
 
 static void cancel_view(struct view *v, const json_t *answer) {
@@ -104,14 +117,14 @@ static int cancel_run(struct cli *cli, const struct options *o) {
 static const struct option_spec because[] = {{.name = "because", .value = "TEXT", .text = "why; it goes on record", .required = true}, {0}};
 
 static const struct command run_cancel_command = {
-  .name = "cancel",
-  .args = "RUN",
-  .text = "end a run; nothing new is sent, what may have left stays in doubt until it is resolved",
-  .example = "tocsin run cancel 42/1 --because \"done by hand\"\n",
-  .options = because,
-  .least = 1,
-  .most = 1,
-  .run = cancel_run,
+    .name = "cancel",
+    .args = "RUN",
+    .text = "end a run; nothing new is sent, what may have left stays in doubt until it is resolved",
+    .example = "tocsin run cancel 42/1 --because \"done by hand\"\n",
+    .options = because,
+    .least = 1,
+    .most = 1,
+    .run = cancel_run,
 };
 
 static const struct command *const subs[] = {&run_list, &run_show, &run_cancel_command, NULL};

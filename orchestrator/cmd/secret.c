@@ -43,7 +43,8 @@ static int take_run(struct cli *cli, const struct options *o) {
   json_t *answer = NULL;
   const char *file = options_get(o, "output");
   int status = client_id(cli, options_word(o, 0), id);
-  if (status == EXIT_DONE) status = cli_confirm(cli, options_flag(o, "yes"), "It can be taken only once, and goes on record with your name. Take it?");
+  if (status == EXIT_DONE)
+    status = cli_confirm(cli, options_flag(o, "yes"), "It can be taken only once, and goes on record with your name. Take it?");
   if (status == EXIT_DONE) status = place_check(cli, file);
   if (status != EXIT_DONE) return status;
   snprintf(slot, sizeof slot, "%s:%s", id, options_word(o, 1));
@@ -56,23 +57,26 @@ static int take_run(struct cli *cli, const struct options *o) {
 }
 
 static const struct option_spec take_options[] = {
-  {.name = "output", .value = "FILE", .text = "write it to a new file (0600) instead of the terminal; -o for short"},
-  {.name = "yes", .text = "do not ask"},
-  {0},
+    {.name = "output", .value = "FILE", .text = "write it to a new file (0600) instead of the terminal; -o for short"},
+    {.name = "yes", .text = "do not ask"},
+    {0},
 };
 
 static const struct command secret_take = {
-  .name = "take",
-  .args = "STEP NAME",
-  .text = "hand out a sealed secret: once, to somebody with the role for it, on record",
-  .more = "`tocsin incident show` says which step sealed which secret: INC-000042/1/3:new_password is `42/1/3 new_password`.",
-  .example = "tocsin secret take 42/1/3 new_password -o alice.password\n",
-  .options = take_options,
-  .least = 2,
-  .most = 2,
-  .run = take_run,
+    .name = "take",
+    .args = "STEP NAME",
+    .text = "hand out a sealed secret: once, to somebody with the role for it, on record",
+    .more = "`tocsin incident show` says which step sealed which secret: INC-000042/1/3:new_password is `42/1/3 new_password`.",
+    .example = "tocsin secret take 42/1/3 new_password -o alice.password\n",
+    .options = take_options,
+    .least = 2,
+    .most = 2,
+    .run = take_run,
 };
 
 static const struct command *const subs[] = {&secret_take, NULL};
 
-const struct command cmd_secret = {.name = "secret", .text = "secrets that playbooks made or received", .example = "tocsin secret take 42/1/3 new_password\n", .subs = subs};
+const struct command cmd_secret = {.name = "secret",
+                                   .text = "secrets that playbooks made or received",
+                                   .example = "tocsin secret take 42/1/3 new_password\n",
+                                   .subs = subs};

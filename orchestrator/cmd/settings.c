@@ -18,29 +18,34 @@ enum { SAMPLE_CAP = 1 << 20, DEPTH_MOST = 6, FIELDS_MOST = 64 };
 static const struct {
   const char *path, *lua;
 } examples[] = {
-  {"redis.socket", "\"/run/redis/redis.sock\""},
-  {"redis.host", "\"redis.example\""},
-  {"redis.tls_ca", "\"/etc/tocsin/redis-ca.pem\""},
-  {"redis.tls_cert", "\"/etc/tocsin/redis-client.pem\""},
-  {"redis.tls_key", "\"/etc/tocsin/redis-client.key\""},
-  {"redis.user", "\"tocsin\""},
-  {"redis.password", "secret \"file:/etc/tocsin/redis.password\""},
-  {"redis_maxmemory", "\"512mb\""},
-  {"seal_key", "secret \"file:/etc/tocsin/seal.key\""},
-  {"api.socket", "\"/run/tocsin/tocsin.sock\""},
-  {"api.group", "\"tocsin\""},
-  {"webhook.tls_cert", "\"/etc/tocsin/webhook.pem\""},
-  {"webhook.tls_key", "\"/etc/tocsin/webhook.key\""},
-  {"webhook.sources", "{\n  alertmanager = { token = secret \"file:/etc/tocsin/alertmanager.token\" },\n  github = { format = \"github\", signature = secret \"file:/etc/tocsin/github.key\" },\n}"},
-  {"connectors", "{\n  corp = ldap { url = \"ldaps://ldap.example\", bind_dn = \"cn=tocsin,dc=example,dc=org\", base = \"ou=people,dc=example,dc=org\",\n"
-                 "    password = secret \"file:/etc/tocsin/ldap.password\" },\n  rt = rt { url = \"https://rt.example\", token = secret \"file:/etc/tocsin/rt.token\" },\n}"},
-  {"people", "{\n  alice = { uid = 1000, roles = { \"responder\", \"lead\" }, email = \"alice@example.org\" },\n  siem_robot = { token = secret \"file:/etc/tocsin/robot.token\", roles = { \"viewer\" } },\n}"},
-  {"notify", "{\n  mail = { action = \"smtp.send\", roles = { \"responder\" } },\n}"},
-  {"guard.protected", "{\n  { type = \"user\", value = \"root\", reason = \"locking it out locks us out\" },\n}"},
-  {"guard.budgets", "{\n  { effect = \"contain\", most = 5, within = \"10m\" },\n}"},
-  {"guard.approvals", "{\n  { effect = \"destroy\", role = \"lead\", count = 2 },\n}"},
-  {"suppress", "{\n  { name = \"deploy window\", when = { [\"raw.rule.id\"] = \"5715\" }, reason = \"deployments log in by SSH\", owner = \"alice\", expires = \"2027-01-31\" },\n}"},
-  {"playbooks", "{\n  [\"contain-account\"] = { roles = { alice = \"app_orders\" } },\n}"},
+    {"redis.socket", "\"/run/redis/redis.sock\""},
+    {"redis.host", "\"redis.example\""},
+    {"redis.tls_ca", "\"/etc/tocsin/redis-ca.pem\""},
+    {"redis.tls_cert", "\"/etc/tocsin/redis-client.pem\""},
+    {"redis.tls_key", "\"/etc/tocsin/redis-client.key\""},
+    {"redis.user", "\"tocsin\""},
+    {"redis.password", "secret \"file:/etc/tocsin/redis.password\""},
+    {"redis_maxmemory", "\"512mb\""},
+    {"seal_key", "secret \"file:/etc/tocsin/seal.key\""},
+    {"api.socket", "\"/run/tocsin/tocsin.sock\""},
+    {"api.group", "\"tocsin\""},
+    {"webhook.tls_cert", "\"/etc/tocsin/webhook.pem\""},
+    {"webhook.tls_key", "\"/etc/tocsin/webhook.key\""},
+    {"webhook.sources", "{\n  alertmanager = { token = secret \"file:/etc/tocsin/alertmanager.token\" },\n  github = { format = "
+                        "\"github\", signature = secret \"file:/etc/tocsin/github.key\" },\n}"},
+    {"connectors", "{\n  corp = ldap { url = \"ldaps://ldap.example\", bind_dn = \"cn=tocsin,dc=example,dc=org\", base = "
+                   "\"ou=people,dc=example,dc=org\",\n"
+                   "    password = secret \"file:/etc/tocsin/ldap.password\" },\n  rt = rt { url = \"https://rt.example\", token = secret "
+                   "\"file:/etc/tocsin/rt.token\" },\n}"},
+    {"people", "{\n  alice = { uid = 1000, roles = { \"responder\", \"lead\" }, email = \"alice@example.org\" },\n  siem_robot = { token = "
+               "secret \"file:/etc/tocsin/robot.token\", roles = { \"viewer\" } },\n}"},
+    {"notify", "{\n  mail = { action = \"smtp.send\", roles = { \"responder\" } },\n}"},
+    {"guard.protected", "{\n  { type = \"user\", value = \"root\", reason = \"locking it out locks us out\" },\n}"},
+    {"guard.budgets", "{\n  { effect = \"contain\", most = 5, within = \"10m\" },\n}"},
+    {"guard.approvals", "{\n  { effect = \"destroy\", role = \"lead\", count = 2 },\n}"},
+    {"suppress", "{\n  { name = \"deploy window\", when = { [\"raw.rule.id\"] = \"5715\" }, reason = \"deployments log in by SSH\", owner "
+                 "= \"alice\", expires = \"2027-01-31\" },\n}"},
+    {"playbooks", "{\n  [\"contain-account\"] = { roles = { alice = \"app_orders\" } },\n}"},
 };
 
 static const char *example_of(const char *path) {
@@ -173,13 +178,14 @@ static void rule_add(struct buf *out, unsigned depth, const char *name, const ch
 void settings_sample(struct buf *out) {
   json_t *all = settings_describe(), *rule;
   const char *name;
-  buf_adds(out, "-- tocsin.lua: the settings of Tocsin. Printed by `tocsin settings --sample`.\n"
-                "--\n"
-                "-- Every setting stands here at its default, or with an example where there is none, commented out by `--` without a space:\n"
-                "-- take the two dashes away from a line to set it, and from the lines of the braces around it.\n"
-                "-- Secrets never stand here: `secret \"file:PATH\"` (refused when others may read it), `secret \"env:NAME\"` or\n"
-                "-- `secret \"command:/PROGRAM ARG\"` say where each is. `tocsin doctor` checks this file; `tocsin reload` takes it.\n\n"
-                "return {\n");
+  buf_adds(out,
+           "-- tocsin.lua: the settings of Tocsin. Printed by `tocsin settings --sample`.\n"
+           "--\n"
+           "-- Every setting stands here at its default, or with an example where there is none, commented out by `--` without a space:\n"
+           "-- take the two dashes away from a line to set it, and from the lines of the braces around it.\n"
+           "-- Secrets never stand here: `secret \"file:PATH\"` (refused when others may read it), `secret \"env:NAME\"` or\n"
+           "-- `secret \"command:/PROGRAM ARG\"` say where each is. `tocsin doctor` checks this file; `tocsin reload` takes it.\n\n"
+           "return {\n");
   json_object_foreach(all, name, rule) rule_add(out, 1, name, name, rule);
   buf_adds(out, "}\n");
   json_decref(all);
@@ -232,9 +238,9 @@ static int run(struct cli *cli, const struct options *o) {
 static const struct option_spec settings_options[] = {{.name = "sample", .text = "print a tocsin.lua with every setting explained"}, {0}};
 
 const struct command cmd_settings = {
-  .name = "settings",
-  .text = "every setting with its type, default and meaning",
-  .example = "tocsin settings\ntocsin settings --sample > tocsin.lua\n",
-  .options = settings_options,
-  .run = run,
+    .name = "settings",
+    .text = "every setting with its type, default and meaning",
+    .example = "tocsin settings\ntocsin settings --sample > tocsin.lua\n",
+    .options = settings_options,
+    .run = run,
 };

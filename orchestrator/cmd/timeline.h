@@ -12,9 +12,9 @@
 #include "journal/entry.h"
 
 struct timeline {
-  bool all;        /* every entry, with its seq */
-  int64_t day;     /* the last date printed, µs; 0: none yet */
-  unsigned who;    /* width of the second column; 0: found from the entries */
+  bool all;     /* every entry, with its seq */
+  int64_t day;  /* the last date printed, µs; 0: none yet */
+  unsigned who; /* width of the second column; 0: found from the entries */
 };
 
 /* entries as incident.show gives them. May be called again with the entries that follow. */

@@ -89,8 +89,8 @@ static int plan_agree(struct cli *cli, const struct options *o, const json_t *co
 }
 
 static int run(struct cli *cli, const struct options *o) {
-  json_t *command = json_pack("{s:s, s:s, s:s, s:O, s:b}", "command", "trigger", "playbook", options_word(o, 0), "because", options_get(o, "because"), "params", options_params(o),
-                              "simulated", options_flag(o, "simulated"));
+  json_t *command = json_pack("{s:s, s:s, s:s, s:O, s:b}", "command", "trigger", "playbook", options_word(o, 0), "because",
+                              options_get(o, "because"), "params", options_params(o), "simulated", options_flag(o, "simulated"));
   int status = incident_add(cli, command, options_get(o, "incident"));
   if (status == EXIT_DONE) status = plan_agree(cli, o, command);
   if (status == EXIT_DONE && !options_flag(o, "plan")) return client_show(cli, command, started_show);
@@ -99,23 +99,24 @@ static int run(struct cli *cli, const struct options *o) {
 }
 
 static const struct option_spec trigger_options[] = {
-  {.name = "because", .value = "TEXT", .text = "why; it goes on record", .required = true},
-  {.name = "incident", .value = "INCIDENT", .text = "the incident it is for (default: a new one)"},
-  {.name = "plan", .text = "only say what it would do"},
-  {.name = "simulated", .text = "run it with simulated connectors: nothing leaves"},
-  {.name = "yes", .text = "do not ask before effects from `contain` up"},
-  {0},
+    {.name = "because", .value = "TEXT", .text = "why; it goes on record", .required = true},
+    {.name = "incident", .value = "INCIDENT", .text = "the incident it is for (default: a new one)"},
+    {.name = "plan", .text = "only say what it would do"},
+    {.name = "simulated", .text = "run it with simulated connectors: nothing leaves"},
+    {.name = "yes", .text = "do not ask before effects from `contain` up"},
+    {0},
 };
 
 const struct command cmd_trigger = {
-  .name = "trigger",
-  .args = "PLAYBOOK [name=value…]",
-  .text = "start a playbook by hand",
-  .more = "Says what it will do, and asks before effects from `contain` up. Limits, protected entities and approvals hold as always.",
-  .example = "tocsin trigger contain-account --because \"phoned in: phished\" user=alice\ntocsin trigger contain-account --plan --because look user=alice\n",
-  .options = trigger_options,
-  .params = true,
-  .least = 1,
-  .most = 1,
-  .run = run,
+    .name = "trigger",
+    .args = "PLAYBOOK [name=value…]",
+    .text = "start a playbook by hand",
+    .more = "Says what it will do, and asks before effects from `contain` up. Limits, protected entities and approvals hold as always.",
+    .example = "tocsin trigger contain-account --because \"phoned in: phished\" user=alice\ntocsin trigger contain-account --plan "
+               "--because look user=alice\n",
+    .options = trigger_options,
+    .params = true,
+    .least = 1,
+    .most = 1,
+    .run = run,
 };

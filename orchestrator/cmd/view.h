@@ -65,6 +65,6 @@ struct table {
 void table_init(struct table *t, const char *const *head);
 void table_spare(struct table *t, unsigned column);
 void table_row(struct table *t, enum style style, const char *const *cells); /* one for each column; NULL: empty */
-void table_print(struct table *t, struct view *v);                         /* and releases it */
+void table_print(struct table *t, struct view *v);                           /* and releases it */
 
 #endif

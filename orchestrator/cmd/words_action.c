@@ -101,8 +101,12 @@ static enum style in_doubt(struct view *v, const json_t *body) {
 
 static enum style resolved(struct view *v, const json_t *body) {
   static const char *const verdicts[][2] = {
-    {"done", "resolved: it happened"},      {"happened", "resolved: it happened"},  {"not_done", "resolved: it did not happen, it is sent again"},
-    {"did_not", "resolved: it did not happen"}, {"not_sent", "had not left"},           {"abandoned", "resolved: given up"},
+      {"done", "resolved: it happened"},
+      {"happened", "resolved: it happened"},
+      {"not_done", "resolved: it did not happen, it is sent again"},
+      {"did_not", "resolved: it did not happen"},
+      {"not_sent", "had not left"},
+      {"abandoned", "resolved: given up"},
   };
   const char *verdict = json_str_or(body, "verdict", "?"), *text = NULL;
   for (size_t i = 0; i < sizeof verdicts / sizeof *verdicts; i++)
@@ -212,23 +216,23 @@ static enum style tried(struct view *v, const json_t *body) {
 }
 
 words_fn *const words_action[KIND_COUNT] = {
-  [KIND_ACTION_PROPOSED] = proposed,
-  [KIND_ACTION_HELD] = held,
-  [KIND_ACTION_REFUSED] = refused,
-  [KIND_ACTION_INTENDED] = intended,
-  [KIND_ACTION_OUTCOME] = outcome,
-  [KIND_ACTION_IN_DOUBT] = in_doubt,
-  [KIND_ACTION_RESOLVED] = resolved,
-  [KIND_QUESTION_ASKED] = asked,
-  [KIND_QUESTION_ANSWERED] = answered,
-  [KIND_QUESTION_EXPIRED] = expired,
-  [KIND_QUESTION_REFUSED] = answer_refused,
-  [KIND_QUESTION_NOTIFIED] = notified,
-  [KIND_CONTAINMENT_KEPT] = kept,
-  [KIND_CONTAINMENT_RELEASED] = released,
-  [KIND_CONTAINMENT_STILL] = still,
-  [KIND_SECRET_SEALED] = sealed,
-  [KIND_SECRET_DELIVERED] = delivered,
-  [KIND_SECRET_TAKEN] = taken,
-  [KIND_ACTION_TRIED] = tried,
+    [KIND_ACTION_PROPOSED] = proposed,
+    [KIND_ACTION_HELD] = held,
+    [KIND_ACTION_REFUSED] = refused,
+    [KIND_ACTION_INTENDED] = intended,
+    [KIND_ACTION_OUTCOME] = outcome,
+    [KIND_ACTION_IN_DOUBT] = in_doubt,
+    [KIND_ACTION_RESOLVED] = resolved,
+    [KIND_QUESTION_ASKED] = asked,
+    [KIND_QUESTION_ANSWERED] = answered,
+    [KIND_QUESTION_EXPIRED] = expired,
+    [KIND_QUESTION_REFUSED] = answer_refused,
+    [KIND_QUESTION_NOTIFIED] = notified,
+    [KIND_CONTAINMENT_KEPT] = kept,
+    [KIND_CONTAINMENT_RELEASED] = released,
+    [KIND_CONTAINMENT_STILL] = still,
+    [KIND_SECRET_SEALED] = sealed,
+    [KIND_SECRET_DELIVERED] = delivered,
+    [KIND_SECRET_TAKEN] = taken,
+    [KIND_ACTION_TRIED] = tried,
 };

@@ -74,7 +74,9 @@ const struct person *people_by_token(struct people *p, const char *token, size_t
   return len == 16 && memcmp(token, "right-token-1234", 16) == 0 ? &who : NULL;
 }
 
-static json_t *counts(void *arg) { return json_pack("{s:{s:i, s:b}, s:f, s:s}", "alerts", "accepted_total", 5, "full", 0, "load", 0.5, "name", "ignored"); }
+static json_t *counts(void *arg) {
+  return json_pack("{s:{s:i, s:b}, s:f, s:s}", "alerts", "accepted_total", 5, "full", 0, "load", 0.5, "name", "ignored");
+}
 
 /* ---- helpers ---- */
 
@@ -424,22 +426,22 @@ static void test_other_things_are_left_alone(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-    TEST(test_the_peer_is_its_uid),
-    TEST(test_tokens),
-    TEST(test_without_peer_credentials_a_token_is_needed),
-    TEST(test_what_is_refused),
-    TEST(test_a_body_too_large_never_reaches_the_desk),
-    TEST(test_health_and_metrics),
-    TEST(test_a_client_that_leaves_early_costs_nothing),
-    TEST(test_an_answer_after_the_api_is_gone),
-    TEST(test_a_slow_client_is_cut_off),
-    TEST(test_a_slow_desk_is_waited_for),
-    TEST(test_fifty_at_once),
-    TEST(test_more_than_the_house_holds_wait_their_turn),
-    TEST(test_modes),
-    TEST(test_a_living_socket_is_never_taken),
-    TEST(test_a_dead_socket_is_replaced),
-    TEST(test_other_things_are_left_alone),
+      TEST(test_the_peer_is_its_uid),
+      TEST(test_tokens),
+      TEST(test_without_peer_credentials_a_token_is_needed),
+      TEST(test_what_is_refused),
+      TEST(test_a_body_too_large_never_reaches_the_desk),
+      TEST(test_health_and_metrics),
+      TEST(test_a_client_that_leaves_early_costs_nothing),
+      TEST(test_an_answer_after_the_api_is_gone),
+      TEST(test_a_slow_client_is_cut_off),
+      TEST(test_a_slow_desk_is_waited_for),
+      TEST(test_fifty_at_once),
+      TEST(test_more_than_the_house_holds_wait_their_turn),
+      TEST(test_modes),
+      TEST(test_a_living_socket_is_never_taken),
+      TEST(test_a_dead_socket_is_replaced),
+      TEST(test_other_things_are_left_alone),
   };
   signal(SIGPIPE, SIG_IGN);
   return cmocka_run_group_tests(tests, NULL, NULL);

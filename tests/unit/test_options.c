@@ -12,10 +12,10 @@
 #include "cmd/options.h"
 
 static const struct option_spec specs[] = {
-  {.name = "because", .value = "TEXT", .text = "why", .required = true},
-  {.name = "output", .value = "FILE", .text = "where to"},
-  {.name = "yes", .text = "do not ask"},
-  {0},
+    {.name = "because", .value = "TEXT", .text = "why", .required = true},
+    {.name = "output", .value = "FILE", .text = "where to"},
+    {.name = "yes", .text = "do not ask"},
+    {0},
 };
 static const struct command plain = {.name = "plain", .args = "ID TEXT…", .options = specs, .least = 1, .most = 2};
 static const struct command with_params = {.name = "trigger", .args = "PLAYBOOK", .options = specs, .params = true, .least = 1, .most = 1};
@@ -35,7 +35,8 @@ static void refused(const struct command *c, int argc, const char *const *argv, 
   if (!strstr(err.text, expected)) fail_msg("\"%s\" does not say \"%s\"", err.text, expected);
 }
 
-#define WORDS(...) (int)(sizeof((const char *[]){__VA_ARGS__}) / sizeof(char *)), (const char *[]){__VA_ARGS__}
+#define WORDS(...)                                                                                                                         \
+  (int)(sizeof((const char *[]){__VA_ARGS__}) / sizeof(char *)), (const char *[]) { __VA_ARGS__ }
 
 static void test_both_forms_of_a_value(void **state) {
   struct options *o = parsed(&plain, WORDS("--because", "a b", "42", "--output=x=y", "--yes", "--json"));
@@ -104,8 +105,9 @@ static void test_mistakes_say_what_to_do(void **state) {
   refused(&plain, WORDS("--zzzzzz"), "--help lists");
   refused(&plain, WORDS("--because"), "--because TEXT");
   refused(&plain, WORDS("--yes=1"), "takes no value");
-  refused(&plain, WORDS("--"
-                        "outptu=f"),
+  refused(&plain,
+          WORDS("--"
+                "outptu=f"),
           "--output");
 }
 
@@ -151,10 +153,17 @@ static void test_words_that_are_not_utf8_stay_words(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-    cmocka_unit_test(test_both_forms_of_a_value),   cmocka_unit_test(test_a_value_may_look_like_an_option), cmocka_unit_test(test_the_last_one_given_holds),
-    cmocka_unit_test(test_two_dashes_end_options),  cmocka_unit_test(test_short_forms),                     cmocka_unit_test(test_a_lone_dash_is_a_word),
-    cmocka_unit_test(test_params),                  cmocka_unit_test(test_mistakes_say_what_to_do),         cmocka_unit_test(test_check),
-    cmocka_unit_test(test_near_misses),             cmocka_unit_test(test_words_that_are_not_utf8_stay_words),
+      cmocka_unit_test(test_both_forms_of_a_value),
+      cmocka_unit_test(test_a_value_may_look_like_an_option),
+      cmocka_unit_test(test_the_last_one_given_holds),
+      cmocka_unit_test(test_two_dashes_end_options),
+      cmocka_unit_test(test_short_forms),
+      cmocka_unit_test(test_a_lone_dash_is_a_word),
+      cmocka_unit_test(test_params),
+      cmocka_unit_test(test_mistakes_say_what_to_do),
+      cmocka_unit_test(test_check),
+      cmocka_unit_test(test_near_misses),
+      cmocka_unit_test(test_words_that_are_not_utf8_stay_words),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

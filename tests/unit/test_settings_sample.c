@@ -92,9 +92,9 @@ static void test_every_commented_setting_is_accepted(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-    cmocka_unit_test_setup_teardown(test_the_shipped_file_is_what_is_printed, setup, teardown),
-    cmocka_unit_test_setup_teardown(test_as_it_is_it_means_the_defaults, setup, teardown),
-    cmocka_unit_test_setup_teardown(test_every_commented_setting_is_accepted, setup, teardown),
+      cmocka_unit_test_setup_teardown(test_the_shipped_file_is_what_is_printed, setup, teardown),
+      cmocka_unit_test_setup_teardown(test_as_it_is_it_means_the_defaults, setup, teardown),
+      cmocka_unit_test_setup_teardown(test_every_commented_setting_is_accepted, setup, teardown),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -22,9 +22,10 @@ static int utc(void **state) {
   return 0;
 }
 
-static json_t *entry(int64_t seq, int64_t time, const char *actor, const char *name, const char *type, int run, const char *step, json_t *body_take) {
-  return json_pack("{s:I, s:I, s:s, s:s, s:s, s:i, s:s, s:o*, s:s}", "seq", (json_int_t)seq, "time", (json_int_t)time, "actor", actor, "name", name, "type", type, "run", run, "step", step,
-                   "body", body_take, "meaning", "what it means");
+static json_t *entry(int64_t seq, int64_t time, const char *actor, const char *name, const char *type, int run, const char *step,
+                     json_t *body_take) {
+  return json_pack("{s:I, s:I, s:s, s:s, s:s, s:i, s:s, s:o*, s:s}", "seq", (json_int_t)seq, "time", (json_int_t)time, "actor", actor,
+                   "name", name, "type", type, "run", run, "step", step, "body", body_take, "meaning", "what it means");
 }
 
 static char *words_of(const char *type, json_t *body_take) {
@@ -65,22 +66,29 @@ static void test_every_kind_has_words(void **state) {
 
 static void test_words(void **state) {
   says("action.outcome",
-       json_pack("{s:b, s:s, s:s, s:s, s:{s:s}, s:i, s:{s:b, s:i}}", "ok", 1, "connector", "ldap", "action", "lock_account", "effect", "contain", "target", "user", "alice", "took_ms", 230, "returns",
-                 "already", 0, "ticket", 17),
+       json_pack("{s:b, s:s, s:s, s:s, s:{s:s}, s:i, s:{s:b, s:i}}", "ok", 1, "connector", "ldap", "action", "lock_account", "effect",
+                 "contain", "target", "user", "alice", "took_ms", 230, "returns", "already", 0, "ticket", 17),
        "ldap: lock account, user alice (contain)  ok  0.2 s  -> ticket 17");
   says("action.outcome",
-       json_pack("{s:b, s:s, s:s, s:s, s:i, s:{s:s, s:s}}", "ok", 0, "connector", "rt", "action", "create_ticket", "effect", "record", "took_ms", 12345, "failure", "kind", "refused", "message",
-                 "no such queue"),
+       json_pack("{s:b, s:s, s:s, s:s, s:i, s:{s:s, s:s}}", "ok", 0, "connector", "rt", "action", "create_ticket", "effect", "record",
+                 "took_ms", 12345, "failure", "kind", "refused", "message", "no such queue"),
        "rt: create ticket (record)  FAILED  12.3 s: no such queue");
-  says("question.asked", json_pack("{s:s, s:[s,s], s:s}", "text", "Keep alice locked?", "options", "keep", "release", "role", "responder"), "asks: Keep alice locked?  [keep|release]  role responder");
+  says("question.asked", json_pack("{s:s, s:[s,s], s:s}", "text", "Keep alice locked?", "options", "keep", "release", "role", "responder"),
+       "asks: Keep alice locked?  [keep|release]  role responder");
   says("incident.opened", json_pack("{s:s, s:i}", "title", "Brute force", "severity_id", 4), "opened: Brute force (high)");
-  says("alert.attached", json_pack("{s:s, s:s, s:i, s:{s:{s:s}}}", "id", "wazuh:1", "source", "wazuh", "severity_id", 5, "finding", "finding_info", "title", "sshd: many failures"),
+  says("alert.attached",
+       json_pack("{s:s, s:s, s:i, s:{s:{s:s}}}", "id", "wazuh:1", "source", "wazuh", "severity_id", 5, "finding", "finding_info", "title",
+                 "sshd: many failures"),
        "alert from wazuh: sshd: many failures (critical)");
-  says("run.started", json_pack("{s:s, s:{s:s}, s:{s:s, s:s}}", "playbook", "contain-account", "params", "user", "alice", "trigger", "person", "person:1", "because", "phoned in"),
+  says("run.started",
+       json_pack("{s:s, s:{s:s}, s:{s:s, s:s}}", "playbook", "contain-account", "params", "user", "alice", "trigger", "person", "person:1",
+                 "because", "phoned in"),
        "began contain-account with user=alice, asked for: phoned in");
   says("run.finished", json_pack("{s:s, s:s}", "status", "failed", "error", "line 3"), "failed: line 3");
-  says("containment.still", json_pack("{s:s, s:s}", "of", "1/3", "why", "the directory refused"), "STILL CONTAINED: lifting step 1/3 failed: the directory refused");
-  says("action.in_doubt", json_pack("{s:s, s:s, s:s}", "why", "time-out", "connector", "edr", "action", "isolate_host"), "IN DOUBT edr: isolate host: it may or may not have happened (time-out)");
+  says("containment.still", json_pack("{s:s, s:s}", "of", "1/3", "why", "the directory refused"),
+       "STILL CONTAINED: lifting step 1/3 failed: the directory refused");
+  says("action.in_doubt", json_pack("{s:s, s:s, s:s}", "why", "time-out", "connector", "edr", "action", "isolate_host"),
+       "IN DOUBT edr: isolate host: it may or may not have happened (time-out)");
 }
 
 static void test_unknown_kinds_and_removed_bodies(void **state) {
@@ -94,9 +102,11 @@ static void test_hostile_text_is_harmless(void **state) {
   static const char hostile[] = "\033[2J\033]0;owned\a \r\n \xc2\x9b"
                                 "31m \xe2\x80\xae gpj.exe \xe2\x80\x8b \xff\xfe \x7f";
   for (int kind = 0; kind < KIND_COUNT; kind++) {
-    static const char *const members[] = {"title", "because", "text",  "why",    "source", "id",       "playbook", "owner", "tag",  "into",   "from",  "verdict", "lessons", "connector", "action",
-                                          "effect", "answer", "reason", "error", "role",   "otherwise", "channel", "to",    "name", "slot",   "scope", "rule",    "of",      "verb",      "status",
-                                          "what",   "file",   "fingerprint", "version", "digest", NULL};
+    static const char *const members[] = {"title",       "because", "text",   "why",     "source",    "id",        "playbook", "owner",
+                                          "tag",         "into",    "from",   "verdict", "lessons",   "connector", "action",   "effect",
+                                          "answer",      "reason",  "error",  "role",    "otherwise", "channel",   "to",       "name",
+                                          "slot",        "scope",   "rule",   "of",      "verb",      "status",    "what",     "file",
+                                          "fingerprint", "version", "digest", NULL};
     json_t *body = json_object(), *text = json_stringn_nocheck(hostile, sizeof hostile - 1);
     for (const char *const *m = members; *m; m++) json_object_set(body, *m, text);
     json_object_set_new(body, "target", json_pack("{s:O}", "user", text));
@@ -142,9 +152,12 @@ static void test_text_clean(void **state) {
 
 static void test_intents_are_told_by_their_outcome(void **state) {
   json_t *entries = json_array();
-  json_array_append_new(entries, entry(1, T0, "playbook:contain-account", "", "action.intended", 1, "3", json_pack("{s:s, s:s}", "connector", "ldap", "action", "lock_account")));
-  json_array_append_new(entries, entry(2, T0 + 200000, "playbook:contain-account", "", "action.outcome", 1, "3", json_pack("{s:b, s:s, s:s}", "ok", 1, "connector", "ldap", "action", "lock_account")));
-  json_array_append_new(entries, entry(3, T0 + 300000, "playbook:contain-account", "", "action.intended", 1, "4", json_pack("{s:s, s:s}", "connector", "rt", "action", "comment")));
+  json_array_append_new(entries, entry(1, T0, "playbook:contain-account", "", "action.intended", 1, "3",
+                                       json_pack("{s:s, s:s}", "connector", "ldap", "action", "lock_account")));
+  json_array_append_new(entries, entry(2, T0 + 200000, "playbook:contain-account", "", "action.outcome", 1, "3",
+                                       json_pack("{s:b, s:s, s:s}", "ok", 1, "connector", "ldap", "action", "lock_account")));
+  json_array_append_new(entries, entry(3, T0 + 300000, "playbook:contain-account", "", "action.intended", 1, "4",
+                                       json_pack("{s:s, s:s}", "connector", "rt", "action", "comment")));
   char *text = printed(entries, false, 0);
   assert_string_equal(text, "-- Sun 23 Nov 2025 (UTC)\n"
                             "18:42:01  playbook contain-account  ldap: lock account  ok\n"
@@ -159,8 +172,10 @@ static void test_intents_are_told_by_their_outcome(void **state) {
 static void test_a_storm_takes_two_lines(void **state) {
   json_t *entries = json_array();
   for (int i = 0; i < 10000; i++)
-    json_array_append_new(entries, entry(i + 1, T0 + i * 1000, "engine", "", "alert.attached", 0, "", json_pack("{s:s, s:s}", "source", "wazuh", "id", "wazuh:1")));
-  json_array_append_new(entries, entry(10001, T0 + 11000000, "person:7f3a91c2", "bob", "incident.noted", 0, "", json_pack("{s:s}", "text", "what a storm\nreally")));
+    json_array_append_new(entries, entry(i + 1, T0 + i * 1000, "engine", "", "alert.attached", 0, "",
+                                         json_pack("{s:s, s:s}", "source", "wazuh", "id", "wazuh:1")));
+  json_array_append_new(entries, entry(10001, T0 + 11000000, "person:7f3a91c2", "bob", "incident.noted", 0, "",
+                                       json_pack("{s:s}", "text", "what a storm\nreally")));
   char *text = printed(entries, false, 0);
   assert_string_equal(text, "-- Sun 23 Nov 2025 (UTC)\n"
                             "18:42:01  tocsin  alert from wazuh: wazuh:1\n"
@@ -206,15 +221,19 @@ static void test_blocks(void **state) {
   block_paused(&v, paused);
   assert_string_equal(v.out.data, "PAUSED everything since 18:42 by bob: wrong\\x1b[31m accounts   (tocsin resume all --because …)\n\n");
   buf_reset(&v.out);
-  json_t *questions = json_pack("[{s:s, s:s, s:[s,s], s:s, s:I, s:I, s:s}]", "id", "INC-000042/1/4", "text", "Keep alice locked?", "options", "keep", "release", "role", "responder", "asked",
-                                (json_int_t)T0, "deadline", (json_int_t)(T0 + INT64_C(30) * 60 * 1000000), "otherwise", "keep");
+  json_t *questions = json_pack("[{s:s, s:s, s:[s,s], s:s, s:I, s:I, s:s}]", "id", "INC-000042/1/4", "text", "Keep alice locked?",
+                                "options", "keep", "release", "role", "responder", "asked", (json_int_t)T0, "deadline",
+                                (json_int_t)(T0 + INT64_C(30) * 60 * 1000000), "otherwise", "keep");
   block_questions(&v, NULL, questions);
-  assert_string_equal(v.out.data, "  INC-000042/1/4  Keep alice locked?\n    asks a responder, since 18:42, until 19:12 (in 18m), then keep\n    tocsin answer INC-000042/1/4 keep|release\n");
+  assert_string_equal(v.out.data, "  INC-000042/1/4  Keep alice locked?\n    asks a responder, since 18:42, until 19:12 (in 18m), then "
+                                  "keep\n    tocsin answer INC-000042/1/4 keep|release\n");
   buf_reset(&v.out);
-  json_t *contained = json_pack("[{s:s, s:s, s:s, s:s, s:{s:s}, s:s, s:I, s:s}]", "id", "INC-000042/1/3", "incident", "INC-000042", "connector", "ldap", "action", "lock_account", "target", "user",
-                                "alice", "status", "still", "since", (json_int_t)T0, "why", "refused");
+  json_t *contained =
+      json_pack("[{s:s, s:s, s:s, s:s, s:{s:s}, s:s, s:I, s:s}]", "id", "INC-000042/1/3", "incident", "INC-000042", "connector", "ldap",
+                "action", "lock_account", "target", "user", "alice", "status", "still", "since", (json_int_t)T0, "why", "refused");
   block_contained(&v, "CONTAINED NOW", contained);
-  assert_string_equal(v.out.data, "CONTAINED NOW\n  INC-000042/1/3  ldap.lock_account  user alice  STILL CONTAINED: lifting it failed (refused)\n    since 18:42 (12m)\n"
+  assert_string_equal(v.out.data, "CONTAINED NOW\n  INC-000042/1/3  ldap.lock_account  user alice  STILL CONTAINED: lifting it failed "
+                                  "(refused)\n    since 18:42 (12m)\n"
                                   "    tocsin release INC-000042 --because …\n");
   json_decref(paused);
   json_decref(questions);
@@ -251,12 +270,18 @@ static void test_tables_align_and_clean(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-    cmocka_unit_test(test_every_kind_has_words),     cmocka_unit_test(test_words),
-    cmocka_unit_test(test_unknown_kinds_and_removed_bodies), cmocka_unit_test(test_hostile_text_is_harmless),
-    cmocka_unit_test(test_text_clean),               cmocka_unit_test(test_intents_are_told_by_their_outcome),
-    cmocka_unit_test(test_a_storm_takes_two_lines),  cmocka_unit_test(test_days_are_told_apart),
-    cmocka_unit_test(test_lines_fit_the_terminal),   cmocka_unit_test(test_blocks),
-    cmocka_unit_test(test_tables_align_and_clean),   cmocka_unit_test(test_narrow_terminals_lose_columns_not_titles),
+      cmocka_unit_test(test_every_kind_has_words),
+      cmocka_unit_test(test_words),
+      cmocka_unit_test(test_unknown_kinds_and_removed_bodies),
+      cmocka_unit_test(test_hostile_text_is_harmless),
+      cmocka_unit_test(test_text_clean),
+      cmocka_unit_test(test_intents_are_told_by_their_outcome),
+      cmocka_unit_test(test_a_storm_takes_two_lines),
+      cmocka_unit_test(test_days_are_told_apart),
+      cmocka_unit_test(test_lines_fit_the_terminal),
+      cmocka_unit_test(test_blocks),
+      cmocka_unit_test(test_tables_align_and_clean),
+      cmocka_unit_test(test_narrow_terminals_lose_columns_not_titles),
   };
   return cmocka_run_group_tests(tests, utc, NULL);
 }
