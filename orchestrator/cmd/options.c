@@ -127,27 +127,45 @@ static bool param_take(struct options *o, const char *word) {
   return true;
 }
 
+/* The only two short forms: -h, and -o FILE where there is an --output. */
+static int short_take(const struct command *command, struct options *o, int argc, char *const *argv, int *ret_used, struct err *err) {
+  const struct option_spec *output = find(command->options, "output", 6);
+  if (strcmp(argv[0], "-h") == 0) {
+    given_add(o, find(options_common, "help", 4), "");
+    return 0;
+  }
+  if (strcmp(argv[0], "-o") != 0 || !output)
+    return err_set(
+        err, ERR_INVALID,
+        "%.40s: options are written with two dashes, and --help lists them (a word that begins with a dash goes after a lone --)", argv[0]);
+  if (argc < 2) return err_set(err, ERR_INVALID, "-o needs a value: -o %s", output->value);
+  given_add(o, output, argv[1]);
+  *ret_used = 2;
+  return 0;
+}
+
+static int word_take(const struct command *command, struct options *o, int argc, char *const *argv, int *ret_used, struct err *err) {
+  if (strncmp(argv[0], "--", 2) == 0) return option_take(command, o, argc, argv, ret_used, err);
+  if (argv[0][0] == '-' && argv[0][1]) return short_take(command, o, argc, argv, ret_used, err);
+  if (!command->params || !param_take(o, argv[0])) o->words[o->count++] = argv[0];
+  return 0;
+}
+
 int options_parse(const struct command *command, int argc, char *const *argv, struct options **ret, struct err *err) {
   struct options *o = calloc(1, sizeof *o);
   bool over = false;
   int r = 0, used;
   if (!o || !(o->words = calloc((size_t)argc + 1, sizeof *o->words))) abort();
   o->params = json_object();
-  for (int i = 0; i < argc; i += used) {
-    const char *word = argv[i];
+  for (int i = 0; r == 0 && i < argc; i += used) {
     used = 1;
-    if (!over && strcmp(word, "--") == 0) over = true;
-    else if (!over && strcmp(word, "-h") == 0) given_add(o, find(options_common, "help", 4), "");
-    else if (!over && strncmp(word, "--", 2) == 0) r = option_take(command, o, argc - i, argv + i, &used, err);
-    else if (!over && command->least + command->most == 0 && !command->params && word[0] == '-' && word[1])
-      r = err_set(err, ERR_INVALID, "options begin with two dashes; --help lists them");
-    else if (!over && word[0] == '-' && word[1] == 'o' && !word[2] && find(command->options, "output", 6) && i + 1 < argc)
-      given_add(o, find(command->options, "output", 6), argv[i + (used = 2) - 1]);
-    else if (!command->params || !param_take(o, word)) o->words[o->count++] = word;
-    if (r < 0) {
-      options_free(o);
-      return r;
-    }
+    if (over) o->words[o->count++] = argv[i];
+    else if (strcmp(argv[i], "--") == 0) over = true;
+    else r = word_take(command, o, argc - i, argv + i, &used, err);
+  }
+  if (r < 0) {
+    options_free(o);
+    return r;
   }
   *ret = o;
   return 0;

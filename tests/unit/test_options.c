@@ -105,6 +105,8 @@ static void test_mistakes_say_what_to_do(void **state) {
   refused(&plain, WORDS("--zzzzzz"), "--help lists");
   refused(&plain, WORDS("--because"), "--because TEXT");
   refused(&plain, WORDS("--yes=1"), "takes no value");
+  refused(&plain, WORDS("-x"), "two dashes");
+  refused(&plain, WORDS("-o"), "-o FILE");
   refused(&plain,
           WORDS("--"
                 "outptu=f"),
