@@ -24,7 +24,7 @@ static int compile(lua_State *L) {
   struct loading *loading = lua_touserdata(L, 1);
   struct declaration *d = loading->d;
   if (state_load(L, d->source, d->source_len, d->code->chunk, NULL) != LUA_OK) return lua_error(L);
-  state_dump(L, &d->code->bytes);
+  state_dump(L, &d->code->bytes, false);
   return 0;
 }
 

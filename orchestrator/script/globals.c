@@ -1,3 +1,5 @@
+#include <math.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -395,70 +397,137 @@ static int base_setmetatable(lua_State *L) {
 
 /* ---- the environment --------------------------------------------------------------------------------- */
 
+/* Lua's own functions that scripts may have; where they are is found out once per process, so that a state need not open whole libraries. */
+static luaL_Reg base_functions[] = {{"assert", NULL}, {"error", NULL}, {"getmetatable", NULL}, {"ipairs", NULL}, {"rawequal", NULL}, {"rawget", NULL},
+                                    {"rawlen", NULL}, {"select", NULL}, {"tonumber", NULL}, {"type", NULL}, {NULL, NULL}};
+static luaL_Reg math_functions[] = {{"abs", NULL}, {"acos", NULL}, {"asin", NULL}, {"atan", NULL}, {"ceil", NULL}, {"cos", NULL}, {"deg", NULL}, {"exp", NULL},
+                                    {"floor", NULL}, {"fmod", NULL}, {"log", NULL}, {"max", NULL}, {"min", NULL}, {"modf", NULL}, {"rad", NULL}, {"sin", NULL},
+                                    {"sqrt", NULL}, {"tan", NULL}, {"tointeger", NULL}, {"type", NULL}, {"ult", NULL}, {NULL, NULL}};
+static luaL_Reg utf8_functions[] = {{"char", NULL}, {"codepoint", NULL}, {"codes", NULL}, {"len", NULL}, {"offset", NULL}, {NULL, NULL}};
+static luaL_Reg string_functions[] = {{"byte", NULL}, {"char", NULL}, {"len", NULL}, {"lower", NULL}, {"reverse", NULL}, {"sub", NULL}, {"upper", NULL}, {NULL, NULL}};
+/* The arithmetic on numerals that the metatable of strings carries. */
+static luaL_Reg string_events[] = {{"__add", NULL}, {"__sub", NULL}, {"__mul", NULL}, {"__mod", NULL}, {"__pow", NULL}, {"__div", NULL}, {"__idiv", NULL},
+                                   {"__unm", NULL}, {NULL, NULL}};
+
+static void look_up(lua_State *L, luaL_Reg *functions) {
+  for (luaL_Reg *f = functions; f->name; f++) {
+    if (lua_getfield(L, -1, f->name) != LUA_TFUNCTION) abort(); /* another Lua than 5.4 */
+    f->func = lua_tocfunction(L, -1);
+    lua_pop(L, 1);
+  }
+  lua_pop(L, 1);
+}
+
+static void look_up_all(void) {
+  lua_State *L = luaL_newstate();
+  if (!L) abort();
+  luaL_openlibs(L);
+  lua_pushglobaltable(L);
+  look_up(L, base_functions);
+  lua_getglobal(L, "math");
+  look_up(L, math_functions);
+  lua_getglobal(L, "utf8");
+  look_up(L, utf8_functions);
+  lua_getglobal(L, "string");
+  look_up(L, string_functions);
+  lua_pushliteral(L, "");
+  lua_getmetatable(L, -1);
+  look_up(L, string_events);
+  lua_close(L);
+}
+
+static void open_base(lua_State *L) {
+  static const luaL_Reg own[] = {{"next", base_next}, {"pairs", base_pairs}, {"pcall", base_pcall}, {"setmetatable", base_setmetatable},
+                                 {"tostring", base_tostring}, {"xpcall", base_xpcall}, {NULL, NULL}};
+  luaL_setfuncs(L, base_functions, 0);
+  luaL_setfuncs(L, own, 0);
+}
+
+static void open_math(lua_State *L) {
+  luaL_newlib(L, math_functions);
+  lua_pushnumber(L, HUGE_VAL);
+  lua_setfield(L, -2, "huge");
+  lua_pushnumber(L, M_PI);
+  lua_setfield(L, -2, "pi");
+  lua_pushinteger(L, LUA_MAXINTEGER);
+  lua_setfield(L, -2, "maxinteger");
+  lua_pushinteger(L, LUA_MININTEGER);
+  lua_setfield(L, -2, "mininteger");
+}
+
+static void open_utf8(lua_State *L) {
+  luaL_newlib(L, utf8_functions);
+  lua_pushlstring(L, "[\0-\x7F\xC2-\xFD][\x80-\xBF]*", 14);
+  lua_setfield(L, -2, "charpattern");
+}
+
+/* The metatable of strings: their methods, arithmetic on numerals, and nothing that a script could get hold of. */
+static void open_text(lua_State *L) {
+  lua_createtable(L, 0, 16);
+  luaL_setfuncs(L, string_functions, 0);
+  open_string(L);
+  lua_pushliteral(L, "");
+  lua_createtable(L, 0, 12);
+  luaL_setfuncs(L, string_events, 0);
+  lua_pushvalue(L, -3);
+  lua_setfield(L, -2, "__index");
+  lua_pushboolean(L, 0);
+  lua_setfield(L, -2, "__metatable");
+  lua_pushcfunction(L, text_not_callable);
+  lua_setfield(L, -2, "__call");
+  lua_setmetatable(L, -2);
+  lua_pop(L, 1);
+}
+
+static const struct library {
+  const char *name;
+  void (*open)(lua_State *L);
+} libraries[] = {{"string", open_text}, {"table", open_table}, {"math", open_math}, {"utf8", open_utf8}, {"json", open_json}, {"schema", open_schema}};
+enum { EAGER = 1 }; /* the others are made when a script first names them */
+
+static void open_library(lua_State *L, const struct library *library) {
+  library->open(L);
+  push_face(L);
+  lua_pushvalue(L, -1);
+  globals_set(L, library->name);
+}
+
+bool globals_lazy(lua_State *L, const char *name) {
+  for (size_t i = EAGER; i < sizeof libraries / sizeof *libraries; i++)
+    if (strcmp(libraries[i].name, name) == 0) return open_library(L, &libraries[i]), true;
+  return false;
+}
+
+void globals_force(lua_State *L) {
+  for (size_t i = EAGER; i < sizeof libraries / sizeof *libraries; i++) {
+    globals_push(L);
+    lua_pushstring(L, libraries[i].name);
+    if (lua_rawget(L, -2) == LUA_TNIL) open_library(L, &libraries[i]), lua_pop(L, 1);
+    lua_pop(L, 2);
+  }
+}
+
 static int unknown_name(lua_State *L) {
   static const char *const absent[] = {"os", "io", "debug", "coroutine", "package", "require", "load", "loadstring", "loadfile", "dofile", "print",
                                        "collectgarbage", "rawset", "_G", "warn"};
   const char *name = lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : "?";
+  if (globals_lazy(L, name)) return 1;
   for (size_t i = 0; i < sizeof absent / sizeof *absent; i++)
     if (strcmp(name, absent[i]) == 0) return luaL_error(L, "`%s` is not available here", name);
   struct suggestion near;
   suggest_init(&near, name);
   for (lua_pushnil(L); lua_next(L, 1); lua_pop(L, 1))
     if (lua_type(L, -2) == LUA_TSTRING) suggest_name(&near, lua_tostring(L, -2));
+  for (size_t i = EAGER; i < sizeof libraries / sizeof *libraries; i++) suggest_name(&near, libraries[i].name);
   char hint[96];
   return luaL_error(L, "unknown name `%s`%s", name, suggest_text(&near, hint, sizeof hint));
 }
 
-/* Copies the named members of the library at the top into the table below it, and drops the library. */
-static void allow(lua_State *L, const char *const *names) {
-  for (; *names; names++) {
-    lua_getfield(L, -1, *names);
-    lua_setfield(L, -3, *names);
-  }
-  lua_pop(L, 1);
-}
-
-static void open_base(lua_State *L) {
-  static const char *const names[] = {"assert", "error", "getmetatable", "ipairs", "rawequal", "rawget", "rawlen", "select", "tonumber", "type", NULL};
-  static const luaL_Reg own[] = {{"next", base_next}, {"pairs", base_pairs}, {"pcall", base_pcall}, {"setmetatable", base_setmetatable},
-                                 {"tostring", base_tostring}, {"xpcall", base_xpcall}, {NULL, NULL}};
-  lua_pushcfunction(L, luaopen_base);
-  lua_call(L, 0, 1);
-  allow(L, names);
-  luaL_setfuncs(L, own, 0);
-  lua_newtable(L); /* luaopen_base filled Lua's own globals table: nothing shall find it there */
-  lua_rawseti(L, LUA_REGISTRYINDEX, LUA_RIDX_GLOBALS);
-}
-
-static void open_math(lua_State *L) {
-  static const char *const names[] = {"abs", "acos", "asin", "atan", "ceil", "cos", "deg", "exp", "floor", "fmod", "huge", "log", "max", "maxinteger", "min",
-                                      "mininteger", "modf", "pi", "rad", "sin", "sqrt", "tan", "tointeger", "type", "ult", NULL};
-  lua_newtable(L);
-  lua_pushcfunction(L, luaopen_math);
-  lua_call(L, 0, 1);
-  allow(L, names);
-}
-
-static void open_utf8(lua_State *L) {
-  static const char *const names[] = {"char", "charpattern", "codepoint", "codes", "len", "offset", NULL};
-  lua_newtable(L);
-  lua_pushcfunction(L, luaopen_utf8);
-  lua_call(L, 0, 1);
-  allow(L, names);
-}
-
 void globals_open(lua_State *L) {
-  lua_newtable(L);
+  static pthread_once_t once = PTHREAD_ONCE_INIT;
+  pthread_once(&once, look_up_all);
+  lua_createtable(L, 0, 40);
   open_base(L);
-  static const struct {
-    const char *name;
-    void (*open)(lua_State *L);
-  } libraries[] = {{"string", open_string}, {"table", open_table}, {"math", open_math}, {"utf8", open_utf8}};
-  for (size_t i = 0; i < sizeof libraries / sizeof *libraries; i++) {
-    libraries[i].open(L);
-    push_face(L);
-    lua_setfield(L, -2, libraries[i].name);
-  }
   lua_createtable(L, 0, 1);
   lua_pushcfunction(L, unknown_name);
   lua_setfield(L, -2, "__index");
@@ -471,6 +540,7 @@ void globals_open(lua_State *L) {
   lua_setmetatable(L, -3);
   lua_pop(L, 1);
   lua_rawsetp(L, LUA_REGISTRYINDEX, &key_env);
+  for (size_t i = 0; i < EAGER; i++) open_library(L, &libraries[i]), lua_pop(L, 1);
 }
 
 void globals_push_env(lua_State *L) { lua_rawgetp(L, LUA_REGISTRYINDEX, &key_env); }

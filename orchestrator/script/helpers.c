@@ -58,7 +58,7 @@ static int unknown_type(lua_State *L) {
   return luaL_error(L, "there is no schema.%s%s", luaL_tolstring(L, 2, NULL), suggest_text(&near, hint, sizeof hint));
 }
 
-static void open_schema(lua_State *L) {
+void open_schema(lua_State *L) {
   lua_createtable(L, 0, 1);
   lua_pushboolean(L, 0);
   lua_setfield(L, -2, "__metatable");
@@ -74,8 +74,6 @@ static void open_schema(lua_State *L) {
   lua_pushcfunction(L, unknown_type);
   lua_setfield(L, -2, "__index");
   lua_setmetatable(L, -2);
-  push_face(L);
-  globals_set(L, "schema");
 }
 
 /* ---- conversions ------------------------------------------------------------------------------------------ */
@@ -281,22 +279,22 @@ static void open_declare(lua_State *L) {
   lua_pop(L, 1);
 }
 
+void open_json(lua_State *L) {
+  static const luaL_Reg json[] = {{"decode", json_decode}, {"encode", json_encode}, {NULL, NULL}};
+  luaL_newlib(L, json);
+}
+
 void helper_duration(lua_State *L) { lua_pushcfunction(L, duration); }
 
 void open_helpers(lua_State *L, enum state_kind kind) {
   static const luaL_Reg functions[] = {{"array", make_array}, {"time_ms", time_ms}, {"time_text", time_text}, {"duration_ms", duration},
                                        {"percent_encode", percent_encode}, {"sha256", sha256}, {"from_base64", from_base64}, {NULL, NULL}};
-  static const luaL_Reg json[] = {{"decode", json_decode}, {"encode", json_encode}, {NULL, NULL}};
   for (const luaL_Reg *f = functions; f->name; f++) {
     lua_pushcfunction(L, f->func);
     globals_set(L, f->name);
   }
-  luaL_newlib(L, json);
-  push_face(L);
-  globals_set(L, "json");
   bridge_push_null(L);
   globals_set(L, "null");
-  if (kind != STATE_SETTINGS) open_schema(L);
   lua_createtable(L, 0, 1);
   bridge_push_null(L);
   lua_setfield(L, -2, "null");

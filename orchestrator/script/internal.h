@@ -25,8 +25,22 @@ enum {
   PATTERN_STEPS_EACH = 64
 };
 
+/* arena.c */
+enum { ARENA_CLASSES = 32 };
+struct arena_free {
+  struct arena_free *next;
+};
+struct arena {
+  struct arena_chunk *chunks;
+  char *at, *end; /* what is left of the newest chunk */
+  struct arena_free *free[ARENA_CLASSES];
+};
+void *arena_resize(struct arena *a, void *old, size_t old_size, size_t size);
+void arena_release(struct arena *a);
+
 struct state {
   lua_State *L;
+  struct arena arena;
   size_t used, peak, cap;
   int64_t burst_us, total_us;      /* limits; total_us 0: none */
   int64_t spent_us;                /* CPU time of ended bursts */
@@ -49,6 +63,7 @@ static inline struct state *state_of(lua_State *L) { return *(struct state **)lu
 /* Budget: between these two, L may use up to burst_us of CPU time. A kill stays until the next begin. */
 void state_begin(struct state *s, lua_State *L);
 void state_end(struct state *s);
+void state_switch(struct state *s, lua_State *L); /* the same burst goes on, on another of its threads */
 /* Raises when the budget is spent. For C loops: n is a count of cheap steps. */
 void state_charge(lua_State *L, size_t n);
 /* Ends the burst for good: pcall cannot hold it. Does not raise by itself. */
@@ -59,7 +74,7 @@ int state_enter(struct state *s, lua_CFunction fn, void *arg, struct err *err);
 int state_error(struct state *s, lua_State *L, int status, struct err *err);
 /* Pushes the file's main function with the state's environment as its _ENV: text (bytecode refused) or, when code is given, our own dump of it. */
 int state_load(lua_State *L, const char *source, size_t len, const char *chunk, const struct buf *code);
-void state_dump(lua_State *L, struct buf *out); /* the function at the top */
+void state_dump(lua_State *L, struct buf *out, bool strip); /* the function at the top; strip: without names and lines */
 /* The line of `chunk` ("@file") where L stands, 0 when unknown. */
 int state_line(lua_State *L, const char *chunk);
 
@@ -70,6 +85,9 @@ void coverage_line(struct coverage *c, lua_State *L, lua_Debug *ar);
 void globals_open(lua_State *L); /* builds the environment */
 void globals_push_env(lua_State *L);
 void globals_push(lua_State *L); /* the table behind it */
+/* Some libraries are made when they are first named: pushes that of this name, if there is one; all of them. */
+bool globals_lazy(lua_State *L, const char *name);
+void globals_force(lua_State *L);
 /* Writing a global, and naming one that is not there, call these (for the settings' own ways). */
 void globals_answer(lua_State *L, lua_CFunction on_write, lua_CFunction on_unknown);
 /* Adds a name (value at the top, popped) to the environment. For the engine, before scripts run. */
@@ -86,11 +104,14 @@ const char *safe_tostring(lua_State *L, int index, size_t *ret_len);
 /* Pushes the keys of the table at index as a list in their fixed order; raises for keys that have none. */
 void push_sorted_keys(lua_State *L, int index);
 
-/* text.c and table.c: bounded versions for the environment; each pushes its library's table. */
+/* Libraries: each pushes its table (open_string adds to the one at the top). text.c and table.c are bounded versions of Lua's. */
 void open_string(lua_State *L);
+int text_not_callable(lua_State *L);
 void open_table(lua_State *L);
+void open_json(lua_State *L);
+void open_schema(lua_State *L);
 
-/* helpers.c: schema.*, list, array, null, json, duration… into the environment */
+/* helpers.c: list, array, null, time_ms… into the environment */
 void open_helpers(lua_State *L, enum state_kind kind);
 void helper_duration(lua_State *L); /* pushes the function */
 /* prelude.c: runs a part of the prelude. The C functions that it needs are given as one table at the top (popped); it returns one value. */

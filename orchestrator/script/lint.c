@@ -247,6 +247,7 @@ static char known; /* what a known name maps to */
 
 static int list_globals(lua_State *L) {
   struct map *names = lua_touserdata(L, 1);
+  globals_force(L);
   globals_push(L);
   for (lua_pushnil(L); lua_next(L, -2); lua_pop(L, 1))
     if (lua_type(L, -2) == LUA_TSTRING) map_put(names, lua_tostring(L, -2), &known);

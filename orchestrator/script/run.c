@@ -466,19 +466,18 @@ static void burst(struct script_thread *t, lua_CFunction entrance, struct entran
   e->thread = t;
   state_begin(s->state, s->state->L);
   int results = 0, r = state_enter(s->state, entrance, e, &out->err);
-  state_end(s->state);
   if (r < 0) {
     out->status = SCRIPT_FAILED;
     t->over = true;
-    return;
+  } else {
+    s->current = t;
+    state_switch(s->state, t->co);
+    int status = lua_resume(t->co, s->state->L, e->pushed, &results);
+    if (s->state->killed && status == LUA_YIELD) status = LUA_ERRRUN, lua_pushliteral(t->co, "the script was ended");
+    finish(t, status, results, out);
+    s->current = NULL;
   }
-  s->current = t;
-  state_begin(s->state, t->co);
-  int status = lua_resume(t->co, s->state->L, e->pushed, &results);
-  if (s->state->killed && status == LUA_YIELD) status = LUA_ERRRUN, lua_pushliteral(t->co, "the script was ended");
-  finish(t, status, results, out);
   state_end(s->state);
-  s->current = NULL;
 }
 
 static struct script_thread *thread_new(struct script *s) {

@@ -81,6 +81,8 @@ static int construct(lua_State *L) {
 }
 
 static int any_name(lua_State *L) {
+  const char *name = lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : "";
+  if (strcmp(name, "schema") != 0 && globals_lazy(L, name)) return 1;
   lua_pushvalue(L, 2);
   lua_pushcclosure(L, construct, 1);
   return 1;

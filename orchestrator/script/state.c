@@ -96,6 +96,13 @@ static void cover_hook(lua_State *L, lua_Debug *ar) {
   else lua_getinfo(L, "l", ar), coverage_line(state_of(L)->cover, L, ar);
 }
 
+static void set_hook(const struct state *s, lua_State *L) {
+  bool watched = watch_ready();
+  if (s->cover) lua_sethook(L, cover_hook, LUA_MASKLINE | LUA_MASKCOUNT, 5000);
+  else if (watched) lua_sethook(L, NULL, 0, 0);
+  else lua_sethook(L, count_hook, LUA_MASKCOUNT, 5000);
+}
+
 void state_begin(struct state *s, lua_State *L) {
   int64_t allowed = s->burst_us;
   if (s->total_us && s->total_us - s->spent_us < allowed) allowed = s->total_us - s->spent_us;
@@ -105,12 +112,16 @@ void state_begin(struct state *s, lua_State *L) {
   s->steps = 0;
   s->running = L;
   s->outer = watch.current;
-  bool watched = watch_ready();
-  if (s->cover) lua_sethook(L, cover_hook, LUA_MASKLINE | LUA_MASKCOUNT, 5000);
-  else if (watched) lua_sethook(L, NULL, 0, 0);
-  else lua_sethook(L, count_hook, LUA_MASKCOUNT, 5000);
+  set_hook(s, L);
   watch.current = s;
   if (watch.made && (!watch.pending || watch.expires_us > s->deadline_us)) set_timer(&watch, allowed);
+}
+
+void state_switch(struct state *s, lua_State *L) {
+  lua_sethook(s->running, NULL, 0, 0);
+  set_hook(s, L);
+  s->running = L;
+  if (watch.made && !watch.pending) set_timer(&watch, s->deadline_us - cpu_us()); /* it fired for the thread left behind */
 }
 
 void state_end(struct state *s) {
@@ -138,12 +149,12 @@ static void *capped(void *ud, void *old, size_t old_size, size_t size) {
   struct state *s = ud;
   if (!old) old_size = 0; /* Lua passes a type there */
   if (size == 0) {
-    free(old);
+    if (!old) return NULL;
     s->used -= old_size;
-    return NULL;
+    return arena_resize(&s->arena, old, old_size, 0);
   }
   if (size > old_size && (size - old_size > s->cap || s->used > s->cap - (size - old_size))) return NULL;
-  void *fresh = realloc(old, size);
+  void *fresh = arena_resize(&s->arena, old, old_size, size);
   if (!fresh) return NULL;
   s->used = s->used - old_size + size;
   if (s->used > s->peak) s->peak = s->used;
@@ -207,6 +218,7 @@ int state_new(enum state_kind kind, const struct script_limits *limits, struct s
   if (kind == STATE_RUN) s->total_us = (limits && limits->total_ms ? limits->total_ms : DEFAULT_TOTAL_MS) * 1000;
   s->L = lua_newstate(capped, s);
   if (!s->L) {
+    arena_release(&s->arena);
     free(s);
     return err_set(err, ERR_MEMORY, "not enough memory for a script");
   }
@@ -226,6 +238,7 @@ int state_new(enum state_kind kind, const struct script_limits *limits, struct s
 void state_free(struct state *s) {
   if (!s) return;
   lua_close(s->L);
+  arena_release(&s->arena);
   free(s);
 }
 
@@ -244,7 +257,7 @@ static int dump_piece(lua_State *L, const void *bytes, size_t size, void *out) {
   return 0;
 }
 
-void state_dump(lua_State *L, struct buf *out) { lua_dump(L, dump_piece, out, 0); }
+void state_dump(lua_State *L, struct buf *out, bool strip) { lua_dump(L, dump_piece, out, strip); }
 
 int state_line(lua_State *L, const char *chunk) {
   lua_Debug ar;

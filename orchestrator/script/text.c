@@ -325,28 +325,10 @@ static int text_format(lua_State *L) {
   return 1;
 }
 
-static int not_callable(lua_State *L) { return luaL_error(L, "attempt to call a string value"); }
+int text_not_callable(lua_State *L) { return luaL_error(L, "attempt to call a string value"); }
 
 void open_string(lua_State *L) {
-  static const char *const names[] = {"byte", "char", "len", "lower", "reverse", "sub", "upper", NULL};
   static const luaL_Reg own[] = {{"find", text_find}, {"format", text_format}, {"gmatch", text_gmatch}, {"gsub", text_gsub},
                                  {"match", text_match}, {"rep", text_rep}, {NULL, NULL}};
-  lua_createtable(L, 0, 16);
-  lua_pushcfunction(L, luaopen_string);
-  lua_call(L, 0, 1);
-  for (size_t i = 0; names[i]; i++) {
-    lua_getfield(L, -1, names[i]);
-    lua_setfield(L, -3, names[i]);
-  }
-  lua_pop(L, 1);
   luaL_setfuncs(L, own, 0);
-  lua_pushliteral(L, "");
-  lua_getmetatable(L, -1); /* luaopen_string's: keeps the arithmetic on numerals */
-  lua_pushvalue(L, -3);
-  lua_setfield(L, -2, "__index");
-  lua_pushboolean(L, 0);
-  lua_setfield(L, -2, "__metatable");
-  lua_pushcfunction(L, not_callable);
-  lua_setfield(L, -2, "__call");
-  lua_pop(L, 2);
 }

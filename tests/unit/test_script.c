@@ -419,6 +419,7 @@ static void walk_value(struct walk *w, lua_State *L, const char *path) {
 static void list_names(struct buf *out, const char *title, lua_State *L) {
   struct walk w = {.out = out};
   buf_addf(out, "# %s\n", title);
+  globals_force(L);
   globals_push_env(L);
   walk_value(&w, L, "");
   lua_settop(L, 0);
