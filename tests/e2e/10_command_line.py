@@ -161,7 +161,8 @@ def contained(tocsin):
     like(tocsin.run("contained").out, r"INC-000001/1/3  ldap.lock_account  user alice  \[simulated\]", "a simulated containment is listed as what it is")
     is_(tocsin.run("release", "user=alice", "--because", "played", "--yes").status, 0, "and released without touching the (unreachable) directory")
     like(tocsin.run("contained").out, "^Nothing is contained", "nothing is contained")
-    is_(tocsin.run("trigger", "cut-host", "--incident", "1", "--because", "a real one", "--yes", "host=web01").status, 0, "--yes starts it")
+    is_(tocsin.run("trigger", "cut-host", "--incident", "1", "--because", "a real one", "--yes", "host=web01", "minutes=30").status, 0, "--yes starts it, and a number may be typed")
+    ok("minutes" in tocsin.run("trigger", "cut-host", "--because", "x", "--yes", "host=web01", "minutes=soon").err, "a word where a number belongs is refused")
     wait_until(lambda: tocsin.json("contained")["contained"], 20)
     text = tocsin.run("contained").out
     like(text, r"CONTAINED NOW\n  INC-000001/\d/1  edr.isolate_host  host web01\n    since .*: seen mining\n    tocsin release INC-000001", "what is contained, since when, why, and how to release it")
@@ -220,7 +221,7 @@ def api(tocsin):
 
 
 CUT_HOST = """return playbook {
-  title = "Cut a host off", uses = { "edr.isolate_host" }, params = { host = schema.string {} },
+  title = "Cut a host off", uses = { "edr.isolate_host" }, params = { host = schema.string {}, minutes = schema.integer { optional = true } },
   run = function(incident, act, p) must(act.edr.isolate_host { host = p.host, because = "seen mining" }) end,
 }
 """
