@@ -24,6 +24,7 @@ struct actions *actions_new(const struct actions_deps *deps, struct err *err) {
   a->paused = json_object();
   TAILQ_INIT(&a->braked);
   TAILQ_INIT(&a->all);
+  TAILQ_INIT(&a->releases);
   if (sealed_init(a, err) < 0) {
     actions_free(a);
     return NULL;
@@ -93,7 +94,6 @@ static struct action *action_new(struct actions *a, const struct action_spec *sp
   *x = (struct action){.all = a, .journal = spec->journal, .run = spec->run, .simulated = spec->simulated, .cb = cb, .arg = arg};
   snprintf(x->step, sizeof x->step, "%s", spec->step);
   id_path(x->id, journal_incident(spec->journal), spec->run, spec->step);
-  if (!spec->run) snprintf(x->id, sizeof x->id, "%s/0/%s", journal_incident(spec->journal), spec->step);
   x->actor = strdup(spec->actor);
   x->playbook = copy_or_null(spec->playbook);
   x->requester = copy_or_null(spec->requester);
@@ -219,7 +219,12 @@ static void history_read(struct action *x, const json_t *history) {
         snprintf(x->digest, sizeof x->digest, "%s", json_str_or(body, "digest", ""));
       }
     }
-    if (strcmp(type, "action.resolved") == 0) x->intended = false;
+    if (strcmp(type, "action.resolved") == 0) {
+      const char *verdict = json_str_or(body, "verdict", "");
+      x->happened = strcmp(verdict, "done") == 0 || strcmp(verdict, "found") == 0;
+      x->given_up = strcmp(verdict, "abandoned") == 0;
+      x->intended = x->happened || x->given_up; /* else it did not happen: a new intent may follow */
+    }
     x->taken_up = true;
   }
 }
@@ -258,6 +263,7 @@ void action_abandon(struct action *x) {
 
 void actions_orphan(struct actions *a, const struct journal *journal) {
   struct action *x, *next;
+  ledger_orphan(a, journal);
   for (x = TAILQ_FIRST(&a->all); x; x = next) {
     next = TAILQ_NEXT(x, among);
     if (journal && x->journal != journal) continue;
@@ -359,7 +365,9 @@ static void search_stage(struct action *x) {
 
 static void begin(void *arg) {
   struct action *x = arg;
-  if (x->intended) action_doubt(x, "the process ended before its answer was on record", NULL);
+  if (x->happened) action_happened(x);
+  else if (x->given_up) action_given_up(x);
+  else if (x->intended) action_doubt(x, "the process ended before its answer was on record", NULL);
   else search_stage(x);
 }
 
@@ -453,7 +461,7 @@ static json_t *intent_body(struct action *x, int64_t send_before) {
   json_object_set_new(body, "key", json_string(x->key));
   json_object_set_new(body, "send_before", json_integer(send_before));
   json_object_set_new(body, "attempt", json_integer(x->attempt));
-  json_object_set_new(body, "timeout", json_integer(x->connector->timeout_ms));
+  json_object_set_new(body, "timeout", json_integer(json_int_or(x->declaration, "timeout", x->connector->timeout_ms)));
   json_object_set_new(body, "settle", json_integer(json_int_or(x->declaration, "settle", 0)));
   if (x->undo_of) json_object_set_new(body, "undo_of", json_string(x->undo_of));
   if (x->lift_ms) json_object_set_new(body, "lift_at", json_integer(action_now(x) + x->lift_ms * 1000));
@@ -508,6 +516,7 @@ void action_end(struct action *x, bool ok, json_t *returns_take, const char *sta
   journal_add(x->journal, KIND_ACTION_OUTCOME, x->actor, x->run, x->step, body);
   if (status) ledger_hold(x, status);
   if (ok) ledger_lifted(x);
+  if (ok && x->undo_of && !x->cb) ledger_undone(x);
   limit_leave(x);
   loop_defer(x->all->deps.loop, called_back, x);
 }

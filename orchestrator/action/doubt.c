@@ -31,6 +31,13 @@ static void happened(struct action *x, const json_t *found) {
   action_end(x, true, returns, ledger_status(x, returns, false), NULL);
 }
 
+void action_happened(struct action *x) { happened(x, NULL); }
+
+void action_given_up(struct action *x) {
+  x->delivered = false; /* nobody knows which secret is in force: both stay */
+  action_end(x, false, failure_new("abandoned", "it was in doubt, and was given up", false), NULL, NULL);
+}
+
 static void on_person(void *arg, const char *answer, const char *by) {
   struct action *x = arg;
   x->question = NULL;
@@ -39,8 +46,7 @@ static void on_person(void *arg, const char *answer, const char *by) {
     happened(x, NULL);
   } else if (strcmp(answer, "abandon") == 0) {
     resolved(x, by, "abandoned");
-    x->delivered = false; /* nobody knows which secret is in force: both stay */
-    action_end(x, false, failure_new("abandoned", "it was in doubt, and a person gave it up", false), NULL, NULL);
+    action_given_up(x);
   } else {
     resolved(x, by, "not_done");
     again(x);
@@ -90,7 +96,11 @@ static void resolve(void *arg) {
   timer_free(x->timer);
   x->timer = NULL;
   const char *probe = json_str(x->declaration, "probe");
-  if (json_bool_or(x->declaration, "idempotent", false) && x->attempt < ATTEMPTS) {
+  bool again_is_safe = json_bool_or(x->declaration, "idempotent", false) && x->attempt < ATTEMPTS;
+  if (!x->run && !x->requester) { /* the engine's own message to people: asking them whether it came would send the next one */
+    resolved(x, "engine", "abandoned");
+    action_given_up(x);
+  } else if (again_is_safe && !x->abandoned) { /* nothing is sent for a run that has ended: then it must be found out */
     resolved(x, "engine", "sent_again");
     again(x);
   } else if (!probe) {

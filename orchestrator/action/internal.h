@@ -17,6 +17,7 @@ enum {
 };
 
 TAILQ_HEAD(action_queue, action);
+TAILQ_HEAD(release_list, release);
 
 struct action {
   struct actions *all;
@@ -34,6 +35,7 @@ struct action {
   int64_t lift_ms;
   unsigned attempt, reads; /* sends so far; helper reads (resolve, probe) so far */
   bool approved, intended, taken_up, abandoned, started, waiting_brake, budgeted;
+  bool happened, given_up; /* how it was resolved before the process ended, which its outcome did not live to say */
   bool awaiting; /* a Redis call of its own is under way and will come back to it */
   bool delivered;           /* its new secret lies where the settings want it; the old one beside it */
   bool orphan;   /* its journal is gone: whatever comes back only frees it */
@@ -79,6 +81,7 @@ struct actions {
   json_t *paused;    /* scope -> {by, because, since} */
   struct action_queue braked;
   struct action_queue all;
+  struct release_list releases;
   atomic_uint epoch; /* raised by every brake */
   uint8_t seal_key[DIGEST_BYTES];
   actions_lift_cb *lift_cb;
@@ -116,6 +119,9 @@ void limits_release(struct actions *a);
 
 /* doubt.c */
 void action_doubt(struct action *x, const char *why, const json_t *response);
+/* It is known to have happened; nobody has its answer. */
+void action_happened(struct action *x);
+void action_given_up(struct action *x);
 
 /* answer.c */
 void action_send(struct action *x);
@@ -125,8 +131,12 @@ const char *ledger_status(const struct action *x, const json_t *returns, bool pr
 void ledger_hold(struct action *x, const char *status);
 void ledger_lifted(struct action *x);
 void ledger_announce(struct action *x);
+/* An undo that ended well although nobody waits for it any more: its containment is over all the same. */
+void ledger_undone(struct action *x);
 void ledger_forget(struct actions *a, const char *incident, const char *of);
 void ledger_release(struct actions *a);
+/* The releases of a journal that is about to go (NULL: all): their callers are told that they did not end. */
+void ledger_orphan(struct actions *a, const struct journal *journal);
 /* A simulated containment is held apart: it never keeps a real one in force, nor the other way round. */
 char *ledger_key(const char *connector, const char *action, const json_t *target, bool simulated);
 

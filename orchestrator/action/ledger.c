@@ -141,6 +141,12 @@ void ledger_forget(struct actions *a, const char *incident, const char *of) {
   redis_call(a->deps.redis, redis_lane(a->deps.redis, incident), NULL, NULL, NULL, "HDEL", INDEX_KEY, id, NULL);
 }
 
+void ledger_undone(struct action *x) {
+  journal_add(x->journal, KIND_CONTAINMENT_RELEASED, x->actor, x->run, x->step,
+              json_pack("{s:s, s:O}", "of", x->undo_of, "returns", x->returns));
+  ledger_forget(x->all, journal_incident(x->journal), x->undo_of);
+}
+
 static json_t *holders_of(const struct actions *a, const char *key) {
   json_t *holders = json_array();
   size_t at = 0;
@@ -192,9 +198,17 @@ struct release {
   void *arg;
   json_t *returns;
   bool ok;
+  TAILQ_ENTRY(release) next;
 };
 
+static void release_begin(void *arg);
+static void release_called_back(void *arg);
+
 static void release_free(struct release *r) {
+  loop_undefer(r->all->deps.loop, release_begin, r);
+  loop_undefer(r->all->deps.loop, release_called_back, r);
+  TAILQ_REMOVE(&r->all->releases, r, next);
+  question_drop(r->question);
   json_decref(r->history);
   json_decref(r->returns);
   free(r->actor);
@@ -208,6 +222,18 @@ static void release_called_back(void *arg) {
   struct outcome outcome = {.ok = r->ok, .returns = r->returns};
   if (r->cb) r->cb(r->arg, &outcome);
   release_free(r);
+}
+
+void ledger_orphan(struct actions *a, const struct journal *journal) {
+  struct release *r, *next;
+  for (r = TAILQ_FIRST(&a->releases); r; r = next) {
+    next = TAILQ_NEXT(r, next);
+    if (journal && r->journal != journal) continue;
+    json_decref(r->returns);
+    r->ok = false;
+    r->returns = failure_new("unloaded", "the incident was let go of before it was lifted", true);
+    release_called_back(r);
+  }
 }
 
 static void release_end(struct release *r, bool ok, json_t *returns_take) {
@@ -393,6 +419,7 @@ int action_release(struct actions *a, const struct action_spec *spec, const char
   r->playbook = spec->playbook ? strdup(spec->playbook) : NULL;
   r->requester = spec->requester ? strdup(spec->requester) : NULL;
   r->history = spec->history ? json_deep_copy(spec->history) : NULL;
+  TAILQ_INSERT_TAIL(&a->releases, r, next);
   if (ret) *ret = NULL; /* a release cannot be abandoned: it goes to its end */
   loop_defer(a->deps.loop, release_begin, r);
   return 0;

@@ -25,12 +25,14 @@ struct question {
   question_cb *cb;
   void *arg;
   char *answer, *by; /* once it is decided, until the callback */
+  TAILQ_ENTRY(question) next;
 };
 
 struct questions {
   struct loop *loop;
   struct people *people;
   struct map open;     /* id -> struct question */
+  TAILQ_HEAD(, question) all; /* also those that are decided and whose callback has still to come */
   struct map answered; /* id -> text of who answered what; the newest few thousand */
   questions_notify_cb *notify_cb;
   void *notify_arg;
@@ -43,6 +45,7 @@ struct questions *questions_new(struct loop *loop, struct people *people) {
   qs->people = people;
   map_init(&qs->open);
   map_init(&qs->answered);
+  TAILQ_INIT(&qs->all);
   return qs;
 }
 
@@ -51,6 +54,7 @@ static void decided(void *arg);
 static void question_free(void *value) {
   struct question *q = value;
   loop_undefer(q->all->loop, decided, q);
+  TAILQ_REMOVE(&q->all->all, q, next);
   timer_free(q->timer);
   json_decref(q->options);
   json_decref(q->given);
@@ -65,7 +69,8 @@ static void question_free(void *value) {
 
 void questions_free(struct questions *qs) {
   if (!qs) return;
-  map_release(&qs->open, question_free);
+  while (!TAILQ_EMPTY(&qs->all)) question_drop(TAILQ_FIRST(&qs->all));
+  map_release(&qs->open, NULL);
   map_release(&qs->answered, free);
   free(qs);
 }
@@ -79,6 +84,18 @@ void question_drop(struct question *q) {
   if (!q) return;
   if (map_get(&q->all->open, q->id) == q) map_remove(&q->all->open, q->id);
   question_free(q);
+}
+
+void questions_forget(struct questions *qs, const struct journal *journal) {
+  struct question *q, *next;
+  for (q = TAILQ_FIRST(&qs->all); q; q = next) {
+    next = TAILQ_NEXT(q, next);
+    if (q->journal != journal) continue;
+    question_cb *cb = q->cb;
+    void *arg = q->arg;
+    question_drop(q);
+    cb(arg, NULL, NULL);
+  }
 }
 
 static int64_t now_of(const struct question *q) { return clock_wall(journal_store_of(q->journal)->clock); }
@@ -171,6 +188,7 @@ struct question *question_ask(struct questions *qs, const struct question_spec *
     q->deadline = now_of(q) + spec->within_ms * 1000;
   }
   if (!q->given) q->given = json_array();
+  TAILQ_INSERT_TAIL(&qs->all, q, next);
   struct question *before = map_put(&qs->open, q->id, q);
   if (before) question_free(before);
   if (!taken_up) {

@@ -30,7 +30,7 @@ struct question_spec {
   unsigned approvals;    /* how many different people must give the first option (0 or 1: one) */
   const json_t *about;   /* what it is about (an action's plan), or NULL */
 };
-/* by: "person:…", or NULL when it expired. */
+/* by: "person:…", or NULL when it expired. answer NULL: its journal is let go of, nothing follows; free what is yours. */
 typedef void question_cb(void *arg, const char *answer, const char *by);
 
 struct questions *questions_new(struct loop *loop, struct people *people);
@@ -39,6 +39,8 @@ void questions_free(struct questions *qs);
 struct question *question_ask(struct questions *qs, const struct question_spec *spec, question_cb *cb, void *arg);
 /* Forgets it without an entry (its run has ended). NULL is legal. */
 void question_drop(struct question *q);
+/* The journal is about to be freed: the callbacks of its open questions come now, with answer NULL. */
+void questions_forget(struct questions *qs, const struct journal *journal);
 /* id as "INC-000042/1/4". text must be an option (a unique prefix will do). Appends the answer's entry; ERR_NOT_FOUND (with who answered before, when
  * known), ERR_DENIED, ERR_INVALID are recorded where an incident is concerned. *ret_journal: wait for its durability before you say "done". */
 int question_answer(struct questions *qs, const char *id, const struct person *by, const char *text, struct journal **ret_journal,

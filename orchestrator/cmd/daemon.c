@@ -231,7 +231,15 @@ static void in_flight(void *arg) {
   drain(d);
 }
 
-static void on_intake_stopped(void *arg) { in_flight(arg); }
+/* Comes once: nothing is under way any more, or the time for that is over. */
+static void on_intake_stopped(void *arg) {
+  struct daemon *d = arg;
+  if (d->intake_ended) return;
+  d->intake_ended = true;
+  timer_free(d->timer);
+  d->timer = NULL;
+  in_flight(d);
+}
 
 static void daemon_stop(void *arg) {
   struct daemon *d = arg;
@@ -245,8 +253,12 @@ static void daemon_stop(void *arg) {
   notify("STOPPING=1");
   api_free(d->api);
   d->api = NULL;
-  if (d->actions && d->intake) intake_stop(d->intake, on_intake_stopped, d);
-  else redis_end(d);
+  if (!d->actions || !d->intake) {
+    redis_end(d);
+    return;
+  }
+  d->timer = timer_start(d->loop, json_int_or(d->settings, "stop_within", 20000), on_intake_stopped, d);
+  intake_stop(d->intake, on_intake_stopped, d);
 }
 
 static void on_hangup(void *arg) {
@@ -327,14 +339,15 @@ static void daemon_release(struct daemon *d) {
   timer_free(d->memory);
   for (size_t i = 0; i < 3; i++) watch_free(d->signals[i]);
   api_free(d->api);
+  if (d->desk) desk_unload(d->desk); /* first: runs let go of their actions before those go */
   if (d->actions) actions_orphan(d->actions, NULL);
   transports_free(d->transports);
   if (d->redis) redis_free(d->redis);
   if (d->desk) desk_free(d->desk);
+  journal_free(d->node); /* while there is an intake: messages wait for it */
   intake_free(d->intake);
   questions_free(d->questions);
   actions_free(d->actions);
-  journal_free(d->node);
   embedded_free(d->embedded);
   router_free(d->router);
   lists_free(d->lists);

@@ -41,7 +41,7 @@ struct daemon {
   json_t *conservation;
   char *socket;
   bool nearly_full;
-  bool started, stopping, failed, intake_running;
+  bool started, stopping, failed, intake_running, intake_ended;
   int64_t began;
 };
 

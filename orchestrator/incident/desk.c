@@ -57,7 +57,7 @@ static void incident_free(struct incident *inc) {
   struct held_run *h;
   struct op *op;
   struct err gone = {.code = ERR_CANCELLED, .text = "the engine is stopping"};
-  idle_remove(inc);
+  inc->lost = true;
   while ((h = LIST_FIRST(&inc->runs))) {
     LIST_REMOVE(h, next);
     run_free(h->run);
@@ -66,23 +66,39 @@ static void incident_free(struct incident *inc) {
     inc->desk->run_count--;
   }
   if (inc->journal) actions_orphan(inc->desk->deps.actions, inc->journal);
+  if (inc->journal) questions_forget(inc->desk->deps.questions, inc->journal);
   while ((op = STAILQ_FIRST(&inc->ops))) {
     STAILQ_REMOVE_HEAD(&inc->ops, next);
     op->cb(inc, op->arg, &gone);
     free(op);
   }
   journal_free(inc->journal);
+  idle_remove(inc); /* last: whoever was called back may have touched it */
   json_decref(inc->alerts);
   free(inc);
 }
 
 static void incident_free_value(void *value) { incident_free(value); }
 
-void desk_unload(struct desk *d) { map_release(&d->incidents, incident_free_value); }
+/* Those that are just being loaded stay: Redis still owes them an answer, and that answer ends them. */
+void desk_unload(struct desk *d) {
+  size_t at = 0, count = 0;
+  void *value;
+  struct incident **all = calloc(map_count(&d->incidents) + 1, sizeof *all);
+  if (!all) abort();
+  while (map_next(&d->incidents, &at, NULL, &value)) all[count++] = value;
+  for (size_t i = 0; i < count; i++) {
+    if (all[i]->loading) continue;
+    map_remove(&d->incidents, all[i]->id);
+    incident_free(all[i]);
+  }
+  free(all);
+}
 
 void desk_free(struct desk *d) {
   if (!d) return;
   desk_unload(d);
+  map_release(&d->incidents, incident_free_value);
   timer_free(d->sweep);
   runs_free(d->runs);
   if (d->playbooks) map_release(d->playbooks, declaration_free_value), free(d->playbooks);
@@ -272,21 +288,29 @@ static void ops_run(struct incident *inc, const struct err *err) {
   }
 }
 
+static void load_failed(struct incident *inc, const struct err *err) {
+  log_error("%s cannot be loaded: %s", inc->id, err->text);
+  ops_run(inc, err);
+  map_remove(&inc->desk->incidents, inc->id);
+  inc->loading = false;
+  incident_free(inc);
+}
+
 static void on_recovered(void *arg, const struct err *err) {
   struct incident *inc = arg;
+  if (err) { /* half taken up is worse than not at all: whoever wants it next tries again */
+    load_failed(inc, err);
+    return;
+  }
   inc->loading = false;
-  ops_run(inc, err);
+  ops_run(inc, NULL);
   incident_touch(inc);
 }
 
 static void on_loaded(void *arg, struct journal *j, const struct err *err) {
   struct incident *inc = arg;
   if (err) {
-    log_error("%s cannot be loaded: %s", inc->id, err->text);
-    ops_run(inc, err);
-    map_remove(&inc->desk->incidents, inc->id);
-    inc->loading = false;
-    incident_free(inc);
+    load_failed(inc, err);
     return;
   }
   inc->journal = j;

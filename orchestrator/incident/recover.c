@@ -7,7 +7,7 @@
 #include "base/log.h"
 #include "incident/internal.h"
 
-enum { LOADING_AT_ONCE = 64 };
+enum { LOADING_AT_ONCE = 64, LOAD_AGAIN_MS = 500 };
 
 struct recovery {
   struct incident *inc;
@@ -69,6 +69,19 @@ static const json_t *run_started(const json_t *entries, unsigned run) {
   return NULL;
 }
 
+/* The engine's own release was cut short: what it had not lifted is still listed as contained, and nobody waits for its questions. */
+static void release_cut_short(struct incident *inc, unsigned number) {
+  json_t *questions = json_deep_copy(json_object_get(incident_state(inc), "questions")), *q;
+  const char *at;
+  json_object_foreach(questions, at, q) if ((unsigned)json_int_or(q, "run", 0) == number &&
+                                            strcmp(json_str_or(q, "kind", ""), "release") == 0)
+      journal_add(inc->journal, KIND_QUESTION_EXPIRED, "engine", number, json_str_or(q, "step", ""),
+                  json_pack("{s:s, s:s}", "answer", "keep", "why", "the engine stopped in the middle; release again"));
+  json_decref(questions);
+  journal_add(inc->journal, KIND_RUN_FINISHED, "engine", number, NULL,
+              json_pack("{s:s, s:s}", "status", "failed", "error", "the engine stopped in the middle; release again"));
+}
+
 static void take_up(struct recovery *r, unsigned number, const json_t *view) {
   struct incident *inc = r->inc;
   struct desk *d = inc->desk;
@@ -77,9 +90,8 @@ static void take_up(struct recovery *r, unsigned number, const json_t *view) {
   const char *name = json_str_or(view, "playbook", "");
   const struct declaration *p = map_get(&d->pins, json_str_or(view, "digest", ""));
   struct run *run = NULL;
-  if (json_bool_or(started, "engine", false)) { /* our own release run: what it had not lifted is still listed as contained */
-    journal_add(inc->journal, KIND_RUN_FINISHED, "engine", number, NULL,
-                json_pack("{s:s, s:s}", "status", "failed", "error", "the engine stopped in the middle; release again"));
+  if (json_bool_or(started, "engine", false)) {
+    release_cut_short(inc, number);
     return;
   }
   if (!p) {
@@ -131,6 +143,7 @@ static void resume_orphans(struct recovery *r) {
     struct err err;
     if (action_start(inc->desk->deps.actions, &spec, NULL, NULL, &action, &err) < 0)
       log_error("%s/%s: in doubt, and cannot be resolved: %s", inc->id, at, err.text);
+    else action_abandon(action); /* found out, and sent no more */
     json_decref(params);
     json_decref(history);
   }
@@ -229,8 +242,10 @@ void incident_recover(struct incident *inc, desk_cb *cb, void *arg) {
 
 struct loading {
   struct desk *desk;
-  json_t *ids;
+  json_t *ids, *again; /* again: those that Redis could not give for the moment */
   size_t next, under_way;
+  struct timer *timer;
+  bool cancelled;
   bool indexes[2];
   desk_cb *cb;
   void *arg;
@@ -242,20 +257,46 @@ static void on_incident(struct incident *inc, void *arg, const struct err *err) 
   struct loading *l = arg;
   l->under_way--;
   if (!err) actions_ledger_load(l->desk->deps.actions, inc->id, incident_state(inc));
+  else if (err->code == ERR_CANCELLED) l->cancelled = true; /* the engine is going down before it was up */
+  else if (err->code == ERR_UNAVAILABLE || err->code == ERR_TIMEOUT) json_array_append_new(l->again, json_string(inc->id));
+  load_more(l);
+}
+
+static void loading_free(struct loading *l) {
+  timer_free(l->timer);
+  json_decref(l->ids);
+  json_decref(l->again);
+  free(l);
+}
+
+static void load_again(void *arg) {
+  struct loading *l = arg;
+  timer_free(l->timer);
+  l->timer = NULL;
+  json_decref(l->ids);
+  l->ids = l->again;
+  l->again = json_array();
+  l->next = 0;
   load_more(l);
 }
 
 static void load_more(struct loading *l) {
-  while (l->under_way < LOADING_AT_ONCE && l->next < json_array_size(l->ids)) {
+  l->under_way++; /* this call itself: an incident that fails at once comes back here before the loop is through */
+  while (l->under_way <= LOADING_AT_ONCE && l->next < json_array_size(l->ids) && !l->cancelled) {
     l->under_way++;
     incident_with(l->desk, json_string_value(json_array_get(l->ids, l->next++)), false, on_incident, l);
   }
-  if (l->under_way || l->next < json_array_size(l->ids) || !l->cb) return;
-  desk_cb *cb = l->cb;
-  l->cb = NULL;
-  cb(l->arg, NULL);
-  json_decref(l->ids);
-  free(l);
+  if (--l->under_way || (l->next < json_array_size(l->ids) && !l->cancelled)) return;
+  if (l->cancelled) {
+    loading_free(l);
+    return;
+  }
+  if (json_array_size(l->again)) {
+    l->timer = timer_start(l->desk->deps.loop, LOAD_AGAIN_MS, load_again, l);
+    return;
+  }
+  l->cb(l->arg, NULL);
+  loading_free(l);
 }
 
 static void ids_add(struct loading *l, const struct redis_value *reply) {
@@ -268,8 +309,7 @@ static void ids_add(struct loading *l, const struct redis_value *reply) {
 
 static void load_failed(struct loading *l, const struct err *err) {
   l->cb(l->arg, err);
-  json_decref(l->ids);
-  free(l);
+  loading_free(l);
 }
 
 static void on_contained(void *arg, const struct redis_value *reply, const struct err *err) {
@@ -296,11 +336,8 @@ static void on_open(void *arg, const struct redis_value *reply, const struct err
 int desk_load(struct desk *d, desk_cb *cb, void *arg, struct err *err) {
   struct loading *l = calloc(1, sizeof *l);
   if (!l) abort();
-  *l = (struct loading){.desk = d, .ids = json_array(), .cb = cb, .arg = arg};
+  *l = (struct loading){.desk = d, .ids = json_array(), .again = json_array(), .cb = cb, .arg = arg};
   int r = redis_call(d->deps.redis, 0, on_open, l, err, "ZRANGE", "tocsin:open", "0", "-1", NULL);
-  if (r < 0) {
-    json_decref(l->ids);
-    free(l);
-  }
+  if (r < 0) loading_free(l);
   return r;
 }

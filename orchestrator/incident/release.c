@@ -25,7 +25,8 @@ static void lift_end(struct lifting *l) {
   json_t *body = json_pack("{s:s, s:i, s:i, s:i}", "status", status, "released", (int)json_array_size(l->released), "kept",
                            (int)json_array_size(l->kept), "still", (int)json_array_size(l->still));
   journal_save_state(l->inc->journal);
-  journal_add(l->inc->journal, KIND_RUN_FINISHED, l->actor, l->run, NULL, body);
+  if (l->inc->lost) json_decref(body); /* whoever has the incident next says how it ended */
+  else journal_add(l->inc->journal, KIND_RUN_FINISHED, l->actor, l->run, NULL, body);
   if (l->cb) l->cb(l->arg, l->released, l->still, l->kept);
   incident_busy(l->inc, -1);
   json_decref(l->ofs);
@@ -58,7 +59,7 @@ static void on_lifted(void *arg, const struct outcome *outcome) {
 
 static void lift_next(struct lifting *l) {
   struct err err;
-  while (l->next < json_array_size(l->ofs)) {
+  while (l->next < json_array_size(l->ofs) && !l->inc->lost) {
     const char *of = json_string_value(json_array_get(l->ofs, l->next++));
     char step[16];
     snprintf(step, sizeof step, "%zu", l->next);

@@ -157,6 +157,10 @@ static void chosen(struct incident *inc, void *arg, const struct err *err) {
 
 static void on_choice(void *arg, const char *answer, const char *by) {
   struct choosing *c = arg;
+  if (!answer) { /* the incident is let go of; whoever loads it next takes the question up */
+    choosing_free(c);
+    return;
+  }
   if (strcmp(answer, "none of them") == 0) {
     json_object_set_new(c->params, c->param, json_null());
   } else {

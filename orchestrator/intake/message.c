@@ -9,8 +9,8 @@
 enum { INCIDENTS_MOST = 64 };
 
 struct wanted {
-  const char *playbook; /* borrowed */
-  char *group;          /* owned; "": a group of its own */
+  char *playbook; /* a copy: a reload may come before the message's end; NULL: none */
+  char *group;    /* "": a group of its own */
   int64_t window_ms;
 };
 
@@ -39,7 +39,7 @@ static void message_free(struct message *m) {
   timer_free(m->retry);
   normalised_release(&m->n);
   for (size_t i = 0; i < m->field_count; i++) free(m->fields[i]);
-  for (size_t i = 0; i < m->wanted_count; i++) free(m->wanted[i].group);
+  for (size_t i = 0; i < m->wanted_count; i++) free(m->wanted[i].playbook), free(m->wanted[i].group);
   free(m->fields);
   free(m->field_lens);
   free(m->wanted);
@@ -52,6 +52,12 @@ static void message_free(struct message *m) {
 
 static int64_t now_us(const struct message *m) { return clock_wall(m->in->deps.clock); }
 
+/* Not now. When the intake is stopping, or the room under it has gone, the message is left alone: Redis delivers it again. */
+static void later(struct message *m, loop_cb *again) {
+  if (m->in->running) m->retry = timer_start(m->in->deps.loop, RETRY_MS, again, m);
+  else message_free(m);
+}
+
 /* --- the end: one atomic step ------------------------------------------------------------------------------------------ */
 
 static void finish_again(void *arg) {
@@ -63,11 +69,8 @@ static void finish_again(void *arg) {
 
 static void on_done(void *arg, const struct redis_value *reply, const struct err *err) {
   struct message *m = arg;
-  if (err && err->code != ERR_CANCELLED) { /* done is idempotent: the second call finds nothing to do */
-    m->retry = timer_start(m->in->deps.loop, RETRY_MS, finish_again, m);
-    return;
-  }
-  message_free(m);
+  if (err) later(m, finish_again); /* done is idempotent: the second call finds nothing to do */
+  else message_free(m);
 }
 
 static void count(struct message *m) {
@@ -92,6 +95,7 @@ static void finish(struct message *m) {
   struct intake *in = m->in;
   struct err err;
   char now[24], keep[24];
+  bool unsent = false;
   size_t parts = json_array_size(m->n.parts),
          extra = strcmp(m->outcome, "split") == 0  ? parts
                  : strcmp(m->outcome, "dead") == 0 ? 1 + m->field_count
@@ -127,11 +131,12 @@ static void finish(struct message *m) {
     for (size_t i = 0; i < m->field_count; i++, argc++) argv[argc] = m->fields[i], lens[argc] = m->field_lens[i];
   }
   if (redis_command(in->deps.redis, redis_lane(in->deps.redis, QUEUE), on_done, m, argc, argv, lens, &err) < 0)
-    m->retry = timer_start(in->deps.loop, RETRY_MS, finish_again, m);
+    unsent = true;
   for (size_t i = 0; i < parts; i++) free(texts[i]);
   free(texts);
   free(argv);
   free(lens);
+  if (unsent) later(m, finish_again);
 }
 
 static void end(struct message *m, const char *outcome) {
@@ -143,7 +148,7 @@ static void end(struct message *m, const char *outcome) {
 static void on_recorded(void *arg, const struct err *err) {
   struct message *m = arg;
   if (!err) finish(m);
-  else message_free(m); /* the node is going down; the message is delivered again */
+  else message_free(m); /* the node's own journal is gone: the engine ends, and the message is delivered again */
 }
 
 /* Dead and suppressed alerts have no incident: they are on record in the node's own journal before they are acknowledged. */
@@ -177,12 +182,10 @@ static void on_attached(void *arg, const struct err *err) {
   if (--m->attaching) return;
   if (!m->reason[0]) {
     end(m, "attached");
-  } else if (err && err->code == ERR_CANCELLED) {
-    message_free(m);
   } else {
-    log_warning("alert %s could not be attached yet: %s", m->id, m->reason);
+    if (m->in->running) log_warning("alert %s could not be attached yet: %s", m->id, m->reason);
     m->reason[0] = 0;
-    m->retry = timer_start(m->in->deps.loop, RETRY_MS, attach_again, m);
+    later(m, attach_again);
   }
 }
 
@@ -233,8 +236,7 @@ static void attach_all(struct message *m, const struct redis_value *reply, bool 
 static void on_routed(void *arg, const struct redis_value *reply, const struct err *err) {
   struct message *m = arg;
   if (err) {
-    if (err->code == ERR_CANCELLED) message_free(m);
-    else m->retry = timer_start(m->in->deps.loop, RETRY_MS, attach_again, m);
+    later(m, attach_again);
     return;
   }
   const char *word = redis_string(redis_item(reply, 0), NULL);
@@ -266,7 +268,7 @@ static void route(struct message *m) {
     argv[argc++] = windows[i];
   }
   if (redis_command(in->deps.redis, redis_lane(in->deps.redis, QUEUE), on_routed, m, argc, argv, NULL, &err) < 0)
-    m->retry = timer_start(in->deps.loop, RETRY_MS, attach_again, m);
+    later(m, attach_again);
 }
 
 /* --- which playbooks, which groups --------------------------------------------------------------------------------------------- */
@@ -274,7 +276,7 @@ static void route(struct message *m) {
 static void want(struct message *m, const char *playbook, const char *group, int64_t window_ms) {
   m->wanted = realloc(m->wanted, (m->wanted_count + 1) * sizeof *m->wanted);
   if (!m->wanted) abort();
-  m->wanted[m->wanted_count++] = (struct wanted){playbook, strdup(group ? group : ""), window_ms};
+  m->wanted[m->wanted_count++] = (struct wanted){playbook ? strdup(playbook) : NULL, strdup(group ? group : ""), window_ms};
 }
 
 /* Without a group of the playbook's own, what the product itself correlates (firing and resolved) still belongs together. */
