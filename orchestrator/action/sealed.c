@@ -144,11 +144,25 @@ int sealed_take_returns(struct action *x, const json_t *schema, json_t *returns,
 
 /* --- delivering -------------------------------------------------------------------------------------------------------- */
 
+/* After a restart, or a brake pulled between delivery and intent: it lies there already, and the old one beside it must stay the old one. */
+static bool lies_there(const char *path, const char *bytes, size_t len) {
+  char *held = malloc(len + 2);
+  if (!held) abort();
+  int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+  ssize_t n = fd < 0 ? -1 : read(fd, held, len + 2);
+  if (fd >= 0) close(fd);
+  bool same = n == (ssize_t)len + 1 && memcmp(held, bytes, len) == 0 && held[len] == '\n';
+  explicit_bzero(held, len + 2);
+  free(held);
+  return same;
+}
+
 /* A file beside the target, fsynced and renamed over it: a reader sees the old secret or the new one, never half of one. */
 static int deliver_file(const char *path, const char *bytes, size_t len, struct err *err) {
   char temporary[4096];
   if (path[0] != '/' || strlen(path) > sizeof temporary - 16)
     return err_set(err, ERR_INVALID, "deliver = \"file:%s\": name the full path", path);
+  if (lies_there(path, bytes, len)) return 0;
   snprintf(temporary, sizeof temporary, "%s.new", path);
   int fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600), r = 0;
   if (fd < 0) return err_errno(err, "cannot deliver the new secret to %s", path);
