@@ -18,6 +18,16 @@ void journal_export(const struct entry *e, struct buf *out) {
   buf_adds(out, "}\n");
 }
 
+/* One way to write a line, so that no byte of it can be changed unseen: not a member's name, nor the unused bits of the base64. */
+static bool is_canonical(const struct entry *e, const char *line, size_t len) {
+  struct buf again;
+  buf_init(&again, 2 * len + 4096);
+  journal_export(e, &again);
+  bool same = buf_ok(&again) && again.len == len + 1 && memcmp(again.data, line, len) == 0;
+  buf_release(&again);
+  return same;
+}
+
 static int line_check(const char *line, size_t len, uint64_t seq, char prev[DIGEST_HEX], struct err *err) {
   json_t *value = NULL;
   struct entry *e = NULL;
@@ -36,6 +46,10 @@ static int line_check(const char *line, size_t len, uint64_t seq, char prev[DIGE
     goto out;
   }
   if ((r = entry_read(head, json_string_length(json_object_get(value, "head")), leaf, body, body_len, &e, err)) < 0) goto out;
+  if (!is_canonical(e, line, len)) {
+    r = err_set(err, ERR_INVALID, "the line is not the one that was written, although its head and its body fit");
+    goto out;
+  }
   if ((r = entry_follows(e, seq, prev, err)) < 0) goto out;
   memcpy(prev, e->leaf, DIGEST_HEX);
 out:

@@ -76,13 +76,22 @@ static void fold_observables(json_t *state, const json_t *found) {
   }
 }
 
+/* By seq, not by the object's own order, which a stored state does not keep. */
+static void forget_oldest(json_t *recent) {
+  const char *key, *oldest = NULL;
+  json_t *seq;
+  int64_t least = INT64_MAX;
+  json_object_foreach(recent, key, seq) if (json_integer_value(seq) < least) least = json_integer_value(seq), oldest = key;
+  if (oldest) json_object_del(recent, oldest);
+}
+
 static void fold_alert(json_t *state, const struct entry *e) {
   json_t *recent = part(state, "recent");
   const char *id = json_str(e->body, "id");
   set_int(state, "alerts", json_int_or(state, "alerts", 0) + 1);
   if (!json_object_get(state, "first_alert")) set_int(state, "first_alert", e->time);
   set_int(state, "last_alert", e->time);
-  if (id && json_object_size(recent) >= STATE_RECENT) json_object_del(recent, json_object_iter_key(json_object_iter(recent)));
+  if (id && json_object_size(recent) >= STATE_RECENT) forget_oldest(recent);
   if (id) json_object_set_new(recent, id, json_integer((json_int_t)e->seq));
   fold_severity(state, e->body, true);
   fold_observables(state, json_object_get(e->body, "observables"));
