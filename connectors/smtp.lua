@@ -21,7 +21,7 @@ return connector {
         reply_to = schema.email { doc = "Where answers go", optional = true },
         incident = schema.string { doc = "Incident's id, sent as X-Tocsin-Incident", optional = true, max = 60 },
       },
-      returns = { message_id = schema.string { optional = true } },
+      returns = { message_id = schema.string { optional = true } }, idempotent = true,
       request = function(p, settings)
         local to = p.to or settings.to
         if not to or #to == 0 then return nil, { kind = "invalid", message = "no recipient: give `to`, here or in the connector's settings", retry = false } end

@@ -21,6 +21,7 @@ struct question {
   json_t *given;    /* people who have approved so far */
   int64_t deadline; /* µs of the journal's clock, 0: none */
   bool held;
+  int64_t held_since;
   struct timer *timer;
   question_cb *cb;
   void *arg;
@@ -202,11 +203,13 @@ struct question *question_ask(struct questions *qs, const struct question_spec *
   return q;
 }
 
+/* The time in which nobody could be told does not count. */
 void question_hold(struct questions *qs, const char *id, bool hold) {
   struct question *q = map_get(&qs->open, id);
   if (!q || q->held == hold) return;
   q->held = hold;
-  if (!hold && q->deadline && q->deadline < now_of(q) + (int64_t)GRACE_MS * 1000) q->deadline = now_of(q) + (int64_t)GRACE_MS * 1000;
+  if (hold) q->held_since = now_of(q);
+  else if (q->deadline) q->deadline += now_of(q) - q->held_since;
   timer_set(q);
 }
 

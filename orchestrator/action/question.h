@@ -53,7 +53,7 @@ size_t questions_count(const struct questions *qs);
 /* Called after each asking: somebody tells people. */
 typedef void questions_notify_cb(void *arg, struct journal *journal, const char *id, const json_t *question);
 void questions_on_asked(struct questions *qs, questions_notify_cb *cb, void *arg);
-/* The deadline stands still while nobody could be told (a channel that failed); false lets it run on, with at least 10 minutes left. */
+/* The deadline stands still while nobody could be told (no channel has delivered yet); false lets it run on. */
 void question_hold(struct questions *qs, const char *id, bool hold);
 
 #endif

@@ -12,7 +12,7 @@ void id_incident(char out[ID_INCIDENT], enum mode mode, uint64_t number) {
 }
 
 void id_path(char out[ID_PATH], const char *incident, unsigned run, const char *step) {
-  if (run && step && *step) snprintf(out, ID_PATH, "%s/%u/%s", incident, run, step);
+  if (step && *step) snprintf(out, ID_PATH, "%s/%u/%s", incident, run, step);
   else if (run) snprintf(out, ID_PATH, "%s/%u", incident, run);
   else snprintf(out, ID_PATH, "%s", incident);
 }
@@ -48,7 +48,7 @@ bool id_parse(const char *text, struct id *ret) {
   if (!number(&text, 999999999999u, &id.number) || !id.number) return false;
   if (*text == '/') {
     text++;
-    if (!number(&text, 1000000, &run) || !run) return false;
+    if (!number(&text, 1000000, &run)) return false;
     id.run = (unsigned)run;
     if (*text == '/') {
       text++;
@@ -56,6 +56,7 @@ bool id_parse(const char *text, struct id *ret) {
       snprintf(id.step, sizeof id.step, "%s", text); /* id_step_valid has bounded it */
       text += strlen(text);
     }
+    if (!run && !id.step[0]) return false; /* run 0 bears the engine's own steps and is no run by itself */
   }
   if (*text) return false;
   *ret = id;

@@ -5,6 +5,7 @@
 
 #include "incident/internal.h"
 #include "incident/list.h"
+#include "incident/params.h"
 
 enum { LIST_DEFAULT = 100, LIST_MOST = 10000 };
 
@@ -112,7 +113,7 @@ static void do_answer(struct call *call, struct incident *inc) {
   char full[ID_PATH], incident[ID_INCIDENT];
   const char *text = required(call, "id"), *answer = text ? required(call, "answer") : NULL;
   if (!answer) return;
-  if (!id_parse(text, &id) || !id.run || !id.step[0]) {
+  if (!id_parse(text, &id) || !id.step[0]) {
     err_set(&err, ERR_INVALID, "\"%.60s\" is no question's id; write INC-000042/1/4 as `tocsin` shows it", text);
     call_fail(call, &err);
     return;
@@ -226,7 +227,7 @@ static void do_open(struct call *call, struct incident *inc) {
 }
 
 static json_t *trigger_params(struct call *call, struct incident *inc, const struct declaration *p) {
-  json_t *params = json_object_get(call->command, "params") ? json_deep_copy(json_object_get(call->command, "params")) : json_object();
+  json_t *params = params_read(json_object_get(p->json, "params"), json_object_get(call->command, "params"));
   const char *name;
   json_t *rule;
   json_object_foreach(json_object_get(p->json, "params"), name, rule) {

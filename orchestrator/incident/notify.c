@@ -51,7 +51,7 @@ static void told(struct telling *t, bool ok, const char *why) {
     journal_add(inc->journal, KIND_QUESTION_NOTIFIED, "engine", t->run, t->step, body);
     incident_busy(inc, -1);
   }
-  question_hold(t->desk->deps.questions, t->id, !ok);
+  if (ok) question_hold(t->desk->deps.questions, t->id, false);
   if (!ok) log_warning("%s: nobody could be told through %s: %s", t->id, t->channel, why ? why : "");
   if (ok || ++t->tries >= TRIES || !still_open(t)) telling_free(t);
   else t->again = timer_start(t->desk->deps.loop, AGAIN_MS, tell_again, t);
@@ -147,6 +147,7 @@ void desk_notify(void *arg, struct journal *journal, const char *id, const json_
     snprintf(t->incident, sizeof t->incident, "%.*s", ID_INCIDENT - 1, journal_incident(journal));
     snprintf(t->id, sizeof t->id, "%s", id);
     snprintf(t->step, sizeof t->step, "%s", parsed.step);
+    question_hold(d->deps.questions, id, true); /* until the first channel has delivered */
     tell(t);
   }
 }
