@@ -18,6 +18,12 @@ static size_t skip_string(const char *s, size_t i, size_t len) {
   return i < len ? i + 1 : len;
 }
 
+/* A number may not be a name: in quotes it would become one. */
+static bool before_colon(const char *s, size_t i, size_t len) {
+  while (i < len && (s[i] == ' ' || s[i] == '\t' || s[i] == '\n' || s[i] == '\r')) i++;
+  return i < len && s[i] == ':';
+}
+
 /* A number token starts at i: returns its end, and whether it is an integer that int64 cannot hold. */
 static size_t skip_number(const char *s, size_t i, size_t len, bool *ret_big) {
   size_t start = i, count = 0;
@@ -30,8 +36,10 @@ static size_t skip_number(const char *s, size_t i, size_t len, bool *ret_big) {
   }
   *ret_big = false;
   if (integer && count >= 19) {
-    const char *digits = s + start + (s[start] == '-');
-    *ret_big = count > 19 || memcmp(digits, "9223372036854775807", 19) > 0;
+    bool negative = s[start] == '-';
+    const char *digits = s + start + negative;
+    bool over = count > 19 || memcmp(digits, negative ? "9223372036854775808" : "9223372036854775807", 19) > 0;
+    *ret_big = over && *digits != '0' && !before_colon(s, i, len);
   }
   return i;
 }
@@ -82,17 +90,6 @@ int json_parse(const char *bytes, size_t len, json_t **ret, struct err *err) {
   *ret = value;
   return 0;
 }
-
-static int write_chunk(const char *bytes, size_t size, void *data) {
-  buf_add(data, bytes, size);
-  return 0;
-}
-
-void json_write(const json_t *value, struct buf *out) {
-  if (json_dump_callback(value, write_chunk, out, JSON_COMPACT | JSON_SORT_KEYS | JSON_ENCODE_ANY) != 0) out->failed = true;
-}
-
-char *json_text(const json_t *value) { return json_dumps(value, JSON_COMPACT | JSON_SORT_KEYS | JSON_ENCODE_ANY); }
 
 void json_digest(const json_t *value, char out[65]) {
   struct buf text;

@@ -56,6 +56,7 @@ static bool class_has(unsigned char class, unsigned char c) {
   case 'u': in = isupper(c); break;
   case 'w': in = isalnum(c); break;
   case 'x': in = isxdigit(c); break;
+  case 'z': in = c == 0; break; /* Lua has it still */
   default: return class == c;
   }
   return isupper(class) ? !in : in;
