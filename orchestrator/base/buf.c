@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/utf8.h"
+
 static char empty[1] = "";
 
 void buf_init(struct buf *b, size_t cap) { *b = (struct buf){.data = empty, .cap = cap}; }
@@ -30,7 +32,7 @@ static bool buf_room(struct buf *b, size_t more) {
   }
   size_t need = b->len + more + 1;
   if (need <= b->size) return true;
-  size_t size = b->size ? b->size : 64;
+  size_t size = b->size ? b->size : 256;
   while (size < need) size *= 2;
   char *data = realloc(b->size ? b->data : NULL, size);
   if (!data) {
@@ -51,7 +53,11 @@ void buf_add(struct buf *b, const void *bytes, size_t len) {
 
 void buf_adds(struct buf *b, const char *string) { buf_add(b, string, strlen(string)); }
 
-void buf_addc(struct buf *b, char c) { buf_add(b, &c, 1); }
+void buf_addc(struct buf *b, char c) {
+  if (!buf_room(b, 1)) return;
+  b->data[b->len++] = c;
+  b->data[b->len] = 0;
+}
 
 void buf_addf(struct buf *b, const char *format, ...) {
   va_list args, again;
@@ -65,25 +71,6 @@ void buf_addf(struct buf *b, const char *format, ...) {
     b->len += (size_t)n;
   }
   va_end(again);
-}
-
-/* Length of the well-formed UTF-8 sequence at p (RFC 3629), 0 when there is none. */
-static size_t utf8_length(const unsigned char *p, size_t left) {
-  if (p[0] < 0x80) return 1;
-  if (p[0] >= 0xc2 && p[0] <= 0xdf) return left >= 2 && (p[1] & 0xc0) == 0x80 ? 2 : 0;
-  if ((p[0] & 0xf0) == 0xe0) {
-    if (left < 3 || (p[1] & 0xc0) != 0x80 || (p[2] & 0xc0) != 0x80) return 0;
-    if (p[0] == 0xe0 && p[1] < 0xa0) return 0;
-    if (p[0] == 0xed && p[1] > 0x9f) return 0;
-    return 3;
-  }
-  if (p[0] >= 0xf0 && p[0] <= 0xf4) {
-    if (left < 4 || (p[1] & 0xc0) != 0x80 || (p[2] & 0xc0) != 0x80 || (p[3] & 0xc0) != 0x80) return 0;
-    if (p[0] == 0xf0 && p[1] < 0x90) return 0;
-    if (p[0] == 0xf4 && p[1] > 0x8f) return 0;
-    return 4;
-  }
-  return 0;
 }
 
 void buf_add_json_string(struct buf *b, const char *bytes, size_t len) {
