@@ -11,7 +11,8 @@
 
 static char key_schema;
 
-enum { JSON_TEXT_CAP = 4 << 20 };
+/* A text of "[[],[],…" takes forty times its size as JSON in memory that no state's cap counts. */
+enum { JSON_TEXT_CAP = 512 << 10, BASE64_TEXT_CAP = 2 << 20 };
 
 /* ---- schema.* -------------------------------------------------------------------------------------------- */
 
@@ -131,6 +132,8 @@ static int json_decode(lua_State *L) {
   state_charge(L, len / 4);
   if (json_parse(text, len, keep, &err) < 0) return lua_pushnil(L), lua_pushstring(L, err.text), 2;
   bridge_push(L, *keep, SCRIPT_DATA);
+  json_decref(*keep); /* now: the collector does not know how large it is */
+  *keep = NULL;
   return 1;
 }
 
@@ -199,7 +202,7 @@ static int sha256(lua_State *L) {
 static int from_base64(lua_State *L) {
   size_t len, out_len;
   const char *s = luaL_checklstring(L, 1, &len);
-  uint8_t *bytes = len <= JSON_TEXT_CAP && len < (state_of(L)->cap - state_of(L)->used) / 2 ? base64_decode(s, len, &out_len) : NULL;
+  uint8_t *bytes = len <= BASE64_TEXT_CAP && len < (state_of(L)->cap - state_of(L)->used) / 2 ? base64_decode(s, len, &out_len) : NULL;
   if (!bytes) return lua_pushnil(L), 1;
   luaL_Buffer b;
   char *room = luaL_buffinitsize(L, &b, out_len);

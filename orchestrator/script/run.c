@@ -6,8 +6,8 @@
 
 enum { PARALLEL_MOST = 10000, TRACEBACK_CAP = 4096 };
 
-/* Registry keys: the playbook's run function, incident, act, which step a result came from; and what each branch returned. */
-static char key_run, key_incident, key_act, key_steps;
+/* Registry keys: the playbook's run function, incident, act, which step a result came from, the list of alerts. */
+static char key_run, key_incident, key_act, key_steps, key_alerts;
 
 struct script {
   struct state *state;
@@ -15,6 +15,7 @@ struct script {
   const struct script_host *host;
   const json_t *uses; /* only while it is made */
   struct script_thread *threads, *current;
+  uint64_t bursts, alerts_of; /* of which burst the list of alerts is */
 };
 
 struct script_thread {
@@ -61,14 +62,23 @@ static int native_look(lua_State *L) {
   if (host->look(host->arg, what, *args, result, &err) < 0) return luaL_error(L, "%s", err.text);
   if (!*result || json_is_null(*result)) lua_pushnil(L);
   else bridge_push(L, *result, SCRIPT_DATA);
+  json_decref(*args); /* now: the collector does not know how large they are */
+  json_decref(*result);
+  *args = *result = NULL;
   return 1;
 }
 
+/* One list for all of a burst: a loop over incident.alerts[i] shall not ask the host again for each. */
 static int native_alerts(lua_State *L) {
-  const struct script_host *host = script_of(L)->host;
+  struct script *s = script_of(L);
   struct err err = {0};
+  lua_rawgetp(L, LUA_REGISTRYINDEX, &key_alerts);
+  if (s->alerts_of == s->bursts && lua_isuserdata(L, -1)) return 1;
   json_t **list = bridge_push_view(L);
-  if (host->look(host->arg, "alerts", NULL, list, &err) < 0) return luaL_error(L, "%s", err.text);
+  if (s->host->look(s->host->arg, "alerts", NULL, list, &err) < 0) return luaL_error(L, "%s", err.text);
+  lua_pushvalue(L, -1);
+  lua_rawsetp(L, LUA_REGISTRYINDEX, &key_alerts);
+  s->alerts_of = s->bursts;
   return 1;
 }
 
@@ -464,6 +474,7 @@ static void burst(struct script_thread *t, lua_CFunction entrance, struct entran
   struct script *s = t->script;
   memset(out, 0, sizeof *out);
   e->thread = t;
+  s->bursts++;
   state_begin(s->state, s->state->L);
   int results = 0, r = state_enter(s->state, entrance, e, &out->err);
   if (r < 0) {
@@ -473,7 +484,7 @@ static void burst(struct script_thread *t, lua_CFunction entrance, struct entran
     s->current = t;
     state_switch(s->state, t->co);
     int status = lua_resume(t->co, s->state->L, e->pushed, &results);
-    if (s->state->killed && status == LUA_YIELD) status = LUA_ERRRUN, lua_pushliteral(t->co, "the script was ended");
+    if (s->state->killed && (status == LUA_YIELD || status == LUA_OK)) status = LUA_ERRRUN, lua_pushliteral(t->co, "the script was ended");
     finish(t, status, results, out);
     s->current = NULL;
   }

@@ -64,8 +64,12 @@ int connector_call(struct connector_state *c, const char *function, const json_t
 
 /* ---- a playbook's run ------------------------------------------------------------------------------ */
 
-/* The run looks at the engine without waiting: look(arg, "title", args) → new JSON. Names: "incident" (a member's name in args: id, title, severity, severity_id, status, owner,
- * mode…), "alerts", "observables" (args: type), "summary", "now" (microseconds), "random" (a 64-bit integer), "list.match" (args: {list, value}), "list.rows" (args: name). The result is pushed as SCRIPT_DATA. */
+/* The run looks at the engine without waiting: look(arg, "incident", args) → new JSON. What is asked, and its args:
+ *   "incident"     a text: the member's name (id, title, severity, severity_id, status, owner, mode…) → its value, null for none
+ *   "alerts"       NULL → the list; asked at most once a burst, elements cross one by one when they are read
+ *   "observables"  a text (the type), or NULL for all · "summary" NULL → a text · "now" NULL → microseconds · "random" NULL → a 64-bit integer
+ *   "list.match"   {"list", "value"} → the row, or false or null · "list.rows" a text (the list's name) → a list
+ * The result is pushed as SCRIPT_DATA; an error is raised in the script with its text. In Lua now() is in milliseconds, as OCSF's times are. */
 struct script_host {
   void *arg;
   int (*look)(void *arg, const char *what, const json_t *args, json_t **ret, struct err *err);
@@ -102,8 +106,9 @@ void script_free(struct script *s);
 size_t script_memory(const struct script *s, size_t *ret_peak);
 /* First burst of the main thread: run(incident, act, params, settings). params are data, settings trusted (may be NULL). Outcome in *out. */
 struct script_thread *script_start(struct script *s, const json_t *params, const json_t *settings, struct script_yield *out);
-/* Gives the yield its answer and goes on. For actions: ok true → value is what the action returned (a table that also remembers step: pass it), false → value is {"kind","message","retry"} and
- * Lua sees nil, failure. For other verbs value is the result (an answer's text, an alert…), NULL for none; trust says how it is pushed. */
+/* Gives the yield its answer and goes on (after "hand_over" and "continue_as" nothing goes on: the outcome is SCRIPT_DONE). For actions: ok true → value is what the action returned (a table that also remembers step: pass it), false → value is {"kind","message","retry"} and
+ * Lua sees nil, failure. For other verbs value is the result (an answer's text, an alert…), NULL for none (ask, wait_for and poll then give nil, the others true); trust says how it is pushed.
+ * ok false gives nil and value as the failure, for every verb. */
 void script_resume(struct script_thread *t, const char *step, bool ok, const json_t *value, enum script_trust trust, struct script_yield *out);
 /* After a "parallel" yield of t: starts the branch for item i (1-based). Each branch is resumed by itself; when all have ended, resume t with ok = true and value = an array of
  * {"ok", "result", "error"} in the items' order. */

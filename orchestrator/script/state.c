@@ -245,6 +245,10 @@ void state_free(struct state *s) {
 /* ---- loading --------------------------------------------------------------------------------------- */
 
 int state_load(lua_State *L, const char *source, size_t len, const char *chunk, const struct buf *code) {
+  if (!code && len && *source == LUA_SIGNATURE[0]) { /* Lua would not say in which file */
+    lua_pushfstring(L, "%s: this is bytecode; only Lua text is loaded", chunk + (*chunk == '@' || *chunk == '='));
+    return LUA_ERRSYNTAX;
+  }
   int status = code ? luaL_loadbufferx(L, code->data, code->len, chunk, "b") : luaL_loadbufferx(L, source, len, chunk, "t");
   if (status != LUA_OK) return status;
   globals_push_env(L);
