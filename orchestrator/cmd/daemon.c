@@ -18,10 +18,14 @@
 
 enum { DRAIN_POLL_MS = 20 };
 
+static void redis_end(struct daemon *d);
+
+/* The private Redis must not outlive a `serve` that ends by itself: only a killed one leaves it behind, to be adopted. */
 static void daemon_fail(struct daemon *d, const struct err *err) {
   log_error("%s", err->text);
-  d->failed = true;
-  loop_stop(d->loop);
+  if (d->failed) return;
+  d->failed = d->stopping = true;
+  redis_end(d);
 }
 
 static void warn(struct daemon *d, const char *text) {
@@ -106,7 +110,7 @@ out:
 
 static void on_durability(void *arg, const char *const *problems, const struct err *err) {
   struct daemon *d = arg;
-  if (err) warn(d, err->text);
+  if (err && err->code != ERR_CANCELLED) warn(d, err->text);
   for (; !err && problems && *problems; problems++) warn(d, *problems);
 }
 
