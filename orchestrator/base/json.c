@@ -6,9 +6,9 @@
 
 #include "base/digest.h"
 
-/* What a pre-scan learns: whether it is nested too deep, and whether some integer needs quoting. */
+/* What a pre-scan learns: how deep it is nested, and whether some integer needs quoting. */
 struct scan {
-  bool too_deep;
+  size_t depth;
   bool big_integer;
 };
 
@@ -63,7 +63,7 @@ static struct scan scan_text(const char *s, size_t len, struct buf *quoted) {
       }
       i = end > i ? end : i + 1;
     } else {
-      if ((s[i] == '{' || s[i] == '[') && ++depth > JSON_MAX_DEPTH) result.too_deep = true;
+      if ((s[i] == '{' || s[i] == '[') && ++depth > result.depth) result.depth = depth;
       if ((s[i] == '}' || s[i] == ']') && depth) depth--;
       i++;
     }
@@ -72,10 +72,10 @@ static struct scan scan_text(const char *s, size_t len, struct buf *quoted) {
   return result;
 }
 
-int json_parse(const char *bytes, size_t len, json_t **ret, struct err *err) {
+static int parse(const char *bytes, size_t len, size_t most, json_t **ret, struct err *err) {
   json_error_t e;
   struct scan scan = scan_text(bytes, len, NULL);
-  if (scan.too_deep) return err_set(err, ERR_LIMIT, "JSON nested deeper than %d levels", JSON_MAX_DEPTH);
+  if (scan.depth > most) return err_set(err, ERR_LIMIT, "JSON nested deeper than %zu levels", most);
   struct buf quoted = {0};
   if (scan.big_integer) {
     buf_init(&quoted, len * 2 + 64);
@@ -89,6 +89,12 @@ int json_parse(const char *bytes, size_t len, json_t **ret, struct err *err) {
   if (!value) return err_set(err, ERR_INVALID, "not JSON (line %d, column %d: %s)", e.line, e.column, e.text);
   *ret = value;
   return 0;
+}
+
+int json_parse(const char *bytes, size_t len, json_t **ret, struct err *err) { return parse(bytes, len, JSON_MAX_DEPTH, ret, err); }
+
+int json_parse_stored(const char *bytes, size_t len, json_t **ret, struct err *err) {
+  return parse(bytes, len, JSON_STORED_DEPTH, ret, err);
 }
 
 void json_digest(const json_t *value, char out[65]) {

@@ -14,11 +14,13 @@
 #include "base/buf.h"
 #include "base/err.h"
 
-enum { JSON_MAX_DEPTH = 64 };
+enum { JSON_MAX_DEPTH = 64, JSON_STORED_DEPTH = 256 };
 
 /* Parses exactly one value of any type. ERR_INVALID with line and column; ERR_LIMIT when nested deeper
  * than JSON_MAX_DEPTH. New reference. */
 int json_parse(const char *bytes, size_t len, json_t **ret, struct err *err);
+/* The same for what the engine itself wrote around documents of strangers, and may thus be nested JSON_STORED_DEPTH deep. */
+int json_parse_stored(const char *bytes, size_t len, json_t **ret, struct err *err);
 /* Compact, keys sorted: the one form that is hashed and stored. */
 void json_write(const json_t *value, struct buf *out);
 /* The same as a string that the caller frees; NULL when out of memory. */

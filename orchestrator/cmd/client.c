@@ -57,7 +57,7 @@ static int code_of(long status) {
 
 static int answer_read(long status, const char *body, size_t len, json_t **ret, struct err *err) {
   json_t *value = NULL;
-  if (json_parse(body, len, &value, NULL) < 0 || !json_is_object(value)) {
+  if (json_parse_stored(body, len, &value, NULL) < 0 || !json_is_object(value)) {
     json_decref(value);
     return err_set(err, ERR_INTERNAL, "the answer of `tocsin serve` makes no sense (HTTP status %ld): is something else listening there?",
                    status);

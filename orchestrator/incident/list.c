@@ -36,7 +36,7 @@ static void on_state(void *arg, const struct redis_value *reply, const struct er
   json_t *state = NULL;
   size_t len;
   const char *text = err ? "" : redis_string(reply, &len);
-  if (!err && redis_type(reply) == REDIS_STRING && json_parse(text, len, &state, NULL) == 0)
+  if (!err && redis_type(reply) == REDIS_STRING && json_parse_stored(text, len, &state, NULL) == 0)
     json_array_set_new(s->list->states, s->i, state);
   one_less(s->list);
   free(s);

@@ -89,7 +89,7 @@ int entry_make(const struct entry_spec *spec, const char *incident, const char *
   if (r < 0) goto out;
   /* What is folded must be what is stored: a body that lost a secret on the way is read back. */
   if (!redacted) e->body = json_incref((json_t *)(uintptr_t)spec->body);
-  else if ((r = json_parse(e->envelope + ENVELOPE_PREFIX, e->envelope_len - ENVELOPE_PREFIX, &e->body, err)) < 0) goto out;
+  else if ((r = json_parse_stored(e->envelope + ENVELOPE_PREFIX, e->envelope_len - ENVELOPE_PREFIX, &e->body, err)) < 0) goto out;
   head_write(e, incident, node, prev, &head);
   e->head = buf_take(&head, &e->head_len);
   leaf_hash(e->head, e->head_len, e->leaf);
@@ -147,7 +147,7 @@ int entry_read(const char *head, size_t head_len, const char *leaf, const void *
     if (!e->envelope) abort();
     memcpy(e->envelope, envelope, envelope_len);
     e->envelope_len = envelope_len;
-    if ((r = json_parse(e->envelope + ENVELOPE_PREFIX, envelope_len - ENVELOPE_PREFIX, &e->body, err)) < 0) {
+    if ((r = json_parse_stored(e->envelope + ENVELOPE_PREFIX, envelope_len - ENVELOPE_PREFIX, &e->body, err)) < 0) {
       err_wrap(err, "the body");
       goto out;
     }

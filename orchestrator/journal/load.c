@@ -138,7 +138,7 @@ static void on_state(void *arg, const struct redis_value *reply, const struct er
   }
   const char *text = redis_string(reply, &len);
   /* An unreadable state costs only time: the journal is folded from its first entry. */
-  if (redis_type(reply) == REDIS_STRING && json_parse(text, len, &state, NULL) == 0 && json_is_object(state))
+  if (redis_type(reply) == REDIS_STRING && json_parse_stored(text, len, &state, NULL) == 0 && json_is_object(state))
     journal_set_state(l->j, state);
   uint64_t folded = (uint64_t)json_int_or(journal_state(l->j), "seq", 0);
   if (journal_read(journal_store_of(l->j), journal_incident(l->j), folded ? folded : 1, 0, load_entry, load_done, l, &why) < 0)

@@ -1,0 +1,536 @@
+/* Journals over a real Redis that is stopped, killed and tampered with. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <inttypes.h>
+
+#include "base/clock.h"
+#include "base/json.h"
+#include "journal/journal.h"
+#include "redis_server.h"
+
+enum { PATIENCE_MS = 20000, MOST = 20000 };
+
+static struct server server;
+static struct loop *loop;
+static struct redis *redis_link;
+static struct secrets *secrets;
+static struct journal_store store;
+static unsigned incidents;
+static unsigned lost;
+static struct err lost_why;
+
+static void on_lost(void *arg, struct journal *j, const struct err *why) {
+  lost++;
+  lost_why = *why;
+}
+
+static int setup(void **state) {
+  server_start(&server, NULL);
+  loop = loop_new();
+  secrets = secrets_new();
+  struct redis_config config = {.socket = server.socket, .lanes = 3, .timeout_ms = 700};
+  struct err err;
+  if (redis_new(loop, &config, secrets, link_says, NULL, &redis_link, &err)) fail_msg("%s", err.text);
+  link_wait_up(loop, redis_link);
+  store = (struct journal_store){
+      .loop = loop, .redis = redis_link, .secrets = secrets, .clock = clock_system(), .node = "n1", .lost = on_lost};
+  return 0;
+}
+
+static int teardown(void **state) {
+  redis_free(redis_link);
+  loop_free(loop);
+  secrets_free(secrets);
+  server_stop(&server);
+  return 0;
+}
+
+static const char *fresh(void) {
+  static char id[32];
+  snprintf(id, sizeof id, "INC-%06u", ++incidents);
+  return id;
+}
+
+static void add(struct journal *j, int n) {
+  journal_add(j, KIND_INCIDENT_NOTED, "engine", 0, NULL, json_pack("{s:i, s:s}", "n", n, "text", "a note with \"quotes\", ünïcode and \n lines"));
+}
+
+struct flag {
+  volatile bool done;
+  unsigned calls;
+  int code;
+};
+
+static void on_durable(void *arg, const struct err *err) {
+  struct flag *f = arg;
+  f->calls++;
+  f->code = err ? err->code : 0;
+  f->done = true;
+}
+
+static void settle(struct journal *j) {
+  struct flag f = {0};
+  journal_when_durable(j, on_durable, &f);
+  assert_int_equal(f.calls, 0); /* never at once */
+  assert_true(test_until(loop, &f.done, PATIENCE_MS));
+  assert_int_equal(f.calls, 1);
+  assert_int_equal(f.code, 0);
+}
+
+/* --- reading back ------------------------------------------------------------------------------------------------- */
+
+struct seen {
+  volatile bool done;
+  int code;
+  char text[1024];
+  struct journal *j;
+  json_t *state; /* folded from the entries alone */
+  size_t count;
+  char leaf[MOST][DIGEST_HEX];
+  int64_t n[MOST];
+  struct buf *export;
+};
+
+static struct seen seen;
+
+static bool on_entry(void *arg, const struct entry *e) {
+  assert_true(seen.count < MOST);
+  memcpy(seen.leaf[seen.count], e->leaf, DIGEST_HEX);
+  seen.n[seen.count++] = json_int_or(e->body, "n", -1);
+  state_fold(seen.state, e);
+  if (seen.export) journal_export(e, seen.export);
+  return true;
+}
+
+static void on_read(void *arg, const struct err *err) {
+  seen.code = err ? err->code : 0;
+  snprintf(seen.text, sizeof seen.text, "%s", err ? err->text : "");
+  seen.done = true;
+}
+
+static void read_all(const char *incident, struct buf *export) {
+  struct err err;
+  json_decref(seen.state);
+  memset(&seen, 0, sizeof seen);
+  seen.state = state_blank(incident);
+  seen.export = export;
+  assert_int_equal(journal_read(&store, incident, 1, 0, on_entry, on_read, NULL, &err), 0);
+  assert_true(test_until(loop, &seen.done, PATIENCE_MS));
+}
+
+static void on_load(void *arg, struct journal *j, const struct err *err) {
+  on_read(NULL, err);
+  seen.j = j;
+}
+
+static struct journal *load(const char *incident) {
+  struct err err;
+  seen.done = false;
+  seen.j = NULL;
+  assert_int_equal(journal_load(&store, incident, on_load, NULL, &err), 0);
+  assert_true(test_until(loop, &seen.done, PATIENCE_MS));
+  return seen.j;
+}
+
+static void assert_same_state(json_t *a, json_t *b) {
+  if (json_equal(a, b)) return;
+  char *x = json_text(a), *y = json_text(b);
+  fail_msg("states differ:\n%s\n%s", x, y);
+}
+
+/* --- tests -------------------------------------------------------------------------------------------------------- */
+
+static void test_append_and_load(void **state) {
+  const char *incident = fresh();
+  struct journal *j = journal_new(&store, incident);
+  for (int i = 0; i < 300; i++) add(j, i);
+  assert_int_equal(journal_seq(j), 300);
+  assert_false(journal_idle(j));
+  settle(j);
+  assert_true(journal_idle(j));
+  read_all(incident, NULL);
+  assert_int_equal(seen.code, 0);
+  assert_int_equal(seen.count, 300);
+  for (int i = 0; i < 300; i++) assert_int_equal(seen.n[i], i);
+  assert_same_state(journal_state(j), seen.state);
+  struct journal *again = load(incident);
+  assert_non_null(again);
+  assert_int_equal(journal_seq(again), 300);
+  assert_same_state(journal_state(again), journal_state(j));
+  add(again, 300); /* the chain goes on where it was */
+  settle(again);
+  read_all(incident, NULL);
+  assert_int_equal(seen.code, 0);
+  assert_int_equal(seen.count, 301);
+  journal_free(again);
+  journal_free(j);
+}
+
+static void test_an_absent_journal_is_empty(void **state) {
+  struct journal *j = load(fresh());
+  assert_non_null(j);
+  assert_int_equal(journal_seq(j), 0);
+  journal_free(j);
+}
+
+static void test_state_older_newer_broken(void **state) {
+  char incident[32];
+  snprintf(incident, sizeof incident, "%s", fresh());
+  struct journal *j = journal_new(&store, incident);
+  journal_add(j, KIND_INCIDENT_OPENED, "engine", 0, NULL, json_pack("{s:s, s:i}", "title", "First", "severity_id", 3));
+  journal_save_state(j);
+  settle(j);
+  for (int i = 0; i < 10; i++) add(j, i); /* fewer than bring the state along */
+  settle(j);
+  const char *stored = ask(loop, redis_link, "GET tocsin:{%s}:state", incident);
+  assert_non_null(strstr(stored, "\"seq\":1,"));
+  struct journal *again = load(incident);
+  assert_same_state(journal_state(again), journal_state(j));
+  journal_free(again);
+  ask(loop, redis_link, "SET tocsin:{%s}:state {\"seq\":", incident);
+  again = load(incident);
+  assert_same_state(journal_state(again), journal_state(j));
+  journal_free(again);
+  ask(loop, redis_link, "SET tocsin:{%s}:state {\"seq\":99}", incident);
+  assert_null(load(incident));
+  assert_int_equal(seen.code, ERR_INVALID);
+  assert_non_null(strstr(seen.text, "99"));
+  journal_free(j);
+}
+
+static void test_a_foreign_writer_ends_ownership(void **state) {
+  char incident[32];
+  snprintf(incident, sizeof incident, "%s", fresh());
+  struct journal *mine = journal_new(&store, incident);
+  add(mine, 0);
+  settle(mine);
+  struct journal *other = load(incident);
+  add(other, 1);
+  settle(other);
+  struct flag f = {0};
+  lost = 0;
+  add(mine, 2);
+  journal_when_durable(mine, on_durable, &f);
+  assert_true(test_until(loop, &f.done, PATIENCE_MS));
+  assert_int_equal(f.calls, 1);
+  assert_int_equal(f.code, ERR_CONFLICT);
+  assert_int_equal(lost, 1);
+  assert_non_null(strstr(lost_why.text, incident));
+  add(mine, 3); /* too late: it goes nowhere */
+  journal_free(mine);
+  add(other, 4);
+  settle(other);
+  read_all(incident, NULL);
+  assert_int_equal(seen.code, 0);
+  assert_int_equal(seen.count, 3);
+  assert_int_equal(seen.n[1], 1);
+  assert_int_equal(seen.n[2], 4);
+  journal_free(other);
+}
+
+static void test_two_new_journals_of_one_name(void **state) {
+  char incident[32];
+  snprintf(incident, sizeof incident, "%s", fresh());
+  struct journal *a = journal_new(&store, incident), *b = journal_new(&store, incident);
+  struct flag f = {0}, g = {0};
+  lost = 0;
+  add(a, 1);
+  add(b, 2);
+  journal_when_durable(a, on_durable, &f);
+  journal_when_durable(b, on_durable, &g);
+  assert_true(test_until(loop, &f.done, PATIENCE_MS) && test_until(loop, &g.done, PATIENCE_MS));
+  assert_int_equal((f.code == 0) + (g.code == 0), 1);
+  assert_int_equal(lost, 1);
+  journal_free(a);
+  journal_free(b);
+}
+
+/* --- trouble in the middle of waves --------------------------------------------------------------------------------- */
+
+struct storm {
+  struct journal *j[4];
+  char id[4][32];
+  char leaf[4][MOST / 4][DIGEST_HEX]; /* as appended: the very bytes */
+  int appended[4], acked[4];
+};
+
+static struct storm *storm;
+
+struct mark {
+  int which, upto;
+};
+
+static void on_mark(void *arg, const struct err *err) {
+  struct mark *m = arg;
+  if (!err && storm->acked[m->which] < m->upto) storm->acked[m->which] = m->upto;
+  free(m);
+}
+
+static void storm_turn(int per_turn) {
+  for (int k = 0; k < 4; k++) {
+    for (int i = 0; i < per_turn && storm->appended[k] < MOST / 4; i++) {
+      struct err err;
+      json_t *body = json_pack("{s:i}", "n", storm->appended[k]);
+      struct entry_spec spec = {.kind = KIND_INCIDENT_NOTED, .actor = "engine", .body = body};
+      const struct entry *e = journal_append(storm->j[k], &spec, &err);
+      assert_non_null(e);
+      memcpy(storm->leaf[k][storm->appended[k]++], e->leaf, DIGEST_HEX);
+      json_decref(body);
+    }
+    struct mark *m = malloc(sizeof *m);
+    *m = (struct mark){k, storm->appended[k]};
+    journal_when_durable(storm->j[k], on_mark, m);
+  }
+  loop_turn(loop);
+  nanosleep(&(struct timespec){.tv_nsec = 300000}, NULL);
+}
+
+static void storm_begin(void) {
+  storm = calloc(1, sizeof *storm);
+  for (int k = 0; k < 4; k++) {
+    snprintf(storm->id[k], sizeof storm->id[k], "%s", fresh());
+    storm->j[k] = journal_new(&store, storm->id[k]);
+  }
+  lost = 0;
+}
+
+/* Every entry is there once, in order, with the bytes it was appended with. */
+static void storm_end(void) {
+  for (int k = 0; k < 4; k++) settle(storm->j[k]);
+  assert_int_equal(lost, 0);
+  assert_int_equal(store.unsent, 0);
+  for (int k = 0; k < 4; k++) {
+    assert_int_equal(storm->acked[k], storm->appended[k]);
+    read_all(storm->id[k], NULL);
+    if (seen.code) fail_msg("%s", seen.text);
+    assert_int_equal(seen.count, storm->appended[k]);
+    for (size_t i = 0; i < seen.count; i++) assert_string_equal(seen.leaf[i], storm->leaf[k][i]);
+    assert_same_state(journal_state(storm->j[k]), seen.state);
+    struct journal *again = load(storm->id[k]);
+    assert_same_state(journal_state(storm->j[k]), journal_state(again));
+    journal_free(again);
+    journal_free(storm->j[k]);
+  }
+  free(storm);
+}
+
+/* What was acknowledged before the kill must be there after it, before anything is sent again: checked at the end by order and bytes. */
+static void test_killed_in_the_middle(void **state) {
+  storm_begin();
+  for (int round = 0; round < 6; round++) {
+    for (int i = 0; i < 40 + 13 * round; i++) storm_turn(3);
+    server_end(&server, SIGKILL);
+    for (int i = 0; i < 20; i++) storm_turn(2); /* goes on appending while nobody listens */
+    server_spawn(&server);
+    for (int64_t end = test_now_ms() + PATIENCE_MS; !redis_up(redis_link) && test_now_ms() < end;) storm_turn(0);
+    assert_true(redis_up(redis_link));
+    for (int k = 0; k < 4; k++) journal_redis_up(storm->j[k]);
+  }
+  assert_true(store.retries > 0);
+  storm_end();
+}
+
+static void test_stopped_and_gone_on(void **state) {
+  uint64_t before = store.retries;
+  storm_begin();
+  for (int round = 0; round < 2; round++) {
+    for (int i = 0; i < 30; i++) storm_turn(3);
+    kill(server.pid, SIGSTOP);
+    for (int64_t end = test_now_ms() + 900; test_now_ms() < end;) storm_turn(round); /* longer than a command may take */
+    kill(server.pid, SIGCONT);
+    for (int i = 0; i < 30; i++) storm_turn(3);
+  }
+  storm_end();
+  assert_true(store.retries > before);
+}
+
+static void test_freed_with_callbacks_waiting(void **state) {
+  struct journal *j = journal_new(&store, fresh());
+  struct flag f = {0}, g = {0};
+  add(j, 1);
+  journal_when_durable(j, on_durable, &f);
+  journal_when_durable(j, on_durable, &g);
+  journal_forget(j, on_durable, &g);
+  loop_turn(loop); /* the wave is under way */
+  journal_free(j);
+  assert_int_equal(f.calls, 1);
+  assert_int_equal(f.code, ERR_CANCELLED);
+  assert_int_equal(g.calls, 0);
+  for (int i = 0; i < 200; i++) loop_turn(loop); /* the reply finds nobody */
+}
+
+static void test_an_entry_too_large_says_so(void **state) {
+  const char *incident = fresh();
+  struct journal *j = journal_new(&store, incident);
+  char *big = malloc(ENTRY_BODY_CAP + 10);
+  memset(big, 'x', ENTRY_BODY_CAP + 9);
+  big[ENTRY_BODY_CAP + 9] = 0;
+  journal_add(j, KIND_ACTION_OUTCOME, "engine", 1, "1", json_pack("{s:s, s:b}", "text", big, "ok", 1));
+  free(big);
+  settle(j);
+  read_all(incident, NULL);
+  assert_int_equal(seen.count, 1);
+  journal_free(j);
+}
+
+/* The deepest document that is let in, in a body around it. */
+static void test_deep_bodies_come_back(void **state) {
+  char incident[32], text[256] = "";
+  struct err err;
+  json_t *deep = NULL;
+  snprintf(incident, sizeof incident, "%s", fresh());
+  memset(text, '[', JSON_MAX_DEPTH);
+  memset(text + JSON_MAX_DEPTH, ']', JSON_MAX_DEPTH);
+  assert_int_equal(json_parse(text, 2 * JSON_MAX_DEPTH, &deep, &err), 0);
+  struct journal *j = journal_new(&store, incident);
+  journal_add(j, KIND_INCIDENT_CLOSED, "engine", 0, NULL, json_pack("{s:{s:o}}", "finding", "unmapped", deep));
+  journal_save_state(j);
+  add(j, 1);
+  settle(j);
+  struct journal *again = load(incident);
+  if (!again) fail_msg("%s", seen.text);
+  assert_same_state(journal_state(again), journal_state(j));
+  journal_free(again);
+  read_all(incident, NULL);
+  assert_int_equal(seen.count, 2);
+  journal_free(j);
+}
+
+static void test_secrets_never_reach_redis(void **state) {
+  const char *incident = fresh();
+  struct err err;
+  struct journal *j = journal_new(&store, incident);
+  assert_int_equal(secrets_put(secrets, "t", "hunter2-hunter2", 15, &err), 0);
+  journal_add(j, KIND_INCIDENT_NOTED, "engine", 0, NULL, json_pack("{s:s}", "text", "it is hunter2-hunter2."));
+  settle(j);
+  assert_null(strstr(ask(loop, redis_link, "XRANGE tocsin:{%s}:journal - +", incident), "hunter2-hunter2"));
+  read_all(incident, NULL);
+  assert_same_state(journal_state(j), seen.state); /* folded is what is stored */
+  secrets_drop(secrets, "t");
+  journal_free(j);
+}
+
+/* --- exports ---------------------------------------------------------------------------------------------------------- */
+
+static void export_make(struct buf *out, int entries) {
+  char incident[32];
+  snprintf(incident, sizeof incident, "%s", fresh());
+  struct journal *j = journal_new(&store, incident);
+  for (int i = 0; i < entries; i++) add(j, i);
+  settle(j);
+  journal_free(j);
+  buf_init(out, 1 << 20);
+  read_all(incident, out);
+  assert_int_equal(seen.count, entries);
+}
+
+static void test_every_byte_of_an_export(void **state) {
+  struct buf file;
+  struct err err;
+  uint64_t count = 0;
+  export_make(&file, 3);
+  assert_int_equal(journal_verify_export(file.data, file.len, &count, &err), 0);
+  assert_int_equal(count, 3);
+  size_t line = 1;
+  for (size_t i = 0; i < file.len; i++) {
+    char wanted[32], was = file.data[i];
+    snprintf(wanted, sizeof wanted, "entry %zu", line);
+    for (int bit = 0; bit < 8; bit++) {
+      file.data[i] = (char)(was ^ (1 << bit));
+      count = 77;
+      int r = journal_verify_export(file.data, file.len, &count, &err);
+      if (r != ERR_INVALID) fail_msg("byte %zu ('%c', bit %d) can be changed unseen: %.80s", i, was, bit, file.data + (i > 20 ? i - 20 : 0));
+      assert_int_equal(count, 77);
+      if (was != '\n' && !strstr(err.text, wanted)) fail_msg("byte %zu: %s, wanted %s", i, err.text, wanted);
+    }
+    file.data[i] = was;
+    line += was == '\n';
+  }
+  for (size_t n = 0; n < file.len; n++) { /* every cut but those between lines */
+    int r = journal_verify_export(file.data, n, &count, &err);
+    assert_int_equal(r == 0, n && file.data[n - 1] == '\n');
+  }
+  buf_release(&file);
+}
+
+static void verify_lines(const char *const *lines, size_t n, const char *wanted) {
+  struct buf file;
+  struct err err = {0};
+  uint64_t count;
+  buf_init(&file, 1 << 20);
+  for (size_t i = 0; i < n; i++) buf_adds(&file, lines[i]);
+  int r = journal_verify_export(file.data, file.len, &count, &err);
+  if (wanted && (r != ERR_INVALID || !strstr(err.text, wanted))) fail_msg("%s, wanted %s", r ? err.text : "accepted", wanted);
+  if (!wanted) assert_int_equal(r, 0);
+  buf_release(&file);
+}
+
+static void test_lines_dropped_swapped_repeated(void **state) {
+  struct buf file, other;
+  char *line[5], *foreign[5];
+  export_make(&file, 5);
+  export_make(&other, 5);
+  char *rest = file.data, *rest_of_other = other.data;
+  for (int i = 0; i < 5; i++) {
+    char with[8192];
+    snprintf(with, sizeof with, "%s\n", strsep(&rest, "\n"));
+    line[i] = strdup(with);
+    snprintf(with, sizeof with, "%s\n", strsep(&rest_of_other, "\n"));
+    foreign[i] = strdup(with);
+  }
+#define LINES(wanted, ...) verify_lines((const char *const[]){__VA_ARGS__}, sizeof((const char *const[]){__VA_ARGS__}) / sizeof(char *), wanted)
+  LINES(NULL, line[0], line[1], line[2], line[3], line[4]);
+  LINES("entry 1", line[1], line[2]);
+  LINES("entry 3", line[0], line[1], line[3], line[4]);
+  LINES("entry 2", line[0], line[2], line[1], line[3], line[4]);
+  LINES("entry 4", line[0], line[1], line[2], line[2], line[3], line[4]);
+  LINES("entry 3", line[0], line[1], foreign[2], line[3], line[4]);
+  LINES("entry 6", line[0], line[1], line[2], line[3], line[4], line[0]);
+  LINES("entry 3", line[0], line[1], "\n", line[2]);
+  LINES("no entry", "");
+  for (int i = 0; i < 5; i++) free(line[i]), free(foreign[i]);
+  buf_release(&file);
+  buf_release(&other);
+}
+
+/* The chain of a stored journal whose bytes somebody changed in Redis itself. */
+static void test_tampered_in_redis(void **state) {
+  char incident[32];
+  snprintf(incident, sizeof incident, "%s", fresh());
+  struct journal *j = journal_new(&store, incident);
+  add(j, 0);
+  settle(j);
+  journal_free(j);
+  ask(loop, redis_link, "XADD tocsin:{%s}:journal 2-0 e {} h 00 b x", incident);
+  assert_null(load(incident));
+  assert_int_equal(seen.code, ERR_INVALID);
+  assert_non_null(strstr(seen.text, incident));
+  assert_non_null(strstr(seen.text, "2-0"));
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_append_and_load),
+      cmocka_unit_test(test_an_absent_journal_is_empty),
+      cmocka_unit_test(test_state_older_newer_broken),
+      cmocka_unit_test(test_a_foreign_writer_ends_ownership),
+      cmocka_unit_test(test_two_new_journals_of_one_name),
+      cmocka_unit_test(test_freed_with_callbacks_waiting),
+      cmocka_unit_test(test_an_entry_too_large_says_so),
+      cmocka_unit_test(test_deep_bodies_come_back),
+      cmocka_unit_test(test_secrets_never_reach_redis),
+      cmocka_unit_test(test_every_byte_of_an_export),
+      cmocka_unit_test(test_lines_dropped_swapped_repeated),
+      cmocka_unit_test(test_tampered_in_redis),
+      cmocka_unit_test(test_killed_in_the_middle),
+      cmocka_unit_test(test_stopped_and_gone_on),
+  };
+  int failed = cmocka_run_group_tests_name("journal", tests, setup, teardown);
+  json_decref(seen.state);
+  return failed;
+}
