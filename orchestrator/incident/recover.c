@@ -137,6 +137,7 @@ static void resume_orphans(struct recovery *r) {
                                .connector = json_str_or(intent, "connector", ""),
                                .action = json_str_or(intent, "action", ""),
                                .params = params,
+                               .simulated = json_bool_or(intent, "simulated", false) || strncmp(inc->id, "EX-", 3) == 0,
                                .history = history,
                                .undo_of = json_str(intent, "undo_of")};
     struct action *action;
