@@ -1,11 +1,13 @@
 #include <stdlib.h>
 
 #include "base/log.h"
+#include "base/slab.h"
 #include "cmd/command.h"
 #include "cmd/daemon.h"
 #include "cmd/options.h"
 
 static int serve(struct cli *cli, const struct options *options) {
+  slab_install();
   json_t *secrets = NULL, *settings = cli_settings(cli, &secrets);
   if (!settings) return EXIT_FAILED;
   if (options_flag(options, "debug")) log_set_level(LOG_DEBUG);

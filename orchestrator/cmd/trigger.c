@@ -78,7 +78,7 @@ static int plan_agree(struct cli *cli, const struct options *o, const json_t *co
     view_release(&v);
   }
   if (!only && missing) {
-    char *names = json_dumps(json_object_get(plan, "missing"), JSON_COMPACT);
+    char *names = json_text(json_object_get(plan, "missing"));
     status = cli_misuse(cli, "parameters are missing: %.400s; give each as name=value", names ? names : "?");
     free(names);
   } else if (!only && effect_by_name(json_str_or(plan, "most", "destroy")) >= EFFECT_CONTAIN && !options_flag(o, "simulated")) {

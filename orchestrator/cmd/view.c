@@ -185,7 +185,7 @@ static void scalar_add(struct view *v, const json_t *value) {
     view_text(v, json_string_value(value));
     return;
   }
-  char *text = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY | JSON_SORT_KEYS);
+  char *text = json_text(value);
   view_text(v, text);
   free(text);
 }

@@ -1,0 +1,110 @@
+#include "base/slab.h"
+
+#include <jansson.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+
+enum { STEP = 16, CLASSES = SLAB_MOST / STEP, PAGE_SHIFT = 16, PAGE = 1 << PAGE_SHIFT, PAGES = 1 << 18, GROW_PAGES = 16 };
+
+struct block {
+  struct block *next;
+};
+
+/* One range of addresses for all pages, so that a block's address alone says whether it is ours and how large. */
+static struct {
+  uintptr_t base;
+  size_t used, ready; /* pages handed to a class; pages that may be written */
+  struct block *free[CLASSES];
+  uint8_t class_of[PAGES];
+  _Atomic(struct block *) returned; /* freed by other threads */
+} slab;
+static _Thread_local bool owner;
+
+static size_t class_for(size_t size) { return size ? (size - 1) / STEP : 0; }
+
+static bool ours(const void *block, size_t *ret_page) {
+  *ret_page = ((uintptr_t)block - slab.base) >> PAGE_SHIFT;
+  return slab.base && *ret_page < slab.used;
+}
+
+static void give_back(struct block *b) {
+  size_t page;
+  if (!ours(b, &page)) abort(); /* somebody wrote into a freed block */
+  struct block **list = &slab.free[slab.class_of[page]];
+  b->next = *list;
+  *list = b;
+}
+
+static void take_returned(void) {
+  struct block *b = atomic_exchange(&slab.returned, NULL), *next;
+  for (; b; b = next) {
+    next = b->next;
+    give_back(b);
+  }
+}
+
+/* A fresh page cut into blocks of one class, in the order of their addresses. */
+static bool grow(size_t class) {
+  if (slab.used == PAGES) return false;
+  if (slab.used == slab.ready) {
+    if (mprotect((void *)(slab.base + (slab.ready << PAGE_SHIFT)), (size_t)GROW_PAGES << PAGE_SHIFT, PROT_READ | PROT_WRITE) != 0) return false;
+    slab.ready += GROW_PAGES;
+  }
+  char *page = (char *)(slab.base + (slab.used << PAGE_SHIFT));
+  size_t size = (class + 1) * STEP, count = PAGE / size;
+  slab.class_of[slab.used++] = (uint8_t)class;
+  for (size_t i = count; i > 0; i--) give_back((struct block *)(void *)(page + (i - 1) * size));
+  return true;
+}
+
+void *slab_alloc(size_t size) {
+  if (!owner || size > SLAB_MOST) return malloc(size);
+  size_t class = class_for(size), page;
+  struct block *b = slab.free[class];
+  if (!b) {
+    take_returned();
+    if (!slab.free[class] && !grow(class)) return malloc(size);
+    b = slab.free[class];
+  }
+  if (!ours(b, &page)) abort(); /* the same: better an end than an answer from a wrong place */
+  slab.free[class] = b->next;
+  return b;
+}
+
+void slab_free(void *block) {
+  size_t page;
+  struct block *b = block;
+  if (!b) return;
+  if (!ours(b, &page)) {
+    free(b);
+  } else if (owner) {
+    b->next = slab.free[slab.class_of[page]];
+    slab.free[slab.class_of[page]] = b;
+  } else {
+    b->next = atomic_load(&slab.returned);
+    while (!atomic_compare_exchange_weak(&slab.returned, &b->next, b)) continue;
+  }
+}
+
+#if defined(__SANITIZE_ADDRESS__)
+#define SANITIZED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define SANITIZED 1
+#endif
+#endif
+#ifndef SANITIZED
+#define SANITIZED 0
+#endif
+
+void slab_install(void) {
+  if (SANITIZED || slab.base) return;
+  void *range = mmap(NULL, (size_t)PAGES << PAGE_SHIFT, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (range == MAP_FAILED) return; /* a limit on addresses: malloc will do */
+  slab.base = (uintptr_t)range;
+  owner = true;
+  json_set_alloc_funcs(slab_alloc, slab_free);
+}

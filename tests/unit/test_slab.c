@@ -1,0 +1,79 @@
+/* slab: blocks do not overlap, are used again, and may be freed by another thread. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+#include <jansson.h>
+#include <pthread.h>
+
+#include "base/json.h"
+#include "base/slab.h"
+
+enum { MANY = 20000 };
+
+static char *blocks[MANY];
+static size_t sizes[MANY];
+
+static void fill(size_t i) {
+  sizes[i] = (size_t)rand() % (SLAB_MOST + 100);
+  blocks[i] = slab_alloc(sizes[i]);
+  assert_non_null(blocks[i]);
+  assert_int_equal((uintptr_t)blocks[i] % 16, 0);
+  memset(blocks[i], (int)(i & 255), sizes[i]);
+}
+
+static void check(size_t i) {
+  for (size_t n = 0; n < sizes[i]; n++) assert_int_equal((unsigned char)blocks[i][n], i & 255);
+}
+
+static void test_blocks_keep_their_bytes(void **state) {
+  srand(1);
+  for (size_t i = 0; i < MANY; i++) fill(i);
+  for (int round = 0; round < 5 * MANY; round++) {
+    size_t i = (size_t)rand() % MANY;
+    check(i);
+    slab_free(blocks[i]);
+    fill(i);
+  }
+  for (size_t i = 0; i < MANY; i++) check(i), slab_free(blocks[i]);
+  slab_free(NULL);
+}
+
+static void *elsewhere(void *arg) {
+  for (size_t i = 0; i < MANY; i++) {
+    check(i);
+    slab_free(blocks[i]);
+    blocks[i] = slab_alloc(sizes[i]); /* and what this thread asks for, the first one frees */
+    memset(blocks[i], (int)(i & 255), sizes[i]);
+  }
+  return arg;
+}
+
+static void test_threads(void **state) {
+  pthread_t thread;
+  for (size_t i = 0; i < MANY; i++) fill(i);
+  assert_int_equal(pthread_create(&thread, NULL, elsewhere, NULL), 0);
+  for (int i = 0; i < MANY; i++) slab_free(slab_alloc((size_t)i % 300)); /* at the same time */
+  assert_int_equal(pthread_join(thread, NULL), 0);
+  for (size_t i = 0; i < MANY; i++) check(i), slab_free(blocks[i]);
+}
+
+static void test_jansson_uses_it(void **state) {
+  json_t *value = json_pack("{s:[i,i,{s:s}]}", "a", 1, 2, "b", "text");
+  char *text = json_text(value);
+  assert_string_equal(text, "{\"a\":[1,2,{\"b\":\"text\"}]}");
+  free(text);
+  json_decref(value);
+}
+
+int main(void) {
+  slab_install();
+  slab_install(); /* the second is of no consequence */
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_blocks_keep_their_bytes), cmocka_unit_test(test_threads),
+                                     cmocka_unit_test(test_jansson_uses_it)};
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
