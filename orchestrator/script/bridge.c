@@ -28,9 +28,7 @@ static bool has_metatable(lua_State *L, int index, const void *key) {
 }
 
 bool bridge_is_array(lua_State *L, int index) { return lua_istable(L, index) && has_metatable(L, index, &key_array); }
-bool bridge_is_secret(lua_State *L, int index) {
-  return lua_type(L, index) == LUA_TUSERDATA && has_metatable(L, index, &key_secret_meta);
-}
+bool bridge_is_secret(lua_State *L, int index) { return lua_type(L, index) == LUA_TUSERDATA && has_metatable(L, index, &key_secret_meta); }
 
 /* One userdata per slot and state: a secret is equal to itself and to nothing else. */
 static void push_secret(lua_State *L, const char *slot, size_t len) {
@@ -52,7 +50,8 @@ static void push_secret(lua_State *L, const char *slot, size_t len) {
 
 static int secret_tostring(lua_State *L) { return lua_pushliteral(L, "[secret]"), 1; }
 static int secret_refuses(lua_State *L) {
-  return luaL_error(L, "a secret cannot be read or joined to text: place it in the request as it is (or { [\"$concat\"] = { \"token \", secret } })");
+  return luaL_error(
+      L, "a secret cannot be read or joined to text: place it in the request as it is (or { [\"$concat\"] = { \"token \", secret } })");
 }
 
 static json_t *view_of(lua_State *L) { return *(json_t **)lua_touserdata(L, 1); }
@@ -110,10 +109,10 @@ static void make_metatable(lua_State *L, const void *key, const luaL_Reg *events
 
 void bridge_open(lua_State *L) {
   static const luaL_Reg none[] = {{NULL, NULL}};
-  static const luaL_Reg secret[] = {{"__tostring", secret_tostring}, {"__concat", secret_refuses}, {"__index", secret_refuses},
-                                    {"__len", secret_refuses}, {NULL, NULL}};
-  static const luaL_Reg view[] = {{"__index", view_index}, {"__newindex", view_refuses}, {"__len", view_len}, {"__pairs", view_pairs},
-                                  {"__gc", view_release}, {NULL, NULL}};
+  static const luaL_Reg secret[] = {
+      {"__tostring", secret_tostring}, {"__concat", secret_refuses}, {"__index", secret_refuses}, {"__len", secret_refuses}, {NULL, NULL}};
+  static const luaL_Reg view[] = {{"__index", view_index}, {"__newindex", view_refuses}, {"__len", view_len},
+                                  {"__pairs", view_pairs}, {"__gc", view_release},       {NULL, NULL}};
   make_metatable(L, &key_array, none);
   make_metatable(L, &key_secret_meta, secret);
   make_metatable(L, &key_view_meta, view);
@@ -215,7 +214,8 @@ static size_t utf8_len(const unsigned char *s, size_t left) {
   if (n == 0 || n > left) return 0;
   for (size_t i = 1; i < n; i++)
     if ((s[i] & 0xC0) != 0x80) return 0;
-  if ((s[0] == 0xE0 && s[1] < 0xA0) || (s[0] == 0xED && s[1] > 0x9F) || (s[0] == 0xF0 && s[1] < 0x90) || (s[0] == 0xF4 && s[1] > 0x8F)) return 0;
+  if ((s[0] == 0xE0 && s[1] < 0xA0) || (s[0] == 0xED && s[1] > 0x9F) || (s[0] == 0xF0 && s[1] < 0x90) || (s[0] == 0xF4 && s[1] > 0x8F))
+    return 0;
   return n;
 }
 
@@ -322,7 +322,8 @@ static json_t *pull_number(struct pull *p, int index) {
 
 static json_t *pull_userdata(struct pull *p, int index) {
   if (bridge_is_secret(p->L, index)) return json_pack("{s:s}", "$secret", (const char *)lua_touserdata(p->L, index));
-  return refuse(p, has_metatable(p->L, index, &key_view_meta) ? "is the whole list: pass what is needed of its elements" : "cannot be passed on");
+  return refuse(p, has_metatable(p->L, index, &key_view_meta) ? "is the whole list: pass what is needed of its elements"
+                                                              : "cannot be passed on");
 }
 
 static json_t *pull_at(struct pull *p, int index, int depth) {

@@ -104,7 +104,8 @@ static int make(lua_State *L) {
   return 0;
 }
 
-int connector_state_new(const struct declaration *d, const json_t *settings, const struct script_limits *limits, struct connector_state **ret, struct err *err) {
+int connector_state_new(const struct declaration *d, const json_t *settings, const struct script_limits *limits,
+                        struct connector_state **ret, struct err *err) {
   struct connector_state *c = calloc(1, sizeof *c);
   if (!c) return err_set(err, ERR_MEMORY, "not enough memory for a connector");
   c->settings = settings;
@@ -194,7 +195,8 @@ static int check_locals(lua_State *L) {
   return 0;
 }
 
-int connector_call(struct connector_state *c, const char *function, const json_t *args, enum script_trust trust, json_t **ret, json_t **ret_failure, struct err *err) {
+int connector_call(struct connector_state *c, const char *function, const json_t *args, enum script_trust trust, json_t **ret,
+                   json_t **ret_failure, struct err *err) {
   struct call call = {.function = function, .args = args, .trust = trust};
   struct err local;
   state_begin(c->state, c->state->L);

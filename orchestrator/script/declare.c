@@ -123,7 +123,8 @@ int playbook_load(const char *file, const char *source, size_t len, struct decla
 int connector_load(const char *file, const char *source, size_t len, struct declaration **ret, struct err *err) {
   int r = load("connector", file, source, len, ret, err);
   if (r == 0 && strcmp(json_str_or((*ret)->json, "name", ""), (*ret)->name) != 0) {
-    err_set(err, ERR_INVALID, "%s: its `name` is \"%s\": name the file %s.lua", file, json_str((*ret)->json, "name"), json_str((*ret)->json, "name"));
+    err_set(err, ERR_INVALID, "%s: its `name` is \"%s\": name the file %s.lua", file, json_str((*ret)->json, "name"),
+            json_str((*ret)->json, "name"));
     declaration_free(*ret);
     *ret = NULL;
     return ERR_INVALID;

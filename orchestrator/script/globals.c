@@ -109,7 +109,8 @@ static void freeze_table(lua_State *L, int index, int seen) {
   if (array) {
     bridge_mark_array(L, real);
   } else if (lua_getmetatable(L, index)) { /* a script's own: goes on working through the contents */
-    static const char *const kept[] = {"__call", "__tostring", "__eq", "__lt", "__le", "__concat", "__unm", "__add", "__sub", "__mul", "__div"};
+    static const char *const kept[] = {"__call", "__tostring", "__eq",  "__lt",  "__le", "__concat",
+                                       "__unm",  "__add",      "__sub", "__mul", "__div"};
     for (size_t i = 0; i < sizeof kept / sizeof *kept; i++) {
       lua_getfield(L, -1, kept[i]);
       lua_setfield(L, -3, kept[i]);
@@ -208,7 +209,8 @@ static int compare_keys(const void *left, const void *right) {
 }
 
 static int refuse_key(lua_State *L, int index) {
-  return luaL_error(L, "a %s as a key has no fixed order, so that a replay could go another way: use strings or numbers as keys", luaL_typename(L, index));
+  return luaL_error(L, "a %s as a key has no fixed order, so that a replay could go another way: use strings or numbers as keys",
+                    luaL_typename(L, index));
 }
 
 void push_sorted_keys(lua_State *L, int index) {
@@ -353,8 +355,9 @@ static int base_xpcall(lua_State *L) {
   return finish_xcall(L, lua_pcallk(L, args, LUA_MULTRET, 0, 0, finish_xcall), 0);
 }
 
-static const char *const events[] = {"__index", "__newindex", "__call", "__tostring", "__len", "__eq", "__lt", "__le", "__concat", "__unm", "__add", "__sub",
-                                     "__mul", "__div", "__mod", "__pow", "__idiv", "__band", "__bor", "__bxor", "__shl", "__shr", "__bnot"};
+static const char *const events[] = {"__index",  "__newindex", "__call", "__tostring", "__len", "__eq",  "__lt",  "__le",
+                                     "__concat", "__unm",      "__add",  "__sub",      "__mul", "__div", "__mod", "__pow",
+                                     "__idiv",   "__band",     "__bor",  "__bxor",     "__shl", "__shr", "__bnot"};
 static const char *const refused[] = {"__gc", "__close", "__mode", "__metatable"};
 
 /* The real metatable is a copy of what the script's holds now: adding __gc or __mode to that later has no effect. */
@@ -398,16 +401,19 @@ static int base_setmetatable(lua_State *L) {
 /* ---- the environment --------------------------------------------------------------------------------- */
 
 /* Lua's own functions that scripts may have; where they are is found out once per process, so that a state need not open whole libraries. */
-static luaL_Reg base_functions[] = {{"assert", NULL}, {"error", NULL}, {"getmetatable", NULL}, {"ipairs", NULL}, {"rawequal", NULL}, {"rawget", NULL},
-                                    {"rawlen", NULL}, {"select", NULL}, {"tonumber", NULL}, {"type", NULL}, {NULL, NULL}};
-static luaL_Reg math_functions[] = {{"abs", NULL}, {"acos", NULL}, {"asin", NULL}, {"atan", NULL}, {"ceil", NULL}, {"cos", NULL}, {"deg", NULL}, {"exp", NULL},
-                                    {"floor", NULL}, {"fmod", NULL}, {"log", NULL}, {"max", NULL}, {"min", NULL}, {"modf", NULL}, {"rad", NULL}, {"sin", NULL},
-                                    {"sqrt", NULL}, {"tan", NULL}, {"tointeger", NULL}, {"type", NULL}, {"ult", NULL}, {NULL, NULL}};
+static luaL_Reg base_functions[] = {{"assert", NULL}, {"error", NULL},  {"getmetatable", NULL}, {"ipairs", NULL},   {"rawequal", NULL},
+                                    {"rawget", NULL}, {"rawlen", NULL}, {"select", NULL},       {"tonumber", NULL}, {"type", NULL},
+                                    {NULL, NULL}};
+static luaL_Reg math_functions[] = {{"abs", NULL},       {"acos", NULL}, {"asin", NULL},  {"atan", NULL}, {"ceil", NULL}, {"cos", NULL},
+                                    {"deg", NULL},       {"exp", NULL},  {"floor", NULL}, {"fmod", NULL}, {"log", NULL},  {"max", NULL},
+                                    {"min", NULL},       {"modf", NULL}, {"rad", NULL},   {"sin", NULL},  {"sqrt", NULL}, {"tan", NULL},
+                                    {"tointeger", NULL}, {"type", NULL}, {"ult", NULL},   {NULL, NULL}};
 static luaL_Reg utf8_functions[] = {{"char", NULL}, {"codepoint", NULL}, {"codes", NULL}, {"len", NULL}, {"offset", NULL}, {NULL, NULL}};
-static luaL_Reg string_functions[] = {{"byte", NULL}, {"char", NULL}, {"len", NULL}, {"lower", NULL}, {"reverse", NULL}, {"sub", NULL}, {"upper", NULL}, {NULL, NULL}};
+static luaL_Reg string_functions[] = {{"byte", NULL},    {"char", NULL}, {"len", NULL},   {"lower", NULL},
+                                      {"reverse", NULL}, {"sub", NULL},  {"upper", NULL}, {NULL, NULL}};
 /* The arithmetic on numerals that the metatable of strings carries. */
-static luaL_Reg string_events[] = {{"__add", NULL}, {"__sub", NULL}, {"__mul", NULL}, {"__mod", NULL}, {"__pow", NULL}, {"__div", NULL}, {"__idiv", NULL},
-                                   {"__unm", NULL}, {NULL, NULL}};
+static luaL_Reg string_events[] = {{"__add", NULL}, {"__sub", NULL},  {"__mul", NULL}, {"__mod", NULL}, {"__pow", NULL},
+                                   {"__div", NULL}, {"__idiv", NULL}, {"__unm", NULL}, {NULL, NULL}};
 
 static void look_up(lua_State *L, luaL_Reg *functions) {
   for (luaL_Reg *f = functions; f->name; f++) {
@@ -437,8 +443,9 @@ static void look_up_all(void) {
 }
 
 static void open_base(lua_State *L) {
-  static const luaL_Reg own[] = {{"next", base_next}, {"pairs", base_pairs}, {"pcall", base_pcall}, {"setmetatable", base_setmetatable},
-                                 {"tostring", base_tostring}, {"xpcall", base_xpcall}, {NULL, NULL}};
+  static const luaL_Reg own[] = {
+      {"next", base_next},         {"pairs", base_pairs},   {"pcall", base_pcall}, {"setmetatable", base_setmetatable},
+      {"tostring", base_tostring}, {"xpcall", base_xpcall}, {NULL, NULL}};
   luaL_setfuncs(L, base_functions, 0);
   luaL_setfuncs(L, own, 0);
 }
@@ -482,7 +489,8 @@ static void open_text(lua_State *L) {
 static const struct library {
   const char *name;
   void (*open)(lua_State *L);
-} libraries[] = {{"string", open_text}, {"table", open_table}, {"math", open_math}, {"utf8", open_utf8}, {"json", open_json}, {"schema", open_schema}};
+} libraries[] = {{"string", open_text}, {"table", open_table}, {"math", open_math},
+                 {"utf8", open_utf8},   {"json", open_json},   {"schema", open_schema}};
 enum { EAGER = 1 }; /* the others are made when a script first names them */
 
 static void open_library(lua_State *L, const struct library *library) {
@@ -508,8 +516,8 @@ void globals_force(lua_State *L) {
 }
 
 static int unknown_name(lua_State *L) {
-  static const char *const absent[] = {"os", "io", "debug", "coroutine", "package", "require", "load", "loadstring", "loadfile", "dofile", "print",
-                                       "collectgarbage", "rawset", "_G", "warn"};
+  static const char *const absent[] = {"os",       "io",     "debug", "coroutine",      "package", "require", "load", "loadstring",
+                                       "loadfile", "dofile", "print", "collectgarbage", "rawset",  "_G",      "warn"};
   const char *name = lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : "?";
   if (globals_lazy(L, name)) return 1;
   for (size_t i = 0; i < sizeof absent / sizeof *absent; i++)

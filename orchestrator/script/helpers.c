@@ -16,8 +16,8 @@ enum { JSON_TEXT_CAP = 512 << 10, BASE64_TEXT_CAP = 2 << 20 };
 
 /* ---- schema.* -------------------------------------------------------------------------------------------- */
 
-static const char *const schema_types[] = {"string", "integer", "number", "boolean", "url", "secret", "generated", "duration",
-                                           "list", "map", "any", "ip", "host", "email", "object"};
+static const char *const schema_types[] = {"string", "integer", "number", "boolean", "url",  "secret", "generated", "duration",
+                                           "list",   "map",     "any",    "ip",      "host", "email",  "object"};
 
 /* Upvalue 1: the type's name. */
 static int make_schema(lua_State *L) {
@@ -269,7 +269,7 @@ static void set_all(lua_State *L, const char *const *names) {
 }
 
 static void open_declare(lua_State *L) {
-  static const luaL_Reg native[] = {{"duration", duration}, {"near", near}, {"array", make_array}, {"is_schema", is_schema},
+  static const luaL_Reg native[] = {{"duration", duration},         {"near", near}, {"array", make_array}, {"is_schema", is_schema},
                                     {"check_schema", check_schema}, {NULL, NULL}};
   luaL_newlib(L, native);
   prelude_run(L, PRELUDE_DECLARE);
@@ -290,8 +290,14 @@ void open_json(lua_State *L) {
 void helper_duration(lua_State *L) { lua_pushcfunction(L, duration); }
 
 void open_helpers(lua_State *L, enum state_kind kind) {
-  static const luaL_Reg functions[] = {{"array", make_array}, {"time_ms", time_ms}, {"time_text", time_text}, {"duration_ms", duration},
-                                       {"percent_encode", percent_encode}, {"sha256", sha256}, {"from_base64", from_base64}, {NULL, NULL}};
+  static const luaL_Reg functions[] = {{"array", make_array},
+                                       {"time_ms", time_ms},
+                                       {"time_text", time_text},
+                                       {"duration_ms", duration},
+                                       {"percent_encode", percent_encode},
+                                       {"sha256", sha256},
+                                       {"from_base64", from_base64},
+                                       {NULL, NULL}};
   for (const luaL_Reg *f = functions; f->name; f++) {
     lua_pushcfunction(L, f->func);
     globals_set(L, f->name);

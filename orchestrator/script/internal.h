@@ -15,13 +15,13 @@
 #include "script/script.h"
 
 enum {
-  SCRIPT_SOURCE_CAP = 1 << 20,     /* bytes of one file */
-  SCRIPT_STRING_CAP = 4 << 20,     /* bytes of one string that rep, concat, gsub may make */
-  BRIDGE_DEPTH = 100,              /* JSON_MAX_DEPTH and what wraps it */
-  BRIDGE_NODES = 500000,           /* values in one crossing: shared tables would otherwise unfold without end */
+  SCRIPT_SOURCE_CAP = 1 << 20, /* bytes of one file */
+  SCRIPT_STRING_CAP = 4 << 20, /* bytes of one string that rep, concat, gsub may make */
+  BRIDGE_DEPTH = 100,          /* JSON_MAX_DEPTH and what wraps it */
+  BRIDGE_NODES = 500000,       /* values in one crossing: shared tables would otherwise unfold without end */
   BRIDGE_BYTES = 32 << 20,
   PATTERN_DEPTH = 180,
-  PATTERN_STEPS = 1000000,         /* and PATTERN_STEPS_EACH more for each byte of the text */
+  PATTERN_STEPS = 1000000, /* and PATTERN_STEPS_EACH more for each byte of the text */
   PATTERN_STEPS_EACH = 64
 };
 
@@ -48,9 +48,9 @@ struct state {
   volatile sig_atomic_t killed;    /* an ERR_… code: this burst is over, whatever pcall thinks */
   uint64_t steps;                  /* of C loops since the last look at the clock */
   lua_State *running;
-  struct state *outer;             /* the burst that this one interrupts */
+  struct state *outer; /* the burst that this one interrupts */
   void *owner;
-  struct coverage *cover;          /* counts the lines that run, or NULL */
+  struct coverage *cover; /* counts the lines that run, or NULL */
 };
 
 /* What a state is for decides what it can name. */

@@ -10,7 +10,7 @@
 enum { NAME_CAP = 128, CALLS_MOST = 512 };
 
 struct call {
-  char name[NAME_CAP]; /* "ldap.lock_account" */
+  char name[NAME_CAP];            /* "ldap.lock_account" */
   const struct token *at, *after; /* `act`, and what follows the arguments */
 };
 
@@ -31,7 +31,8 @@ __attribute__((format(printf, 4, 5))) static void find(struct lint *l, const cha
   vsnprintf(text, sizeof text, format, args);
   va_end(args);
   const char *file = l->d->code ? l->d->code->chunk + 1 : l->d->name;
-  json_array_append_new(l->findings, line ? json_sprintf("%s: %s:%d: %s", kind, file, line, text) : json_sprintf("%s: %s: %s", kind, file, text));
+  json_array_append_new(l->findings,
+                        line ? json_sprintf("%s: %s:%d: %s", kind, file, line, text) : json_sprintf("%s: %s: %s", kind, file, text));
 }
 
 static void copy_word(const struct token *t, char *out, size_t size) {
@@ -40,7 +41,9 @@ static void copy_word(const struct token *t, char *out, size_t size) {
   out[n] = 0;
 }
 
-static bool same_word(const struct token *a, const struct token *b) { return a->kind == b->kind && a->len == b->len && strncmp(a->at, b->at, a->len) == 0; }
+static bool same_word(const struct token *a, const struct token *b) {
+  return a->kind == b->kind && a->len == b->len && strncmp(a->at, b->at, a->len) == 0;
+}
 
 /* ---- brackets -------------------------------------------------------------------------------------------------------- */
 
@@ -87,8 +90,8 @@ static const json_t *action_of(const struct lint *l, const char *name, const jso
   json_t *declaration = json_object_get(l->connectors, connector), *other;
   const char *instance;
   if (!declaration) /* `act.ldap` is also the only instance of the connector ldap, whatever the settings call it */
-    json_object_foreach((json_t *)(uintptr_t)l->connectors, instance, other)
-      if (strcmp(json_str_or(other, "name", ""), connector) == 0) declaration = other;
+    json_object_foreach((json_t *)(uintptr_t)l->connectors, instance, other) if (strcmp(json_str_or(other, "name", ""), connector) == 0)
+        declaration = other;
   if (ret_connector) *ret_connector = declaration;
   return dot ? json_object_get(json_object_get(declaration, "actions"), dot + 1) : NULL;
 }
@@ -143,7 +146,8 @@ static void check_params(struct lint *l, const struct call *c, const json_t *act
     if (opens(t)) t = after_bracket(t) - 1;
   }
   json_object_foreach((json_t *)(uintptr_t)params, name, schema) {
-    bool needed = !json_bool_or(schema, "optional", false) && !json_object_get(schema, "default") && strcmp(json_str_or(schema, "type", ""), "generated") != 0;
+    bool needed = !json_bool_or(schema, "optional", false) && !json_object_get(schema, "default") &&
+                  strcmp(json_str_or(schema, "type", ""), "generated") != 0;
     if (needed && !member(table, name, NULL)) find(l, "error", c->at->line, "%s needs `%s`", c->name, name);
   }
 }
@@ -160,7 +164,8 @@ static void check_call(struct lint *l, const struct call *c) {
     check_params(l, c, action);
     return;
   }
-  near_key(connector ? json_object_get(connector, "actions") : l->connectors, connector ? strchr(c->name, '.') + 1 : c->name, hint, sizeof hint);
+  near_key(connector ? json_object_get(connector, "actions") : l->connectors, connector ? strchr(c->name, '.') + 1 : c->name, hint,
+           sizeof hint);
   find(l, "error", c->at->line, connector ? "there is no action `%s`%s" : "no connector is configured for `%s`%s", c->name, hint);
 }
 
@@ -175,7 +180,8 @@ static void check_uses(struct lint *l) {
     int texts = 0; /* one of them is in `uses` itself; incident:poll names its action by a text */
     for (const struct token *t = l->tokens.list; t->kind != TOKEN_END; t++)
       texts += t->kind == TOKEN_STRING && t->len == strlen(name) && strncmp(t->at, name, t->len) == 0;
-    if (!used && texts < 2) find(l, "error", path_line(l->d->source, l->d->source_len, "uses"), "`uses` names %s, which nothing calls", name);
+    if (!used && texts < 2)
+      find(l, "error", path_line(l->d->source, l->d->source_len, "uses"), "`uses` names %s, which nothing calls", name);
   }
 }
 
@@ -183,7 +189,8 @@ static void check_uses(struct lint *l) {
 
 /* Is the name at t looked at (if x, not x, x and, must(x), x == …) rather than into? */
 static bool tests(const struct token *t) {
-  static const char *const before[] = {"if", "elseif", "while", "until", "not", "and", "or"}, *const after[] = {"and", "or", "==", "~=", "then"};
+  static const char *const before[] = {"if", "elseif", "while", "until", "not", "and", "or"}, *const after[] = {"and", "or",
+                                                                                                                "==", "~=", "then"};
   for (size_t i = 0; i < sizeof before / sizeof *before; i++)
     if (token_is(t - 1, before[i])) return true;
   for (size_t i = 0; i < sizeof after / sizeof *after; i++)
@@ -199,7 +206,8 @@ static void check_result(struct lint *l, const struct call *c) {
   if (name > l->tokens.list + 1 && token_is(name - 1, ",")) name -= 2;
   if (name->kind != TOKEN_NAME) return;
   for (const struct token *t = c->after; t->kind != TOKEN_END; t++) {
-    if (!same_word(t, name) || token_is(t - 1, ".") || token_is(t - 1, ":") || (token_is(t + 1, "=") && !token_is(t - 1, "local"))) continue;
+    if (!same_word(t, name) || token_is(t - 1, ".") || token_is(t - 1, ":") || (token_is(t + 1, "=") && !token_is(t - 1, "local")))
+      continue;
     if (tests(t) || token_is(t - 1, "local") || token_is(t - 1, ",")) return;
     if (!token_is(t + 1, ".") && !token_is(t + 1, "[")) continue;
     char word[NAME_CAP];
@@ -262,8 +270,9 @@ static void put_word(struct map *names, const struct token *t) {
 
 /* Every name that is declared anywhere: after local and for, and as a parameter. */
 static void collect_names(const struct lint *l, struct map *names) {
-  static const char *const more[] = {"now", "random", "self", "_ENV", "and", "break", "do", "else", "elseif", "end", "false", "for", "function", "goto", "if", "in",
-                                     "local", "nil", "not", "or", "repeat", "return", "then", "true", "until", "while"};
+  static const char *const more[] = {"now", "random", "self",   "_ENV",     "and",  "break", "do",    "else",  "elseif",
+                                     "end", "false",  "for",    "function", "goto", "if",    "in",    "local", "nil",
+                                     "not", "or",     "repeat", "return",   "then", "true",  "until", "while"};
   for (size_t i = 0; i < sizeof more / sizeof *more; i++) map_put(names, more[i], &known);
   for (const struct token *t = l->tokens.list; t->kind != TOKEN_END; t++) {
     if (token_is(t, "function")) {
@@ -292,7 +301,9 @@ static void check_names(struct lint *l) {
   collect_names(l, &names);
   for (const struct token *t = l->tokens.list; t->kind != TOKEN_END; t++) {
     char word[NAME_CAP], hint[96];
-    if (t->kind != TOKEN_NAME || (t > l->tokens.list && (token_is(t - 1, ".") || token_is(t - 1, ":") || token_is(t - 1, "::") || token_is(t - 1, "<")))) continue;
+    if (t->kind != TOKEN_NAME ||
+        (t > l->tokens.list && (token_is(t - 1, ".") || token_is(t - 1, ":") || token_is(t - 1, "::") || token_is(t - 1, "<"))))
+      continue;
     bool key = token_is(t + 1, "=") && t > l->tokens.list && (token_is(t - 1, "{") || token_is(t - 1, ",") || token_is(t - 1, ";"));
     copy_word(t, word, sizeof word);
     if (key || map_get(&names, word)) continue;

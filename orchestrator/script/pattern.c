@@ -67,7 +67,7 @@ static bool set_has(const char *p, const char *end, unsigned char c) {
   bool negated = p[1] == '^';
   const unsigned char *s = (const unsigned char *)p + 1 + negated, *last = (const unsigned char *)end - 1;
   for (; s < last; s++) {
-    if (*s == '%' && s + 1 < last) {
+    if (*s == '%') { /* before the very end, as in "[f-%%]", it takes the ']', as it does in Lua */
       if (class_has(*++s, c)) return !negated;
     } else if (s + 2 < last && s[1] == '-') {
       if (s[0] <= c && c <= s[2]) return !negated;

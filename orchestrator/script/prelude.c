@@ -47,7 +47,8 @@ static void compile_all(void) {
   if (!L) abort();
   for (int i = 0; i < PRELUDE_PARTS; i++) {
     buf_init(&codes[i], CODE_CAP);
-    if (luaL_loadbufferx(L, (const char *)parts[i].text, parts[i].len, parts[i].chunk, "t") != LUA_OK) abort(); /* our own text: tests load it */
+    if (luaL_loadbufferx(L, (const char *)parts[i].text, parts[i].len, parts[i].chunk, "t") != LUA_OK)
+      abort(); /* our own text: tests load it */
     state_dump(L, &codes[i], true);
     lua_settop(L, 0);
   }

@@ -125,7 +125,8 @@ static int native_parallel(lua_State *L) {
   int fn = lua_gettop(L);
   lua_rawgetp(L, LUA_REGISTRYINDEX, &key_incident);
   if (!lua_rawequal(L, 1, -1)) return luaL_error(L, "write incident:parallel with a colon");
-  if ((fn != 3 && fn != 4) || !lua_isfunction(L, fn)) return luaL_error(L, "write incident:parallel(list, { max = 8 }, function(item) … end)");
+  if ((fn != 3 && fn != 4) || !lua_isfunction(L, fn))
+    return luaL_error(L, "write incident:parallel(list, { max = 8 }, function(item) … end)");
   lua_Integer max = 8, count = luaL_len(L, 2);
   bool stop = false;
   if (fn == 4) {
@@ -191,7 +192,9 @@ static void push_act(lua_State *L, const json_t *uses) {
   lua_remove(L, unknown);
 }
 
-static int refuse_set(lua_State *L) { return luaL_error(L, "incident cannot be written to: use incident:note, :tag, :severity, :assign or :close"); }
+static int refuse_set(lua_State *L) {
+  return luaL_error(L, "incident cannot be written to: use incident:note, :tag, :severity, :assign or :close");
+}
 
 /* The table that run.lua returned is at the top. */
 static void make_incident(lua_State *L) {
@@ -235,8 +238,8 @@ static void push_uses(lua_State *L, const json_t *uses) {
 
 static int make(lua_State *L) {
   const struct script *s = lua_touserdata(L, 1);
-  static const luaL_Reg native[] = {{"yield", native_yield}, {"look", native_look}, {"alerts", native_alerts}, {"step_of", native_step_of},
-                                    {"parallel", native_parallel}, {NULL, NULL}};
+  static const luaL_Reg native[] = {{"yield", native_yield},     {"look", native_look},         {"alerts", native_alerts},
+                                    {"step_of", native_step_of}, {"parallel", native_parallel}, {NULL, NULL}};
   lua_newtable(L);
   lua_createtable(L, 0, 1);
   lua_pushliteral(L, "k");
@@ -264,7 +267,8 @@ static int make(lua_State *L) {
   return 0;
 }
 
-int script_new(const struct declaration *playbook, const json_t *uses, const struct script_limits *limits, const struct script_host *host, struct script **ret, struct err *err) {
+int script_new(const struct declaration *playbook, const json_t *uses, const struct script_limits *limits, const struct script_host *host,
+               struct script **ret, struct err *err) {
   struct script *s = calloc(1, sizeof *s);
   if (!s) return err_set(err, ERR_MEMORY, "not enough memory for a run");
   s->playbook = playbook;
@@ -301,7 +305,9 @@ size_t script_memory(const struct script *s, size_t *ret_peak) {
 
 void script_cover(struct script *s, struct coverage *c) { s->state->cover = c; }
 
-struct state *script_state(struct script *s) { return s->state; }
+struct state *script_state(struct script *s) {
+  return s->state;
+}
 
 /* ---- bursts ---------------------------------------------------------------------------------------------------------- */
 
@@ -508,7 +514,8 @@ struct script_thread *script_start(struct script *s, const json_t *params, const
   return t;
 }
 
-void script_resume(struct script_thread *t, const char *step, bool ok, const json_t *value, enum script_trust trust, struct script_yield *out) {
+void script_resume(struct script_thread *t, const char *step, bool ok, const json_t *value, enum script_trust trust,
+                   struct script_yield *out) {
   struct entrance e = {.step = step, .ok = ok, .value = value, .trust = trust};
   if (t->over || t->last) { /* it has ended, or handed over: nothing of it runs any more */
     memset(out, 0, sizeof *out);

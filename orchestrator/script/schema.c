@@ -62,7 +62,8 @@ static bool has_space(const char *s, size_t len) {
 
 static bool is_url(const char *s, size_t len) {
   size_t scheme = strspn(s, "abcdefghijklmnopqrstuvwxyz0123456789+.-");
-  return scheme > 0 && islower((unsigned char)*s) && strncmp(s + scheme, "://", 3) == 0 && s[scheme + 3] && len <= URL_MAX && !has_space(s, len);
+  return scheme > 0 && islower((unsigned char)*s) && strncmp(s + scheme, "://", 3) == 0 && s[scheme + 3] && len <= URL_MAX &&
+         !has_space(s, len);
 }
 
 static bool is_ip(const char *s) {
@@ -92,8 +93,10 @@ static bool is_email(const char *s, size_t len) {
 
 static json_t *check_range(struct check *c, const json_t *schema, const json_t *value, const char *path, double n, const char *what) {
   const json_t *min = json_object_get(schema, "min"), *max = json_object_get(schema, "max");
-  if (json_is_number(min) && n < json_number_value(min)) return mistake(c, path, "must be at least %g%s, not %g", json_number_value(min), what, n);
-  if (json_is_number(max) && n > json_number_value(max)) return mistake(c, path, "must be at most %g%s, not %g", json_number_value(max), what, n);
+  if (json_is_number(min) && n < json_number_value(min))
+    return mistake(c, path, "must be at least %g%s, not %g", json_number_value(min), what, n);
+  if (json_is_number(max) && n > json_number_value(max))
+    return mistake(c, path, "must be at most %g%s, not %g", json_number_value(max), what, n);
   return same(value);
 }
 
@@ -108,7 +111,8 @@ static json_t *check_text(struct check *c, const json_t *schema, const json_t *v
   if (strcmp(type, "host") == 0 && !is_host(s, len)) return mistake(c, path, "is no host name");
   if (strcmp(type, "email") == 0 && !is_email(s, len)) return mistake(c, path, "is no e-mail address");
   if (len > DEFAULT_MAX) return mistake(c, path, "is longer than %d bytes", DEFAULT_MAX);
-  if (pattern && !pattern_match(s, len, pattern, &err)) return mistake(c, path, "%s%s", err.code ? err.text : "does not have the form ", err.code ? "" : pattern);
+  if (pattern && !pattern_match(s, len, pattern, &err))
+    return mistake(c, path, "%s%s", err.code ? err.text : "does not have the form ", err.code ? "" : pattern);
   return check_range(c, schema, value, path, (double)characters(s, len), " characters long");
 }
 
@@ -128,8 +132,10 @@ static json_t *check_number(struct check *c, const json_t *schema, const json_t 
 static json_t *check_duration(struct check *c, const json_t *schema, const json_t *value, const char *path) {
   int64_t ms;
   if (json_is_integer(value)) ms = json_integer_value(value); /* in milliseconds already: it was checked before */
-  else if (!json_is_string(value) || !duration_parse(json_string_value(value), &ms)) return mistake(c, path, "must be a time like \"20s\", \"30m\" or \"7d\"");
-  json_t *number = json_integer(ms), *result = ms < 0 ? mistake(c, path, "must not be negative") : check_range(c, schema, number, path, (double)ms, " ms");
+  else if (!json_is_string(value) || !duration_parse(json_string_value(value), &ms))
+    return mistake(c, path, "must be a time like \"20s\", \"30m\" or \"7d\"");
+  json_t *number = json_integer(ms),
+         *result = ms < 0 ? mistake(c, path, "must not be negative") : check_range(c, schema, number, path, (double)ms, " ms");
   json_decref(number);
   return result;
 }
@@ -154,7 +160,9 @@ static json_t *check_list(struct check *c, const json_t *schema, const json_t *v
   return result;
 }
 
-static void join_path(char out[PATH_CAP], const char *path, const char *name) { snprintf(out, PATH_CAP, "%.150s%s%.100s", path, *path ? "." : "", name); }
+static void join_path(char out[PATH_CAP], const char *path, const char *name) {
+  snprintf(out, PATH_CAP, "%.150s%s%.100s", path, *path ? "." : "", name);
+}
 
 static json_t *check_map(struct check *c, const json_t *schema, const json_t *value, const char *path) {
   const json_t *of = json_object_get(schema, "of");
@@ -187,7 +195,8 @@ static json_t *check_one_of(struct check *c, const json_t *one_of, json_t *value
     size_t used = strlen(known);
     if (name) suggest_name(&near, name);
     if (name) snprintf(known + used, sizeof known - used, "%s%s", used ? ", " : "", name);
-    else if (json_is_integer(item)) snprintf(known + used, sizeof known - used, "%s%lld", used ? ", " : "", (long long)json_integer_value(item));
+    else if (json_is_integer(item))
+      snprintf(known + used, sizeof known - used, "%s%lld", used ? ", " : "", (long long)json_integer_value(item));
   }
   json_decref(value);
   return mistake(c, path, "must be one of %s%s", known, suggest_text(&near, hint, sizeof hint));
@@ -196,7 +205,8 @@ static json_t *check_one_of(struct check *c, const json_t *one_of, json_t *value
 static json_t *check_type(struct check *c, const json_t *schema, const json_t *value, const char *path) {
   const char *type = json_str_or(schema, "type", "any");
   if (strcmp(type, "any") == 0) return same(value);
-  if (strcmp(type, "boolean") == 0) return json_is_boolean(value) ? same(value) : mistake(c, path, "must be true or false, not %s", kind_of(value));
+  if (strcmp(type, "boolean") == 0)
+    return json_is_boolean(value) ? same(value) : mistake(c, path, "must be true or false, not %s", kind_of(value));
   if (strcmp(type, "integer") == 0 || strcmp(type, "number") == 0) return check_number(c, schema, value, path);
   if (strcmp(type, "duration") == 0) return check_duration(c, schema, value, path);
   if (strcmp(type, "list") == 0) return check_list(c, schema, value, path);
@@ -292,7 +302,8 @@ int schema_check(const json_t *schema, const json_t *value, const char *where, j
 
 /* Members that each kind of type takes beside doc, default, optional, from and one_of. */
 static const char *members_of(const char *type) {
-  if (strcmp(type, "string") == 0 || strcmp(type, "url") == 0 || strcmp(type, "host") == 0 || strcmp(type, "email") == 0) return " pattern min max ";
+  if (strcmp(type, "string") == 0 || strcmp(type, "url") == 0 || strcmp(type, "host") == 0 || strcmp(type, "email") == 0)
+    return " pattern min max ";
   if (strcmp(type, "integer") == 0 || strcmp(type, "number") == 0 || strcmp(type, "duration") == 0) return " min max ";
   if (strcmp(type, "list") == 0 || strcmp(type, "map") == 0) return " of min max ";
   if (strcmp(type, "object") == 0) return " fields ";
@@ -315,7 +326,8 @@ int schema_valid(const json_t *schema, struct err *err) {
     return err_set(err, ERR_INVALID, "schema.%s knows no `%s`", type, key);
   }
   if (json_object_get(schema, "doc") && !json_str(schema, "doc")) return err_set(err, ERR_INVALID, "`doc` must be a text");
-  if (json_object_get(schema, "one_of") && !json_array_size(json_object_get(schema, "one_of"))) return err_set(err, ERR_INVALID, "`one_of` must be a list");
+  if (json_object_get(schema, "one_of") && !json_array_size(json_object_get(schema, "one_of")))
+    return err_set(err, ERR_INVALID, "`one_of` must be a list");
   if (json_object_get(schema, "from") && !json_str(schema, "from")) return err_set(err, ERR_INVALID, "`from` must be a path");
   struct err wrong = {0};
   if (pattern) pattern_match("", 0, pattern, &wrong);

@@ -7,7 +7,8 @@
 static const char *type_name(const char *type) {
   if (strcmp(type, "integer") == 0 || strcmp(type, "number") == 0 || strcmp(type, "boolean") == 0) return type;
   if (strcmp(type, "list") == 0) return "array";
-  if (strcmp(type, "map") == 0 || strcmp(type, "object") == 0 || strcmp(type, "secret") == 0 || strcmp(type, "generated") == 0) return "object";
+  if (strcmp(type, "map") == 0 || strcmp(type, "object") == 0 || strcmp(type, "secret") == 0 || strcmp(type, "generated") == 0)
+    return "object";
   return strcmp(type, "any") == 0 ? NULL : "string";
 }
 
@@ -39,7 +40,8 @@ static json_t *value_json(const json_t *schema) {
   if (strcmp(type, "ip") == 0) json_object_set_new(out, "anyOf", json_pack("[{s:s},{s:s}]", "format", "ipv4", "format", "ipv6"));
   if (strcmp(type, "duration") == 0) json_object_set_new(out, "examples", json_pack("[s,s]", "20s", "30m"));
   if (strcmp(type, "secret") == 0 || strcmp(type, "generated") == 0)
-    json_object_set_new(out, "properties", json_pack("{s:{s:s}}", "$secret", "type", "string")), json_object_set_new(out, "required", json_pack("[s]", "$secret"));
+    json_object_set_new(out, "properties", json_pack("{s:{s:s}}", "$secret", "type", "string")),
+        json_object_set_new(out, "required", json_pack("[s]", "$secret"));
   copy(schema, "doc", out, "description");
   copy(schema, "default", out, "default");
   copy(schema, "one_of", out, "enum");
@@ -58,7 +60,8 @@ static json_t *object_json(const json_t *fields) {
   const char *name;
   json_object_foreach((json_t *)(uintptr_t)fields, name, schema) {
     json_object_set_new(properties, name, value_json(schema));
-    bool absent = json_object_get(schema, "default") || json_bool_or(schema, "optional", false) || strcmp(json_str_or(schema, "type", ""), "generated") == 0;
+    bool absent = json_object_get(schema, "default") || json_bool_or(schema, "optional", false) ||
+                  strcmp(json_str_or(schema, "type", ""), "generated") == 0;
     if (!absent) json_array_append_new(required, json_string(name));
   }
   return json_pack("{s:s, s:o, s:o, s:b}", "type", "object", "properties", properties, "required", required, "additionalProperties", 0);

@@ -36,10 +36,10 @@ struct script_limits {
  *   {"doc", "effect", "target": {type: param}, "params": {…}, "returns": {…}, "request": true, "result": true, "simulate": true, "idempotent": bool, "probe":
  *   "action", "undo": "action"|false, "undo_params": true, "recover": "text", "resolve": "action", "settle": ms, "timeout": ms, "role": …}}, "alert": {"source", "recognise": true, "split": true, "normalise": true, "signature": {…}}}. */
 struct declaration {
-  char *name;        /* from the file's name */
-  char *source;      /* the very bytes */
+  char *name;   /* from the file's name */
+  char *source; /* the very bytes */
   size_t source_len;
-  char digest[65];   /* SHA-256 of source, hex */
+  char digest[65]; /* SHA-256 of source, hex */
   json_t *json;
   struct declaration_code *code; /* compiled, internal */
 };
@@ -55,12 +55,14 @@ int playbook_lint(const struct declaration *d, const json_t *connectors, json_t 
 
 struct connector_state;
 /* settings: checked JSON with secrets as slots (trusted), frozen. */
-int connector_state_new(const struct declaration *d, const json_t *settings, const struct script_limits *limits, struct connector_state **ret, struct err *err);
+int connector_state_new(const struct declaration *d, const json_t *settings, const struct script_limits *limits,
+                        struct connector_state **ret, struct err *err);
 void connector_state_free(struct connector_state *c);
 /* Calls the function at a dotted path of the declaration ("actions.lock_account.request", "alert.normalise"). Arguments: args (a JSON array, each element pushed with `trust`),
  * then the settings. Up to two results come back: *ret (the first; NULL for nil) and, when the first is nil or false, *ret_failure (the second: {"kind", "message",
  * "retry"} or a string turned into that). ERR_INVALID for a raise (with its message), ERR_LIMIT for a budget. Purity is enforced: no yield, globals frozen. */
-int connector_call(struct connector_state *c, const char *function, const json_t *args, enum script_trust trust, json_t **ret, json_t **ret_failure, struct err *err);
+int connector_call(struct connector_state *c, const char *function, const json_t *args, enum script_trust trust, json_t **ret,
+                   json_t **ret_failure, struct err *err);
 
 /* ---- a playbook's run ------------------------------------------------------------------------------ */
 
@@ -93,15 +95,16 @@ enum script_status { SCRIPT_YIELDED, SCRIPT_DONE, SCRIPT_FAILED };
  *   "continue_as" {"params"} */
 struct script_yield {
   enum script_status status;
-  const char *verb;  /* borrowed until the thread is resumed */
-  json_t *args;      /* yielded: the verb's arguments; done: the function's result or NULL. New reference, the caller's */
-  struct err err;    /* failed: message; code ERR_LIMIT for budgets, ERR_MEMORY, otherwise ERR_INVALID */
-  char *traceback;   /* failed: the caller frees; may be NULL */
-  int line;          /* of the playbook where it stands, 0 unknown */
+  const char *verb; /* borrowed until the thread is resumed */
+  json_t *args;     /* yielded: the verb's arguments; done: the function's result or NULL. New reference, the caller's */
+  struct err err;   /* failed: message; code ERR_LIMIT for budgets, ERR_MEMORY, otherwise ERR_INVALID */
+  char *traceback;  /* failed: the caller frees; may be NULL */
+  int line;         /* of the playbook where it stands, 0 unknown */
 };
 
 /* Loads the playbook into a state of its own, ready to run. uses: the actions it may name, as {"ldap": ["lock_account"…]} (act has these and no others). host must outlive it. */
-int script_new(const struct declaration *playbook, const json_t *uses, const struct script_limits *limits, const struct script_host *host, struct script **ret, struct err *err);
+int script_new(const struct declaration *playbook, const json_t *uses, const struct script_limits *limits, const struct script_host *host,
+               struct script **ret, struct err *err);
 void script_free(struct script *s);
 size_t script_memory(const struct script *s, size_t *ret_peak);
 /* First burst of the main thread: run(incident, act, params, settings). params are data, settings trusted (may be NULL). Outcome in *out. */
@@ -109,7 +112,8 @@ struct script_thread *script_start(struct script *s, const json_t *params, const
 /* Gives the yield its answer and goes on (after "hand_over" and "continue_as" nothing goes on: the outcome is SCRIPT_DONE). For actions: ok true → value is what the action returned (a table that also remembers step: pass it), false → value is {"kind","message","retry"} and
  * Lua sees nil, failure. For other verbs value is the result (an answer's text, an alert…), NULL for none (ask, wait_for and poll then give nil, the others true); trust says how it is pushed.
  * ok false gives nil and value as the failure, for every verb. */
-void script_resume(struct script_thread *t, const char *step, bool ok, const json_t *value, enum script_trust trust, struct script_yield *out);
+void script_resume(struct script_thread *t, const char *step, bool ok, const json_t *value, enum script_trust trust,
+                   struct script_yield *out);
 /* After a "parallel" yield of t: starts the branch for item i (1-based). Each branch is resumed by itself; when all have ended, resume t with ok = true and value = an array of
  * {"ok", "result", "error"} in the items' order. */
 struct script_thread *script_branch(struct script_thread *t, size_t i, struct script_yield *out);

@@ -121,7 +121,8 @@ static int read_file(struct loading *loading, struct err *err) {
     else if (n < 0) n = 1;
   }
   close(fd);
-  if (r == 0 && loading->len > SCRIPT_SOURCE_CAP) r = err_set(err, ERR_LIMIT, "the settings %s are longer than %d KiB", loading->path, SCRIPT_SOURCE_CAP >> 10);
+  if (r == 0 && loading->len > SCRIPT_SOURCE_CAP)
+    r = err_set(err, ERR_LIMIT, "the settings %s are longer than %d KiB", loading->path, SCRIPT_SOURCE_CAP >> 10);
   return r;
 }
 
@@ -188,7 +189,8 @@ static void add_mistake(void *arg, const char *path, const char *text) {
   if (loading->mistakes.len) buf_addc(&loading->mistakes, '\n');
   buf_adds(&loading->mistakes, loading->path ? loading->path : "settings");
   if (line) buf_addf(&loading->mistakes, ":%d", line);
-  if (strncmp(text, unknown, sizeof unknown - 1) == 0) buf_addf(&loading->mistakes, ": unknown setting `%s`%s", path, text + sizeof unknown - 1);
+  if (strncmp(text, unknown, sizeof unknown - 1) == 0)
+    buf_addf(&loading->mistakes, ": unknown setting `%s`%s", path, text + sizeof unknown - 1);
   else buf_addf(&loading->mistakes, ": `%s` %s", path, text);
 }
 
@@ -198,7 +200,8 @@ static void check_connectors(struct loading *loading, const json_t *connectors) 
   json_object_foreach((json_t *)(uintptr_t)connectors, name, value) {
     char path[256];
     snprintf(path, sizeof path, "connectors.%.200s", name);
-    if (!json_is_object(value) || !json_str(value, "$connector")) add_mistake(loading, path, "must name its connector: write it as ldap { … }");
+    if (!json_is_object(value) || !json_str(value, "$connector"))
+      add_mistake(loading, path, "must name its connector: write it as ldap { … }");
   }
 }
 
@@ -209,7 +212,8 @@ static void check_sources(struct loading *loading, const json_t *settings) {
   json_object_foreach(json_object_get(json_object_get(settings, "webhook"), "sources"), name, source) {
     char path[256];
     snprintf(path, sizeof path, "webhook.sources.%.200s", name);
-    if (!json_object_get(source, "token") && !json_object_get(source, "signature")) add_mistake(loading, path, "needs a `token` or a `signature`");
+    if (!json_object_get(source, "token") && !json_object_get(source, "signature"))
+      add_mistake(loading, path, "needs a `token` or a `signature`");
   }
 }
 

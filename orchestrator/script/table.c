@@ -91,7 +91,8 @@ static int table_concat(lua_State *L) {
   luaL_buffinit(L, &b);
   for (; i <= last; i++) {
     lua_rawgeti(L, 1, i);
-    if (!lua_isstring(L, -1)) return luaL_error(L, "the element at %I is a %s: only strings and numbers can be joined", i, luaL_typename(L, -1));
+    if (!lua_isstring(L, -1))
+      return luaL_error(L, "the element at %I is a %s: only strings and numbers can be joined", i, luaL_typename(L, -1));
     luaL_addvalue(&b);
     if (i != last) luaL_addlstring(&b, separator, separator_len);
     if (luaL_bufflen(&b) > SCRIPT_STRING_CAP) return luaL_error(L, "the text would be longer than %d MiB", SCRIPT_STRING_CAP >> 20);
@@ -179,7 +180,7 @@ static int table_sort(lua_State *L) {
 }
 
 void open_table(lua_State *L) {
-  static const luaL_Reg own[] = {{"concat", table_concat}, {"insert", table_insert}, {"move", table_move}, {"pack", table_pack},
-                                 {"remove", table_remove}, {"sort", table_sort}, {"unpack", table_unpack}, {NULL, NULL}};
+  static const luaL_Reg own[] = {{"concat", table_concat}, {"insert", table_insert}, {"move", table_move},     {"pack", table_pack},
+                                 {"remove", table_remove}, {"sort", table_sort},     {"unpack", table_unpack}, {NULL, NULL}};
   luaL_newlib(L, own);
 }

@@ -159,7 +159,8 @@ static int text_gsub(lua_State *L) {
   size_t len, pattern_len;
   const char *s = luaL_checklstring(L, 1, &len), *pattern = luaL_checklstring(L, 2, &pattern_len);
   int type = lua_type(L, 3);
-  luaL_argexpected(L, type == LUA_TSTRING || type == LUA_TNUMBER || type == LUA_TTABLE || type == LUA_TFUNCTION, 3, "string/function/table");
+  luaL_argexpected(L, type == LUA_TSTRING || type == LUA_TNUMBER || type == LUA_TTABLE || type == LUA_TFUNCTION, 3,
+                   "string/function/table");
   if (type == LUA_TNUMBER) lua_tostring(L, 3);
   lua_Integer most = luaL_optinteger(L, 4, (lua_Integer)len + 1), count = 0;
   bool anchored = pattern_len && *pattern == '^';
@@ -237,20 +238,18 @@ static void add_integer(lua_State *L, luaL_Buffer *b, int arg, char *spec, size_
   memcpy(spec + n, "ll", 2);
   spec[n + 2] = c == 'i' ? 'd' : c;
   spec[n + 3] = 0;
-  _Pragma("GCC diagnostic push") _Pragma("GCC diagnostic ignored \"-Wformat-nonliteral\"")
-  int len = snprintf(text, sizeof text, spec, (long long)luaL_checkinteger(L, arg));
-  _Pragma("GCC diagnostic pop")
-  luaL_addlstring(b, text, (size_t)len);
+  _Pragma("GCC diagnostic push") _Pragma("GCC diagnostic ignored \"-Wformat-nonliteral\"") int len =
+      snprintf(text, sizeof text, spec, (long long)luaL_checkinteger(L, arg));
+  _Pragma("GCC diagnostic pop") luaL_addlstring(b, text, (size_t)len);
 }
 
 static void add_float(lua_State *L, luaL_Buffer *b, int arg, char *spec, size_t n, char c) {
   char text[512]; /* 308 digits before the point and 99 after it */
   spec[n] = c;
   spec[n + 1] = 0;
-  _Pragma("GCC diagnostic push") _Pragma("GCC diagnostic ignored \"-Wformat-nonliteral\"")
-  int len = snprintf(text, sizeof text, spec, luaL_checknumber(L, arg));
-  _Pragma("GCC diagnostic pop")
-  luaL_addlstring(b, text, (size_t)len);
+  _Pragma("GCC diagnostic push") _Pragma("GCC diagnostic ignored \"-Wformat-nonliteral\"") int len =
+      snprintf(text, sizeof text, spec, luaL_checknumber(L, arg));
+  _Pragma("GCC diagnostic pop") luaL_addlstring(b, text, (size_t)len);
 }
 
 static void add_text(lua_State *L, luaL_Buffer *b, const char *s, size_t len, const char *spec) {
@@ -328,7 +327,8 @@ static int text_format(lua_State *L) {
 int text_not_callable(lua_State *L) { return luaL_error(L, "attempt to call a string value"); }
 
 void open_string(lua_State *L) {
-  static const luaL_Reg own[] = {{"find", text_find}, {"format", text_format}, {"gmatch", text_gmatch}, {"gsub", text_gsub},
-                                 {"match", text_match}, {"rep", text_rep}, {NULL, NULL}};
+  static const luaL_Reg own[] = {{"find", text_find}, {"format", text_format}, {"gmatch", text_gmatch},
+                                 {"gsub", text_gsub}, {"match", text_match},   {"rep", text_rep},
+                                 {NULL, NULL}};
   luaL_setfuncs(L, own, 0);
 }

@@ -25,7 +25,8 @@ static inline int test_look(void *arg, const char *what, const json_t *args, jso
   else if (strcmp(what, "summary") == 0) *ret = json_string("all that happened");
   else if (strcmp(what, "now") == 0) *ret = json_integer(1700000000123456);
   else if (strcmp(what, "random") == 0) *ret = json_integer(0x123456789abcdef0);
-  else if (strcmp(what, "list.match") == 0 && strcmp(json_str_or(args, "value", ""), "10.0.0.1") == 0) *ret = json_pack("{s:s,s:O}", "value", "10.0.0.1", "list", json_object_get(args, "list"));
+  else if (strcmp(what, "list.match") == 0 && strcmp(json_str_or(args, "value", ""), "10.0.0.1") == 0)
+    *ret = json_pack("{s:s,s:O}", "value", "10.0.0.1", "list", json_object_get(args, "list"));
   else if (strcmp(what, "list.match") == 0) *ret = json_false();
   else if (strcmp(what, "list.rows") == 0) *ret = json_pack("[s]", name);
   else return err_set(err, ERR_NOT_FOUND, "nothing is known of %s", what);

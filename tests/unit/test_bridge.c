@@ -36,7 +36,8 @@ static const char source[] =
     "  forged = action(function() return { ['$secret'] = 'x' } end),\n"
     "  yields = action(function() return act.ldap.lock {} end),\n"
     "  decode = action(function(v) return json.decode(v) end),\n"
-    "  helpers = action(function() return { time_ms('2026-11-23T18:42:01.5Z'), time_ms(1700000000), time_text(1700000000123), duration_ms('2h'), percent_encode('a b/ü'),\n"
+    "  helpers = action(function() return { time_ms('2026-11-23T18:42:01.5Z'), time_ms(1700000000), time_text(1700000000123), "
+    "duration_ms('2h'), percent_encode('a b/ü'),\n"
     "    sha256('abc'):sub(1, 8), from_base64('aGk='), json.encode({ b = 1, a = array {} }) } end),\n"
     "} }";
 
@@ -82,8 +83,22 @@ static void expect_refusal(struct connector_state *c, const char *action, int co
 
 static void test_what_comes_back_is_what_went_in(void **state) {
   static const char *const values[] = {
-      "{}", "[]", "[[],{},[{}],null]", "{\"a\":{\"b\":[1,2.5,true,false,null,\"x\"]}}", "9223372036854775807", "-9223372036854775808", "1.0", "\"\"", "\"a\\u0000b\"",
-      "\"\xc3\xbc\xe2\x82\xac\xf0\x9f\x98\x80\"", "9007199254740993", "{\"1\":\"text key\"}", "[1,[2,[3,[4]]]]", "{\"$$x\":1}", "[null]", "{\"a\":null}",
+      "{}",
+      "[]",
+      "[[],{},[{}],null]",
+      "{\"a\":{\"b\":[1,2.5,true,false,null,\"x\"]}}",
+      "9223372036854775807",
+      "-9223372036854775808",
+      "1.0",
+      "\"\"",
+      "\"a\\u0000b\"",
+      "\"\xc3\xbc\xe2\x82\xac\xf0\x9f\x98\x80\"",
+      "9007199254740993",
+      "{\"1\":\"text key\"}",
+      "[1,[2,[3,[4]]]]",
+      "{\"$$x\":1}",
+      "[null]",
+      "{\"a\":null}",
   };
   struct declaration *d;
   struct connector_state *c = make(&d);
@@ -119,11 +134,14 @@ static void test_what_cannot_leave(void **state) {
   expect_refusal(c, "mixed", ERR_INVALID, "half list, half map");
   expect_refusal(c, "holes", ERR_INVALID, "hole");
   expect_refusal(c, "nan", ERR_INVALID, "not a finite number");
-  expect_call(c, "bytes", "{}", SCRIPT_DATA, "{\"k\xef\xbf\xbd\":\"a\xef\xbf\xbd" "b\\u0000c\"}");
+  expect_call(c, "bytes", "{}", SCRIPT_DATA,
+              "{\"k\xef\xbf\xbd\":\"a\xef\xbf\xbd"
+              "b\\u0000c\"}");
   expect_call(c, "empty", "{}", SCRIPT_DATA, "[{},[],null]");
   expect_call(c, "keys", "{\"b\":1,\"a\":2,\"c\":3}", SCRIPT_DATA, "[\"a\",\"b\",\"c\"]");
   expect_call(c, "helpers", "{}", SCRIPT_DATA,
-              "[1795459321500,1700000000000,\"2023-11-14T22:13:20.123000Z\",7200000,\"a%20b%2F%C3%BC\",\"ba7816bf\",\"hi\",\"{\\\"a\\\":[],\\\"b\\\":1}\"]");
+              "[1795459321500,1700000000000,\"2023-11-14T22:13:20.123000Z\",7200000,\"a%20b%2F%C3%BC\",\"ba7816bf\",\"hi\",\"{\\\"a\\\":[],"
+              "\\\"b\\\":1}\"]");
   connector_state_free(c);
   declaration_free(d);
 }
@@ -197,8 +215,12 @@ static void test_too_little_memory(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_what_comes_back_is_what_went_in), cmocka_unit_test(test_secrets_cross_only_when_trusted), cmocka_unit_test(test_what_cannot_leave),
-      cmocka_unit_test(test_calls_are_pure), cmocka_unit_test(test_failures), cmocka_unit_test(test_too_little_memory),
+      cmocka_unit_test(test_what_comes_back_is_what_went_in),
+      cmocka_unit_test(test_secrets_cross_only_when_trusted),
+      cmocka_unit_test(test_what_cannot_leave),
+      cmocka_unit_test(test_calls_are_pure),
+      cmocka_unit_test(test_failures),
+      cmocka_unit_test(test_too_little_memory),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -39,11 +39,13 @@ static bool no_other_answer(const char *ours, const char *theirs) {
 }
 
 static void compare(lua_State *ours, lua_State *theirs, const char *s, size_t s_len, const char *p, size_t p_len) {
-  if (luaL_loadstring(theirs, probe) != LUA_OK || state_load(ours, probe, sizeof probe - 1, "=probe", NULL) != LUA_OK) fail_msg("the probe does not compile");
+  if (luaL_loadstring(theirs, probe) != LUA_OK || state_load(ours, probe, sizeof probe - 1, "=probe", NULL) != LUA_OK)
+    fail_msg("the probe does not compile");
   char *a = run_probe(ours, s, s_len, p, p_len), *b = run_probe(theirs, s, s_len, p, p_len);
   /* A malformed pattern may be refused by us where Lua, which looks at captures late, happens not to notice. */
   bool stricter = strstr(b, "error") && strstr(a, "error");
-  if (strcmp(a, b) != 0 && !(stricter && no_other_answer(a, b))) fail_msg("text \"%s\", pattern \"%s\":\n ours   %s\n theirs %s", s, p, a, b);
+  if (strcmp(a, b) != 0 && !(stricter && no_other_answer(a, b)))
+    fail_msg("text \"%s\", pattern \"%s\":\n ours   %s\n theirs %s", s, p, a, b);
   free(a);
   free(b);
 }
@@ -55,8 +57,9 @@ static size_t pick(size_t n) {
 }
 
 static void test_the_same_as_lua(void **state) {
-  static const char *const parts[] = {"a", "b", ".", "%a", "%d", "%s", "%w", "%A", "[ab]", "[^a]", "[a-c]", "[%d_]", "[]a]", "[a-]", "*", "+", "-", "?", "(", ")", "()", "%1", "%2",
-                                      "%b()", "%f[%w]", "^", "$", "%%", "%.", "x", "[", "]", "%", "[^", "1", " ", "%f", "%b", "\xff"};
+  static const char *const parts[] = {"a",    "b",  ".",  "%a", "%d", "%s", "%w", "%A", "[ab]", "[^a]", "[a-c]", "[%d_]",  "[]a]",
+                                      "[a-]", "*",  "+",  "-",  "?",  "(",  ")",  "()", "%1",   "%2",   "%b()",  "%f[%w]", "^",
+                                      "$",    "%%", "%.", "x",  "[",  "]",  "%",  "[^", "1",    " ",    "%f",    "%b",     "\xff"};
   static const char letters[] = "abcabc12 _()x.%\xff\n";
   struct state *s = NULL;
   assert_int_equal(state_new(STATE_CONNECTOR, NULL, &s, NULL), 0);
@@ -84,15 +87,17 @@ static const struct {
   bool matches;
   int code;
 } patterns[] = {
-    {"abc", "b", true, 0}, {"abc", "^b", false, 0}, {"abc", "c$", true, 0}, {"", "", true, 0}, {"ab12", "^%x+$", true, 0}, {"ab12g", "^%x+$", false, 0},
-    {"x", "[", false, ERR_INVALID}, {"x", "%", false, ERR_INVALID}, {"x", "(", false, ERR_INVALID}, {"a]", "[]]", true, 0}, {"a$b", "$b", true, 0},
+    {"abc", "b", true, 0},          {"abc", "^b", false, 0},      {"abc", "c$", true, 0},         {"", "", true, 0},
+    {"ab12", "^%x+$", true, 0},     {"ab12g", "^%x+$", false, 0}, {"x", "[", false, ERR_INVALID}, {"x", "%", false, ERR_INVALID},
+    {"x", "(", false, ERR_INVALID}, {"a]", "[]]", true, 0},       {"a$b", "$b", true, 0},
 };
 
 static void test_pattern_match(void **state) {
   for (size_t i = 0; i < sizeof patterns / sizeof *patterns; i++) {
     struct err err = {0};
     bool got = pattern_match(patterns[i].text, strlen(patterns[i].text), patterns[i].pattern, &err);
-    if (got != patterns[i].matches || err.code != patterns[i].code) fail_msg("\"%s\" with \"%s\": %d, %s", patterns[i].text, patterns[i].pattern, got, err.text);
+    if (got != patterns[i].matches || err.code != patterns[i].code)
+      fail_msg("\"%s\" with \"%s\": %d, %s", patterns[i].text, patterns[i].pattern, got, err.text);
   }
 }
 
@@ -118,6 +123,7 @@ static void test_costly_patterns_end(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_the_same_as_lua), cmocka_unit_test(test_pattern_match), cmocka_unit_test(test_costly_patterns_end)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_the_same_as_lua), cmocka_unit_test(test_pattern_match),
+                                     cmocka_unit_test(test_costly_patterns_end)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -45,8 +45,10 @@ static const struct {
     {"{\"type\":\"map\",\"of\":{\"type\":\"duration\"}}", "{\"a\":\"1s\"}", "{\"a\":1000}", NULL},
     {"{\"type\":\"map\",\"of\":{\"type\":\"duration\"}}", "{\"a\":{}}", NULL, "`v.a` must be a time"},
     {"{\"type\":\"map\"}", "[1]", NULL, "must be a table of names, not a list"},
-    {"{\"type\":\"object\",\"fields\":{\"n\":{\"type\":\"integer\",\"default\":3},\"m\":{\"type\":\"integer\",\"optional\":true}}}", "{}", "{\"n\":3}", NULL},
-    {"{\"type\":\"object\",\"fields\":{\"name\":{\"type\":\"string\"}}}", "{\"nmae\":\"x\"}", NULL, "`v.nmae` is not known here; did you mean `name`?"},
+    {"{\"type\":\"object\",\"fields\":{\"n\":{\"type\":\"integer\",\"default\":3},\"m\":{\"type\":\"integer\",\"optional\":true}}}", "{}",
+     "{\"n\":3}", NULL},
+    {"{\"type\":\"object\",\"fields\":{\"name\":{\"type\":\"string\"}}}", "{\"nmae\":\"x\"}", NULL,
+     "`v.nmae` is not known here; did you mean `name`?"},
     {"{\"type\":\"any\"}", "[1,{\"a\":null}]", "[1,{\"a\":null}]", NULL},
     {"{\"type\":\"string\",\"default\":\"d\"}", "null", "\"d\"", NULL},
     {"{\"type\":\"string\"}", "null", NULL, "`v` is missing"},
@@ -60,7 +62,8 @@ static void test_values(void **state) {
     struct err err = {0};
     int r = schema_check(schema, value, "t", &result, &err);
     if (checks[i].error) {
-      if (r != ERR_INVALID || !strstr(err.text, checks[i].error)) fail_msg("%s with %s: expected %s, got %s", checks[i].schema, checks[i].value, checks[i].error, err.text);
+      if (r != ERR_INVALID || !strstr(err.text, checks[i].error))
+        fail_msg("%s with %s: expected %s, got %s", checks[i].schema, checks[i].value, checks[i].error, err.text);
       assert_null(result);
     } else {
       if (r < 0) fail_msg("%s with %s: %s", checks[i].schema, checks[i].value, err.text);
@@ -73,7 +76,9 @@ static void test_values(void **state) {
 }
 
 static void test_generated_and_optional_may_be_absent(void **state) {
-  json_t *schema = test_json("{\"p\":{\"type\":\"generated\"},\"o\":{\"type\":\"string\",\"optional\":true},\"d\":{\"type\":\"integer\",\"default\":1}}"), *result = NULL;
+  json_t *schema = test_json(
+             "{\"p\":{\"type\":\"generated\"},\"o\":{\"type\":\"string\",\"optional\":true},\"d\":{\"type\":\"integer\",\"default\":1}}"),
+         *result = NULL;
   assert_int_equal(schema_check(schema, NULL, "t", &result, NULL), 0);
   assert_json(result, "{\"d\":1}");
   json_decref(result);
@@ -82,7 +87,8 @@ static void test_generated_and_optional_may_be_absent(void **state) {
 
 /* Checking what was checked changes nothing. */
 static void test_checking_twice(void **state) {
-  json_t *schema = test_json("{\"t\":{\"type\":\"duration\",\"default\":\"5s\"},\"l\":{\"type\":\"list\",\"default\":{}}}"), *once = NULL, *twice = NULL;
+  json_t *schema = test_json("{\"t\":{\"type\":\"duration\",\"default\":\"5s\"},\"l\":{\"type\":\"list\",\"default\":{}}}"), *once = NULL,
+         *twice = NULL;
   assert_int_equal(schema_check(schema, NULL, "t", &once, NULL), 0);
   assert_int_equal(schema_check(schema, once, "t", &twice, NULL), 0);
   assert_true(json_equal(once, twice));
@@ -92,18 +98,24 @@ static void test_checking_twice(void **state) {
 }
 
 static void test_json_schema(void **state) {
-  json_t *schema = test_json("{\"a\":{\"type\":\"string\",\"doc\":\"d\",\"max\":4},\"b\":{\"type\":\"integer\",\"default\":1,\"min\":0},\"c\":{\"type\":\"list\",\"of\":{\"type\":\"ip\"},\"optional\":true}}");
+  json_t *schema = test_json("{\"a\":{\"type\":\"string\",\"doc\":\"d\",\"max\":4},\"b\":{\"type\":\"integer\",\"default\":1,\"min\":0},"
+                             "\"c\":{\"type\":\"list\",\"of\":{\"type\":\"ip\"},\"optional\":true}}");
   json_t *out = schema_json(schema);
-  assert_json(out, "{\"$schema\":\"https://json-schema.org/draft/2020-12/schema\",\"type\":\"object\",\"required\":[\"a\"],\"additionalProperties\":false,\"properties\":{"
-                   "\"a\":{\"type\":\"string\",\"description\":\"d\",\"maxLength\":4},\"b\":{\"type\":\"integer\",\"default\":1,\"minimum\":0},"
-                   "\"c\":{\"type\":\"array\",\"items\":{\"type\":\"string\",\"anyOf\":[{\"format\":\"ipv4\"},{\"format\":\"ipv6\"}]}}}}");
+  assert_json(out,
+              "{\"$schema\":\"https://json-schema.org/draft/2020-12/"
+              "schema\",\"type\":\"object\",\"required\":[\"a\"],\"additionalProperties\":false,\"properties\":{"
+              "\"a\":{\"type\":\"string\",\"description\":\"d\",\"maxLength\":4},\"b\":{\"type\":\"integer\",\"default\":1,\"minimum\":0},"
+              "\"c\":{\"type\":\"array\",\"items\":{\"type\":\"string\",\"anyOf\":[{\"format\":\"ipv4\"},{\"format\":\"ipv6\"}]}}}}");
   json_decref(out);
   json_decref(schema);
 }
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_values), cmocka_unit_test(test_generated_and_optional_may_be_absent), cmocka_unit_test(test_checking_twice), cmocka_unit_test(test_json_schema),
+      cmocka_unit_test(test_values),
+      cmocka_unit_test(test_generated_and_optional_may_be_absent),
+      cmocka_unit_test(test_checking_twice),
+      cmocka_unit_test(test_json_schema),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -39,7 +39,11 @@ static void play_end(struct play *p) {
 /* A playbook with this body. */
 static void play_body(struct play *p, const char *body) {
   char *source = NULL;
-  if (asprintf(&source, "return playbook { title = 'T', uses = { 'ldap.lock', 'ldap.find', 'rt.create' },\nrun = function(incident, act, p, settings)\n%s\nend }", body) < 0) abort();
+  if (asprintf(&source,
+               "return playbook { title = 'T', uses = { 'ldap.lock', 'ldap.find', 'rt.create' },\nrun = function(incident, act, p, "
+               "settings)\n%s\nend }",
+               body) < 0)
+    abort();
   play_begin(p, source);
   free(source);
 }
@@ -65,7 +69,8 @@ static void expect_done(struct play *p, const char *result) {
 }
 
 static void expect_failed(struct play *p, int code, const char *text) {
-  if (p->out.status != SCRIPT_FAILED || !strstr(p->out.err.text, text)) fail_msg("status %d, expected %s, got: %s", (int)p->out.status, text, p->out.err.text);
+  if (p->out.status != SCRIPT_FAILED || !strstr(p->out.err.text, text))
+    fail_msg("status %d, expected %s, got: %s", (int)p->out.status, text, p->out.err.text);
   assert_int_equal(p->out.err.code, code);
 }
 
@@ -80,7 +85,8 @@ static void test_the_designs_playbook(void **state) {
                  "  local locked, why = act.ldap.lock { uid = p.user, because = incident.title }\n"
                  "  if not locked then return incident:hand_over('not locked', why) end\n"
                  "  local ticket = must(act.rt.create { subject = incident.title })\n"
-                 "  local answer = incident:ask { 'Keep ' .. p.user .. '?', role = 'responder', options = { 'keep', 'release' }, within = '30m', otherwise = 'keep' }\n"
+                 "  local answer = incident:ask { 'Keep ' .. p.user .. '?', role = 'responder', options = { 'keep', 'release' }, within = "
+                 "'30m', otherwise = 'keep' }\n"
                  "  if answer == 'release' then must(incident:undo(locked)) end\n"
                  "  return ticket.id .. incident:summary()\n"
                  " end }\n");
@@ -92,7 +98,9 @@ static void test_the_designs_playbook(void **state) {
   answer(&p, "1", true, "{\"already\":false}");
   expect_verb(&p, "action", "{\"connector\":\"rt\",\"action\":\"create\",\"params\":{\"subject\":\"the title\"}}");
   answer(&p, "2", true, "{\"id\":\"7\"}");
-  expect_verb(&p, "ask", "{\"text\":\"Keep alice?\",\"role\":\"responder\",\"options\":[\"keep\",\"release\"],\"within\":1800000,\"otherwise\":\"keep\"}");
+  expect_verb(
+      &p, "ask",
+      "{\"text\":\"Keep alice?\",\"role\":\"responder\",\"options\":[\"keep\",\"release\"],\"within\":1800000,\"otherwise\":\"keep\"}");
   answer(&p, "3", true, "\"release\"");
   expect_verb(&p, "undo", "{\"step\":\"1\"}");
   answer(&p, "4", true, NULL);
@@ -127,27 +135,36 @@ static const struct {
   const char *body, *verb, *args, *value, *done;
 } verbs[] = {
     {"return incident:wait '30m'", "wait", "{\"ms\":1800000}", NULL, "true"},
-    {"return incident:wait_for { alert = { a = 1 }, within = '1h' } == nil", "wait_for", "{\"alert\":{\"a\":1},\"within\":3600000}", NULL, "true"},
-    {"return incident:wait_for { alert = { a = 1 }, within = '1h' }.name", "wait_for", "{\"alert\":{\"a\":1},\"within\":3600000}", "{\"name\":\"x\"}", "\"x\""},
+    {"return incident:wait_for { alert = { a = 1 }, within = '1h' } == nil", "wait_for", "{\"alert\":{\"a\":1},\"within\":3600000}", NULL,
+     "true"},
+    {"return incident:wait_for { alert = { a = 1 }, within = '1h' }.name", "wait_for", "{\"alert\":{\"a\":1},\"within\":3600000}",
+     "{\"name\":\"x\"}", "\"x\""},
     {"return incident:poll { 'ldap.find', params = { uid = 'a' }, every = '10s', within = '1h', when = { locked = true } }.locked", "poll",
-     "{\"connector\":\"ldap\",\"action\":\"find\",\"params\":{\"uid\":\"a\"},\"every\":10000,\"within\":3600000,\"until\":{\"locked\":true}}", "{\"locked\":true}", "true"},
+     "{\"connector\":\"ldap\",\"action\":\"find\",\"params\":{\"uid\":\"a\"},\"every\":10000,\"within\":3600000,\"until\":{\"locked\":true}"
+     "}",
+     "{\"locked\":true}", "true"},
     {"return incident:note('n')", "note", "{\"text\":\"n\"}", NULL, "true"},
     {"return incident:severity('high')", "severity", "{\"severity\":\"high\"}", NULL, "true"},
     {"return incident.severity", NULL, NULL, NULL, "\"the severity\""},
     {"return incident:assign('bob')", "assign", "{\"to\":\"bob\"}", NULL, "true"},
     {"return incident:tag('t')", "tag", "{\"tag\":\"t\"}", NULL, "true"},
-    {"return incident:close { verdict = 'benign', lessons = 'none' }", "close", "{\"verdict\":\"benign\",\"lessons\":\"none\"}", NULL, "true"},
+    {"return incident:close { verdict = 'benign', lessons = 'none' }", "close", "{\"verdict\":\"benign\",\"lessons\":\"none\"}", NULL,
+     "true"},
     {"return incident:release_all()", "release", "{\"of\":\"incident\"}", NULL, "true"},
     {"return incident:continue_as { user = 'bob' }", "continue_as", "{\"params\":{\"user\":\"bob\"}}", NULL, NULL},
-    {"return incident:ask { 'Sure?', within = '1m', otherwise = 'no', approvals = 2 }", "ask", "{\"text\":\"Sure?\",\"within\":60000,\"otherwise\":\"no\",\"approvals\":2}", "\"yes\"", "\"yes\""},
+    {"return incident:ask { 'Sure?', within = '1m', otherwise = 'no', approvals = 2 }", "ask",
+     "{\"text\":\"Sure?\",\"within\":60000,\"otherwise\":\"no\",\"approvals\":2}", "\"yes\"", "\"yes\""},
     {"return { #incident.alerts, incident.alerts[2].name, incident.alerts[3] == nil }", NULL, NULL, NULL, "[2,\"two\",true]"},
-    {"local n = 0 for _, a in ipairs(incident.alerts) do n = n + a.n end for _, a in pairs(incident.alerts) do n = n + a.n end return n", NULL, NULL, NULL, "6"},
+    {"local n = 0 for _, a in ipairs(incident.alerts) do n = n + a.n end for _, a in pairs(incident.alerts) do n = n + a.n end return n",
+     NULL, NULL, NULL, "6"},
     {"return incident:observables('user')", NULL, NULL, NULL, "[{\"type\":\"user\",\"value\":\"v\"}]"},
     {"return incident:observables()[1].type", NULL, NULL, NULL, "\"any\""},
     {"return { now(), random(6), random(5, 5), random() < 1 }", NULL, NULL, NULL, "[1700000000123,1,5,true]"},
-    {"return { list('vpn'):match('10.0.0.1').list, list('vpn'):match('x') == nil, list('vpn'):rows()[1] }", NULL, NULL, NULL, "[\"vpn\",true,\"vpn\"]"},
+    {"return { list('vpn'):match('10.0.0.1').list, list('vpn'):match('x') == nil, list('vpn'):rows()[1] }", NULL, NULL, NULL,
+     "[\"vpn\",true,\"vpn\"]"},
     {"return settings.n", NULL, NULL, NULL, "3"},
-    {"return must(act.ldap.lock { key = settings.key }) ~= nil", "action", "{\"connector\":\"ldap\",\"action\":\"lock\",\"params\":{\"key\":{\"$secret\":\"p.key\"}}}", "null", "true"},
+    {"return must(act.ldap.lock { key = settings.key }) ~= nil", "action",
+     "{\"connector\":\"ldap\",\"action\":\"lock\",\"params\":{\"key\":{\"$secret\":\"p.key\"}}}", "null", "true"},
 };
 
 static void test_every_verb(void **state) {
@@ -196,7 +213,8 @@ static void test_mistakes_say_what_to_do(void **state) {
 
 static void test_secrets_show_nothing(void **state) {
   struct play p;
-  play_body(&p, "return { tostring(settings.key), ('%s'):format(settings.key), settings.key == settings.key, settings.key == 'p.key', type(settings.key) }");
+  play_body(&p, "return { tostring(settings.key), ('%s'):format(settings.key), settings.key == settings.key, settings.key == 'p.key', "
+                "type(settings.key) }");
   expect_done(&p, "[\"[secret]\",\"[secret]\",true,false,\"userdata\"]");
   play_end(&p);
 }
@@ -228,7 +246,8 @@ static void test_branches(void **state) {
     json_decref(json);
   }
   for (int i = 0; i < 3; i++) script_yield_release(&out[i]);
-  answer(&p, "1", true, "[{\"ok\":true,\"result\":{\"uid\":\"A\"}},{\"ok\":true,\"result\":{\"uid\":\"B\"}},{\"ok\":false,\"error\":\"c broke\"}]");
+  answer(&p, "1", true,
+         "[{\"ok\":true,\"result\":{\"uid\":\"A\"}},{\"ok\":true,\"result\":{\"uid\":\"B\"}},{\"ok\":false,\"error\":\"c broke\"}]");
   expect_verb(&p, "undo", "{\"step\":\"1.2.1\"}");
   answer(&p, "2", true, NULL);
   expect_done(&p, "[\"A\",false,\"c broke\"]");
@@ -292,7 +311,8 @@ static int unexpected;
 static void expect_ending(const char *file, const char *kind, const char *text, const char *got_kind, const struct script_yield *out) {
   char *json = out->args ? json_text(out->args) : NULL;
   const char *got = strcmp(got_kind, "done") == 0 && json ? json : out->err.text;
-  if (strcmp(kind, got_kind) != 0 || !strstr(got, text)) unexpected++, print_error("%s: expected %s %s, got %s %s\n", file, kind, text, got_kind, got);
+  if (strcmp(kind, got_kind) != 0 || !strstr(got, text))
+    unexpected++, print_error("%s: expected %s %s, got %s %s\n", file, kind, text, got_kind, got);
   free(json);
 }
 
@@ -398,7 +418,8 @@ static void walk_value(struct walk *w, lua_State *L, const char *path) {
   assert_true(lua_checkstack(L, 12));
   int value = lua_gettop(L);
   if (*path) buf_addf(w->out, "%s %s\n", path, lua_isnumber(L, value) ? "number" : luaL_typename(L, value));
-  if (luaL_getmetafield(L, value, "__metatable") == LUA_TNIL && lua_getmetatable(L, value)) buf_addf(w->out, "%s has a metatable that scripts can get\n", path);
+  if (luaL_getmetafield(L, value, "__metatable") == LUA_TNIL && lua_getmetatable(L, value))
+    buf_addf(w->out, "%s has a metatable that scripts can get\n", path);
   lua_settop(L, value);
   if (!lua_istable(L, value) || !first_time(w, lua_topointer(L, value))) return;
   push_contents(L, value);
@@ -450,8 +471,11 @@ static void test_reachable_names(void **state) {
 }
 
 static void test_the_prelude_is_the_files(void **state) {
-  static const char *const files[PRELUDE_PARTS] = {[PRELUDE_COMMON] = "prelude", [PRELUDE_RUN] = "run", [PRELUDE_DECLARE] = "declare",
-                                                   [PRELUDE_SETTINGS] = "settings", [PRELUDE_OCSF] = "ocsf"};
+  static const char *const files[PRELUDE_PARTS] = {[PRELUDE_COMMON] = "prelude",
+                                                   [PRELUDE_RUN] = "run",
+                                                   [PRELUDE_DECLARE] = "declare",
+                                                   [PRELUDE_SETTINGS] = "settings",
+                                                   [PRELUDE_OCSF] = "ocsf"};
   for (int i = 0; i < PRELUDE_PARTS; i++) {
     char path[128];
     size_t len;
@@ -469,11 +493,21 @@ static void test_the_prelude_is_the_files(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_the_designs_playbook), cmocka_unit_test(test_a_failure_comes_back), cmocka_unit_test(test_hand_over_is_the_end),
-      cmocka_unit_test(test_every_verb), cmocka_unit_test(test_mistakes_say_what_to_do), cmocka_unit_test(test_secrets_show_nothing),
-      cmocka_unit_test(test_branches), cmocka_unit_test(test_nothing_in_parallel), cmocka_unit_test(test_the_same_again), cmocka_unit_test(test_escapes),
-      cmocka_unit_test(test_bytecode_is_refused), cmocka_unit_test(test_an_ended_run_stays_ended), cmocka_unit_test(test_budget_counts_cpu_time),
-      cmocka_unit_test(test_reachable_names), cmocka_unit_test(test_the_prelude_is_the_files),
+      cmocka_unit_test(test_the_designs_playbook),
+      cmocka_unit_test(test_a_failure_comes_back),
+      cmocka_unit_test(test_hand_over_is_the_end),
+      cmocka_unit_test(test_every_verb),
+      cmocka_unit_test(test_mistakes_say_what_to_do),
+      cmocka_unit_test(test_secrets_show_nothing),
+      cmocka_unit_test(test_branches),
+      cmocka_unit_test(test_nothing_in_parallel),
+      cmocka_unit_test(test_the_same_again),
+      cmocka_unit_test(test_escapes),
+      cmocka_unit_test(test_bytecode_is_refused),
+      cmocka_unit_test(test_an_ended_run_stays_ended),
+      cmocka_unit_test(test_budget_counts_cpu_time),
+      cmocka_unit_test(test_reachable_names),
+      cmocka_unit_test(test_the_prelude_is_the_files),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -56,17 +56,23 @@ static void test_a_whole_file(void **state) {
                "  },\n"
                "  people = { alice = { uid = 1000, roles = { 'responder' }, token = secret 'file:/etc/t' } },\n"
                "  webhook = { sources = { wazuh = { token = secret 'env:WAZUH' } } },\n"
-               "  guard = { ceiling = 'contain', budgets = { { effect = 'contain', most = 5, within = '10m' } }, protected = { { type = 'user', value = 'root' } } },\n"
-               "  suppress = { { name = 'deploy', when = { a = 1, none = { ['ip|cidr_in'] = list 'vpn' } }, reason = 'r', owner = 'o', expires = '2027-01-01' } },\n"
+               "  guard = { ceiling = 'contain', budgets = { { effect = 'contain', most = 5, within = '10m' } }, protected = { { type = "
+               "'user', value = 'root' } } },\n"
+               "  suppress = { { name = 'deploy', when = { a = 1, none = { ['ip|cidr_in'] = list 'vpn' } }, reason = 'r', owner = 'o', "
+               "expires = '2027-01-01' } },\n"
                "  stop_within = '5s',\n"
-               "}\n", &settings, &secrets, &err);
+               "}\n",
+               &settings, &secrets, &err);
   if (r < 0) fail_msg("%s", err.text);
   snprintf(place, sizeof place, "%s/state/tocsin.sock", folder);
   assert_string_equal(json_string_value(json_at(settings, "api.socket")), place);
-  assert_json(json_at(settings, "connectors.corp"), "{\"$connector\":\"ldap\",\"url\":\"ldaps://dc.example\",\"base\":\"dc=corp,dc=example\",\"password\":{\"$secret\":\"connectors.corp.password\"}}");
+  assert_json(json_at(settings, "connectors.corp"),
+              "{\"$connector\":\"ldap\",\"url\":\"ldaps://"
+              "dc.example\",\"base\":\"dc=corp,dc=example\",\"password\":{\"$secret\":\"connectors.corp.password\"}}");
   assert_json(json_at(settings, "redis.password"), "{\"$secret\":\"redis.password\"}");
   assert_json(json_at(settings, "guard.budgets"), "[{\"effect\":\"contain\",\"most\":5,\"within\":600000,\"per\":\"all\"}]");
-  assert_json(json_object_get(json_array_get(json_object_get(settings, "suppress"), 0), "when"), "{\"a\":1,\"none\":{\"ip|cidr_in\":{\"$list\":\"vpn\"}}}");
+  assert_json(json_object_get(json_array_get(json_object_get(settings, "suppress"), 0), "when"),
+              "{\"a\":1,\"none\":{\"ip|cidr_in\":{\"$list\":\"vpn\"}}}");
   assert_json(json_object_get(settings, "stop_within"), "5000");
   assert_int_equal(json_object_size(secrets), 5);
   snprintf(place, sizeof place, "file:%s/ldap.pw", folder);
@@ -97,14 +103,18 @@ static const struct {
 } wrong[] = {
     {"return {\n  redsi = {},\n}", {":2: unknown setting `redsi`; did you mean `redis`?"}},
     {"return {\n  data = 5,\n  guard = {\n    ceiling = 'contian',\n  },\n  people = {\n    bob = { uid = 'x' },\n  },\n}",
-     {":2: `data` must be a text, not a number", ":4: `guard.ceiling` must be one of read, record, notify, contain, destroy; did you mean `contain`?", ":7: `people.bob.uid` must be a number"}},
-    {"return {\n  connectors = {\n    corp = ldap { url = 'x' },\n    lab = { url = 'x' },\n  },\n}", {":4: `connectors.lab` must name its connector: write it as ldap { … }"}},
+     {":2: `data` must be a text, not a number",
+      ":4: `guard.ceiling` must be one of read, record, notify, contain, destroy; did you mean `contain`?",
+      ":7: `people.bob.uid` must be a number"}},
+    {"return {\n  connectors = {\n    corp = ldap { url = 'x' },\n    lab = { url = 'x' },\n  },\n}",
+     {":4: `connectors.lab` must name its connector: write it as ldap { … }"}},
     {"return {\n  redis = { password = 'hunter22' },\n}", {":2: `redis.password` must be a secret, not a text"}},
     {"return {\n  redis = { password = secret 'hunter22' },\n}", {":2: a secret is named as secret \"env:NAME\""}},
     {"return {\n  redis = { password = secrte 'env:X' },\n}", {":2: unknown name `secrte`; did you mean `secret`?"}},
     {"return {\n  hot = 30,\n  dedupe = 'a day',\n}", {":3: `dedupe` must be a time like"}},
     {"return {\n  webhook = { sources = {\n    wazuh = {},\n  } },\n}", {":3: `webhook.sources.wazuh` needs a `token` or a `signature`"}},
-    {"return {\n  guard = { budgets = {\n    { effect = 'contain', most = 1, within = '1m' },\n    { most = 5, within = '1m' },\n  } },\n}", {":4: `guard.budgets[2]` must say what it is about"}},
+    {"return {\n  guard = { budgets = {\n    { effect = 'contain', most = 1, within = '1m' },\n    { most = 5, within = '1m' },\n  } },\n}",
+     {":4: `guard.budgets[2]` must say what it is about"}},
     {"return {\n  data = \n}", {":3: unexpected symbol near '}'"}},
     {"data = 'x'\nreturn {}", {":1: write the settings as `return { data = … }`"}},
     {"return 5", {"must end with `return { … }`"}},
@@ -146,8 +156,8 @@ static void test_every_setting_is_described(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_defaults), cmocka_unit_test(test_a_whole_file), cmocka_unit_test(test_folders), cmocka_unit_test(test_mistakes),
-      cmocka_unit_test(test_files_that_are_none), cmocka_unit_test(test_every_setting_is_described),
+      cmocka_unit_test(test_defaults), cmocka_unit_test(test_a_whole_file),        cmocka_unit_test(test_folders),
+      cmocka_unit_test(test_mistakes), cmocka_unit_test(test_files_that_are_none), cmocka_unit_test(test_every_setting_is_described),
   };
   return cmocka_run_group_tests(tests, setup, teardown);
 }
