@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "base/suspect.h"
 #include "intake/intake.h"
 #include "intake/normalise.h"
 #include "wire/redis.h"
@@ -25,6 +26,15 @@ enum {
 
 struct webhook;
 
+/* The one message that is tried alone. cb NULL: none. */
+struct alone {
+  char id[48];
+  intake_alone_cb *cb;
+  void *arg;
+  bool taken;
+  struct timer *retry;
+};
+
 struct intake {
   struct intake_deps deps;
   struct normaliser *normaliser;
@@ -35,9 +45,11 @@ struct intake {
   const char *default_playbook;
   unsigned blocking; /* the lane of XREADGROUP */
   bool running, held, reading, owned_first, group_made;
+  bool unsure; /* an answer to XREADGROUP was lost: messages may be ours without our having seen them */
   char after[48]; /* how far this node's own unfinished messages are taken */
   size_t under_way;
   struct timer *retry;
+  struct alone alone;
   loop_cb *stopped_cb;
   void *stopped_arg;
   struct webhook *webhook;
@@ -49,6 +61,8 @@ void intake_pump(struct intake *in);
 /* message.c: handles one message to its end; the reply is only valid during the call. */
 void intake_message(struct intake *in, const struct redis_value *entry);
 void intake_one_less(struct intake *in);
+/* alone.c: a message has come to its end; was it the one? */
+void intake_alone_look(struct intake *in);
 /* dead.c */
 void intake_commands(struct intake *in);
 /* webhook.c */

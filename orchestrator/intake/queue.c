@@ -22,6 +22,7 @@ struct intake *intake_new(const struct intake_deps *deps) {
 void intake_free(struct intake *in) {
   if (!in) return;
   timer_free(in->retry);
+  timer_free(in->alone.retry);
   webhook_free(in->webhook);
   normaliser_free(in->normaliser);
   json_decref(in->default_group);
@@ -73,6 +74,7 @@ static void on_read(void *arg, const struct redis_value *reply, const struct err
   in->reading = false;
   if (err) {
     if (strstr(err->text, "NOGROUP")) in->group_made = false;
+    if (err->code == ERR_UNAVAILABLE || err->code == ERR_TIMEOUT) in->unsure = true;
     if (err->code != ERR_CANCELLED) pump_later(in, RETRY_MS);
     return;
   }
@@ -97,10 +99,15 @@ static void group_make(struct intake *in) {
 void intake_pump(struct intake *in) {
   struct err err;
   char count[16], block[16];
-  if (!in->running || in->held || in->reading || in->retry) return;
+  if (!in->running || in->held || in->reading || in->retry || in->alone.cb) return;
   if (!in->group_made) {
     group_make(in);
     return;
+  }
+  if (in->unsure) { /* from the first unfinished message again, once none is in two hands */
+    if (in->under_way) return;
+    in->unsure = in->owned_first = false;
+    snprintf(in->after, sizeof in->after, "0");
   }
   if (in->under_way >= UNDER_WAY_MOST || desk_full(in->deps.desk)) {
     pump_later(in, 5); /* what is under way frees its place */
@@ -126,6 +133,7 @@ void intake_start(struct intake *in) {
 
 void intake_one_less(struct intake *in) {
   in->under_way--;
+  intake_alone_look(in);
   if (in->stopped_cb && in->under_way == 0) {
     loop_cb *cb = in->stopped_cb;
     in->stopped_cb = NULL;
@@ -140,6 +148,7 @@ void intake_hold(struct intake *in, bool held) {
 }
 
 void intake_stop(struct intake *in, loop_cb *done, void *arg) {
+  intake_alone_end(in);
   in->running = false;
   webhook_free(in->webhook);
   in->webhook = NULL;

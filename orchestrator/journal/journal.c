@@ -167,6 +167,14 @@ static void lose(struct journal *j, const struct err *why) {
   if (j->store->lost) j->store->lost(j->store->arg, j, why);
 }
 
+/* Said once for each reason, however many journals wait for it. */
+static void tell(struct journal_store *store, const char *why) {
+  if (strncmp(store->refused, why, sizeof store->refused - 1) == 0) return;
+  if (*why) log_warning("Redis takes no entries at the moment (%s); they are kept and sent again until it does", why);
+  else log_notice("Redis takes entries again");
+  snprintf(store->refused, sizeof store->refused, "%s", why);
+}
+
 static void acknowledge(struct journal *j, size_t count) {
   for (size_t i = 0; i < count; i++) {
     const struct entry *e = STAILQ_FIRST(&j->queue)->entry;
@@ -176,6 +184,7 @@ static void acknowledge(struct journal *j, size_t count) {
   }
   j->flying = 0;
   j->retry_ms = 0;
+  tell(j->store, "");
   waiters_call(j, NULL);
 }
 
@@ -185,6 +194,7 @@ static void trouble(struct journal *j, const struct err *err) {
   j->troubled = true;
   j->retry_ms = j->retry_ms ? (j->retry_ms * 2 > RETRY_MOST_MS ? RETRY_MOST_MS : j->retry_ms * 2) : RETRY_FIRST_MS;
   log_debug("%s: an append was not acknowledged (%s); reading the tail back", j->incident, err->text);
+  if (err->code != ERR_CONFLICT && redis_lane_up(j->store->redis, j->lane)) tell(j->store, err->text); /* a lost link is told by itself */
   timer_free(j->retry);
   j->retry = timer_start(j->store->loop, j->retry_ms, tail_read, j);
 }

@@ -30,6 +30,7 @@ struct journal_store {
   /* Counts for metrics. */
   uint64_t entries, waves, retries;
   size_t unsent; /* entries appended and not yet acknowledged, over all journals */
+  char refused[160]; /* why Redis takes no entries at the moment, "" when it does */
 };
 
 typedef void journal_durable_cb(void *arg, const struct err *err); /* err NULL: it is durable */

@@ -220,7 +220,10 @@ static void process_ended(void *arg, int fd, int events) {
   }
   if (life >= GOOD_LIFE) e->tries = 0;
   launch_later(e);
-  if (e->events.lost) e->events.lost(e->events.arg, why);
+  char line[400], text[700];
+  embedded_log_line(e->folder, line, sizeof line);
+  snprintf(text, sizeof text, "%s%s%s", why, *line ? "; the last line of its log: " : "", line);
+  if (e->events.lost) e->events.lost(e->events.arg, text);
 }
 
 static int process_watch(struct embedded *e, pid_t pid, bool ours, struct err *err) {
