@@ -5,6 +5,7 @@
 
 #include "action/internal.h"
 #include "base/json.h"
+#include "base/suspect.h"
 
 /* The last check before bytes leave; may run on another thread, so it reads atomics only. */
 static bool gate(void *arg) {
@@ -151,7 +152,9 @@ static void on_answer(void *arg, const struct exchange_result *result) {
   }
   bool again = x->attempt < ATTEMPTS && !x->abandoned;
   if (result->delivery == DELIVERY_ANSWERED) {
+    suspect_begin(SUSPECT_RUN, journal_incident(x->journal), x->run); /* what a stranger's server wrote is read */
     answered(x, result);
+    suspect_end();
   } else if (x->abandoned && x->effect == EFFECT_READ) {
     action_free(x);
   } else if (result->delivery == DELIVERY_NOT_SENT) {

@@ -8,6 +8,7 @@
 #include <sys/queue.h>
 
 #include "base/buf.h"
+#include "base/suspect.h"
 #include "run/run.h"
 
 enum { STEPS_MOST = 5000, BRANCHES_MOST = 10000, AT_ONCE = 8, STORY_CAP = 64 << 10, RESULT_CAP = 4096 };
@@ -125,6 +126,12 @@ struct runs {
 
 /* run.c */
 int64_t run_now(const struct run *run);
+/* What comes until suspect_end is done in this run's name. */
+static inline void run_burst(const struct run *run) { suspect_begin(SUSPECT_RUN, journal_incident(run->journal), run->number); }
+/* It has ended the process before: what leads to its next burst is to be in Redis first, so that a crash can be repeated while it is alone. */
+static inline bool run_hurries(const struct run *run) {
+  return !suspect_known(SUSPECT_RUN, journal_incident(run->journal), run->number) || journal_idle(run->journal);
+}
 static inline bool run_quiet(const struct run *run) { return run->over || run->fresh; }
 /* Ends everything that waits, and appends the ending entry; during a replay that is put off until all of the journal was read. */
 void run_end(struct run *run, enum kind kind, const char *actor, json_t *body_take, const char *status);
@@ -151,6 +158,7 @@ uint64_t step_add(struct step *s, enum kind kind, json_t *body_take);
 void run_watch(void *arg, struct journal *j, const struct entry *e);
 void run_observe(struct run *run);
 void run_pump(void *arg);
+void run_pump_durable(void *arg, const struct err *err);
 
 /* parallel.c */
 extern const struct verb verb_parallel;

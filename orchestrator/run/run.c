@@ -10,6 +10,7 @@
 #include "run/internal.h"
 
 static void begin(void *arg);
+static void begin_now(void *arg);
 static void finished(void *arg);
 
 struct runs *runs_new(const struct runs_deps *deps) {
@@ -124,22 +125,43 @@ int run_take_up(struct runs *rs, const struct run_spec *spec, const json_t *entr
   return 0;
 }
 
+static void begin_durable(void *arg, const struct err *err) {
+  struct run *run = arg;
+  if (!err) loop_defer(run->all->deps.loop, begin_now, run);
+}
+
 static void begin(void *arg) {
+  struct run *run = arg;
+  if (run->replay || run_hurries(run)) begin_now(run);
+  else journal_when_durable(run->journal, begin_durable, run);
+}
+
+static void begin_now(void *arg) {
   struct run *run = arg;
   struct err err;
   run->fresh = false;
+  run_burst(run);
   run_clear(run);
   json_t *uses = uses_of(run->playbook);
   int r = script_new(run->playbook, uses, &run->all->deps.limits, &run->host, &run->script, &err);
   json_decref(uses);
   if (r < 0) {
     run_failed(run, err.text, NULL, 0);
+    suspect_end();
     return;
   }
   if (run->all->deps.coverage) script_cover(run->script, run->all->deps.coverage);
   run->main = branch_new(run, NULL, 0);
   branch_begin(run->main);
   if (run->replay) replay_feed(run);
+  suspect_end();
+}
+
+/* Nothing begins it any more. */
+static void begin_not(struct run *run) {
+  loop_undefer(run->all->deps.loop, begin, run);
+  loop_undefer(run->all->deps.loop, begin_now, run);
+  journal_forget(run->journal, begin_durable, run);
 }
 
 /* --- ending --------------------------------------------------------------------------------------------------- */
@@ -149,6 +171,7 @@ void run_clear(struct run *run) {
   if (run->main) branch_free(run->main); /* with all steps and branches below it */
   run->main = run->current = NULL;
   loop_undefer(run->all->deps.loop, run_pump, run);
+  journal_forget(run->journal, run_pump_durable, run);
   run->pumping = false;
   script_free(run->script);
   run->script = NULL;
@@ -186,7 +209,7 @@ void run_end(struct run *run, enum kind kind, const char *actor, json_t *body_ta
   }
   run->over = true;
   let_go(run);
-  loop_undefer(run->all->deps.loop, begin, run);
+  begin_not(run);
   if (run->replay) replay_keep_end(run->replay, kind, actor, body_take, status);
   else run_close(run, kind, actor, body_take, status);
 }
@@ -239,7 +262,7 @@ void run_restart(struct run *run, json_t *params_take) {
 
 void run_free(struct run *run) {
   if (!run) return;
-  loop_undefer(run->all->deps.loop, begin, run);
+  begin_not(run);
   loop_undefer(run->all->deps.loop, finished, run);
   let_go(run);
   if (run->watching) journal_unwatch(run->journal, run_watch, run);

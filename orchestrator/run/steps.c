@@ -89,8 +89,17 @@ void run_observe(struct run *run) {
 void run_pump(void *arg) {
   struct run *run = arg;
   struct step *s;
+  if (!run_hurries(run)) {
+    journal_when_durable(run->journal, run_pump_durable, run);
+    return;
+  }
   run->pumping = false;
   while (!run_quiet(run) && (s = TAILQ_FIRST(&run->ready)) && s->called) step_wake(s);
+}
+
+void run_pump_durable(void *arg, const struct err *err) {
+  struct run *run = arg;
+  if (!err) loop_defer(run->all->deps.loop, run_pump, run);
 }
 
 /* --- bursts --------------------------------------------------------------------------------------------------- */
@@ -157,9 +166,11 @@ void branch_begin(struct branch *b) {
   int64_t began = cpu_now();
   run->current = b;
   run->draws = 0;
+  run_burst(run);
   if (!b->parent) b->lua = script_start(run->script, run->params, run->settings, &out);
   else b->lua = script_branch(b->parent->branch->lua, b->index, &out);
   branch_outcome(b, &out, began);
+  suspect_end();
 }
 
 void step_wake(struct step *s) {
@@ -167,6 +178,7 @@ void step_wake(struct step *s) {
   struct branch *b = s->branch;
   struct script_yield out = {0};
   struct answer a = {.ok = true, .trust = SCRIPT_TRUSTED};
+  run_burst(run);
   s->verb->answer(s, &a);
   story_add(run, s, &a);
   run_view_release(&run->view);
@@ -180,6 +192,7 @@ void step_wake(struct step *s) {
   script_resume(b->lua, b->last, a.ok, a.value, a.trust, &out);
   json_decref(a.value);
   branch_outcome(b, &out, began);
+  suspect_end();
 }
 
 /* --- the next step -------------------------------------------------------------------------------------------- */
