@@ -37,6 +37,12 @@ void clock_set(struct clock *clock, int64_t wall) { clock->offset = wall; }
 int64_t clock_wall(const struct clock *clock) { return clock->wall(clock); }
 int64_t clock_boot(const struct clock *clock) { return clock->boot(clock); }
 
+static char *put_digits(char *p, long value, int count) {
+  for (int i = count - 1; i >= 0; i--, value /= 10) p[i] = (char)('0' + value % 10);
+  return p + count;
+}
+
+/* Not strftime, whose %Y would leave out the zeros of the year 226, nor printf: every entry's head has one. */
 void time_format(int64_t us, char out[TIME_TEXT]) {
   time_t seconds = (time_t)(us / 1000000);
   long rest = (long)(us % 1000000);
@@ -46,10 +52,24 @@ void time_format(int64_t us, char out[TIME_TEXT]) {
   }
   struct tm tm = {0};
   gmtime_r(&seconds, &tm);
-  char text[80]; /* strftime's %Y would leave out the zeros of the year 226 */
-  snprintf(text, sizeof text, "%04d-%02d-%02dT%02d:%02d:%02d.%06ldZ", tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min,
-           tm.tm_sec, rest % 1000000);
-  snprintf(out, TIME_TEXT, "%.*s", TIME_TEXT - 1, text);
+  long year = tm.tm_year + 1900L;
+  if (year < 0 || year > 9999) { /* no time that Tocsin writes: still something that can be read */
+    char text[80];
+    snprintf(text, sizeof text, "%04ld-%02d-%02dT%02d:%02d:%02d.%06ldZ", year, tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec,
+             rest);
+    snprintf(out, TIME_TEXT, "%.*s", TIME_TEXT - 1, text);
+    return;
+  }
+  char *p = put_digits(out, year, 4);
+  const long parts[] = {tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec};
+  for (int i = 0; i < 5; i++) {
+    *p++ = "--T::"[i];
+    p = put_digits(p, parts[i], 2);
+  }
+  *p++ = '.';
+  p = put_digits(p, rest, 6);
+  *p++ = 'Z';
+  *p = 0;
 }
 
 static bool digits(const char **p, int count, int *ret) {

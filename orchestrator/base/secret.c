@@ -37,6 +37,7 @@ struct secret {
 struct secrets {
   struct map slots; /* slot -> current struct secret */
   struct secret *all;
+  bool first[256]; /* the bytes that some form begins with */
   uint8_t key[DIGEST_BYTES];
 };
 
@@ -134,6 +135,7 @@ int secrets_put(struct secrets *s, const char *slot, const void *bytes, size_t l
   add_percent_form(v, "0123456789abcdef");
   v->next = s->all;
   s->all = v;
+  for (size_t i = 0; i < v->form_count; i++) s->first[(unsigned char)v->forms[i].bytes[0]] = true;
   map_put(&s->slots, slot, v);
   return 0;
 }
@@ -170,24 +172,27 @@ static const struct secret *form_at(const struct secrets *s, const char *text, s
   return best;
 }
 
+/* The next place at or after i where a form begins; len when there is none. */
+static size_t next_form(const struct secrets *s, const char *text, size_t i, size_t len, const struct secret **ret, size_t *ret_len) {
+  for (; i < len; i++)
+    if (s->first[(unsigned char)text[i]] && (*ret = form_at(s, text + i, len - i, ret_len))) break;
+  return i;
+}
+
 void secrets_redact(const struct secrets *s, const char *text, size_t len, struct buf *out) {
-  bool first[256] = {false};
-  for (const struct secret *v = s->all; v; v = v->next)
-    for (size_t i = 0; i < v->form_count; i++) first[(unsigned char)v->forms[i].bytes[0]] = true;
-  size_t plain = 0;
-  for (size_t i = 0; i < len;) {
-    size_t n = 0;
-    const struct secret *v = first[(unsigned char)text[i]] ? form_at(s, text + i, len - i, &n) : NULL;
-    if (!v) {
-      i++;
-      continue;
-    }
+  const struct secret *v;
+  size_t plain = 0, n = 0;
+  for (size_t i = 0; (i = next_form(s, text, i, len, &v, &n)) < len; plain = i += n) {
     buf_add(out, text + plain, i - plain);
     buf_addf(out, "[secret:%s]", v->slot);
-    i += n;
-    plain = i;
   }
   buf_add(out, text + plain, len - plain);
+}
+
+bool secrets_shown(const struct secrets *s, const char *text, size_t len) {
+  const struct secret *v;
+  size_t n;
+  return next_form(s, text, 0, len, &v, &n) < len;
 }
 
 static char *redacted(const struct secrets *s, const char *text, size_t len, size_t *ret_len) {
@@ -199,30 +204,37 @@ static char *redacted(const struct secrets *s, const char *text, size_t len, siz
   return clean;
 }
 
+static json_t *redact_string(const struct secrets *s, const json_t *value) {
+  const char *text = json_string_value(value);
+  size_t n, len = json_string_length(value);
+  if (!secrets_shown(s, text, len)) return json_stringn(text, len);
+  char *clean = redacted(s, text, len, &n);
+  json_t *result = json_stringn(clean, n);
+  free(clean);
+  return result;
+}
+
+static void redact_member(const struct secrets *s, json_t *to, const char *key, const json_t *value) {
+  size_t n;
+  char *clean = secrets_shown(s, key, strlen(key)) ? redacted(s, key, strlen(key), &n) : NULL;
+  json_object_set_new(to, clean ? clean : key, secrets_redact_json(s, value));
+  free(clean);
+}
+
 json_t *secrets_redact_json(const struct secrets *s, const json_t *value) {
   size_t n;
-  if (json_is_string(value)) {
-    char *clean = redacted(s, json_string_value(value), json_string_length(value), &n);
-    json_t *result = json_stringn(clean, n);
-    free(clean);
-    return result;
-  }
+  json_t *result, *item;
+  const char *key;
+  if (json_is_string(value)) return redact_string(s, value);
   if (json_is_array(value)) {
-    json_t *result = json_array(), *item;
+    result = json_array();
     json_array_foreach(value, n, item) json_array_append_new(result, secrets_redact_json(s, item));
     return result;
   }
-  if (json_is_object(value)) {
-    json_t *result = json_object(), *item;
-    const char *key;
-    json_object_foreach((json_t *)(uintptr_t)value, key, item) {
-      char *clean = redacted(s, key, strlen(key), &n);
-      json_object_set_new(result, clean, secrets_redact_json(s, item));
-      free(clean);
-    }
-    return result;
-  }
-  return json_incref((json_t *)(uintptr_t)value);
+  if (!json_is_object(value)) return json_incref((json_t *)(uintptr_t)value);
+  result = json_object();
+  json_object_foreach((json_t *)(uintptr_t)value, key, item) redact_member(s, result, key, item);
+  return result;
 }
 
 static int put_and_wipe(struct secrets *s, const char *slot, struct buf *value, struct err *err) {

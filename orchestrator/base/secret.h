@@ -40,6 +40,8 @@ bool secrets_fingerprint(const struct secrets *s, const char *slot, char out[17]
 
 /* The text with every known secret replaced, appended to out. */
 void secrets_redact(const struct secrets *s, const char *text, size_t len, struct buf *out);
+/* Whether the text bears a known secret: mostly not, and then nothing need be copied. */
+bool secrets_shown(const struct secrets *s, const char *text, size_t len);
 /* A new JSON value with every string (keys too) redacted. */
 json_t *secrets_redact_json(const struct secrets *s, const json_t *value);
 

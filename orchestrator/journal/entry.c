@@ -26,43 +26,66 @@ enum kind kind_by_name(const char *name) {
   return KIND_COUNT;
 }
 
-/* The envelope: random prefix, then the redacted body. */
+/* The envelope: random prefix, then the redacted body. Most bodies bear no secret and are written where they stay. */
 static int envelope_make(const json_t *body, const struct secrets *secrets, char **ret, size_t *ret_len, bool *ret_changed,
                          struct err *err) {
-  struct buf plain, out;
+  struct buf out, clean;
   uint8_t prefix[ENVELOPE_PREFIX];
-  buf_init(&plain, ENTRY_BODY_CAP);
   buf_init(&out, ENTRY_BODY_CAP + ENVELOPE_PREFIX);
+  buf_init(&clean, ENTRY_BODY_CAP + ENVELOPE_PREFIX);
   random_bytes(prefix, sizeof prefix);
   buf_add(&out, prefix, sizeof prefix);
-  if (!secrets) {
-    json_write(body, &out);
-  } else {
-    json_write(body, &plain);
-    secrets_redact(secrets, plain.data, plain.len, &out);
+  json_write(body, &out);
+  bool changed = secrets && buf_ok(&out) && secrets_shown(secrets, out.data + ENVELOPE_PREFIX, out.len - ENVELOPE_PREFIX);
+  if (changed) {
+    buf_add(&clean, prefix, sizeof prefix);
+    secrets_redact(secrets, out.data + ENVELOPE_PREFIX, out.len - ENVELOPE_PREFIX, &clean);
   }
+  struct buf *made = changed ? &clean : &out;
   int r = 0;
-  bool changed = secrets && (plain.len + ENVELOPE_PREFIX != out.len || memcmp(plain.data, out.data + ENVELOPE_PREFIX, plain.len) != 0);
-  if (!buf_ok(&plain) || !buf_ok(&out)) r = err_set(err, ERR_LIMIT, "a journal entry's body is larger than %d MiB", ENTRY_BODY_CAP >> 20);
-  else *ret = buf_take(&out, ret_len), *ret_changed = changed;
-  buf_release(&plain);
+  if (!buf_ok(made) || !buf_ok(&out)) r = err_set(err, ERR_LIMIT, "a journal entry's body is larger than %d MiB", ENTRY_BODY_CAP >> 20);
+  else *ret = buf_take(made, ret_len), *ret_changed = changed;
   buf_release(&out);
+  buf_release(&clean);
   return r;
 }
 
+static void add_number(struct buf *out, const char *name, uint64_t value) {
+  char text[24], *p = text + sizeof text;
+  do *--p = (char)('0' + value % 10);
+  while (value /= 10);
+  buf_adds(out, name);
+  buf_add(out, p, (size_t)(text + sizeof text - p));
+}
+
+/* Written piece by piece: this is the hottest formatting there is. */
 static void head_write(const struct entry *e, const char *incident, const char *node, const char *prev, struct buf *out) {
   char digest[DIGEST_HEX], time[TIME_TEXT];
   envelope_digest(e->envelope, e->envelope_len, digest);
   time_format(e->time, time);
   buf_adds(out, "{\"actor\":");
   buf_add_json_string(out, e->actor, strlen(e->actor));
-  buf_addf(out, ",\"body\":\"%s\",\"incident\":\"%s\",\"node\":", digest, incident);
+  buf_adds(out, ",\"body\":\"");
+  buf_adds(out, digest);
+  buf_adds(out, "\",\"incident\":\"");
+  buf_adds(out, incident);
+  buf_adds(out, "\",\"node\":");
   buf_add_json_string(out, node, strlen(node));
-  buf_addf(out, ",\"prev\":\"%s\"", prev);
-  if (e->run) buf_addf(out, ",\"run\":%u", e->run);
-  buf_addf(out, ",\"seq\":%" PRIu64 ",\"size\":%zu", e->seq, e->envelope_len - ENVELOPE_PREFIX);
-  if (e->step[0]) buf_addf(out, ",\"step\":\"%s\"", e->step);
-  buf_addf(out, ",\"time\":\"%s\",\"type\":\"%s\",\"v\":1}", time, kind_name(e->kind));
+  buf_adds(out, ",\"prev\":\"");
+  buf_adds(out, prev);
+  if (e->run) add_number(out, "\",\"run\":", e->run);
+  add_number(out, e->run ? ",\"seq\":" : "\",\"seq\":", e->seq);
+  add_number(out, ",\"size\":", e->envelope_len - ENVELOPE_PREFIX);
+  if (e->step[0]) {
+    buf_adds(out, ",\"step\":\"");
+    buf_adds(out, e->step);
+    buf_addc(out, '"');
+  }
+  buf_adds(out, ",\"time\":\"");
+  buf_adds(out, time);
+  buf_adds(out, "\",\"type\":\"");
+  buf_adds(out, kind_name(e->kind));
+  buf_adds(out, "\",\"v\":1}");
 }
 
 static void copy_text(char *out, size_t size, const char *text) {

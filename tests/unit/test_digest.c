@@ -1,0 +1,97 @@
+/* digest, clock, secret: what every journal entry is made with. HMAC by the vectors of RFC 4231. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/clock.h"
+#include "base/digest.h"
+#include "base/json.h"
+#include "base/secret.h"
+
+static void hmac_is(const void *key, size_t key_len, const char *text, const char *wanted) {
+  uint8_t mac[DIGEST_BYTES];
+  char hex[DIGEST_HEX];
+  digest_hmac_sha256(key, key_len, text, strlen(text), mac);
+  hex_encode(mac, sizeof mac, hex);
+  assert_string_equal(hex, wanted);
+}
+
+static void test_hmac(void **state) {
+  uint8_t key[131];
+  memset(key, 0x0b, 20);
+  hmac_is(key, 20, "Hi There", "b0344c61d8db38535ca8afceaf0bf12b881dc200c9833da726e9376c2e32cff7");
+  hmac_is("Jefe", 4, "what do ya want for nothing?", "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843");
+  memset(key, 0xaa, sizeof key);
+  hmac_is(key, sizeof key, "Test Using Larger Than Block-Size Key - Hash Key First",
+          "60e431591ee0b67f0d8a26aacbf5b77f8e0bc6213728c5140546040f0ee37f54");
+  hmac_is("", 0, "", "b613679a0814d9ec772f95d778c35fc5ff1697c493715653c6c712144292c5ad");
+}
+
+static void test_random_is_never_given_twice(void **state) {
+  static uint8_t seen[3000][16];
+  for (size_t i = 0; i < 3000; i++) {
+    random_bytes(seen[i], sizeof seen[i]);
+    for (size_t k = i > 200 ? i - 200 : 0; k < i; k++) assert_memory_not_equal(seen[i], seen[k], sizeof seen[i]);
+  }
+  uint8_t large[300], none[300] = {0};
+  random_bytes(large, sizeof large);
+  assert_memory_not_equal(large, none, sizeof large);
+}
+
+static void time_is(int64_t us, const char *wanted) {
+  char text[TIME_TEXT];
+  int64_t back;
+  time_format(us, text);
+  assert_string_equal(text, wanted);
+  assert_true(time_parse(text, &back));
+  assert_int_equal(back, us);
+}
+
+static void test_time(void **state) {
+  time_is(0, "1970-01-01T00:00:00.000000Z");
+  time_is(1795458121123456, "2026-11-23T18:22:01.123456Z");
+  time_is(-1, "1969-12-31T23:59:59.999999Z");
+  time_is(INT64_C(-55000000000) * 1000000, "0227-02-13T22:13:20.000000Z");
+  time_is(INT64_C(253402300799) * 1000000 + 999999, "9999-12-31T23:59:59.999999Z");
+}
+
+static void redacts(const struct secrets *s, const char *text, const char *wanted) {
+  struct buf out;
+  buf_init(&out, 1000);
+  secrets_redact(s, text, strlen(text), &out);
+  assert_string_equal(out.data, wanted);
+  assert_int_equal(secrets_shown(s, text, strlen(text)), strcmp(text, wanted) != 0);
+  buf_release(&out);
+}
+
+static void test_redaction(void **state) {
+  struct secrets *s = secrets_new();
+  struct err err;
+  redacts(s, "nothing known", "nothing known");
+  assert_int_equal(secrets_put(s, "one", "hunter2hunter2", 14, &err), 0);
+  assert_int_equal(secrets_put(s, "long", "hunter2hunter2-and-more", 23, &err), 0);
+  redacts(s, "", "");
+  redacts(s, "a hunter2hunter2 b", "a [secret:one] b");
+  redacts(s, "hunter2hunter2-and-more", "[secret:long]");
+  redacts(s, "hunter2hunter2hunter2hunter2", "[secret:one][secret:one]");
+  redacts(s, "hunter2hunter", "hunter2hunter");
+  json_t *value = json_pack("{s:s, s:[s, i], s:s}", "k", "plain", "list", "x hunter2hunter2", 5, "hunter2hunter2", "v"),
+         *clean = secrets_redact_json(s, value);
+  char *text = json_text(clean);
+  assert_string_equal(text, "{\"[secret:one]\":\"v\",\"k\":\"plain\",\"list\":[\"x [secret:one]\",5]}");
+  free(text);
+  json_decref(clean);
+  json_decref(value);
+  secrets_free(s);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_hmac), cmocka_unit_test(test_random_is_never_given_twice),
+                                     cmocka_unit_test(test_time), cmocka_unit_test(test_redaction)};
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
