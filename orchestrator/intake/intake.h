@@ -3,7 +3,7 @@
  * (1) tocsin_route gives the alert its incidents, final; (2) the desk attaches it, durably; (3) tocsin_done acknowledges, counts and forgets in one step. A
  * message that is delivered again after a crash gets the same answer in (1) and is a no-op in (2). So accepted = attached + duplicate + suppressed +
  * dead-lettered + split + waiting, at every moment (a body that bears several alerts is split into as many messages, which are accepted in turn).
- * What cannot be read goes to the dead letters with its reason and its bytes, never away.
+ * What cannot be read goes to the dead letters with its reason and its bytes, never away; so does what ends the process (base/suspect.h).
  * Never answers a webhook with 2xx before Redis has the alert. */
 #ifndef TOCSIN_INTAKE_INTAKE_H
 #define TOCSIN_INTAKE_INTAKE_H
@@ -37,6 +37,12 @@ void intake_set_registry(struct intake *in, struct registry *registry);
 void intake_start(struct intake *in);
 /* Takes nothing new from the queue; what is under way goes on. done is called when nothing is. */
 void intake_stop(struct intake *in, loop_cb *done, void *arg);
+
+/* One message alone, which a crash was traced to (base/suspect.h): before intake_start, and nothing else is taken meanwhile. cb comes when it is at its end; handled is
+ * false when this node has no such message unfinished. intake_alone_end waits for it no longer; cb does not come then. */
+typedef void intake_alone_cb(void *arg, bool handled);
+void intake_alone(struct intake *in, const char *id, intake_alone_cb *cb, void *arg);
+void intake_alone_end(struct intake *in);
 
 /* Takes nothing new while held (Redis is nearly full); the webhook answers 503. */
 void intake_hold(struct intake *in, bool held);

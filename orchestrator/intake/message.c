@@ -29,6 +29,7 @@ struct message {
   struct timer *retry;
   const char *outcome;
   char reason[512];
+  bool guilty; /* it ended the process: once it lies among the dead letters, that is forgotten */
 };
 
 static void route(struct message *m);
@@ -69,8 +70,12 @@ static void finish_again(void *arg) {
 
 static void on_done(void *arg, const struct redis_value *reply, const struct err *err) {
   struct message *m = arg;
-  if (err) later(m, finish_again); /* done is idempotent: the second call finds nothing to do */
-  else message_free(m);
+  if (err) {
+    later(m, finish_again); /* done is idempotent: the second call finds nothing to do */
+    return;
+  }
+  if (m->guilty) suspect_forget(SUSPECT_ALERT, m->id, 0);
+  message_free(m);
 }
 
 static void count(struct message *m) {
@@ -240,8 +245,13 @@ static void on_routed(void *arg, const struct redis_value *reply, const struct e
     return;
   }
   const char *word = redis_string(redis_item(reply, 0), NULL);
-  if (strcmp(word, "duplicate") == 0) end(m, "duplicate");
-  else attach_all(m, reply, strcmp(word, "new") == 0);
+  if (strcmp(word, "duplicate") == 0) {
+    end(m, "duplicate");
+    return;
+  }
+  suspect_begin(SUSPECT_ALERT, m->id, 0);
+  attach_all(m, reply, strcmp(word, "new") == 0);
+  suspect_end();
 }
 
 static void route(struct message *m) {
@@ -410,6 +420,15 @@ static size_t field_index(const struct message *m, const char *const *names) {
   return 0;
 }
 
+/* It has ended the process while it was alone: its bytes are kept, and nobody reads them again until a person wants it. */
+static bool set_aside(struct message *m) {
+  char reason[SUSPECT_REASON];
+  if (!suspect_guilty(SUSPECT_ALERT, m->id, 0, reason)) return false;
+  m->guilty = true;
+  bury(m, reason);
+  return true;
+}
+
 /* A log shipper's fields: the message itself when it is a document, otherwise all fields as one. */
 static void text_of_fields(struct message *m) {
   static const char *const messages[] = {"message", "MESSAGE", "msg", "MSG", NULL};
@@ -453,8 +472,12 @@ void intake_message(struct intake *in, const struct redis_value *entry) {
     m->fields[i] = copy_bytes(bytes, m->field_lens[i]);
   }
   size_t at = field_index(m, alert), from = field_index(m, source);
-  if (at) m->text = copy_bytes(m->fields[at], m->field_lens[at]), m->len = m->field_lens[at];
-  else text_of_fields(m);
+  if (at) m->len = m->field_lens[at];
   if (at && from && m->field_lens[from]) m->source = copy_bytes(m->fields[from], m->field_lens[from]);
+  if (set_aside(m)) return;
+  suspect_begin(SUSPECT_ALERT, m->id, 0);
+  if (at) m->text = copy_bytes(m->fields[at], m->field_lens[at]);
+  else text_of_fields(m);
   read_and_route(m);
+  suspect_end();
 }
