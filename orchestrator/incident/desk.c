@@ -100,6 +100,7 @@ void desk_free(struct desk *d) {
   desk_unload(d);
   map_release(&d->incidents, incident_free_value);
   timer_free(d->sweep);
+  desk_alone_end(d);
   runs_free(d->runs);
   if (d->playbooks) map_release(d->playbooks, declaration_free_value), free(d->playbooks);
   map_release(&d->pins, declaration_free_value);
@@ -211,7 +212,7 @@ json_t *incident_state(struct incident *inc) { return journal_state(inc->journal
 
 static bool alive(struct incident *inc) {
   const json_t *state = incident_state(inc);
-  return inc->loading || inc->busy || !LIST_EMPTY(&inc->runs) || !STAILQ_EMPTY(&inc->ops) || !journal_idle(inc->journal) ||
+  return inc->loading || inc->busy || inc->put_off || !LIST_EMPTY(&inc->runs) || !STAILQ_EMPTY(&inc->ops) || !journal_idle(inc->journal) ||
          json_object_size(json_object_get(state, "questions")) || json_object_size(json_object_get(state, "intents")) ||
          json_object_size(json_object_get(state, "held"));
 }

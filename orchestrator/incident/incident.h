@@ -51,6 +51,14 @@ void desk_set_registry(struct desk *d, struct registry *registry);
 typedef void desk_cb(void *arg, const struct err *err);
 int desk_load(struct desk *d, desk_cb *cb, void *arg, struct err *err);
 
+/* Before desk_load: it takes up no run but this one, which a crash was traced to (base/suspect.h); number 0: none at all. Nothing else of the incidents is resumed
+ * either. desk_alone then calls back when that run has ended or rests, or is not there (then was_there is false); desk_go_on takes up all the rest. */
+void desk_hold(struct desk *d, const char *incident, unsigned number);
+typedef void desk_alone_cb(void *arg, bool was_there);
+void desk_alone(struct desk *d, desk_alone_cb *cb, void *arg);
+void desk_alone_end(struct desk *d); /* waits for it no longer; cb does not come then */
+void desk_go_on(struct desk *d, desk_cb *cb, void *arg);
+
 /* Attaches an alert to an incident and starts the playbooks that want it (by their mode). created: the id is new, open it. cb comes when it is durable;
  * ERR_CONFLICT: another node owns it. group may be NULL. A second attach of the same alert id changes nothing. */
 int desk_attach(struct desk *d, const char *incident, bool created, const struct alert *alert, const char *const *playbooks, size_t count,

@@ -36,9 +36,20 @@ struct incident {
   LIST_HEAD(, held_run) runs;
   STAILQ_HEAD(, op) ops;
   bool loading, lost;
+  bool put_off; /* its runs, or all but one, are not taken up yet */
   unsigned busy; /* commands, releases and notifications under way */
   TAILQ_ENTRY(incident) idle;
   bool is_idle;
+};
+
+/* While one run, or one alert, is tried alone. */
+struct alone {
+  bool holding, was_there;
+  char id[ID_INCIDENT];
+  unsigned run; /* 0: none */
+  struct timer *look;
+  desk_alone_cb *cb;
+  void *arg;
 };
 
 struct desk {
@@ -52,6 +63,7 @@ struct desk {
   TAILQ_HEAD(, incident) idle;
   size_t idle_count, run_count, run_most;
   struct timer *sweep;
+  struct alone alone;
   uint64_t opened, attached, closed, runs_started, runs_ended;
 };
 
@@ -103,6 +115,12 @@ json_t *failure_text(const char *message); /* {"message"} */
 
 /* recover.c */
 void incident_recover(struct incident *inc, desk_cb *cb, void *arg);
+
+/* alone.c */
+/* May this run be taken up now? */
+bool alone_allows(const struct incident *inc, unsigned number);
+/* A run that ended the process while it was alone is handed over: true. */
+bool alone_set_aside(struct incident *inc, unsigned number);
 
 /* notify.c */
 void desk_notify(void *arg, struct journal *journal, const char *id, const json_t *question);

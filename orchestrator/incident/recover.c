@@ -41,15 +41,23 @@ static bool keep_entry(void *arg, const struct entry *e) {
   json_array_append_new(r->entries,
                         json_pack("{s:I, s:s, s:s, s:i, s:s, s:I, s:O*}", "seq", (json_int_t)e->seq, "type", kind_name(e->kind), "actor",
                                   e->actor, "run", (int)e->run, "step", e->step, "time", (json_int_t)e->time, "body", e->body));
-  if (e->kind == KIND_ALERT_ATTACHED) {
+  return true;
+}
+
+/* In one go: when the rest of an incident is taken up, a run of it may live already and look at them. */
+static void keep_alerts(struct recovery *r) {
+  size_t i;
+  json_t *e;
+  json_array_clear(r->inc->alerts);
+  json_array_foreach(r->entries, i, e) {
+    const json_t *body = json_object_get(e, "body"), *text = json_object_get(body, "raw");
     json_t *raw = NULL;
-    const json_t *text = json_object_get(e->body, "raw");
+    if (strcmp(json_str_or(e, "type", ""), "alert.attached") != 0) continue;
     if (json_is_string(text) && json_parse(json_string_value(text), json_string_length(text), &raw, NULL) < 0)
       raw = json_incref((json_t *)(uintptr_t)text);
-    incident_alert_keep(r->inc, json_object_get(e->body, "finding"), raw);
+    incident_alert_keep(r->inc, json_object_get(body, "finding"), raw);
     json_decref(raw);
   }
-  return true;
 }
 
 /* Entries of one step of one run, for action_start's history. New. */
@@ -90,6 +98,7 @@ static void take_up(struct recovery *r, unsigned number, const json_t *view) {
   const char *name = json_str_or(view, "playbook", "");
   const struct declaration *p = map_get(&d->pins, json_str_or(view, "digest", ""));
   struct run *run = NULL;
+  if (!alone_allows(inc, number) || alone_set_aside(inc, number)) return;
   if (json_bool_or(started, "engine", false)) {
     release_cut_short(inc, number);
     return;
@@ -157,8 +166,10 @@ static void ready(struct recovery *r) {
   json_object_foreach(runs, number, run) if (strcmp(json_str_or(run, "status", ""), "running") == 0)
       take_up(r, (unsigned)strtoul(number, NULL, 10), run);
   json_decref(runs);
-  resume_orphans(r);
-  incident_choose_again(r->inc, r->entries);
+  if (!r->inc->desk->alone.holding) {
+    resume_orphans(r);
+    incident_choose_again(r->inc, r->entries);
+  }
   recovery_end(r, NULL);
 }
 
@@ -215,6 +226,7 @@ static void on_entries(void *arg, const struct err *err) {
     return;
   }
   r->waiting = 1;
+  keep_alerts(r);
   const char *number;
   json_t *run;
   json_object_foreach(json_object_get(incident_state(r->inc), "runs"), number, run) {
@@ -230,6 +242,12 @@ static void on_entries(void *arg, const struct err *err) {
 void incident_recover(struct incident *inc, desk_cb *cb, void *arg) {
   struct err err;
   if (!needs_entries(incident_state(inc))) {
+    cb(arg, NULL);
+    return;
+  }
+  const struct alone *alone = &inc->desk->alone;
+  inc->put_off = alone->holding;
+  if (alone->holding && (!alone->run || strcmp(alone->id, inc->id) != 0)) {
     cb(arg, NULL);
     return;
   }
