@@ -79,7 +79,7 @@ static void on_brakes(void *arg, const struct err *err) {
   struct daemon *d = arg;
   struct err why;
   if (err) daemon_fail(d, err);
-  else if (desk_load(d->desk, on_desk, d, &why) < 0) daemon_fail(d, &why);
+  else if (daemon_load(d, on_desk, &why) < 0) daemon_fail(d, &why);
 }
 
 static int rooms_make(struct daemon *d, struct err *err) {
@@ -124,6 +124,7 @@ static void on_node(void *arg, struct journal *j, const struct err *err) {
   d->node = j;
   journal_add(d->node, KIND_ENGINE_STARTED, "engine", 0, NULL,
               json_pack("{s:s, s:I, s:b}", "version", TOCSIN_VERSION, "pid", (json_int_t)getpid(), "embedded", d->embedded != NULL));
+  daemon_suspect_tell(d);
   size_t i;
   json_t *problem;
   json_array_foreach(d->problems, i, problem)
@@ -252,6 +253,7 @@ static void daemon_stop(void *arg) {
     return;
   }
   d->stopping = true;
+  daemon_alone_end(d);
   d->began = clock_boot(clock_system());
   log_notice("stopping: what is in flight is finished first");
   notify("STOPPING=1");
@@ -331,6 +333,7 @@ static int daemon_init(struct daemon *d, const json_t *secrets, struct err *err)
   d->signals[1] = watch_signal(d->loop, SIGINT, daemon_stop, d);
   d->signals[2] = watch_signal(d->loop, SIGHUP, on_hangup, d);
   int r = folder_make(data, err);
+  if (r == 0) daemon_suspect_open(d, data);
   if (r == 0) r = secrets_load(d, secrets, err);
   if (r == 0) r = people_load(d, err);
   if (r == 0) r = redis_begin(d, err);
@@ -341,6 +344,7 @@ static void daemon_release(struct daemon *d) {
   timer_free(d->timer);
   timer_free(d->check);
   timer_free(d->memory);
+  timer_free(d->alone);
   for (size_t i = 0; i < 3; i++) watch_free(d->signals[i]);
   api_free(d->api);
   if (d->desk) desk_unload(d->desk); /* first: runs let go of their actions before those go */
@@ -364,6 +368,7 @@ static void daemon_release(struct daemon *d) {
   json_decref(d->settings);
   free(d->socket);
   secrets_free(d->secrets);
+  suspect_close();
 }
 
 int daemon_run(const char *settings_path, json_t *settings_take, json_t *secrets_take) {

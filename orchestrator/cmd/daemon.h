@@ -1,6 +1,6 @@
 /* daemon.h: `tocsin serve` as one struct: it wires the rooms together, in the order of the path of an alert, and takes them down again.
  *
- * Start: Redis → journal of the node → brakes → desk → API → intake. Stop: intake, then what is in flight within `stop_within`, then the
+ * Start: Redis → journal of the node → brakes → desk (after a crash: the suspect alone, then the rest) → API → intake. Stop: intake, then what is in flight within `stop_within`, then the
  * journals, then the embedded Redis. Owns every room; no room knows it. */
 #ifndef TOCSIN_CMD_DAEMON_H
 #define TOCSIN_CMD_DAEMON_H
@@ -9,6 +9,7 @@
 
 #include "action/action.h"
 #include "api/api.h"
+#include "base/suspect.h"
 #include "incident/incident.h"
 #include "intake/intake.h"
 #include "wire/embedded.h"
@@ -35,7 +36,9 @@ struct daemon {
   struct desk *desk;
   struct intake *intake;
   struct api *api;
-  struct timer *timer, *check, *memory;
+  struct timer *timer, *check, *memory, *alone;
+  struct suspect suspect; /* who is tried alone */
+  desk_cb *ready;
   struct watch *signals[3];
   json_t *problems; /* what Redis' settings would lose, and other warnings: texts */
   json_t *conservation;
@@ -47,6 +50,13 @@ struct daemon {
 
 /* Runs until a signal or a failure; returns the exit status. Takes settings over. */
 int daemon_run(const char *settings_path, json_t *settings_take, json_t *secrets_take);
+
+/* alone.c: notes from now on what is worked on, and watches the loop's CPU time; what an earlier process left is put on record. */
+void daemon_suspect_open(struct daemon *d, const char *data);
+void daemon_suspect_tell(struct daemon *d);
+/* Loads the desk; after a crash the one suspect is tried alone first. ready comes when all is there. */
+int daemon_load(struct daemon *d, desk_cb *ready, struct err *err);
+void daemon_alone_end(struct daemon *d);
 
 /* content.c: playbooks, connectors, lists and routes, all or none. */
 int daemon_content(struct daemon *d, json_t *ret_counts, struct err *err);
