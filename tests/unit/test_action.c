@@ -1,0 +1,662 @@
+/* One action from call to outcome: what is sent, when, how often, and what becomes of it when nobody knows whether it happened. */
+#include "action_stage.h"
+
+#define HOST "{'host': 'h1', 'because': 'test'}"
+
+static void test_the_plain_way(void **state) {
+  struct result r;
+  start(&r, "isolate", HOST, (struct how){0});
+  wait_for(&r);
+  assert_true(r.ok);
+  assert_string_equal(r.status, "active");
+  assert_int_equal(product.requests, 1);
+  assert_true(product.durable[0]);
+  assert_int_equal(strlen(product.key[0]), 32);
+  assert_int_equal(kinds[KIND_ACTION_INTENDED], 1);
+  assert_int_equal(kinds[KIND_ACTION_OUTCOME], 1);
+  assert_int_equal(json_object_size(state_part("intents")), 0);
+  assert_int_equal(json_object_size(state_part("containments")), 1);
+  json_t *contained = actions_contained(actions);
+  assert_int_equal(json_array_size(contained), 1);
+  json_decref(contained);
+}
+
+static void test_nothing_leaves_before_its_intent_is_durable(void **state) {
+  struct result r;
+  kill(server.pid, SIGSTOP);
+  start(&r, "isolate", HOST, (struct how){0});
+  UNTIL(kinds[KIND_ACTION_INTENDED] == 1);
+  NEVER(product.requests, 300);
+  kill(server.pid, SIGCONT);
+  wait_for(&r);
+  assert_true(r.ok);
+  assert_int_equal(product.requests, 1);
+}
+
+static void test_reads_need_no_intent(void **state) {
+  struct result r;
+  product.script = "y";
+  start(&r, "is_isolated", "{'host': 'h1'}", (struct how){0});
+  wait_for(&r);
+  assert_true(r.ok);
+  assert_int_equal(kinds[KIND_ACTION_INTENDED], 0);
+}
+
+static void test_paused_before(void **state) {
+  struct result r;
+  struct err err;
+  assert_int_equal(actions_pause(actions, "edr", "person:x", "drill", NULL, NULL, &err), 0);
+  start(&r, "isolate", HOST, (struct how){0});
+  UNTIL(kinds[KIND_ACTION_HELD] == 1);
+  NEVER(product.requests || kinds[KIND_ACTION_INTENDED], 100);
+  assert_int_equal(json_object_size(state_part("held")), 1);
+  assert_int_equal(actions_resume(actions, "edr", NULL, NULL, &err), 0);
+  wait_for(&r);
+  assert_true(r.ok);
+  assert_int_equal(product.requests, 1);
+  assert_int_equal(json_object_size(state_part("held")), 0);
+}
+
+/* The brake is pulled when the intent is written and its bytes have not left. */
+static void test_paused_between_intent_and_sending(void **state) {
+  struct result r;
+  struct err err;
+  kill(server.pid, SIGSTOP);
+  start(&r, "isolate", HOST, (struct how){0});
+  UNTIL(kinds[KIND_ACTION_INTENDED] == 1);
+  assert_int_equal(actions_pause(actions, "all", "person:x", "stop", NULL, NULL, &err), 0);
+  kill(server.pid, SIGCONT);
+  UNTIL(kinds[KIND_ACTION_RESOLVED] == 1);
+  assert_string_equal(verdict(), "not_sent");
+  NEVER(product.requests, 100);
+  assert_int_equal(actions_resume(actions, "all", NULL, NULL, &err), 0);
+  wait_for(&r);
+  assert_true(r.ok);
+  assert_int_equal(product.requests, 1);
+  assert_int_equal(kinds[KIND_ACTION_INTENDED], 2);
+}
+
+static void test_two_brakes(void **state) {
+  struct result r;
+  struct err err;
+  actions_pause(actions, "all", "person:x", "stop", NULL, NULL, &err);
+  actions_pause(actions, "test", "person:x", "stop", NULL, NULL, &err);
+  start(&r, "isolate", HOST, (struct how){0});
+  UNTIL(kinds[KIND_ACTION_HELD] == 1);
+  actions_resume(actions, "all", NULL, NULL, &err);
+  NEVER(product.requests, 100);
+  actions_resume(actions, "test", NULL, NULL, &err);
+  wait_for(&r);
+  assert_int_equal(actions_resume(actions, "test", NULL, NULL, &err), ERR_NOT_FOUND);
+}
+
+static void test_what_never_left_is_tried_again(void **state) {
+  struct result r;
+  registry_make(1, NULL); /* nobody listens there */
+  actions_set_registry(actions, registry);
+  start(&r, "isolate", HOST, (struct how){0});
+  wait_for(&r);
+  assert_false(r.ok);
+  assert_int_equal(kinds[KIND_ACTION_INTENDED], 3);
+  assert_int_equal(kinds[KIND_ACTION_RESOLVED], 2);
+  assert_int_equal(kinds[KIND_ACTION_IN_DOUBT], 0);
+  assert_int_equal(kinds[KIND_ACTION_OUTCOME], 1);
+  assert_int_equal(json_object_size(state_part("containments")), 0);
+  actions_orphan(actions, NULL);
+  registry_make(product.port, NULL);
+  actions_set_registry(actions, registry);
+}
+
+static void test_doubt_sent_again_under_the_same_key(void **state) {
+  static const char *const ways[] = {"so", "co", "go", "bo"};
+  for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
+    struct result r;
+    unsigned before = product.requests;
+    product.script = ways[i];
+    forget_entries();
+    start(&r, "isolate_again", HOST, (struct how){0});
+    wait_for(&r);
+    assert_true(r.ok);
+    assert_int_equal(product.requests, before + 2);
+    assert_string_equal(product.key[before], product.key[before + 1]);
+    assert_int_equal(kinds[KIND_ACTION_IN_DOUBT], 1);
+    assert_string_equal(verdict(), "sent_again");
+    assert_int_equal(kinds[KIND_ACTION_INTENDED], 2);
+  }
+  assert_string_not_equal(product.key[0], product.key[2]); /* another step, another key */
+}
+
+static void test_doubt_probed(void **state) {
+  struct result r;
+  product.script = "sy";
+  start(&r, "isolate_probe", HOST, (struct how){0});
+  wait_for(&r);
+  assert_true(r.ok);
+  assert_string_equal(verdict(), "found");
+  assert_string_equal(r.status, "found"); /* nobody knows that it was us */
+  assert_int_equal(product.requests, 2);
+  product.script = "sno";
+  start(&r, "isolate_probe", "{'host': 'h2', 'because': 'test'}", (struct how){0});
+  wait_for(&r);
+  assert_true(r.ok);
+  assert_string_equal(verdict(), "did_not_happen");
+  assert_string_equal(r.status, "active");
+  assert_int_equal(product.requests, 5);
+  assert_string_equal(product.key[2], product.key[4]);
+}
+
+static void test_doubt_asked(void **state) {
+  struct result r;
+  product.script = "s?o";
+  start(&r, "isolate_probe", HOST, (struct how){0}); /* the probe cannot tell */
+  UNTIL(questions_count(questions) == 1);
+  assert_string_equal(json_str_or(bodies[KIND_QUESTION_ASKED], "kind", ""), "resolve");
+  NEVER(r.done || product.requests > 2, 100);
+  answer_with("rita", "done");
+  wait_for(&r);
+  assert_true(r.ok);
+  assert_string_equal(r.status, "found");
+  assert_string_equal(verdict(), "done");
+  assert_int_equal(product.requests, 2);
+
+  product.script = "so";
+  start(&r, "isolate", "{'host': 'h2', 'because': 'test'}", (struct how){0});
+  answer_with("rita", "not done");
+  wait_for(&r);
+  assert_true(r.ok);
+  assert_string_equal(verdict(), "not_done");
+  assert_int_equal(product.requests, 4);
+
+  product.script = "s";
+  start(&r, "isolate", "{'host': 'h3', 'because': 'test'}", (struct how){0});
+  answer_with("rita", "abandon");
+  wait_for(&r);
+  assert_false(r.ok);
+  assert_string_equal(r.kind, "abandoned");
+  assert_int_equal(product.requests, 5);
+  assert_int_equal(json_object_size(state_part("intents")), 0);
+}
+
+static void test_a_probe_that_keeps_denying_ends_with_a_person(void **state) {
+  struct result r;
+  product.script = "snsnsn";
+  start(&r, "isolate_probe", HOST, (struct how){0});
+  answer_with("rita", "abandon");
+  wait_for(&r);
+  assert_int_equal(product.requests, 6);
+}
+
+static void test_asked_to_wait(void **state) {
+  struct result r;
+  int64_t began = test_now_ms();
+  product.script = "ro";
+  start(&r, "isolate", HOST, (struct how){0});
+  wait_for(&r);
+  assert_true(r.ok);
+  assert_true(test_now_ms() - began >= 900);
+  assert_int_equal(product.requests, 2);
+  assert_string_equal(verdict(), "not_sent");
+}
+
+static void test_found_and_shared(void **state) {
+  struct result a, b, c;
+  struct err err;
+  char first[ID_INCIDENT + 16], other[32];
+  product.script = "a";
+  start(&a, "isolate", HOST, (struct how){0});
+  wait_for(&a);
+  assert_string_equal(a.status, "found");
+  product.script = "oa";
+  start(&b, "isolate", "{'host': 'h2', 'because': 'test'}", (struct how){0});
+  wait_for(&b);
+  assert_string_equal(b.status, "active");
+  snprintf(first, sizeof first, "%s", journal_incident(journal));
+  struct journal *before = journal;
+  snprintf(other, sizeof other, "INC-%06u", ++incidents);
+  journal = journal_new(&store, other);
+  journal_watch(journal, on_entry, NULL);
+  start(&c, "isolate", "{'host': 'h2', 'because': 'test'}", (struct how){0}); /* was already: we know by whom */
+  wait_for(&c);
+  assert_string_equal(c.status, "active");
+  /* The first to let go only lets go; the last one lifts. */
+  unsigned sent = product.requests;
+  struct action *none;
+  struct action_spec spec = {.journal = before, .run = 2, .step = "1", .actor = "person:x"};
+  struct result r = {0};
+  assert_int_equal(action_release(actions, &spec, "1/2", on_outcome, &r, &none, &err), 0);
+  wait_for(&r);
+  assert_true(r.ok);
+  assert_int_equal(product.requests, sent);
+  product.script = "o";
+  spec.journal = journal;
+  r = (struct result){0};
+  assert_int_equal(action_release(actions, &spec, "1/3", on_outcome, &r, &none, &err), 0);
+  wait_for(&r);
+  assert_true(r.ok);
+  assert_int_equal(product.requests, sent + 1);
+  assert_int_equal(kinds[KIND_CONTAINMENT_RELEASED], 1);
+  assert_int_equal(action_release(actions, &spec, "1/3", on_outcome, &r, &none, &err), ERR_CONFLICT);
+  assert_int_equal(action_release(actions, &spec, "1/9", on_outcome, &r, &none, &err), ERR_NOT_FOUND);
+  /* What was only found so asks a person. */
+  spec.journal = before;
+  spec.step = "2";
+  r = (struct result){0};
+  assert_int_equal(action_release(actions, &spec, "1/1", on_outcome, &r, &none, &err), 0);
+  answer_with("rita", "keep");
+  wait_for(&r);
+  assert_false(r.ok);
+  assert_int_equal(product.requests, sent + 1);
+  spec.step = "3";
+  r = (struct result){0};
+  assert_int_equal(action_release(actions, &spec, "1/1", on_outcome, &r, &none, &err), 0);
+  answer_with("rita", "release");
+  wait_for(&r);
+  assert_true(r.ok);
+  assert_int_equal(product.requests, sent + 2);
+  actions_orphan(actions, before);
+  journal_free(before);
+}
+
+static void test_a_failed_undo_stays_listed(void **state) {
+  struct result r;
+  struct err err;
+  struct action *none;
+  start(&r, "isolate", HOST, (struct how){0});
+  wait_for(&r);
+  product.script = "b"; /* an answer that cannot be read: in doubt, and a person gives it up */
+  struct action_spec spec = {.journal = journal, .run = 2, .step = "1", .actor = "person:x"};
+  memset(&r, 0, sizeof r);
+  assert_int_equal(action_release(actions, &spec, "1/1", on_outcome, &r, &none, &err), 0);
+  answer_with("rita", "abandon");
+  wait_for(&r);
+  assert_false(r.ok);
+  assert_int_equal(kinds[KIND_CONTAINMENT_STILL], 1);
+  json_t *contained = actions_contained(actions);
+  assert_int_equal(json_array_size(contained), 1);
+  json_decref(contained);
+}
+
+static void test_no_undo(void **state) {
+  struct result r;
+  struct err err;
+  struct action *none;
+  start(&r, "revoke", HOST, (struct how){0});
+  wait_for(&r);
+  assert_string_equal(r.status, "active");
+  struct action_spec spec = {.journal = journal, .run = 2, .step = "1", .actor = "person:x"};
+  memset(&r, 0, sizeof r);
+  assert_int_equal(action_release(actions, &spec, "1/1", on_outcome, &r, &none, &err), 0);
+  answer_with("rita", "recovered");
+  wait_for(&r);
+  assert_true(r.ok);
+  assert_int_equal(product.requests, 1); /* nothing was sent */
+  assert_int_equal(kinds[KIND_CONTAINMENT_RELEASED], 1);
+}
+
+/* --- guardrails ---------------------------------------------------------------------------------------------------------------- */
+
+static void test_the_ceiling_asks(void **state) {
+  struct result r;
+  struct err err;
+  guard_is("{}");
+  start(&r, "isolate", HOST, (struct how){0});
+  UNTIL(questions_count(questions) == 1);
+  assert_int_equal(say("vic", "approve", &err), ERR_DENIED);
+  assert_int_equal(say("rita", "perhaps", &err), ERR_INVALID);
+  assert_int_equal(kinds[KIND_QUESTION_REFUSED], 2);
+  NEVER(product.requests, 50);
+  answer_with("rita", "approve");
+  wait_for(&r);
+  assert_true(r.ok);
+  start(&r, "isolate", "{'host': 'h2', 'because': 'test'}", (struct how){0});
+  answer_with("rita", "refuse");
+  wait_for(&r);
+  assert_false(r.ok);
+  assert_string_equal(r.kind, "refused");
+  assert_int_equal(kinds[KIND_ACTION_REFUSED], 1);
+  assert_int_equal(product.requests, 1);
+  start(&r, "isolate", "{'host': 'h3', 'because': 'test'}", (struct how){.requester = person("rita")->actor}); /* a person's own call */
+  wait_for(&r);
+  assert_true(r.ok);
+}
+
+static void test_two_of_three_without_the_requester(void **state) {
+  struct result r;
+  struct err err;
+  guard_is("{'ceiling': 'destroy', 'approvals': [{'effect': 'contain', 'count': 2}]}");
+  start(&r, "isolate", HOST, (struct how){.requester = person("rita")->actor});
+  UNTIL(questions_count(questions) == 1);
+  assert_int_equal(say("rita", "approve", &err), ERR_DENIED);
+  assert_int_equal(say("ron", "approve", &err), 0);
+  NEVER(r.done || product.requests, 50);
+  assert_int_equal(say("ron", "approve", &err), ERR_DENIED); /* not twice the same */
+  assert_int_equal(say("lea", "approve", &err), 0);
+  wait_for(&r);
+  assert_true(r.ok);
+}
+
+static void test_protected(void **state) {
+  struct result r;
+  struct err err;
+  guard_is("{'ceiling': 'destroy', 'protected': [{'type': 'host', 'value': 'DC1', 'reason': 'domain controller'}]}");
+  assert_int_equal(try_start(&r, "isolate", "{'host': 'dc1', 'because': 'x'}", (struct how){0}, &err), ERR_DENIED);
+  assert_non_null(strstr(err.text, "domain controller"));
+  assert_int_equal(try_start(&r, "isolate", "{'host': 'dc1', 'because': 'x'}", (struct how){.requester = person("lea")->actor}, &err), ERR_DENIED);
+  start(&r, "is_isolated", "{'host': 'dc1'}", (struct how){0});
+  wait_for(&r);
+}
+
+static void test_budgets(void **state) {
+  struct result r;
+  char text[128];
+  snprintf(text, sizeof text, "{'ceiling': 'destroy', 'budgets': [{'effect': 'contain', 'most': 2, 'within': %d}]}", 600000);
+  guard_is(text);
+  ask(loop, redis_link, "DEL tocsin:budget:live:0:all");
+  for (int i = 0; i < 2; i++) {
+    start(&r, "isolate", "{'host': 'h1', 'because': 'x'}", (struct how){0});
+    wait_for(&r);
+    assert_true(r.ok);
+  }
+  start(&r, "isolate", "{'host': 'h3', 'because': 'x'}", (struct how){0});
+  UNTIL(questions_count(questions) == 1);
+  assert_int_equal(product.requests, 2);
+  assert_string_equal(json_str_or(bodies[KIND_QUESTION_ASKED], "kind", ""), "budget");
+  answer_with("rita", "refuse");
+  wait_for(&r);
+  assert_false(r.ok);
+  start(&r, "isolate", "{'host': 'h3', 'because': 'x'}", (struct how){0});
+  answer_with("rita", "proceed");
+  wait_for(&r);
+  assert_true(r.ok);
+  assert_int_equal(product.requests, 3);
+  start(&r, "isolate", "{'host': 'h4', 'because': 'x'}", (struct how){.simulated = true}); /* a rehearsal has a purse of its own */
+  wait_for(&r);
+  assert_true(r.ok);
+}
+
+static void test_mistakes_of_the_caller(void **state) {
+  static const char *const wrong[][2] = {{"isolate", "{'host': 'h1'}"},       {"isolate", "{'because': 'x'}"},
+                                         {"isolate", "{'host': 7, 'because': 'x'}"}, {"isolat", HOST},
+                                         {"isolate", "{'host': 'h', 'because': 'x', 'lift_after': 'soon'}"}, {"rotate", "{'role': 'r', 'password': 'mine-is-better', 'because': 'x'}"}};
+  for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+    struct result r;
+    struct err err;
+    int code = try_start(&r, wrong[i][0], wrong[i][1], (struct how){0}, &err);
+    assert_true(code == ERR_INVALID || code == ERR_NOT_FOUND);
+    assert_true(err.text[0]);
+  }
+  assert_int_equal(journal_seq(journal), 0);
+}
+
+/* Messages of the engine itself to people ask nobody, whatever happens to them. */
+static void test_notifications_ask_nobody(void **state) {
+  struct result r;
+  guard_is("{'ceiling': 'read', 'approvals': [{'effect': 'notify', 'count': 1}]}");
+  start(&r, "say", "{'text': 'a question waits'}", (struct how){.engine = true});
+  wait_for(&r);
+  if (!r.ok) fail_msg("%s: %s", r.kind, r.message);
+  product.script = "s";
+  start(&r, "say", "{'text': 'a question waits'}", (struct how){.engine = true});
+  wait_for(&r);
+  assert_false(r.ok);
+  assert_int_equal(kinds[KIND_QUESTION_ASKED], 0);
+  assert_int_equal(json_object_size(state_part("intents")), 0);
+}
+
+/* --- secrets --------------------------------------------------------------------------------------------------------------------- */
+
+static void read_line(const char *path, char *out, size_t size) {
+  FILE *f = fopen(path, "r");
+  out[0] = 0;
+  if (!f) return;
+  if (!fgets(out, (int)size, f)) out[0] = 0;
+  fclose(f);
+  out[strcspn(out, "\n")] = 0;
+}
+
+static void test_a_new_password(void **state) {
+  struct result r;
+  char file[128], previous[140], old[64], new[64];
+  snprintf(file, sizeof file, "%s/app.password", server.folder);
+  snprintf(previous, sizeof previous, "%s.previous", file);
+  FILE *f = fopen(file, "w");
+  fputs("the-old-password\n", f);
+  fclose(f);
+  registry_make(product.port, file);
+  actions_set_registry(actions, registry);
+  kill(server.pid, SIGSTOP);
+  start(&r, "rotate", "{'role': 'app', 'because': 'leaked'}", (struct how){0});
+  NEVER(product.requests || kinds[KIND_ACTION_INTENDED], 200); /* not even the intent before the seal */
+  read_line(file, old, sizeof old);
+  assert_string_equal(old, "the-old-password");
+  kill(server.pid, SIGCONT);
+  product.script = "so";
+  UNTIL(product.requests == 1);
+  read_line(file, new, sizeof new);
+  assert_int_equal(strlen(new), 32);
+  assert_non_null(strstr(product.body[0], new)); /* delivered before the old one died */
+  read_line(previous, old, sizeof old);
+  assert_string_equal(old, "the-old-password"); /* and kept until it is known */
+  answer_with("rita", "not done");
+  wait_for(&r);
+  assert_true(r.ok);
+  assert_non_null(strstr(product.body[1], new)); /* the same one */
+  assert_int_equal(access(previous, F_OK), -1);
+  const char *text = ask(loop, redis_link, "XRANGE tocsin:{%s}:journal - +", journal_incident(journal));
+  assert_null(strstr(text, new));
+  assert_null(strstr(ask(loop, redis_link, "HGETALL tocsin:{%s}:sealed", journal_incident(journal)), new));
+  assert_int_equal(kinds[KIND_SECRET_SEALED], 1);
+  actions_orphan(actions, NULL);
+  registry_make(product.port, NULL);
+  actions_set_registry(actions, registry);
+}
+
+/* Held by a brake between delivery and intent, and refused by the product in the end: the old secret is put back. */
+static void test_the_old_password_comes_back(void **state) {
+  struct result r;
+  struct err err;
+  char file[128], text[64];
+  snprintf(file, sizeof file, "%s/db.password", server.folder);
+  FILE *f = fopen(file, "w");
+  fputs("the-old-password\n", f);
+  fclose(f);
+  registry_make(product.port, file);
+  actions_set_registry(actions, registry);
+  kill(server.pid, SIGSTOP);
+  start(&r, "rotate", "{'role': 'app', 'because': 'leaked'}", (struct how){0});
+  NEVER(product.requests, 20);
+  assert_int_equal(actions_pause(actions, "edr", "person:x", "wait", NULL, NULL, &err), 0); /* while the seal is on its way */
+  kill(server.pid, SIGCONT);
+  UNTIL(kinds[KIND_ACTION_HELD] == 1);
+  assert_int_equal(product.requests, 0);
+  product.script = "rrr"; /* "it did nothing", as often as it is asked */
+  assert_int_equal(actions_resume(actions, "edr", NULL, NULL, &err), 0);
+  wait_for(&r);
+  assert_false(r.ok);
+  read_line(file, text, sizeof text);
+  assert_string_equal(text, "the-old-password");
+  actions_orphan(actions, NULL);
+  registry_make(product.port, NULL);
+  actions_set_registry(actions, registry);
+}
+
+/* --- abandoned, orphaned, taken up ---------------------------------------------------------------------------------------------- */
+
+static void test_abandoned_in_flight(void **state) {
+  struct result r;
+  product.script = "s";
+  start(&r, "isolate_again", HOST, (struct how){0}); /* idempotent, but nobody wants it any more: it is not sent again */
+  UNTIL(product.requests == 1);
+  action_abandon(r.action);
+  answer_with("rita", "done");
+  UNTIL(kinds[KIND_ACTION_OUTCOME] == 1);
+  assert_int_equal(r.calls, 0);
+  assert_int_equal(product.requests, 1);
+  json_t *contained = actions_contained(actions);
+  assert_int_equal(json_array_size(contained), 1);
+  json_decref(contained);
+}
+
+static json_int_t live(void) {
+  json_t *counts = actions_counts(actions);
+  json_int_t n = json_int_or(counts, "live", -1);
+  json_decref(counts);
+  return n;
+}
+
+static void test_abandoned_at_every_stage(void **state) {
+  struct err err;
+  guard_is("{'ceiling': 'destroy', 'budgets': [{'effect': 'contain', 'most': 1000, 'within': 600000}]}");
+  for (int turns = 0; turns < 40; turns++) {
+    struct result r;
+    unsigned before = product.requests, resolved = kinds[KIND_ACTION_RESOLVED], outcomes = kinds[KIND_ACTION_OUTCOME],
+             intended = kinds[KIND_ACTION_INTENDED];
+    start(&r, "rotate", "{'role': 'r', 'because': 'x'}", (struct how){0});
+    for (int i = 0; i < turns && !r.done; i++) loop_turn(loop);
+    if (r.done) break;
+    action_abandon(r.action);
+    UNTIL(live() == 0);
+    assert_int_equal(r.calls, 0);
+    assert_true(product.requests <= before + 1);
+    /* Every intent has its end. */
+    assert_int_equal(kinds[KIND_ACTION_INTENDED] - intended, kinds[KIND_ACTION_RESOLVED] - resolved + kinds[KIND_ACTION_OUTCOME] - outcomes);
+    assert_int_equal(json_object_size(state_part("intents")), 0);
+    product.requests = 0;
+  }
+  for (int turns = 0; turns < 40; turns++) { /* and the journal goes with it */
+    struct result r;
+    start(&r, "isolate_probe", HOST, (struct how){0});
+    for (int i = 0; i < turns && !r.done; i++) loop_turn(loop);
+    actions_orphan(actions, journal);
+    UNTIL(live() == 0);
+    product.requests = 0;
+  }
+  assert_int_equal(actions_pause(actions, "all", "person:x", "x", NULL, NULL, &err), 0);
+  struct result r;
+  start(&r, "isolate", HOST, (struct how){0});
+  UNTIL(kinds[KIND_ACTION_HELD] == 1);
+  action_abandon(r.action);
+  assert_int_equal(live(), 0);
+}
+
+static json_t *history(const char *text) { return json_of("%s", text); }
+
+/* What the journal of a process that died holds of a step, and what the next one makes of it. */
+static void test_taken_up(void **state) {
+  struct result r;
+  json_t *past = history("[{'type': 'action.intended', 'body': {'attempt': 1}}]");
+  start(&r, "isolate", HOST, (struct how){.history = past});
+  json_decref(past);
+  UNTIL(kinds[KIND_ACTION_IN_DOUBT] == 1);
+  answer_with("rita", "done");
+  wait_for(&r);
+  assert_int_equal(product.requests, 0); /* never blindly again */
+
+  past = history("[{'type': 'action.intended', 'body': {'attempt': 1}}, {'type': 'action.resolved', 'body': {'verdict': 'done'}}]");
+  start(&r, "isolate", HOST, (struct how){.history = past});
+  json_decref(past);
+  wait_for(&r);
+  assert_true(r.ok);
+  assert_int_equal(product.requests, 0);
+
+  past = history("[{'type': 'action.intended', 'body': {'attempt': 1}}, {'type': 'action.resolved', 'body': {'verdict': 'abandoned'}}]");
+  start(&r, "isolate", HOST, (struct how){.history = past});
+  json_decref(past);
+  wait_for(&r);
+  assert_false(r.ok);
+  assert_int_equal(product.requests, 0);
+
+  past = history("[{'type': 'action.intended', 'body': {'attempt': 1}}, {'type': 'action.resolved', 'body': {'verdict': 'not_sent'}}]");
+  start(&r, "isolate", HOST, (struct how){.history = past});
+  json_decref(past);
+  wait_for(&r);
+  assert_true(r.ok);
+  assert_int_equal(product.requests, 1);
+
+  guard_is("{}"); /* approved before: not asked again */
+  past = history("[{'type': 'question.asked', 'body': {'kind': 'approve'}}, {'type': 'question.answered', 'body': {'answer': 'approve', 'more': false}}]");
+  start(&r, "isolate", HOST, (struct how){.history = past});
+  json_decref(past);
+  wait_for(&r);
+  assert_true(r.ok);
+  assert_int_equal(kinds[KIND_QUESTION_ASKED], 1); /* the one about the doubt */
+}
+
+static volatile bool lifted;
+static char lifted_of[ID_PATH];
+
+static void on_lift(void *arg, const char *incident, const char *of) {
+  snprintf(lifted_of, sizeof lifted_of, "%s/%s", incident, of);
+  lifted = true;
+}
+
+static void test_lift_after(void **state) {
+  struct result r;
+  char wanted[ID_PATH];
+  actions_on_lift(actions, on_lift, NULL);
+  lifted = false;
+  int64_t began = test_now_ms();
+  start(&r, "isolate", "{'host': 'h1', 'because': 'x', 'lift_after': '1500ms'}", (struct how){0});
+  wait_for(&r);
+  assert_false(lifted);
+  assert_true(test_until(loop, &lifted, PATIENCE_MS));
+  assert_true(test_now_ms() - began >= 400);
+  snprintf(wanted, sizeof wanted, "%s/1/1", journal_incident(journal));
+  assert_string_equal(lifted_of, wanted);
+}
+
+static void test_simulated_sends_nothing(void **state) {
+  struct result r;
+  uint64_t before = transports_sent(transports);
+  start(&r, "isolate", HOST, (struct how){.simulated = true});
+  wait_for(&r);
+  assert_true(r.ok);
+  assert_int_equal(product.requests, 0);
+  assert_int_equal(transports_sent(transports), before);
+}
+
+static void test_limits(void **state) {
+  struct result r[6];
+  product.script = "s";
+  for (int i = 0; i < 6; i++) start(&r[i], "is_isolated", "{'host': 'h1'}", (struct how){0});
+  UNTIL(product.requests >= 2);
+  NEVER(product.requests > 2, 100); /* two at once */
+  product.script = "y";
+  for (int i = 0; i < 6; i++) wait_for(&r[i]);
+}
+
+int main(void) {
+#define TEST(f) cmocka_unit_test_setup_teardown(f, test_up, test_down)
+  const struct CMUnitTest tests[] = {
+      TEST(test_the_plain_way),
+      TEST(test_nothing_leaves_before_its_intent_is_durable),
+      TEST(test_reads_need_no_intent),
+      TEST(test_paused_before),
+      TEST(test_paused_between_intent_and_sending),
+      TEST(test_two_brakes),
+      TEST(test_what_never_left_is_tried_again),
+      TEST(test_doubt_sent_again_under_the_same_key),
+      TEST(test_doubt_probed),
+      TEST(test_doubt_asked),
+      TEST(test_a_probe_that_keeps_denying_ends_with_a_person),
+      TEST(test_asked_to_wait),
+      TEST(test_found_and_shared),
+      TEST(test_a_failed_undo_stays_listed),
+      TEST(test_no_undo),
+      TEST(test_the_ceiling_asks),
+      TEST(test_two_of_three_without_the_requester),
+      TEST(test_protected),
+      TEST(test_budgets),
+      TEST(test_mistakes_of_the_caller),
+      TEST(test_notifications_ask_nobody),
+      TEST(test_a_new_password),
+      TEST(test_the_old_password_comes_back),
+      TEST(test_abandoned_in_flight),
+      TEST(test_abandoned_at_every_stage),
+      TEST(test_taken_up),
+      TEST(test_lift_after),
+      TEST(test_simulated_sends_nothing),
+      TEST(test_limits),
+  };
+  return cmocka_run_group_tests_name("action", tests, stage_up, stage_down);
+}
