@@ -27,7 +27,9 @@ VERSION := $(shell git describe --tags --always 2>/dev/null || echo unknown)
 CPPFLAGS += -Iorchestrator -I$(BUILD)/gen $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 LDLIBS := $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lpthread -lm
 
-SRC := $(sort $(wildcard orchestrator/*/*.c))
+# The auditor's program stands alone: nothing of it is in the library, nothing of the library is in it.
+VERIFY := $(sort $(wildcard orchestrator/verify/*.c))
+SRC := $(sort $(filter-out $(VERIFY),$(wildcard orchestrator/*/*.c)))
 MAIN := orchestrator/cmd/main.c
 LIBOBJ := $(patsubst orchestrator/%.c,$(BUILD)/obj/%.o,$(filter-out $(MAIN),$(SRC)))
 # Text that C code carries inside: `static const char prelude[] = {` #include "script/prelude.lua.inc" `0};`
@@ -43,7 +45,7 @@ FUZZER = $(MAKE) --no-print-directory -j$(JOBS) BUILD=$(BUILD)/fuzz CC=clang HAR
          CFLAGS='-O1 -g -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,address'
 AGAIN = $(MAKE) --no-print-directory -j$(JOBS)
 
-all: $(if $(wildcard $(MAIN)),$(BUILD)/tocsin,$(BUILD)/libtocsin.a)
+all: $(if $(wildcard $(MAIN)),$(BUILD)/tocsin,$(BUILD)/libtocsin.a) $(BUILD)/tocsin-verify
 
 # ---- compiling
 
@@ -87,6 +89,10 @@ $(BUILD)/libtocsin.a: $(LIBOBJ)
 $(BUILD)/tocsin: $(BUILD)/obj/cmd/main.o $(BUILD)/libtocsin.a
 	$(call say,LD $@)
 	$(Q)$(CC) $(CFLAGS) $(LINK) $^ $(LDLIBS) -o $@
+
+$(BUILD)/tocsin-verify: $(VERIFY) $(wildcard orchestrator/verify/*.h) $(BUILD)/.flags
+	$(call say,CC $@)
+	$(Q)$(CC) $(WARN) -Iorchestrator $(CFLAGS) $(HARDEN) $(LINK) $(VERIFY) -lcrypto -o $@
 
 $(BUILD)/unit/%: tests/unit/%.c $(BUILD)/libtocsin.a
 	@mkdir -p $(@D)
@@ -143,6 +149,7 @@ bench:
 
 install: all
 	install -D -m 755 $(BUILD)/tocsin $(DESTDIR)$(PREFIX)/bin/tocsin
+	install -D -m 755 $(BUILD)/tocsin-verify $(DESTDIR)$(PREFIX)/bin/tocsin-verify
 	@for d in connectors playbooks runbooks; do \
 	  [ -d $$d ] || continue; \
 	  find $$d -type f ! -name '*_test.lua' | while read -r f; do install -D -m 644 "$$f" "$(DESTDIR)$(PREFIX)/share/tocsin/$$f"; done; \

@@ -1,0 +1,54 @@
+/* read.h: what tocsin-verify reads: files, keys, signed notes, hashes, the heads of journal entries.
+ *
+ * tocsin-verify checks an evidence log without Tocsin. It needs libc and libcrypto, shares no code with the engine, and is meant to be read
+ * by whoever has to rely on it: begin with verify.c. Formats: C2SP tlog-tiles, tlog-checkpoint and signed-note; hashing: RFC 6962 §2.1. */
+#ifndef TOCSIN_VERIFY_READ_H
+#define TOCSIN_VERIFY_READ_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum { HASH = 32, WIDTH = 256, LEVELS = 8, NAME = 256, FILE_CAP = 32 << 20 };
+
+struct bytes {
+  uint8_t *at; /* free() */
+  size_t len;
+};
+
+/* Whole file of a folder (NULL: of the current one). False when it is not there or over FILE_CAP. */
+bool file_load(const char *folder, const char *path, struct bytes *ret);
+
+void hash_leaf(const void *bytes, size_t len, uint8_t out[HASH]);
+void hash_node(const uint8_t left[HASH], const uint8_t right[HASH], uint8_t out[HASH]);
+void hash_empty(uint8_t out[HASH]);
+void hash_hex(const uint8_t hash[HASH], char out[2 * HASH + 1]);
+
+/* One spelling only: standard alphabet, padding, unused bits zero. Returns the number of bytes, -1 when it is not base64 or over max. */
+long base64_read(const char *text, size_t len, uint8_t *out, size_t max);
+
+struct key {
+  char name[NAME];
+  uint8_t id[4], public_key[32];
+};
+bool key_read(const char *text, struct key *ret); /* "name+hash+base64" */
+
+enum note_state { SIGNED, UNSIGNED, WRONG_KEY, CHANGED, NO_NOTE };
+struct checkpoint {
+  char origin[NAME];
+  uint64_t size;
+  uint8_t root[HASH];
+  bool readable; /* the three members above hold what it says, signed or not */
+};
+enum note_state checkpoint_open(const struct bytes *note, const struct key *key, struct checkpoint *ret);
+
+struct head {
+  char incident[NAME], prev[2 * HASH + 1];
+  uint64_t seq;
+};
+/* A journal entry's head: one line of compact JSON. False when it is none. */
+bool head_read(const char *bytes, size_t len, struct head *ret);
+
+bool number_read(const char *text, size_t len, uint64_t *ret); /* decimal, no leading zero */
+
+#endif
