@@ -20,10 +20,13 @@ struct queue {
   struct call *first, **end;
 };
 
+enum { PENDING_SLOTS = 1024 };
+
 struct loop {
   struct event_base *base;
   struct event *later; /* zero time-out: fires once in the next turn */
   struct queue deferred;
+  uint32_t pending[PENDING_SLOTS]; /* deferred calls by a hash of their arg: most undefers find none and need not walk */
   struct call *spare;
   uint64_t turn;
   bool stopped;
@@ -81,6 +84,11 @@ static void schedule_later(struct loop *loop) {
   if (event_add(loop->later, &now) != 0) abort();
 }
 
+static uint32_t *pending_of(struct loop *loop, const void *arg) {
+  uintptr_t at = (uintptr_t)arg;
+  return &loop->pending[(at >> 4 ^ at >> 14) % PENDING_SLOTS];
+}
+
 static void run_deferred(evutil_socket_t fd, short what, void *arg) {
   struct loop *loop = arg;
   uint64_t turn = loop->turn++; /* what is deferred from here on waits for the next turn */
@@ -88,6 +96,7 @@ static void run_deferred(evutil_socket_t fd, short what, void *arg) {
     struct call *c = queue_pop(&loop->deferred);
     loop_cb *cb = c->cb;
     void *cb_arg = c->arg;
+    --*pending_of(loop, cb_arg);
     c->next = loop->spare;
     loop->spare = c;
     cb(cb_arg);
@@ -162,16 +171,19 @@ void loop_defer(struct loop *loop, loop_cb *cb, void *arg) {
   *c = (struct call){.cb = cb, .arg = arg, .turn = loop->turn};
   if (!loop->deferred.first) schedule_later(loop);
   queue_push(&loop->deferred, c);
+  ++*pending_of(loop, arg);
 }
 
 void loop_undefer(struct loop *loop, loop_cb *cb, void *arg) {
   struct queue kept;
+  if (!*pending_of(loop, arg)) return;
   queue_init(&kept);
   for (struct call *c; (c = queue_pop(&loop->deferred));) {
     if (c->cb != cb || c->arg != arg) {
       queue_push(&kept, c);
       continue;
     }
+    --*pending_of(loop, arg);
     c->next = loop->spare;
     loop->spare = c;
   }
