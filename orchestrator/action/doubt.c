@@ -8,6 +8,8 @@
 #include "base/json.h"
 #include "base/log.h"
 
+bool action_is_message(const struct action *x) { return !x->run && !x->requester && x->effect <= EFFECT_NOTIFY; }
+
 static void resolved(struct action *x, const char *by, const char *verdict) {
   x->all->in_doubt--;
   journal_add(x->journal, KIND_ACTION_RESOLVED, by, x->run, x->step, json_pack("{s:s}", "verdict", verdict));
@@ -97,7 +99,7 @@ static void resolve(void *arg) {
   x->timer = NULL;
   const char *probe = json_str(x->declaration, "probe");
   bool again_is_safe = json_bool_or(x->declaration, "idempotent", false) && x->attempt < ATTEMPTS;
-  if (!x->run && !x->requester) { /* the engine's own message to people: asking them whether it came would send the next one */
+  if (action_is_message(x)) { /* the engine's own message to people: asking them whether it came would send the next one */
     resolved(x, "engine", "abandoned");
     action_given_up(x);
   } else if (again_is_safe && !x->abandoned) { /* nothing is sent for a run that has ended: then it must be found out */

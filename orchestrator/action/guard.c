@@ -138,7 +138,7 @@ unsigned guard_approvals(const struct action *x, const char **ret_role, const ch
   size_t i;
   json_t *rule;
   if (x->effect == EFFECT_READ || x->simulated || x->undoing) return 0;
-  if (!x->run && !x->requester) return 0; /* the engine's own message to people (settings' notify): a question about it would need another */
+  if (action_is_message(x)) return 0; /* the engine's own message to people (settings' notify): a question about it would need another */
   int ceiling = effect_by_name(json_str_or(x->all->deps.guard, "ceiling", "notify"));
   if (!x->requester && (int)x->effect > ceiling) {
     needed = 1;

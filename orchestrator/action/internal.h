@@ -32,6 +32,7 @@ struct action {
   enum effect effect;
   json_t *params, *target, *request, *simulate;
   char digest[65], key[33]; /* of the request as rendered; the idempotency key */
+  char approved_for[65];    /* the digest that people were shown when they approved; "": in this life, so it is the same */
   int64_t lift_ms;
   unsigned attempt, reads; /* sends so far; helper reads (resolve, probe) so far */
   bool approved, intended, taken_up, abandoned, started, waiting_brake, budgeted;
@@ -98,6 +99,8 @@ void action_intend(struct action *x);
 void action_end(struct action *x, bool ok, json_t *returns_take, const char *status, const json_t *response);
 json_t *failure_new(const char *kind, const char *message, bool retry);
 int64_t action_now(const struct action *x);
+/* One of the engine's own messages to people (settings' notify), which belongs to no run. */
+bool action_is_message(const struct action *x);
 json_t *action_about(const struct action *x);
 /* A read on behalf of x ("resolve" or "probe"), at the step "<step>.0.<k>". */
 int action_helper_start(struct action *x, const char *name, const json_t *params, action_cb *cb, struct err *err);
