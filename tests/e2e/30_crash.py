@@ -87,5 +87,5 @@ with Product(slow=0.01) as product:
             is_(redis.call("HLEN", "{tocsin:alerts}:routed"), 0, "no alert is half routed")
         tocsin.restart()
         is_(sorted({r["status"] for r in runs(tocsin)}), ["done"], "and after an orderly stop all of it is as it was")
-        ok("ERROR: AddressSanitizer" not in tocsin.log() and "runtime error" not in tocsin.log(), "no memory error was seen")
+        ok("Sanitizer" not in tocsin.log() and "runtime error" not in tocsin.log(), "no memory error was seen")
 done()
