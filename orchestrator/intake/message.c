@@ -103,7 +103,7 @@ static void finish(struct message *m) {
   bool unsent = false;
   size_t parts = json_array_size(m->n.parts),
          extra = strcmp(m->outcome, "split") == 0  ? parts
-                 : strcmp(m->outcome, "dead") == 0 ? 1 + m->field_count
+                 : strcmp(m->outcome, "dead") == 0 ? 1
                                                    : 0,
          argc = 0;
   const char **argv = calloc(15 + extra, sizeof *argv);
@@ -132,8 +132,7 @@ static void finish(struct message *m) {
     for (size_t i = 0; i < parts; i++, argc++)
       argv[argc] = texts[i] = part_text(m, json_array_get(m->n.parts, i)), lens[argc] = strlen(texts[i]);
   } else if (strcmp(m->outcome, "dead") == 0) {
-    argv[argc] = m->reason, lens[argc++] = strlen(m->reason);
-    for (size_t i = 0; i < m->field_count; i++, argc++) argv[argc] = m->fields[i], lens[argc] = m->field_lens[i];
+    argv[argc] = m->reason, lens[argc++] = strlen(m->reason); /* the bytes are there already: Redis moves them */
   }
   if (redis_command(in->deps.redis, redis_lane(in->deps.redis, QUEUE), on_done, m, argc, argv, lens, &err) < 0)
     unsent = true;

@@ -98,7 +98,7 @@ int redis_append(struct redis *link, unsigned lane, const char *journal, const c
  *   [duplicate, id, id…] (no flags; may be without ids) when another message bore this alert id, in work or seen before.
  * FCALL tocsin_done 6 tocsin:alerts A:routed A:seen A:seen_in A:counts A:dead  <consumer group> <stream id> <alert id or ''>
  *   <attached|duplicate|suppressed|split|dead> <now_ms> <keep_ms> …
- *   split: then one JSON object of strings per part, each becomes a new message; dead: then the reason and the raw fields (name, value…).
+ *   split: then one JSON object of strings per part, each becomes a new message; dead: then the reason; the raw fields are moved from the queue (or those that follow are taken: name, value…).
  *   1: done now, 0: was done before and nothing happened.
  * FCALL tocsin_ungroup 1 A:group  <incident> <group key>…     how many keys were removed
  * FCALL tocsin_open_id 1 A:ids  <INC|EX>                       "INC-000043"

@@ -123,17 +123,24 @@ local function part_fields(text)
   return out
 end
 
+-- The message's raw fields: as given, else as they lie in the queue (a document too large to travel once more).
+local function raw_fields(keys, args)
+  local raw = {}
+  for i = 8, #args do raw[#raw + 1] = args[i] end
+  if #raw > 0 then return raw end
+  local entry = redis.call('XRANGE', keys[1], args[2], args[2])[1]
+  return entry and entry[2] or raw
+end
+
 -- The letter's fields; too many for one XADD are kept together in one.
-local function dead_fields(args, now)
+local function dead_fields(args, raw, now)
   local out = { 'reason', args[7], 'at', digits(now) }
-  if #args - 7 <= 2 * MOST_FIELDS then
-    for i = 8, #args do out[#out + 1] = args[i] end
+  if #raw <= 2 * MOST_FIELDS then
+    for _, field in ipairs(raw) do out[#out + 1] = field end
     return out
   end
-  local all = {}
-  for i = 8, #args do all[#all + 1] = args[i] end
   out[#out + 1] = 'fields'
-  out[#out + 1] = cjson.encode(all)
+  out[#out + 1] = cjson.encode(raw)
   return out
 end
 
@@ -164,7 +171,7 @@ end
 local OUTCOMES = { attached = true, duplicate = true, suppressed = true, split = true, dead = true }
 
 -- KEYS: queue, routed, seen, seen_in, counts, dead.
--- ARGV: group, stream id, alert id, outcome, now_ms, keep_ms, then parts (split) or reason and raw fields (dead).
+-- ARGV: group, stream id, alert id, outcome, now_ms, keep_ms, then parts (split) or reason (dead; raw fields may follow).
 local function done(keys, args)
   local queue, counts, dead = keys[1], keys[5], keys[6]
   local group, stream_id, alert, outcome = args[1], args[2], args[3], args[4]
@@ -179,11 +186,12 @@ local function done(keys, args)
       if #parts ~= i - 6 then return redis.error_reply('ERR done: a part is no object of texts') end
     end
   end
+  local raw = outcome == 'dead' and raw_fields(keys, args)
   local acked = redis.call('XACK', queue, group, stream_id)
   local removed = redis.call('XDEL', queue, stream_id)
   if acked == 0 and removed == 0 then return 0 end
   for _, fields in ipairs(parts) do redis.call('XADD', queue, '*', unpack(fields)) end
-  if outcome == 'dead' then redis.call('XADD', dead, '*', unpack(dead_fields(args, now))) end
+  if outcome == 'dead' then redis.call('XADD', dead, '*', unpack(dead_fields(args, raw, now))) end
   if alert ~= '' then remember(keys, alert, stream_id, outcome, now) end
   redis.call('HINCRBY', counts, outcome, 1)
   forget_old(keys, now, keep)
@@ -238,5 +246,5 @@ redis.register_function { function_name = 'tocsin_unhold', callback = unhold, fl
 redis.register_function('tocsin_budget', budget)
 redis.register_function('tocsin_open_id', open_id)
 redis.register_function {
-  function_name = 'tocsin_version', callback = function() return 1 end, flags = { 'no-writes', 'allow-stale' },
+  function_name = 'tocsin_version', callback = function() return 2 end, flags = { 'no-writes', 'allow-stale' },
 }

@@ -167,6 +167,9 @@ static void test_done_dead(void **state) {
   expect("1", "XLEN {tocsin:alerts}:dead");
   assert_non_null(strstr(ask(loop, link_, "XRANGE {tocsin:alerts}:dead - +"), "[reason not-json at 2000 alert {{{ source x]"));
   expect("1", "HGET {tocsin:alerts}:counts dead");
+  deliver(id);
+  expect("1", DONE "%s '' dead 3000 5000 too-large", id); /* without its fields: they are moved */
+  assert_non_null(strstr(ask(loop, link_, "XRANGE {tocsin:alerts}:dead - +"), "[reason too-large at 3000 alert {}]"));
 }
 
 static void test_done_dead_with_very_many_fields(void **state) {
