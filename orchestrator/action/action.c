@@ -206,7 +206,10 @@ static void history_read(struct action *x, const json_t *history) {
   json_array_foreach(history, i, e) {
     const char *type = json_str_or(e, "type", "");
     const json_t *body = json_object_get(e, "body");
-    if (strcmp(type, "question.asked") == 0) asked = strcmp(json_str_or(body, "kind", ""), "approve") == 0;
+    if (strcmp(type, "question.asked") == 0) {
+      asked = strcmp(json_str_or(body, "kind", ""), "approve") == 0;
+      if (asked) snprintf(x->approved_for, sizeof x->approved_for, "%s", json_str_or(json_object_get(body, "about"), "digest", "?"));
+    }
     if (strcmp(type, "question.answered") == 0 && asked && !json_bool_or(body, "more", false))
       x->approved = strcmp(json_str_or(body, "answer", ""), "approve") == 0;
     if (strcmp(type, "action.intended") == 0) {
@@ -240,7 +243,7 @@ int action_start(struct actions *a, const struct action_spec *spec, action_cb *c
   }
   history_read(x, spec->history);
   x->began = action_now(x);
-  loop_defer(a->deps.loop, begin, x);
+  loop_soon(a->deps.loop, begin, x);
   *ret = x;
   return 0;
 }
@@ -294,7 +297,7 @@ static void refuse(struct action *x, const char *kind, const char *why) {
   journal_add(x->journal, KIND_ACTION_REFUSED, x->actor, x->run, x->step, body);
   x->returns = failure_new(kind, why, false);
   x->outcome = (struct outcome){.ok = false, .returns = x->returns};
-  loop_defer(x->all->deps.loop, called_back, x);
+  loop_soon(x->all->deps.loop, called_back, x);
 }
 
 static void on_approval(void *arg, const char *answer, const char *by) {
@@ -310,6 +313,8 @@ static void on_approval(void *arg, const char *answer, const char *by) {
 
 static void approval_stage(struct action *x) {
   const char *role = NULL, *why = NULL;
+  /* Approved before a restart, and since then the connector or its settings changed: nobody has seen this request. */
+  if (x->approved_for[0] && strcmp(x->approved_for, x->digest) != 0) x->approved = false;
   unsigned needed = x->approved ? 0 : guard_approvals(x, &role, &why);
   if (!needed) {
     action_brake_stage(x);
@@ -518,7 +523,7 @@ void action_end(struct action *x, bool ok, json_t *returns_take, const char *sta
   if (ok) ledger_lifted(x);
   if (ok && x->undo_of && !x->cb) ledger_undone(x);
   limit_leave(x);
-  loop_defer(x->all->deps.loop, called_back, x);
+  loop_soon(x->all->deps.loop, called_back, x);
 }
 
 int action_helper_start(struct action *x, const char *name, const json_t *params, action_cb *cb, struct err *err) {

@@ -179,7 +179,9 @@ struct question *question_ask(struct questions *qs, const struct question_spec *
   q->exclude = copy_or_null(spec->exclude);
   q->kind = strdup(spec->kind);
   const json_t *open = json_object_get(json_object_get(journal_state(spec->journal), "questions"), at);
-  bool taken_up = open && strcmp(json_str_or(open, "kind", ""), spec->kind) == 0;
+  /* With another request than the one that was shown it is another question, and who has agreed agreed to the other. */
+  bool taken_up = open && strcmp(json_str_or(open, "kind", ""), spec->kind) == 0 &&
+                  strcmp(json_str_or(json_object_get(open, "about"), "digest", ""), json_str_or(spec->about, "digest", "")) == 0;
   if (taken_up) {
     q->deadline = json_int_or(open, "deadline", 0);
     /* While the engine was down nobody could answer: what is left is never less than ten minutes. */
