@@ -6,6 +6,7 @@
 
 #include "base/json.h"
 #include "base/log.h"
+#include "base/trust.h"
 #include "base/map.h"
 #include "cmd/daemon.h"
 #include "cmd/file.h"
@@ -144,7 +145,8 @@ static bool is_live(const char *name) {
 static int settings_read(struct daemon *d, json_t **ret, struct err *err) {
   json_t *settings = NULL, *sources = NULL, *source;
   const char *slot;
-  int r = settings_load(d->settings_path, &settings, &sources, err);
+  int r = d->settings_path ? trust_path(d->settings_path, "the settings", err) : 0;
+  if (r == 0) r = settings_load(d->settings_path, &settings, &sources, err);
   if (r < 0) return r;
   json_object_foreach(sources, slot, source) if (r == 0) r = secrets_resolve(d->secrets, slot, json_string_value(source), err);
   json_decref(sources);

@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -14,9 +16,19 @@
 #include "base/json.h"
 #include "base/keyfile.h"
 #include "base/log.h"
+#include "base/trust.h"
 #include "cmd/command.h"
 
 enum { DRAIN_POLL_MS = 20 };
+
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define TOCSIN_SANITIZED 1
+#endif
+#endif
+#ifndef TOCSIN_SANITIZED
+#define TOCSIN_SANITIZED 0
+#endif
 
 static void redis_end(struct daemon *d);
 
@@ -311,7 +323,7 @@ static int people_load(struct daemon *d, struct err *err) {
 static int folder_make(const char *path, struct err *err) {
   if (mkdir(path, 0700) != 0 && errno != EEXIST) return err_errno(err, "cannot make the data folder %s", path);
   if (access(path, R_OK | W_OK | X_OK) != 0) return err_errno(err, "the data folder %s cannot be used", path);
-  return 0;
+  return trust_path(path, "the data folder", err);
 }
 
 static int daemon_init(struct daemon *d, const json_t *secrets, struct err *err) {
@@ -371,10 +383,20 @@ static void daemon_release(struct daemon *d) {
   suspect_close();
 }
 
+/* Its memory holds every secret: it is neither written to a file nor handed to a collector of crashes, nor read by another process of our user. */
+static void memory_keep(void) {
+  struct rlimit none = {0, 0};
+  setrlimit(RLIMIT_CORE, &none);
+#if !defined(__SANITIZE_ADDRESS__) && !TOCSIN_SANITIZED /* the leak checker has to look into it */
+  prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+#endif
+}
+
 int daemon_run(const char *settings_path, json_t *settings_take, json_t *secrets_take) {
   struct daemon d = {.settings_path = settings_path, .settings = settings_take, .began = clock_boot(clock_system())};
   struct err err;
   umask(077);
+  memory_keep();
   signal(SIGPIPE, SIG_IGN);
   if (daemon_init(&d, secrets_take, &err) < 0) {
     log_error("%s", err.text);

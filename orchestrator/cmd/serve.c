@@ -2,12 +2,15 @@
 
 #include "base/log.h"
 #include "base/slab.h"
+#include "base/trust.h"
 #include "cmd/command.h"
 #include "cmd/daemon.h"
 #include "cmd/options.h"
 
 static int serve(struct cli *cli, const struct options *options) {
   slab_install();
+  struct err err;
+  if (cli->settings_path && trust_path(cli->settings_path, "the settings", &err) < 0) return cli_fail(cli, &err);
   json_t *secrets = NULL, *settings = cli_settings(cli, &secrets);
   if (!settings) return EXIT_FAILED;
   if (options_flag(options, "debug")) log_set_level(LOG_DEBUG);
