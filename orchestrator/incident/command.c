@@ -122,6 +122,13 @@ static bool may(const struct person *by, const char *role) {
   return strcmp(role, "viewer") == 0 && json_array_size(by->roles) > 0;
 }
 
+static void refuse(struct call *call, const char *name, const char *role) {
+  struct err err;
+  log_warning("%s may not %s", call->by->name, name);
+  err_set(&err, ERR_DENIED, "%s needs the role \"%s\", which %s has not got; the settings' `people` give roles", name, role, call->by->name);
+  call_fail(call, &err);
+}
+
 static void command_turn(void *arg) {
   struct call *call = arg;
   struct desk *d = call->desk;
@@ -132,13 +139,10 @@ static void command_turn(void *arg) {
   if (!row && !extra) {
     err_set(&err, ERR_NOT_FOUND, "there is no command \"%.60s\"", name);
     call_fail(call, &err);
+  } else if (!may(call->by, extra ? "viewer" : row->role)) {
+    refuse(call, name, extra ? "viewer" : row->role);
   } else if (extra) {
     extra->cb(extra->arg, call, call->by, call->command);
-  } else if (!may(call->by, row->role)) {
-    log_warning("%s may not %s", call->by->name, name);
-    err_set(&err, ERR_DENIED, "%s needs the role \"%s\", which %s has not got; the settings' `people` give roles", name, row->role,
-            call->by->name);
-    call_fail(call, &err);
   } else {
     run_row(call, row);
   }
