@@ -157,6 +157,27 @@ static bool lies_there(const char *path, const char *bytes, size_t len) {
   return same;
 }
 
+/* Who could read the old secret can read the new one, nobody else: its owner, group and mode, without any right for all others. */
+static int like_before(int fd, const char *path) {
+  struct stat st;
+  if (lstat(path, &st) != 0 || !S_ISREG(st.st_mode)) return fchmod(fd, 0600);
+  if ((st.st_uid != geteuid() || st.st_gid != getegid()) && fchown(fd, st.st_uid, st.st_gid) != 0) return -1;
+  return fchmod(fd, st.st_mode & 0640);
+}
+
+/* A rename that a power cut may forget would leave the old secret there, which the server no longer takes. */
+static int folder_sync(const char *path) {
+  char folder[4096];
+  snprintf(folder, sizeof folder, "%s", path);
+  char *slash = strrchr(folder, '/');
+  slash[slash == folder] = 0;
+  int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0) return -1;
+  int r = fsync(fd);
+  close(fd);
+  return r;
+}
+
 /* A file beside the target, fsynced and renamed over it: a reader sees the old secret or the new one, never half of one. */
 static int deliver_file(const char *path, const char *bytes, size_t len, struct err *err) {
   char temporary[4096];
@@ -164,16 +185,17 @@ static int deliver_file(const char *path, const char *bytes, size_t len, struct 
     return err_set(err, ERR_INVALID, "deliver = \"file:%s\": name the full path", path);
   if (lies_there(path, bytes, len)) return 0;
   snprintf(temporary, sizeof temporary, "%s.new", path);
-  int fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600), r = 0;
+  unlink(temporary); /* ours of a process that was killed; another's is not written into, whatever it is */
+  int fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600), r = 0;
   if (fd < 0) return err_errno(err, "cannot deliver the new secret to %s", path);
-  if (fchmod(fd, 0600) != 0 || write(fd, bytes, len) != (ssize_t)len || write(fd, "\n", 1) != 1 || fsync(fd) != 0)
+  if (like_before(fd, path) != 0 || write(fd, bytes, len) != (ssize_t)len || write(fd, "\n", 1) != 1 || fsync(fd) != 0)
     r = err_errno(err, "cannot deliver the new secret to %s", path);
   close(fd);
   char previous[4096];
   snprintf(previous, sizeof previous, "%.4000s.previous", path);
   unlink(previous);
   if (r == 0 && link(path, previous) != 0 && errno != ENOENT) r = err_errno(err, "cannot keep the old secret of %s beside it", path);
-  if (r == 0 && rename(temporary, path) != 0) r = err_errno(err, "cannot deliver the new secret to %s", path);
+  if (r == 0 && (rename(temporary, path) != 0 || folder_sync(path) != 0)) r = err_errno(err, "cannot deliver the new secret to %s", path);
   if (r < 0) unlink(temporary);
   return r;
 }

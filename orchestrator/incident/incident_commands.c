@@ -353,6 +353,22 @@ static void do_cancel(struct call *call, struct incident *inc) {
 
 /* --- secrets that wait to be taken ------------------------------------------------------------------------------------------- */
 
+/* Of two that ask at once both have seen it sealed: it is given to the one whose removal found it there. */
+static void on_removed(void *arg, const struct redis_value *reply, const struct err *err) {
+  struct call *call = arg;
+  struct err none;
+  json_t *answer = call->answer;
+  call->answer = NULL;
+  if (err || redis_integer(reply) != 1) {
+    if (!err) err_set(&none, ERR_CONFLICT, "%s: somebody took this secret a moment ago; the timeline says who", call->inc->id), err = &none;
+    json_decref(answer);
+    call_fail(call, err);
+    return;
+  }
+  journal_add(call->inc->journal, KIND_SECRET_TAKEN, call->by->actor, 0, NULL, json_pack("{s:O}", "slot", json_object_get(call->command, "name")));
+  call_answer_durable(call, call->inc->journal, answer);
+}
+
 static void on_unsealed(void *arg, const struct err *err) {
   struct call *call = arg;
   struct incident *inc = call->inc;
@@ -362,17 +378,17 @@ static void on_unsealed(void *arg, const struct err *err) {
   const char *name = call_text(call, "name");
   snprintf(slot, sizeof slot, "%s", name ? name : "");
   const char *value = err ? NULL : secrets_get(call->desk->deps.store->secrets, slot, &len);
-  if (!value || strncmp(slot, inc->id, strlen(inc->id)) != 0) {
+  size_t own = strlen(inc->id);
+  if (!value || strncmp(slot, inc->id, own) != 0 || slot[own] != '/') { /* INC-100000 is a beginning of INC-1000000 */
     if (!err) err_set(&none, ERR_NOT_FOUND, "%s holds no secret \"%.100s\" (it can be taken once)", inc->id, slot), err = &none;
     call_fail(call, err);
     return;
   }
-  json_t *answer = json_pack("{s:s}", "value", value);
   snprintf(key, sizeof key, "tocsin:{%s}:sealed", inc->id);
-  journal_add(inc->journal, KIND_SECRET_TAKEN, call->by->actor, 0, NULL, json_pack("{s:s}", "slot", slot));
-  redis_call(call->desk->deps.redis, redis_lane(call->desk->deps.redis, inc->id), NULL, NULL, NULL, "HDEL", key, slot, NULL);
+  call->answer = json_pack("{s:s}", "value", value);
   secrets_drop(call->desk->deps.store->secrets, slot);
-  call_answer_durable(call, inc->journal, answer);
+  if (redis_call(call->desk->deps.redis, redis_lane(call->desk->deps.redis, inc->id), on_removed, call, &none, "HDEL", key, slot, NULL) < 0)
+    on_removed(call, NULL, &none);
 }
 
 static void do_take(struct call *call, struct incident *inc) {
