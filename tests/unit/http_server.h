@@ -144,10 +144,10 @@ static inline void *serve_connection(void *arg) {
   int fd = (int)(intptr_t)arg;
   char *request = malloc(REQUEST_CAP);
   for (bool first = true; read_request(fd, request); first = false) {
-    atomic_fetch_add(&server.requests, 1);
     pthread_mutex_lock(&server.lock);
     memcpy(server.last, request, strlen(request) + 1);
     pthread_mutex_unlock(&server.lock);
+    atomic_fetch_add(&server.requests, 1); /* whoever has waited for the count finds the request */
     if (!serve_one(fd, request, first)) break;
   }
   free(request);
