@@ -49,6 +49,13 @@ json_t *actions_counts(const struct actions *a) {
                    (json_int_t)a->live);
 }
 
+size_t actions_attended(const struct actions *a) {
+  const struct action *x;
+  size_t count = 0;
+  TAILQ_FOREACH(x, &a->all, among) count += x->intended && !x->orphan;
+  return count;
+}
+
 json_t *failure_new(const char *kind, const char *message, bool retry) {
   return json_pack("{s:s, s:s, s:b}", "kind", kind, "message", message, "retry", retry);
 }

@@ -98,6 +98,8 @@ int actions_load(struct actions *a, actions_brake_cb *cb, void *arg, struct err 
 /* Puts the secrets that were sealed for an incident back into the store (after a restart, before its runs are taken up; before `secret take`). */
 int actions_unseal(struct actions *a, const char *incident, actions_brake_cb *cb, void *arg, struct err *err);
 
+/* Intents without an outcome that somebody here cares for: on their way, or in doubt. */
+size_t actions_attended(const struct actions *a);
 /* Counts for metrics and doctor: new {"intents","outcomes","in_doubt","in_flight","held","refused"}. */
 json_t *actions_counts(const struct actions *a);
 

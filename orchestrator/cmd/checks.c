@@ -85,7 +85,41 @@ json_t *daemon_counts(void *arg) {
                 (json_int_t)d->store.unsent, "process", "max_rss_kib", (json_int_t)usage.ru_maxrss, "redis_up", redis_up(d->redis),
                 "requests_sent_total", (json_int_t)transports_sent(d->transports));
   if (d->conservation) json_object_set(counts, "alerts", d->conservation);
+  if (d->checked) json_object_set(counts, "intents", json_object_get(d->checked, "intents"));
   return counts;
+}
+
+/* Each intent without an outcome, in whatever journal, is on its way or in doubt: somebody here cares for it. An intent that nobody cares for would hang
+ * unseen. Only a difference that stays from one check to the next is one. */
+static int64_t open_intents(const struct daemon *d, int64_t *ret_in_doubt) {
+  return desk_open_intents(d->desk, ret_in_doubt) + (int64_t)json_object_size(json_object_get(journal_state(d->node), "intents"));
+}
+
+static json_t *intents_check(struct daemon *d) {
+  char text[256];
+  int64_t in_doubt, open = open_intents(d, &in_doubt), attended = (int64_t)actions_attended(d->actions);
+  int64_t difference = open - attended;
+  if (difference && difference == d->unattended) {
+    snprintf(text, sizeof text, "conservation is broken: %lld actions are open in the journals, and %lld are on their way or in doubt",
+             (long long)open, (long long)attended);
+    log_error("%s", text);
+    journal_add(d->node, KIND_ENGINE_WARNING, "engine", 0, NULL, json_pack("{s:s}", "text", text));
+  }
+  d->unattended = difference;
+  return json_pack("{s:I, s:I, s:I, s:I}", "open", (json_int_t)open, "in_doubt", (json_int_t)in_doubt, "in_flight",
+                   (json_int_t)(attended - in_doubt), "difference", (json_int_t)difference);
+}
+
+/* On record when something has changed since the last time. */
+static void checked(struct daemon *d, const json_t *alerts) {
+  json_t *found = json_pack("{s:O, s:o}", "alerts", alerts, "intents", intents_check(d));
+  if (d->checked && json_equal(d->checked, found)) {
+    json_decref(found);
+    return;
+  }
+  json_decref(d->checked);
+  d->checked = found;
+  journal_add(d->node, KIND_ENGINE_CHECKED, "engine", 0, NULL, json_deep_copy(found));
 }
 
 static void on_conservation(void *arg, const json_t *counts, const struct err *err) {
@@ -93,6 +127,7 @@ static void on_conservation(void *arg, const json_t *counts, const struct err *e
   if (err) return;
   json_decref(d->conservation);
   d->conservation = json_deep_copy(counts);
+  if (!d->stopping) checked(d, counts);
   int64_t difference = json_int_or(counts, "difference", 0);
   if (!difference) return;
   char text[256];
@@ -193,6 +228,10 @@ static void on_doctor(void *arg, const json_t *counts, const struct err *err) {
       finding(checks, "durability", false, json_string_value(problem), "change Redis' settings as named");
   if (json_array_size(d->problems) == 0) finding(checks, "durability", true, "every acknowledged write is on disk", NULL);
   check_alerts(checks, counts, err);
+  int64_t in_doubt, open = open_intents(d, &in_doubt), attended = (int64_t)actions_attended(d->actions);
+  snprintf(text, sizeof text, "open in the journals %lld = in doubt %lld + in flight %lld%s", (long long)open, (long long)in_doubt,
+           (long long)(attended - in_doubt), open == attended ? "" : ": they differ");
+  finding(checks, "intents", open == attended, text, "restart `tocsin serve`: each open intent is taken up again; and please report this");
   snprintf(text, sizeof text, "%lld actions in doubt", (long long)json_int_or(actions, "in_doubt", 0));
   finding(checks, "in doubt", json_int_or(actions, "in_doubt", 0) == 0, text, "`tocsin` shows them and how to answer");
   snprintf(text, sizeof text, "%zu brakes are on", json_object_size(paused));

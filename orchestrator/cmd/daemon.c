@@ -377,6 +377,7 @@ static void daemon_release(struct daemon *d) {
   loop_free(d->loop);
   json_decref(d->problems);
   json_decref(d->conservation);
+  json_decref(d->checked);
   json_decref(d->settings);
   free(d->socket);
   secrets_free(d->secrets);

@@ -42,6 +42,8 @@ struct daemon {
   struct watch *signals[3];
   json_t *problems; /* what Redis' settings would lose, and other warnings: texts */
   json_t *conservation;
+  json_t *checked;   /* what the last self-check found, as it was put on record */
+  int64_t unattended; /* of intents, at the last self-check */
   char *socket;
   bool nearly_full;
   bool started, stopping, failed, intake_running, intake_ended;

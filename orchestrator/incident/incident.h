@@ -100,6 +100,8 @@ struct call;
 typedef void desk_extra_cb(void *arg, struct call *call, const struct person *by, const json_t *command);
 void desk_extend(struct desk *d, const char *command, desk_extra_cb *cb, void *arg);
 void desk_reply(struct call *call, int status, json_t *answer_take);
+/* Intents without an outcome in the journals of the incidents that are loaded; and how many of these are in doubt. */
+int64_t desk_open_intents(const struct desk *d, int64_t *ret_in_doubt);
 json_t *desk_counts(const struct desk *d); /* new {"live", "runs", "opened_total", …} */
 /* Redis came back: journals in trouble read their tails. Ownership of one was lost: it is unloaded. */
 void desk_redis_up(struct desk *d);

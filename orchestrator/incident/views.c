@@ -65,6 +65,29 @@ json_t *view_entry(struct desk *d, const struct entry *e) {
   return view;
 }
 
+static int64_t doubtful(const json_t *intents) {
+  const char *at;
+  json_t *intent;
+  int64_t count = 0;
+  json_object_foreach((json_t *)(uintptr_t)intents, at, intent) count += json_object_get(intent, "doubt") != NULL;
+  return count;
+}
+
+int64_t desk_open_intents(const struct desk *d, int64_t *ret_in_doubt) {
+  size_t at = 0;
+  void *value;
+  int64_t count = 0;
+  *ret_in_doubt = 0;
+  while (map_next(&d->incidents, &at, NULL, &value)) {
+    struct incident *inc = value;
+    const json_t *intents = inc->journal && !inc->loading && !inc->put_off ? json_object_get(incident_state(inc), "intents") : NULL;
+    if (!intents) continue;
+    count += (int64_t)json_object_size(intents);
+    *ret_in_doubt += doubtful(intents);
+  }
+  return count;
+}
+
 json_t *view_questions(struct desk *d) {
   json_t *all = questions_open(d->deps.questions), *q;
   size_t i;
