@@ -10,8 +10,7 @@ enum { DEAD_SHOWN = 100, DEAD_MOST = 10000, TEXT_SHOWN = 4000 };
 struct dead_call {
   struct intake *in;
   struct call *call;
-  size_t limit, waiting, retried;
-  struct err err;
+  size_t limit;
 };
 
 static struct dead_call *dead_call_new(struct intake *in, struct call *call) {
@@ -107,60 +106,22 @@ static void do_dead(void *arg, struct call *call, const struct person *by, const
     fail(c, &err);
 }
 
-/* --- retry: back on the queue and off the dead letters, in one step -------------------------------------------------------- */
+/* --- retry: back on the queue and off the dead letters, in one step, inside Redis -------------------------------------------------------- */
 
-static void retry_end(struct dead_call *c) {
-  if (--c->waiting) return;
-  if (c->err.code && !c->retried) {
-    fail(c, &c->err);
-    return;
-  }
-  desk_reply(c->call, 200, json_pack("{s:I}", "retried", (json_int_t)c->retried));
-  free(c);
-}
-
-static void on_moved(void *arg, const struct redis_value *reply, const struct err *err) {
+static void on_revived(void *arg, const struct redis_value *reply, const struct err *err) {
   struct dead_call *c = arg;
-  if (err) c->err = *err;
-  else c->retried++;
-  retry_end(c);
-}
-
-static void move_back(struct dead_call *c, const struct redis_value *entry) {
-  struct redis *redis = c->in->deps.redis;
-  unsigned lane = redis_lane(redis, DEAD);
-  struct err err;
-  const struct redis_value *fields = redis_item(entry, 1);
-  size_t count = redis_count(fields), argc = 3;
-  const char **argv = calloc(count + 4, sizeof *argv);
-  size_t *lens = calloc(count + 4, sizeof *lens);
-  if (!argv || !lens) abort();
-  argv[0] = "XADD", argv[1] = QUEUE, argv[2] = "*";
-  lens[0] = 4, lens[1] = strlen(QUEUE), lens[2] = 1;
-  for (size_t i = 4; i < count; i++, argc++) argv[argc] = redis_string(redis_item(fields, i), &lens[argc]); /* without reason and at */
-  c->waiting++;
-  int r = argc > 3 ? redis_call(redis, lane, NULL, NULL, &err, "MULTI", NULL) : err_set(&err, ERR_INVALID, "the letter is empty");
-  if (r == 0) r = redis_command(redis, lane, NULL, NULL, argc, argv, lens, &err);
-  if (r == 0) r = redis_call(redis, lane, NULL, NULL, &err, "XDEL", DEAD, redis_string(redis_item(entry, 0), NULL), NULL);
-  if (r == 0) r = redis_call(redis, lane, on_moved, c, &err, "EXEC", NULL);
-  if (r < 0) {
-    c->err = err;
-    retry_end(c);
+  int64_t count = redis_integer(reply);
+  struct err none;
+  if (!err && !count) {
+    err_set(&none, ERR_NOT_FOUND, "there is no such dead letter; `tocsin alert dead` lists them");
+    err = &none;
   }
-  free(argv);
-  free(lens);
-}
-
-static void on_letters(void *arg, const struct redis_value *reply, const struct err *err) {
-  struct dead_call *c = arg;
   if (err) {
     fail(c, err);
     return;
   }
-  c->waiting = 1;
-  if (redis_count(reply) == 0) err_set(&c->err, ERR_NOT_FOUND, "there is no such dead letter; `tocsin alert dead` lists them");
-  for (size_t i = 0; i < redis_count(reply); i++) move_back(c, redis_item(reply, i));
-  retry_end(c);
+  desk_reply(c->call, 200, json_pack("{s:I}", "retried", (json_int_t)count));
+  free(c);
 }
 
 static void do_retry(void *arg, struct call *call, const struct person *by, const json_t *command) {
@@ -174,8 +135,8 @@ static void do_retry(void *arg, struct call *call, const struct person *by, cons
   } else if (!person_has_role(by, "responder")) {
     desk_reply(call, 403, json_pack("{s:s}", "error", "retrying dead letters needs the role \"responder\""));
     free(c);
-  } else if (redis_call(c->in->deps.redis, redis_lane(c->in->deps.redis, DEAD), on_letters, c, &err, "XRANGE", DEAD, all ? "-" : id,
-                        all ? "+" : id, "COUNT", "1000", NULL) < 0) {
+  } else if (redis_call(c->in->deps.redis, redis_lane(c->in->deps.redis, DEAD), on_revived, c, &err, "FCALL", "tocsin_revive", "2", DEAD,
+                        QUEUE, all ? "" : id, "1000", NULL) < 0) {
     fail(c, &err);
   }
 }

@@ -134,8 +134,7 @@ static void finish(struct message *m) {
   } else if (strcmp(m->outcome, "dead") == 0) {
     argv[argc] = m->reason, lens[argc++] = strlen(m->reason); /* the bytes are there already: Redis moves them */
   }
-  if (redis_command(in->deps.redis, redis_lane(in->deps.redis, QUEUE), on_done, m, argc, argv, lens, &err) < 0)
-    unsent = true;
+  if (redis_command(in->deps.redis, redis_lane(in->deps.redis, QUEUE), on_done, m, argc, argv, lens, &err) < 0) unsent = true;
   for (size_t i = 0; i < parts; i++) free(texts[i]);
   free(texts);
   free(argv);
@@ -276,8 +275,7 @@ static void route(struct message *m) {
     argv[argc++] = m->wanted[i].group;
     argv[argc++] = windows[i];
   }
-  if (redis_command(in->deps.redis, redis_lane(in->deps.redis, QUEUE), on_routed, m, argc, argv, NULL, &err) < 0)
-    later(m, attach_again);
+  if (redis_command(in->deps.redis, redis_lane(in->deps.redis, QUEUE), on_routed, m, argc, argv, NULL, &err) < 0) later(m, attach_again);
 }
 
 /* --- which playbooks, which groups --------------------------------------------------------------------------------------------- */

@@ -198,7 +198,7 @@ static int64_t field(const struct redis_value *pairs, const char *name) {
   return 0;
 }
 
-/* EXEC's reply: [XINFO STREAM, HGETALL]: one moment for both. */
+/* [XINFO STREAM, HGETALL]: one moment for both. */
 static void on_counts(void *arg, const struct redis_value *reply, const struct err *err) {
   static const char *const kinds[] = {"attached", "duplicate", "suppressed", "dead", "split"};
   struct counting *c = arg;
@@ -226,10 +226,7 @@ int intake_counts(struct intake *in, intake_counts_cb *cb, void *arg, struct err
   struct counting *c = calloc(1, sizeof *c);
   if (!c) abort();
   *c = (struct counting){cb, arg};
-  int r = redis_call(in->deps.redis, lane, NULL, NULL, err, "MULTI", NULL);
-  if (r == 0) r = redis_call(in->deps.redis, lane, NULL, NULL, err, "XINFO", "STREAM", QUEUE, NULL);
-  if (r == 0) r = redis_call(in->deps.redis, lane, NULL, NULL, err, "HGETALL", COUNTS, NULL);
-  if (r == 0) r = redis_call(in->deps.redis, lane, on_counts, c, err, "EXEC", NULL);
+  int r = redis_call(in->deps.redis, lane, on_counts, c, err, "FCALL_RO", "tocsin_tally", "2", QUEUE, COUNTS, NULL);
   if (r < 0) free(c);
   return r;
 }

@@ -18,7 +18,7 @@
 
 enum {
   PING_EVERY = 10,
-  PING_PATIENCE = 5000,  /* an accepted PING without any answer is asked again on a new connection */
+  PING_PATIENCE = 5000,   /* an accepted PING without any answer is asked again on a new connection */
   ADOPT_PATIENCE = 30000, /* for a living child without a socket: it is starting, or ending */
   STOP_PATIENCE = 10000,
   BACKOFF_FIRST = 100,
@@ -152,10 +152,11 @@ static int mend_tail(struct embedded *e, bool *ret_cut, struct err *err) {
   if (code == ERR_NOT_FOUND) return 0;
   if (code) return code;
   if (tail.damaged >= 0) {
-    return err_set(err, ERR_IO,
-                   "the append-only file %s is damaged at byte %lld (not just cut short at its end), so nothing is mended by itself: restore "
-                   "the folder from a backup, or copy it and examine the copy with redis-check-aof",
-                   tail.path, (long long)tail.damaged);
+    return err_set(
+        err, ERR_IO,
+        "the append-only file %s is damaged at byte %lld (not just cut short at its end), so nothing is mended by itself: restore "
+        "the folder from a backup, or copy it and examine the copy with redis-check-aof",
+        tail.path, (long long)tail.damaged);
   }
   if (!tail.torn) return 0;
   code = aof_tail_cut(&tail, err);
@@ -332,7 +333,8 @@ static void adopt(void *arg) {
     return;
   }
   err_set(&err, ERR_UNAVAILABLE,
-          "a process holds %s/lock, yet no redis-server of this folder answers on its socket (pid file: %d): end that process, then start again",
+          "a process holds %s/lock, yet no redis-server of this folder answers on its socket (pid file: %d): end that process, then start "
+          "again",
           e->folder, (int)written);
   give_up(e, &err);
 }

@@ -100,6 +100,8 @@ int redis_append(struct redis *link, unsigned lane, const char *journal, const c
  *   <attached|duplicate|suppressed|split|dead> <now_ms> <keep_ms> …
  *   split: then one JSON object of strings per part, each becomes a new message; dead: then the reason; the raw fields are moved from the queue (or those that follow are taken: name, value…).
  *   1: done now, 0: was done before and nothing happened.
+ * FCALL tocsin_revive 2 A:dead tocsin:alerts  <letter's id or ''> <most>     how many letters went back on the queue
+ * FCALL_RO tocsin_tally 2 tocsin:alerts A:counts               [XINFO STREAM's reply, HGETALL's reply] of one moment
  * FCALL tocsin_ungroup 1 A:group  <incident> <group key>…     how many keys were removed
  * FCALL tocsin_open_id 1 A:ids  <INC|EX>                       "INC-000043"
  * FCALL tocsin_hold 1 tocsin:contained  <field> <json>         1 when new;  FCALL tocsin_unhold 1 tocsin:contained <field>

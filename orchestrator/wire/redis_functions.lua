@@ -198,6 +198,25 @@ local function done(keys, args)
   return 1
 end
 
+-- KEYS: dead, queue. ARGV: a letter's id or '' for all, how many at most. Back on the queue without reason and time; how many went.
+local function revive(keys, args)
+  local one, moved = args[1] ~= '', 0
+  for _, letter in ipairs(redis.call('XRANGE', keys[1], one and args[1] or '-', one and args[1] or '+', 'COUNT', args[2])) do
+    if #letter[2] > 4 then
+      redis.call('XADD', keys[2], '*', unpack(letter[2], 5))
+      redis.call('XDEL', keys[1], letter[1])
+      moved = moved + 1
+    end
+  end
+  return moved
+end
+
+-- KEYS: queue, counts. What XINFO STREAM and HGETALL say of one moment.
+local function tally(keys)
+  local info = redis.pcall('XINFO', 'STREAM', keys[1]) -- an error while there is no stream
+  return { info.err and {} or info, redis.call('HGETALL', keys[2]) }
+end
+
 -- KEYS: group. ARGV: incident, group keys. The keys removed are counted.
 local function ungroup(keys, args)
   local removed = 0
@@ -241,10 +260,12 @@ redis.register_function('tocsin_route', route)
 -- What only ends or removes things goes on when memory is full.
 redis.register_function { function_name = 'tocsin_done', callback = done, flags = { 'allow-oom' } }
 redis.register_function { function_name = 'tocsin_ungroup', callback = ungroup, flags = { 'allow-oom' } }
+redis.register_function('tocsin_revive', revive)
+redis.register_function { function_name = 'tocsin_tally', callback = tally, flags = { 'no-writes' } }
 redis.register_function('tocsin_hold', hold)
 redis.register_function { function_name = 'tocsin_unhold', callback = unhold, flags = { 'allow-oom' } }
 redis.register_function('tocsin_budget', budget)
 redis.register_function('tocsin_open_id', open_id)
 redis.register_function {
-  function_name = 'tocsin_version', callback = function() return 2 end, flags = { 'no-writes', 'allow-stale' },
+  function_name = 'tocsin_version', callback = function() return 3 end, flags = { 'no-writes', 'allow-stale' },
 }

@@ -27,7 +27,8 @@ static void write_journal(const uint8_t *data, size_t size, struct buf *out) {
     size_t from = size * (seq - 1) / ENTRIES, n = size * seq / ENTRIES - from;
     hex_encode(data + from, n < 32 ? n : 32, hex);
     json_t *body = json_pack("{s:s, s:I}", "text", hex, "n", (json_int_t)n);
-    struct entry_spec spec = {.kind = (enum kind)(n % KIND_COUNT), .actor = "engine", .run = (unsigned)(n % 3), .step = n % 2 ? "3.2.1" : NULL, .body = body};
+    struct entry_spec spec = {
+        .kind = (enum kind)(n % KIND_COUNT), .actor = "engine", .run = (unsigned)(n % 3), .step = n % 2 ? "3.2.1" : NULL, .body = body};
     must(entry_make(&spec, "INC-000042", "n1", seq, prev, 1795459317000000 + (int64_t)n, NULL, &e, NULL) == 0);
     memcpy(prev, e->leaf, DIGEST_HEX);
     journal_export(e, out);

@@ -172,6 +172,22 @@ static void test_done_dead(void **state) {
   assert_non_null(strstr(ask(loop, link_, "XRANGE {tocsin:alerts}:dead - +"), "[reason too-large at 3000 alert {}]"));
 }
 
+static void test_revive_and_tally(void **state) {
+  char id[64], letter[64];
+  expect("[[] []]", "FCALL_RO tocsin_tally 2 nothing nothing-either");
+  deliver(id);
+  expect("1", DONE "%s '' dead 4000 5000 why", id);
+  snprintf(letter, sizeof letter, "%s", ask(loop, link_, "XADD {tocsin:alerts}:dead * reason r at 1 alert again source s"));
+  assert_non_null(strstr(ask(loop, link_, "FCALL_RO tocsin_tally 2 tocsin:alerts {tocsin:alerts}:counts"), "length 0"));
+  expect("0", "FCALL tocsin_revive 2 {tocsin:alerts}:dead tocsin:alerts 1-1 10");
+  expect("1", "FCALL tocsin_revive 2 {tocsin:alerts}:dead tocsin:alerts %s 10", letter);
+  assert_non_null(strstr(ask(loop, link_, "XRANGE tocsin:alerts - +"), "[alert again source s]"));
+  assert_null(strstr(ask(loop, link_, "XRANGE {tocsin:alerts}:dead - +"), letter));
+  assert_true(strtol(ask(loop, link_, "FCALL tocsin_revive 2 {tocsin:alerts}:dead tocsin:alerts '' 10"), NULL, 10) >= 1);
+  expect("0", "XLEN {tocsin:alerts}:dead");
+  expect("1", "DEL tocsin:alerts");
+}
+
 static void test_done_dead_with_very_many_fields(void **state) {
   enum { WORDS = 9100 };
   char id[64];
@@ -279,6 +295,7 @@ int main(void) {
       cmocka_unit_test_setup(test_done_suppressed, fresh),
       cmocka_unit_test_setup(test_done_split, fresh),
       cmocka_unit_test_setup(test_done_dead, fresh),
+      cmocka_unit_test_setup(test_revive_and_tally, fresh),
       cmocka_unit_test_setup(test_done_dead_with_very_many_fields, fresh),
       cmocka_unit_test_setup(test_done_forgets_old, fresh),
       cmocka_unit_test_setup(test_done_refuses_nonsense, fresh),
