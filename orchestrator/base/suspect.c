@@ -42,8 +42,8 @@ static struct page *page = &nowhere;
 static int page_fd = -1;
 static pid_t page_pid; /* a child that is about to exec has the page too */
 static bool was_unclean, anybody;
-static struct suspect found;      /* whose burst the earlier process ended in */
-static atomic_ulong changes;      /* rises with each begin and end */
+static struct suspect found;     /* whose burst the earlier process ended in */
+static atomic_ulong changes;     /* rises with each begin and end */
 static char signal_stack[STACK]; /* for a crash by a full stack */
 
 static const int fatal_signals[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT};
@@ -203,7 +203,8 @@ static void signals_end(void) {
 
 static int map_file(int fd, const char *path, struct page **ret, struct err *err) {
   struct stat st;
-  if (flock(fd, LOCK_EX | LOCK_NB) != 0) return err_set(err, ERR_CONFLICT, "another process has %s: a data folder belongs to one engine", path);
+  if (flock(fd, LOCK_EX | LOCK_NB) != 0)
+    return err_set(err, ERR_CONFLICT, "another process has %s: a data folder belongs to one engine", path);
   if (fstat(fd, &st) != 0) return err_errno(err, "cannot look at %s", path);
   if (!S_ISREG(st.st_mode)) return err_set(err, ERR_INVALID, "%s is no file", path);
   int r = posix_fallocate(fd, 0, PAGE); /* a store into a hole of a full disk would be SIGBUS */
@@ -327,10 +328,11 @@ static void bark(int64_t used_us) {
     snprintf(s.id, sizeof s.id, "%.*s", SUSPECT_ID - 1, b->id);
   }
   suspect_text(&s, text);
-  int n = snprintf(line, sizeof line,
-                   "%slevel=error msg=\"%s has used %lld.%01lld s of CPU time in one burst, the limit is %lld.%01lld s: the process is ended\"\n",
-                   getenv("JOURNAL_STREAM") ? "<3>" : "", text, (long long)(used_us / 1000000), (long long)(used_us / 100000 % 10),
-                   (long long)(dog.limit_us / 1000000), (long long)(dog.limit_us / 100000 % 10));
+  int n = snprintf(
+      line, sizeof line,
+      "%slevel=error msg=\"%s has used %lld.%01lld s of CPU time in one burst, the limit is %lld.%01lld s: the process is ended\"\n",
+      getenv("JOURNAL_STREAM") ? "<3>" : "", text, (long long)(used_us / 1000000), (long long)(used_us / 100000 % 10),
+      (long long)(dog.limit_us / 1000000), (long long)(dog.limit_us / 100000 % 10));
   if (n > 0 && write(STDERR_FILENO, line, (size_t)n < sizeof line ? (size_t)n : sizeof line - 1) < 0) (void)0;
   abort();
 }

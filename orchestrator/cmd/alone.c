@@ -19,7 +19,8 @@ void daemon_suspect_tell(struct daemon *d) {
   char name[SUSPECT_ID + 24], text[256];
   if (!suspect_unclean(&s)) return;
   suspect_text(&s, name);
-  if (s.kind) snprintf(text, sizeof text, "the process ended without a stop while it handled %s; it is tried alone before anything goes on", name);
+  if (s.kind)
+    snprintf(text, sizeof text, "the process ended without a stop while it handled %s; it is tried alone before anything goes on", name);
   else snprintf(text, sizeof text, "the process ended without a stop, and not while it handled an alert or a run");
   if (s.alone_crashed || s.alone_ended) snprintf(text, sizeof text, "the process ended without a stop while it handled %s alone", name);
   log_warning("%s", text);

@@ -42,7 +42,7 @@ struct daemon {
   struct watch *signals[3];
   json_t *problems; /* what Redis' settings would lose, and other warnings: texts */
   json_t *conservation;
-  json_t *checked;   /* what the last self-check found, as it was put on record */
+  json_t *checked;    /* what the last self-check found, as it was put on record */
   int64_t unattended; /* of intents, at the last self-check */
   char *socket;
   bool nearly_full;

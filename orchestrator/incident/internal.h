@@ -36,7 +36,7 @@ struct incident {
   LIST_HEAD(, held_run) runs;
   STAILQ_HEAD(, op) ops;
   bool loading, lost;
-  bool put_off; /* its runs, or all but one, are not taken up yet */
+  bool put_off;  /* its runs, or all but one, are not taken up yet */
   unsigned busy; /* commands, releases and notifications under way */
   TAILQ_ENTRY(incident) idle;
   bool is_idle;
