@@ -247,7 +247,7 @@ def bad_servers(tocsin, sink):
 
 def documents(tocsin, port):
     texts = {"empty": b"", "blank": b"  \n", "truncated": b'{"kind": "good", "a": [1, 2', "not UTF-8": b'{"kind": "\xff\xfe"}', "deep": b"[" * 100000 + b"]" * 100000,
-             "binary": bytes(range(256)), "9 MiB": b'{"a":"' + b"x" * (9 << 20) + b'"}', "key twice the size": b'{"' + b"k" * 100000 + b'":1}', "number": b"42", "null": b"null",
+             "binary": bytes(range(256)), "9 MiB": b'{"a":"' + b"x" * (9 << 20) + b'"}', "key twice the size": b'{"' + b"k" * 100000 + b'":1}', "100 MB": b'{"a":"' + b"x" * (100 << 20) + b'"}', "number": b"42", "null": b"null",
              "a list": b"[]", "big": b'{"kind":"big","n":123456789012345678901234567890}'}
     with tocsin.redis() as redis:
         for text in texts.values():
@@ -259,6 +259,9 @@ def documents(tocsin, port):
         tocsin.wait_for(lambda: redis.call("XLEN", "tocsin:alerts") == 0, "every document from the queue is dealt with", 20)
     dead = tocsin.json("alert", "dead")
     ok(all(d["reason"] for d in dead["dead"]) and len(dead["dead"]) >= 6, "what cannot be read lies with its reason: %s" % sorted({d["reason"][:60] for d in dead["dead"]}))
+    is_(tocsin.json("alert", "retry", next(d["id"] for d in dead["dead"] if d["size"] > 50 << 20))["retried"], 1, "a letter of 100 MB goes back on the queue")
+    with tocsin.redis() as redis:
+        tocsin.wait_for(lambda: redis.call("XLEN", "tocsin:alerts") == 0 and redis.call("XLEN", "{tocsin:alerts}:dead") == len(dead["dead"]), "and is set aside again", 20)
     like(tocsin.run("incident", "list", "--status", "all").out, "ten thousand", "ten thousand observables make an incident")
 
     def post(body, token="right-token-123", source="siem", headers=None):
