@@ -86,7 +86,7 @@ static bool signature_fits(const struct webhook *w, const json_t *source, const 
   size_t key_len;
   uint8_t mac[DIGEST_BYTES];
   const char *key = secret_of(w, source, "signature", &key_len), *name = json_str_or(rule, "header", "X-Hub-Signature-256"),
-             *prefix = json_str_or(rule, "prefix", "");
+             *prefix = json_str_or(rule, "prefix", rule ? "" : "sha256=");
   const char *given = header(request, name);
   if (!key || !given || strncmp(given, prefix, strlen(prefix)) != 0) return false;
   digest_hmac_sha256(key, key_len, body, body_len, mac);
