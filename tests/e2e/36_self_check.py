@@ -1,12 +1,17 @@
 """The engine counts itself: on record when something has changed, and an alarm when something is missing."""
 import json
 
-from harness import Tocsin, done, is_, like, ok, wait_until
+from harness import Raw, Tocsin, done, is_, like, ok, wait_until
+from sink import Sink
+
+TELL = """return playbook { title = "Tell", when = { ["raw.kind"] = "tell" }, uses = { "webhook.post" }, params = { path = schema.string { from = "raw.path" } },
+  run = function(_, act, p) act.webhook.post { path = p.path, json = { n = 1 } } end }
+"""
 
 
-def entries(tocsin):
+def entries(engine):
     """The node's own journal: [(type, body)]; a body's envelope is 32 random bytes and the body."""
-    with tocsin.redis() as redis:
+    with engine.redis() as redis:
         rows = redis.call("XRANGE", "tocsin:{node-n1}:journal", "-", "+")
     found = []
     for _, fields in rows:
@@ -16,15 +21,40 @@ def entries(tocsin):
     return found
 
 
-def of(tocsin, kind):
-    return [body for name, body in entries(tocsin) if name == kind]
+def of(engine, kind):
+    return [body for name, body in entries(engine) if name == kind]
 
 
-def doctor(tocsin):
-    return {c["check"]: c for c in tocsin.run("doctor", "--json").json()["checks"]}
+def doctor(engine):
+    return {c["check"]: c for c in engine.run("doctor", "--json").json()["checks"]}
 
 
-with Tocsin({"webhook": {"listen": ""}}) as tocsin:
+def intents(engine, open_, in_doubt, in_flight, when):
+    wanted = "open in the journals %d = in doubt %d + in flight %d" % (open_, in_doubt, in_flight)
+    ok(wait_until(lambda: doctor(engine)["intents"] == {"check": "intents", "ok": True, "text": wanted}, 30), "%s: %s" % (when, wanted))
+
+
+def open_intents(engine, server):
+    """One whose answer was lost, one that waits for its answer: seen, counted, and still when the process has died in the middle."""
+    server.behave("/lost", "close")
+    server.behave("/slow", "stall")
+    engine.xadd({"id": "d-1", "title": "Tell", "kind": "tell", "path": "lost"}, {"id": "d-2", "title": "Tell", "kind": "tell", "path": "slow"})
+    intents(engine, 2, 1, 1, "one lost, one slow")
+    engine.kill()
+    engine.start()
+    intents(engine, 2, 2, 0, "after a crash")
+    found = of(engine, "engine.checked")[-1]["intents"]
+    is_((found["open"], found["difference"]), (2, 0), "on record from the start")
+    ok(wait_until(lambda: engine.json("now")["questions"], 30), "whose answer was lost is asked about")
+    engine.run("answer", engine.json("now")["questions"][0]["id"], "abandon")
+    intents(engine, 1, 1, 0, "one is given up")
+
+
+sink = Sink().start()
+tocsin = Tocsin({"webhook": {"listen": ""}, "folders": {"playbooks": "{folder}/playbooks"}, "default_playbook": "nobody",
+                 "connectors": {"webhook": Raw('webhook { url = "%s" }' % sink.url)}})
+tocsin.write("playbooks/tell.lua", TELL)
+with tocsin:
     ok(wait_until(lambda: len(of(tocsin, "engine.checked")) == 1, 30), "checked at the start, and on record")
     tocsin.xadd(*[{"id": "c-%d" % i, "title": "Something"} for i in range(5)])
     ok(wait_until(lambda: doctor(tocsin)["alerts"]["text"].startswith("accepted 5 = attached 5 "), 30), "five alerts are attached")
@@ -37,6 +67,7 @@ with Tocsin({"webhook": {"listen": ""}}) as tocsin:
     ok(doctor(tocsin)["alerts"]["ok"] and doctor(tocsin)["intents"]["ok"], "doctor says the same")
     like(str(tocsin.api("GET", "/metrics")[1]), r"tocsin_intents_difference 0\n", "so do the metrics")
     is_(of(tocsin, "engine.warning"), [], "nothing is wrong")
+    open_intents(tocsin, sink)
     tocsin.kill()
     with tocsin.redis() as redis:  # somebody who may not
         redis.call("XDEL", "tocsin:alerts", redis.call("XADD", "tocsin:alerts", "*", "alert", "{}"))
@@ -45,4 +76,6 @@ with Tocsin({"webhook": {"listen": ""}}) as tocsin:
     like(tocsin.log(), "level=error msg=.conservation is broken", "in the log too")
     ok(not doctor(tocsin)["alerts"]["ok"], "and doctor finds it")
     ok(any("not while it handled an alert or a run" in b["text"] for b in of(tocsin, "engine.warning")), "that the process ended without a stop is on record")
+sink.stop()
+sink.stop()
 done()
