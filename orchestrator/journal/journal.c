@@ -11,7 +11,7 @@
 #include "evidence/leaf.h"
 #include "journal/internal.h"
 
-enum { WAVE_MOST = 512, WAVE_BYTES = 8 << 20, STATE_EVERY = 64, RETRY_FIRST_MS = 50, RETRY_MOST_MS = 2000, KEY = 64 };
+enum { WAVE_MOST = 512, WAVE_BYTES = 8 << 20, STATE_EVERY = 64, RETRY_FIRST_MS = 50, RETRY_MOST_MS = 2000, KEY = 64, PATIENCE_TURNS = 2 };
 
 struct waiter {
   uint64_t seq; /* waits for this entry and all before it */
@@ -46,7 +46,7 @@ struct journal {
   STAILQ_HEAD(, watcher) watchers;
   size_t flying;
   bool scheduled, save_state, troubled, reading, lost;
-  unsigned since_state;
+  unsigned since_state, patience;
   int64_t retry_ms;
   struct timer *retry;
   struct call *call; /* the Redis call under way; detached when the journal is freed first */
@@ -154,7 +154,17 @@ void journal_free(struct journal *j) {
 static void schedule(struct journal *j) {
   if (j->scheduled || j->flying || j->troubled || j->lost) return;
   j->scheduled = true;
+  j->patience = PATIENCE_TURNS;
   loop_defer(j->store->loop, journal_wave, j);
+}
+
+/* While nobody waits for durability, two turns more: an outcome and the intent that follows it then share a wave. */
+static bool patient(struct journal *j) {
+  if (!STAILQ_EMPTY(&j->waiters) || !j->patience) return false;
+  j->patience--;
+  j->scheduled = true;
+  loop_defer(j->store->loop, journal_wave, j);
+  return true;
 }
 
 /* --- waves ------------------------------------------------------------------------------------------- */
@@ -217,7 +227,7 @@ static void journal_wave(void *arg) {
   size_t count = 0, bytes = 0;
   struct err err;
   j->scheduled = false;
-  if (j->flying || j->troubled || j->lost || STAILQ_EMPTY(&j->queue)) return;
+  if (j->flying || j->troubled || j->lost || STAILQ_EMPTY(&j->queue) || patient(j)) return;
   STAILQ_FOREACH(p, &j->queue, next) {
     const struct entry *e = p->entry;
     bytes += e->head_len + e->envelope_len;

@@ -1,7 +1,8 @@
 /* journal.h: an incident's append-only journal, held by its one owner on this node.
  *
- * Appending folds the entry into the state at once and puts its bytes in a queue; the queue travels at the end of the loop's turn, as one
- * wave in one fenced call. One wave is under way at a time, so entries pile up behind it and share the next.
+ * Appending folds the entry into the state at once and puts its bytes in a queue; the queue travels as one wave in one fenced call: at the
+ * end of the loop's turn when somebody waits for durability, else two turns later. One wave is under way at a
+ * time, so entries pile up behind it and share the next.
  * After a refusal, a time-out or a reconnect nothing new is sent: the tail is read back. Own bytes found there count as
  * written, unwritten ones are sent again byte for byte, foreign ones mean that ownership is lost (store.lost, and every waiting callback gets ERR_CONFLICT).
  * What leaves the process (a request above `read`, an answer to a person, XACK) waits for journal_when_durable.

@@ -107,7 +107,7 @@ int run_start(struct runs *rs, const struct run_spec *spec, run_done_cb *cb, voi
   if (!spec->number) return err_set(err, ERR_INVALID, "a run needs a number");
   struct run *run = run_new(rs, spec, cb, arg);
   run_announce(run);
-  loop_defer(rs->deps.loop, begin, run);
+  loop_soon(rs->deps.loop, begin, run);
   *ret = run;
   return 0;
 }
@@ -120,14 +120,14 @@ int run_take_up(struct runs *rs, const struct run_spec *spec, const json_t *entr
     run_free(run);
     return r;
   }
-  loop_defer(rs->deps.loop, begin, run);
+  loop_soon(rs->deps.loop, begin, run);
   *ret = run;
   return 0;
 }
 
 static void begin_durable(void *arg, const struct err *err) {
   struct run *run = arg;
-  if (!err) loop_defer(run->all->deps.loop, begin_now, run);
+  if (!err) loop_soon(run->all->deps.loop, begin_now, run);
 }
 
 static void begin(void *arg) {
@@ -221,7 +221,7 @@ void run_close(struct run *run, enum kind kind, const char *actor, json_t *body_
     journal_add(run->journal, kind, actor, run->number, NULL, body_take);
     journal_save_state(run->journal);
   }
-  loop_defer(run->all->deps.loop, finished, run);
+  loop_soon(run->all->deps.loop, finished, run);
 }
 
 void run_failed(struct run *run, const char *error, const char *traceback, int line) {

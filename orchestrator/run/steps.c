@@ -54,7 +54,7 @@ void step_called(struct step *s) {
   s->called = true;
   if (run_quiet(run) || run->pumping || run->replay) return;
   run->pumping = true;
-  loop_defer(run->all->deps.loop, run_pump, run);
+  loop_soon(run->all->deps.loop, run_pump, run);
 }
 
 void step_refuse(struct step *s, const char *kind, const char *why) {
@@ -99,7 +99,7 @@ void run_pump(void *arg) {
 
 void run_pump_durable(void *arg, const struct err *err) {
   struct run *run = arg;
-  if (!err) loop_defer(run->all->deps.loop, run_pump, run);
+  if (!err) loop_soon(run->all->deps.loop, run_pump, run);
 }
 
 /* --- bursts --------------------------------------------------------------------------------------------------- */

@@ -9,23 +9,27 @@
 #include <time.h>
 #include <unistd.h>
 
+enum { PENDING_SLOTS = 1024, SOON_MOST = 16 };
+
 struct call {
   struct call *next;
   loop_cb *cb;
   void *arg;
-  uint64_t turn; /* runs only in a later one */
+  uint64_t turn;  /* runs only in a later one */
+  unsigned links; /* how many calls led to it within its turn */
 };
 
 struct queue {
   struct call *first, **end;
 };
 
-enum { PENDING_SLOTS = 1024 };
-
 struct loop {
   struct event_base *base;
   struct event *later; /* zero time-out: fires once in the next turn */
   struct queue deferred;
+  struct queue soon; /* while a deferred call runs: what comes right after it */
+  unsigned links;    /* of the call that runs */
+  bool running;
   uint32_t pending[PENDING_SLOTS]; /* deferred calls by a hash of their arg: most undefers find none and need not walk */
   struct call *spare;
   uint64_t turn;
@@ -89,18 +93,31 @@ static uint32_t *pending_of(struct loop *loop, const void *arg) {
   return &loop->pending[(at >> 4 ^ at >> 14) % PENDING_SLOTS];
 }
 
+/* To the front of the queue, in its own order. */
+static void soon_to_front(struct loop *loop) {
+  if (!loop->soon.first) return;
+  *loop->soon.end = loop->deferred.first;
+  if (!loop->deferred.first) loop->deferred.end = loop->soon.end;
+  loop->deferred.first = loop->soon.first;
+  queue_init(&loop->soon);
+}
+
 static void run_deferred(evutil_socket_t fd, short what, void *arg) {
   struct loop *loop = arg;
   uint64_t turn = loop->turn++; /* what is deferred from here on waits for the next turn */
+  loop->running = true;
   while (loop->deferred.first && loop->deferred.first->turn <= turn) {
     struct call *c = queue_pop(&loop->deferred);
     loop_cb *cb = c->cb;
     void *cb_arg = c->arg;
+    loop->links = c->links;
     --*pending_of(loop, cb_arg);
     c->next = loop->spare;
     loop->spare = c;
     cb(cb_arg);
+    soon_to_front(loop);
   }
+  loop->running = false;
   if (loop->deferred.first) schedule_later(loop);
 }
 
@@ -124,6 +141,7 @@ struct loop *loop_new(void) {
   loop->base = need(event_base_new_with_config(config));
   event_config_free(config);
   queue_init(&loop->deferred);
+  queue_init(&loop->soon);
   queue_init(&loop->posted);
   pthread_mutex_init(&loop->post_lock, NULL);
   loop->later = need(event_new(loop->base, -1, 0, run_deferred, loop));
@@ -164,31 +182,49 @@ void loop_stop(struct loop *loop) { loop->stopped = true; }
 
 struct event_base *loop_base(struct loop *loop) { return loop->base; }
 
-void loop_defer(struct loop *loop, loop_cb *cb, void *arg) {
+static struct call *call_new(struct loop *loop, loop_cb *cb, void *arg) {
   struct call *c = loop->spare;
   if (c) loop->spare = c->next;
   else c = need(malloc(sizeof *c));
   *c = (struct call){.cb = cb, .arg = arg, .turn = loop->turn};
-  if (!loop->deferred.first) schedule_later(loop);
-  queue_push(&loop->deferred, c);
   ++*pending_of(loop, arg);
+  return c;
 }
 
-void loop_undefer(struct loop *loop, loop_cb *cb, void *arg) {
-  struct queue kept;
-  if (!*pending_of(loop, arg)) return;
-  queue_init(&kept);
-  for (struct call *c; (c = queue_pop(&loop->deferred));) {
+void loop_defer(struct loop *loop, loop_cb *cb, void *arg) {
+  if (!loop->deferred.first) schedule_later(loop);
+  queue_push(&loop->deferred, call_new(loop, cb, arg));
+}
+
+void loop_soon(struct loop *loop, loop_cb *cb, void *arg) {
+  if (!loop->running || loop->links >= SOON_MOST) {
+    loop_defer(loop, cb, arg);
+    return;
+  }
+  struct call *c = call_new(loop, cb, arg);
+  c->turn = loop->turn - 1;
+  c->links = loop->links + 1;
+  queue_push(&loop->soon, c);
+}
+
+static void queue_drop(struct loop *loop, struct queue *q, loop_cb *cb, void *arg) {
+  for (struct call **at = &q->first, *c; (c = *at);) {
     if (c->cb != cb || c->arg != arg) {
-      queue_push(&kept, c);
+      at = &c->next;
       continue;
     }
+    *at = c->next;
+    if (!*at) q->end = at;
     --*pending_of(loop, arg);
     c->next = loop->spare;
     loop->spare = c;
   }
-  loop->deferred = kept;
-  if (!kept.first) loop->deferred.end = &loop->deferred.first;
+}
+
+void loop_undefer(struct loop *loop, loop_cb *cb, void *arg) {
+  if (!*pending_of(loop, arg)) return;
+  queue_drop(loop, &loop->deferred, cb, arg);
+  queue_drop(loop, &loop->soon, cb, arg);
 }
 
 static int64_t now_us(void) {

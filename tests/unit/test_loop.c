@@ -65,6 +65,59 @@ static void test_defer_in_defer_waits_for_the_next_turn(void **state) {
   assert_string_equal(said, "12");
 }
 
+static void chain(void *arg) {
+  uintptr_t left = (uintptr_t)arg;
+  say(W("c"));
+  if (left > 1) loop_soon(loop, chain, (void *)(left - 1)); /* NOLINT: a number, never looked at as an address */
+}
+
+static void say_and_soon(void *arg) {
+  loop_defer(loop, say, W("n"));
+  loop_soon(loop, say, W("2"));
+  loop_soon(loop, say, W("3"));
+  say(W("1"));
+}
+
+static void test_soon_comes_right_after(void **state) {
+  loop_defer(loop, say_and_soon, NULL);
+  loop_defer(loop, say, W("4"));
+  loop_turn(loop);
+  assert_string_equal(said, "1234");
+  loop_turn(loop);
+  assert_string_equal(said, "1234n");
+}
+
+static void test_soon_from_outside_is_deferred(void **state) {
+  loop_soon(loop, say, W("a"));
+  loop_undefer(loop, say, W("a"));
+  loop_soon(loop, say, W("b"));
+  assert_string_equal(said, "");
+  loop_turn(loop);
+  assert_string_equal(said, "b");
+}
+
+static void test_a_long_chain_lets_others_in(void **state) {
+  loop_defer(loop, chain, (void *)20); /* NOLINT */
+  loop_defer(loop, say, W("x"));
+  loop_turn(loop);
+  assert_string_equal(said, "cccccccccccccccccx");
+  loop_turn(loop);
+  assert_string_equal(said, "cccccccccccccccccxccc");
+}
+
+static void soon_and_undefer(void *arg) {
+  loop_soon(loop, say, W("1"));
+  loop_soon(loop, say, W("2"));
+  loop_undefer(loop, say, W("1"));
+  loop_undefer(loop, say, W("1"));
+}
+
+static void test_undefer_takes_what_comes_soon(void **state) {
+  loop_defer(loop, soon_and_undefer, NULL);
+  loop_turn(loop);
+  assert_string_equal(said, "2");
+}
+
 static void test_undefer_takes_all_of_them(void **state) {
   char *x = W("x");
   loop_defer(loop, say, x);
@@ -198,6 +251,10 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       T(test_defer_keeps_order),
       T(test_defer_in_defer_waits_for_the_next_turn),
+      T(test_soon_comes_right_after),
+      T(test_soon_from_outside_is_deferred),
+      T(test_a_long_chain_lets_others_in),
+      T(test_undefer_takes_what_comes_soon),
       T(test_undefer_takes_all_of_them),
       T(test_undefer_inside_the_same_turn),
       T(test_timers_fire_once_in_order_and_never_early),
