@@ -223,10 +223,14 @@ static void on_doctor(void *arg, const json_t *counts, const struct err *err) {
   char text[256];
   finding(checks, "redis", redis_up(d->redis), redis_up(d->redis) ? "connected" : "not all connections are up",
           "look at the log and at Redis itself");
-  if (*d->store.refused) finding(checks, "entries", false, d->store.refused, "Redis refuses what is written; nothing is lost while it does: see why in its own log");
+  if (*d->store.refused)
+    finding(checks, "entries", false, d->store.refused,
+            "Redis refuses what is written; nothing is lost while it does: see why in its own log");
   json_array_foreach(d->problems, i, problem)
       finding(checks, "durability", false, json_string_value(problem), "change Redis' settings as named");
   if (json_array_size(d->problems) == 0) finding(checks, "durability", true, "every acknowledged write is on disk", NULL);
+  if (*intake_deaf(d->intake))
+    finding(checks, "webhook", false, intake_deaf(d->intake), "free the port or change webhook.listen, then restart");
   check_alerts(checks, counts, err);
   int64_t in_doubt, open = open_intents(d, &in_doubt), attended = (int64_t)actions_attended(d->actions);
   snprintf(text, sizeof text, "open in the journals %lld = in doubt %lld + in flight %lld%s", (long long)open, (long long)in_doubt,

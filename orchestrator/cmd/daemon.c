@@ -147,14 +147,27 @@ static void on_node(void *arg, struct journal *j, const struct err *err) {
 
 static bool tell_journal(struct daemon *d, const char *name) { return d->node && strcmp(journal_incident(d->node), name) == 0; }
 
+/* Every connection says the same: people are told once. */
+static void redis_away(struct daemon *d, const char *why) {
+  if (strncmp(d->redis_told, why, sizeof d->redis_told - 1) == 0) return;
+  log_warning("Redis: %s; everything waits until it is there", why);
+  snprintf(d->redis_told, sizeof d->redis_told, "%s", why);
+}
+
+static void redis_back(struct daemon *d) {
+  if (*d->redis_told) log_notice("Redis is there again");
+  d->redis_told[0] = 0;
+}
+
 static void on_redis(void *arg, bool up, const struct err *err) {
   struct daemon *d = arg;
   struct err why;
   char node[64];
   if (!up) {
-    log_warning("Redis: %s", err ? err->text : "a connection was lost");
+    redis_away(d, err ? err->text : "a connection was lost");
     return;
   }
+  if (redis_up(d->redis)) redis_back(d);
   if (d->node) journal_redis_up(d->node);
   if (d->desk) desk_redis_up(d->desk);
   if (d->started || !redis_up(d->redis)) return;

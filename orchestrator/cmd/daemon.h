@@ -46,6 +46,7 @@ struct daemon {
   int64_t unattended; /* of intents, at the last self-check */
   char *socket;
   bool nearly_full;
+  char redis_told[200]; /* why Redis is away, as the log has said; "" when it is there */
   bool started, stopping, failed, intake_running, intake_ended;
   int64_t began;
 };

@@ -53,6 +53,8 @@ int intake_push(struct intake *in, const char *source, const char *text, size_t 
 /* Conservation, asked of Redis now: {"accepted","attached","duplicate","suppressed","dead","split","waiting","difference"}; cb with NULL on error. */
 typedef void intake_counts_cb(void *arg, const json_t *counts, const struct err *err);
 int intake_counts(struct intake *in, intake_counts_cb *cb, void *arg, struct err *err);
+/* Why the webhook does not listen; "" when it does, or there is none. */
+const char *intake_deaf(const struct intake *in);
 json_t *intake_metrics(const struct intake *in); /* new: counts of this process */
 
 #endif

@@ -53,6 +53,7 @@ struct intake {
   loop_cb *stopped_cb;
   void *stopped_arg;
   struct webhook *webhook;
+  char deaf[256]; /* why the webhook does not listen, "" when it does or need not */
   uint64_t taken, attached, duplicates, suppressed, dead, splits;
 };
 

@@ -127,7 +127,11 @@ void intake_pump(struct intake *in) {
 void intake_start(struct intake *in) {
   struct err err;
   in->running = true;
-  if (!in->webhook && webhook_start(in, &in->webhook, &err) < 0) log_error("the webhook does not listen: %s", err.text);
+  if (!in->webhook && webhook_start(in, &in->webhook, &err) < 0) { /* the queue is read all the same */
+    snprintf(in->deaf, sizeof in->deaf, "the webhook does not listen: %s", err.text);
+    log_error("%s", in->deaf);
+    journal_add(in->deps.node, KIND_ENGINE_WARNING, "engine", 0, NULL, json_pack("{s:s}", "text", in->deaf));
+  }
   intake_pump(in);
 }
 
@@ -230,6 +234,8 @@ int intake_counts(struct intake *in, intake_counts_cb *cb, void *arg, struct err
   if (r < 0) free(c);
   return r;
 }
+
+const char *intake_deaf(const struct intake *in) { return in->deaf; }
 
 json_t *intake_metrics(const struct intake *in) {
   return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "taken_total", (json_int_t)in->taken, "attached_total", (json_int_t)in->attached,

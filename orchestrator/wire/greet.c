@@ -42,6 +42,12 @@ static void version_known(void *arg, const struct redis_value *reply, const stru
 
 static void greeted(void *arg, const struct redis_value *reply, const struct err *err) {
   struct lane *lane = arg;
+  struct err missing;
+  if (err && err->code == ERR_DENIED && !lane->link->password_slot) {
+    err_set(&missing, ERR_DENIED,
+            "it wants a password: name it in the settings, as redis.password, and redis.user if it has one of its own");
+    err = &missing;
+  }
   if (refused(lane, err, "Redis refuses the greeting")) return;
   say(lane, version_known, 3, (const char *[]){"FCALL_RO", "tocsin_version", "0"});
 }

@@ -4,7 +4,7 @@ Each gets one clear line for people and an entry in its journal; everything else
 import http.client
 import json
 import os
-import threading
+import socket
 import time
 
 from harness import ROOT, Raw, Tocsin, done, free_port, is_, like, ok, unlike, wait_until
@@ -112,6 +112,21 @@ def broken_at_start():
         like(tocsin.log(), says, "and says which and where")
         ok(wait_until(lambda: not os.path.exists(tocsin.redis_socket), 5) or not redis_lives(tocsin), "and leaves no Redis behind")
         tocsin.stop()
+
+
+def port_taken():
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        where = "127.0.0.1:%d" % other.getsockname()[1]
+        with Tocsin({"webhook": {"listen": where, "sources": {"siem": {"token": Raw('secret "env:TOKEN"')}}}}, env={"TOKEN": "right-token-123"}) as tocsin:
+            like(tocsin.log(), "level=error .*webhook does not listen.*%s.*in use" % where, "a port that is taken: the log says so")
+            check = next((c for c in tocsin.run("doctor", "--json").json()["checks"] if c["check"] == "webhook"), {})
+            ok(check.get("ok") is False and check.get("mend"), "and doctor, with what to do")
+            tocsin.xadd({"kind": "any"})
+            tocsin.wait_for(lambda: counted(tocsin) == 1, "the queue is read all the same", 10)
+            second = tocsin.run("serve", timeout=20)
+            ok(second.status == 1 and "another `tocsin serve` runs" in second.err, "a second serve on the same folder is refused")
 
 
 def redis_lives(tocsin):
@@ -293,6 +308,7 @@ def link_all(tocsin, kind):
 
 wrong_settings()
 broken_at_start()
+port_taken()
 with Sink() as sink_, Sink(tls="bad") as tls:
     port_ = free_port()
     tocsin_ = Tocsin({

@@ -88,6 +88,7 @@ def absent(sink):
     tocsin.wait_for(lambda: "Redis" in tocsin.log(), "no Redis at start: the log says so", 10)
     like(tocsin.log(), r"level=warning msg=\"Redis: .*redis.sock", "in one line that names where it was looked for")
     is_(tocsin.process.poll(), None, "serve waits for it")
+    is_(tocsin.log().count("level=warning"), 1, "said once, not by every connection")
     ok(not tocsin.accepts(), "and takes no commands before")
     with redis:
         tocsin.wait_for(tocsin.accepts, "it starts once Redis is there", 15)
@@ -96,6 +97,16 @@ def absent(sink):
         read_only(tocsin, sink, redis)
         is_(tocsin.terminate(), 0, "and ends well")
     tocsin.stop()
+
+
+def no_password():
+    with Redis() as redis:
+        tocsin = Tocsin({"redis": {"socket": redis.socket_path}})
+        tocsin.spawn()
+        tocsin.wait_for(lambda: "redis.password" in tocsin.log(), "a Redis that wants a password: the log names the setting", 10)
+        is_(tocsin.process.poll(), None, "and serve waits")
+        is_(tocsin.terminate(), 0, "and ends when told to")
+        tocsin.stop()
 
 
 def read_only(tocsin, sink, redis):
@@ -239,6 +250,7 @@ def lap(name):
     began = time.monotonic()
 
 
+no_password()
 with Sink() as sink_:
     absent(sink_)
     lap("absent, read-only")
