@@ -495,9 +495,17 @@ void action_intend(struct action *x) {
     return;
   }
   ledger_announce(x);
+  struct err err;
+  json_t *body = intent_body(x, action_now(x) + (int64_t)SEND_WITHIN_MS * 1000);
+  struct entry_spec spec = {.kind = KIND_ACTION_INTENDED, .actor = x->actor, .run = x->run, .step = x->step, .body = body};
+  bool kept = journal_append(x->journal, &spec, &err) != NULL;
+  json_decref(body);
+  if (!kept) { /* what cannot be put on record is not sent */
+    action_end(x, false, failure_new("too_large", err.text, false), NULL, NULL);
+    return;
+  }
   x->intended = true;
   x->all->intents++;
-  journal_add(x->journal, KIND_ACTION_INTENDED, x->actor, x->run, x->step, intent_body(x, action_now(x) + (int64_t)SEND_WITHIN_MS * 1000));
   journal_when_durable(x->journal, on_durable, x);
 }
 

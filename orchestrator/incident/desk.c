@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "base/suspect.h"
 #include "incident/internal.h"
 
 static const json_t *world_alerts(void *arg, struct journal *journal);
@@ -395,6 +396,7 @@ struct attach {
   struct alert alert;
   json_t *finding, *raw;
   char *id, *source, *raw_text, *group;
+  char queued[SUSPECT_ID];
   char **playbooks;
   size_t count;
   desk_cb *cb;
@@ -452,15 +454,47 @@ static void open_for(struct incident *inc, const struct attach *a) {
                           strncmp(inc->id, "EX-", 3) == 0 ? "exercise" : "live", "groups", groups, "by", "alert"));
 }
 
+enum { RAW_PLAIN = 1 << 20, FINDING_KEPT = 16 << 20, FINDING_PART = 64 << 10 };
+
+/* Escaped for JSON, bytes may become six times as many; an entry has room for the very bytes of any document that intake lets in. */
+static bool escapes_swell(const char *bytes, size_t len) {
+  size_t more = 0;
+  for (size_t i = 0; i < len; i++) more += (unsigned char)bytes[i] < ' ' ? 5 : bytes[i] == '"' || bytes[i] == '\\';
+  return more > len / 3 && len > RAW_PLAIN;
+}
+
+/* The finding, or of one that is too large what people look for; its document is kept whole beside it. */
+static json_t *finding_kept(const struct attach *a) {
+  static const char *const kept[] = {"class_uid", "time", "severity_id", "severity", "activity_id", "metadata", NULL};
+  struct buf text;
+  buf_init(&text, FINDING_KEPT);
+  json_write(a->finding, &text);
+  bool fits = buf_ok(&text);
+  buf_release(&text);
+  if (fits) return json_incref(a->finding);
+  json_t *less = json_pack("{s:b}", "too_large", 1), *value;
+  for (const char *const *k = kept; *k; k++) {
+    value = json_object_get(a->finding, *k);
+    buf_init(&text, FINDING_PART);
+    json_write(value ? value : json_null(), &text);
+    if (value && buf_ok(&text)) json_object_set(less, *k, value);
+    buf_release(&text);
+  }
+  return less;
+}
+
 static json_t *attached_body(const struct attach *a) {
+  json_t *finding = finding_kept(a);
+  bool whole = finding == a->finding;
   json_t *body =
       json_pack("{s:s, s:s, s:I, s:O, s:I, s:o, s:o}", "id", a->id, "source", a->source, "received", (json_int_t)a->alert.received,
-                "finding", a->finding, "severity_id", (json_int_t)json_int_or(a->finding, "severity_id", 0), "observables",
-                short_observables(a->finding), "attack", techniques(a->finding));
-  json_t *raw = json_stringn(a->raw_text, a->alert.raw_len);
+                "finding", finding, "severity_id", (json_int_t)json_int_or(a->finding, "severity_id", 0), "observables",
+                whole ? short_observables(a->finding) : json_array(), "attack", whole ? techniques(a->finding) : json_array());
+  json_decref(finding);
+  json_t *raw = escapes_swell(a->raw_text, a->alert.raw_len) ? NULL : json_stringn(a->raw_text, a->alert.raw_len);
   if (raw) {
     json_object_set_new(body, "raw", raw);
-  } else { /* not UTF-8: the very bytes all the same */
+  } else { /* not UTF-8, or it would swell: the very bytes all the same */
     char *text = base64_encode(a->raw_text, a->alert.raw_len);
     json_object_set_new(body, "raw_base64", json_string(text ? text : ""));
     free(text);
@@ -487,6 +521,7 @@ static void attach_to(struct incident *inc, void *arg, const struct err *err) {
     incident_with(inc->desk, into, false, attach_to, a);
     return;
   }
+  suspect_begin(a->queued[0] ? SUSPECT_ALERT : SUSPECT_NONE, a->queued, 0);
   if (!state_has_alert(incident_state(inc), a->id)) {
     if (journal_seq(inc->journal) == 0) open_for(inc, a);
     else if (strcmp(json_str_or(incident_state(inc), "status", ""), "closed") == 0) {
@@ -504,6 +539,7 @@ static void attach_to(struct incident *inc, void *arg, const struct err *err) {
     a->alert.source = a->source;
     for (size_t i = 0; i < a->count; i++) incident_start_for_alert(inc, a->playbooks[i], &a->alert);
   }
+  suspect_end();
   journal_when_durable(inc->journal, attach_durable, a);
   incident_touch(inc);
 }
@@ -527,6 +563,7 @@ int desk_attach(struct desk *d, const char *incident, bool created, const struct
   a->source = strdup(alert->source);
   a->raw_text = copy_bytes(alert->raw_text, alert->raw_len);
   a->group = group ? strdup(group) : NULL;
+  snprintf(a->queued, sizeof a->queued, "%s", alert->queued ? alert->queued : "");
   a->playbooks = calloc(count + 1, sizeof *a->playbooks);
   if (!a->playbooks) abort();
   for (size_t i = 0; i < count; i++) a->playbooks[i] = strdup(playbooks[i]);

@@ -27,7 +27,7 @@ const char *kind_control(enum kind kind);
 /* KIND_COUNT when unknown (a newer version's journal). */
 enum kind kind_by_name(const char *name);
 
-enum { ENTRY_ACTOR = 96, ENTRY_BODY_CAP = 16 << 20 };
+enum { ENTRY_ACTOR = 96, ENTRY_BODY_CAP = 64 << 20 };
 
 struct entry {
   uint64_t seq;
