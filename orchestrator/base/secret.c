@@ -17,8 +17,9 @@
 #include "base/log.h"
 #include "base/map.h"
 
-/* The forms in which a value may leave: as it is, base64 at the three alignments, base64url, percent-encoded. */
-enum { FORMS = 9, COMMAND_TIMEOUT_MS = 10000 };
+/* The forms in which a value may leave: as it is, base64 at the three alignments, base64url, percent-encoded, and as JSON writes it
+ * (once, and once more for JSON that is kept as text). */
+enum { FORMS = 11, COMMAND_TIMEOUT_MS = 10000 };
 
 struct form {
   char *bytes;
@@ -114,6 +115,23 @@ static void add_percent_form(struct secret *v, const char *hex) {
   wipe_free(text, (size_t)(p - text));
 }
 
+/* What is redacted is often JSON already, where a quote or a backslash has another before it. */
+static void add_json_forms(struct secret *v) {
+  struct buf once, twice;
+  buf_init(&once, SECRET_MAX_BYTES * 6 + 2);
+  buf_init(&twice, SECRET_MAX_BYTES * 12 + 2);
+  buf_add_json_string(&once, v->bytes, v->len);
+  if (buf_ok(&once) && once.len - 2 != v->len) {
+    add_form(v, once.data + 1, once.len - 2);
+    buf_add_json_string(&twice, once.data + 1, once.len - 2);
+    if (buf_ok(&twice)) add_form(v, twice.data + 1, twice.len - 2);
+  }
+  if (once.size) explicit_bzero(once.data, once.size);
+  if (twice.size) explicit_bzero(twice.data, twice.size);
+  buf_release(&once);
+  buf_release(&twice);
+}
+
 int secrets_put(struct secrets *s, const char *slot, const void *bytes, size_t len, struct err *err) {
   if (len < SECRET_MIN_BYTES)
     return err_set(err, ERR_INVALID, "the secret %s is shorter than %d bytes, which cannot be kept out of logs safely", slot,
@@ -133,6 +151,7 @@ int secrets_put(struct secrets *s, const char *slot, const void *bytes, size_t l
   add_base64_forms(v);
   add_percent_form(v, "0123456789ABCDEF");
   add_percent_form(v, "0123456789abcdef");
+  add_json_forms(v);
   v->next = s->all;
   s->all = v;
   for (size_t i = 0; i < v->form_count; i++) s->first[(unsigned char)v->forms[i].bytes[0]] = true;
