@@ -1,4 +1,5 @@
 """Attacks on what the README promises: each is tried, and must fail or be visible."""
+import base64
 import json
 import os
 import re
@@ -135,6 +136,72 @@ def odd_alerts(tocsin):
     ok(all(line.startswith("time=") for line in tocsin.log().splitlines() if line), "every line of the log is one of ours")
 
 
+def large_alerts(tocsin):
+    """Documents near intake's bound, of bytes that JSON escapes: their very bytes are in the journal, and they are known when they come again."""
+    def document(n):
+        return json.dumps({"metadata": {"product": {"name": "Odd"}, "version": "1", "uid": "large-%d" % n}, "class_uid": 2004, "time": 1795459317000, "severity_id": 2,
+                           "finding_info": {"title": "large", "uid": "x"}, "blob": "\\" * (n << 20)})
+    attached = lambda: [e["body"] for i in tocsin.json("incident", "list")["incidents"] for e in of_type(tocsin, i["id"], "alert.attached") if (e["body"].get("id") or "").endswith(("large-2", "large-3"))]
+    tocsin.xadd(document(2), document(3))
+    ok(wait_until(lambda: len(attached()) == 2, 30), "large alerts are attached with their ids")
+    kept = sorted((base64.b64decode(b["raw_base64"]).decode() if "raw_base64" in b else b["raw"] for b in attached()), key=len)
+    ok(kept == [document(2), document(3)], "and with their very bytes")
+    tocsin.xadd(document(3))
+    doctor = lambda: next(c for c in tocsin.run("doctor", "--json").json()["checks"] if c["check"] == "alerts")["text"]
+    ok(wait_until(lambda: "duplicate 1" in doctor(), 30), "one that comes again is a duplicate: " + doctor())
+
+
+ROTATE = """return connector { name = "vault", title = "Vault", settings = { url = schema.url {}, deliver = schema.any { doc = "Where to", optional = true } }, actions = {
+  rotate = { doc = "New password", effect = "contain", target = { role = "role" }, undo = false, recover = "nothing",
+    params = { role = schema.string {}, password = schema.generated { doc = "Made by Tocsin" } },
+    request = function(p, s) return { http = { method = "POST", url = s.url, path = { "rotate", p.role }, json = { password = p.password } } } end,
+    result = function(response) if response.status ~= 200 then return nil, failure("refused", response) end return {} end } } }
+"""
+NEW = """return playbook { title = "New password", uses = { "vault.rotate" }, params = { role = schema.string {} },
+  run = function(incident, act, p) must(act.vault.rotate { role = p.role, because = "leaked" }) end }
+"""
+
+
+def new_secrets(tocsin, sink):
+    """A rotated password: delivered to the file that the settings name, sealed for one taker, and nowhere else."""
+    path, victim = os.path.join(tocsin.folder, "app.password"), os.path.join(tocsin.folder, "victim")
+    for name, mode in ((path, 0o640), (victim, 0o644)):
+        with open(name, "w", encoding="ascii") as f:
+            f.write("before\n")
+        os.chmod(name, mode)
+    if os.geteuid() == 0:
+        os.chown(path, 65534, 65534)
+    os.symlink(victim, path + ".new")
+    is_(tocsin.run("trigger", "new", "role=app", "--because", "leaked", "--yes").status, 0, "a rotation")
+    ok(wait_until(lambda: sink.seen("/rotate/app"), 20), "goes to the product")
+    password = json.loads(sink.seen("/rotate/app")[0]["body"])["password"]
+    with open(path, encoding="ascii") as f:
+        is_(f.read(), password + "\n", "the file holds the new password")
+    with open(victim, encoding="ascii") as f:
+        is_(f.read(), "before\n", "a link laid in its way is not followed")
+    st = os.stat(path)
+    is_((st.st_mode & 0o777, st.st_uid), (0o640, 65534 if os.geteuid() == 0 else os.geteuid()), "whoever could read the old one can read the new one, and nobody else")
+    incident = wait_until(lambda: next((i["id"] for i in tocsin.json("incident", "list")["incidents"] if any(e["type"] == "secret.sealed" for e in entries(tocsin, i["id"]))), None), 20)
+    slot = of_type(tocsin, incident, "secret.sealed")[0]["body"]["slot"]
+    wait_until(lambda: not tocsin.json("run", "list")["runs"], 20)
+    answers = []
+    threads = [threading.Thread(target=lambda: answers.append(tocsin.api("POST", "/v1/command", {"command": "secret.take", "id": incident, "name": slot}))) for _ in range(6)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    is_([a["value"] for s, a in answers if s == 200], [password], "of six who take it at once one gets it")
+    ok(all(s in (404, 409) for s, a in answers if s != 200), "the others are told")
+    is_(len(of_type(tocsin, incident, "secret.taken")), 1, "and one is on record")
+    for folder, _, names in os.walk(tocsin.data):
+        for name in names:
+            file = os.path.join(folder, name)
+            if os.path.isfile(file):
+                with open(file, "rb") as f:
+                    ok(password.encode() not in f.read(), "the new password is not in " + os.path.relpath(file, tocsin.folder))
+    unlike(tocsin.log() + json.dumps(entries(tocsin, incident)), password, "nor in the log, nor in the timeline")
+
+
 def memory_dumps(tocsin):
     with open("/proc/%d/limits" % tocsin.pid, encoding="ascii") as f:
         core = next(line for line in f if line.startswith("Max core file size")).split()
@@ -201,7 +268,8 @@ def strangers(tocsin):
 EDR_SOURCE = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))), "connectors")
 sink_ = Sink().start()
 tocsin_ = Tocsin({"connectors": {"webhook": Raw('webhook { url = "%s", bearer = secret "env:TOKEN" }' % sink_.url),
-                                 "edr": Raw('edr { url = "%s", token = secret "env:TOKEN" }' % sink_.url)},
+                                 "edr": Raw('edr { url = "%s", token = secret "env:TOKEN" }' % sink_.url),
+                                 "vault": Raw('vault { url = "%s", deliver = { app = "file:{folder}/app.password" } }' % sink_.url)},
                   "folders": {"playbooks": "playbooks", "connectors": "connectors"}}, env={"TOKEN": TOKEN})
 for host in ("web01", "web02", "web03", "web08", "web09"):
     sink_.answer("/hosts/%s/isolation" % host, status=204, body="")
@@ -209,7 +277,8 @@ for name_ in os.listdir(EDR_SOURCE):
     if name_.endswith(".lua"):
         with open(os.path.join(EDR_SOURCE, name_), encoding="utf-8") as f_:
             tocsin_.write("connectors/" + name_, f_.read())
-for name_, text_ in (("tell", TELL), ("cut", CUT), ("sneak", SNEAK), ("triage-only", 'return playbook { title = "Rest", run = function() end }\n')):
+tocsin_.write("connectors/vault.lua", ROTATE)
+for name_, text_ in (("tell", TELL), ("new", NEW), ("cut", CUT), ("sneak", SNEAK), ("triage-only", 'return playbook { title = "Rest", run = function() end }\n')):
     tocsin_.write("playbooks/%s.lua" % name_, text_)
 with tocsin_.start():
     secrets_from_outside(tocsin_, sink_)
@@ -217,6 +286,8 @@ with tocsin_.start():
     bound_to_the_request(tocsin_, sink_)
     races(tocsin_)
     odd_alerts(tocsin_)
+    large_alerts(tocsin_)
+    new_secrets(tocsin_, sink_)
     memory_dumps(tocsin_)
     strangers(tocsin_)
     files(tocsin_)
