@@ -25,6 +25,7 @@ struct alert {
   const json_t *raw;     /* the parsed document */
   const char *raw_text;  /* its very bytes */
   size_t raw_len;
+  const char *queued; /* its message in the queue, whose name is noted while it is attached (base/suspect.h); or NULL */
 };
 
 struct desk_deps {

@@ -200,7 +200,8 @@ static void attach_one(struct message *m, const char *incident, bool created, co
                         .finding = m->n.finding,
                         .raw = m->n.document,
                         .raw_text = m->text,
-                        .raw_len = m->len};
+                        .raw_len = m->len,
+                        .queued = m->id};
   if (desk_attach(m->in->deps.desk, incident, created, &alert, playbooks, n, group && *group ? group : NULL, on_attached, m, &err) < 0)
     on_attached(m, &err);
 }
