@@ -133,11 +133,16 @@ static bool rule_applies(const json_t *rule, const struct action *x) {
   return effect || connector || action;
 }
 
+/* A run that an alert began may take back what it did itself; what a person or another run contained stays until somebody agrees. */
+static bool lifts_of_others(const struct action *x) {
+  return x->undo_of && x->playbook && !x->requester && strtoul(x->undo_of, NULL, 10) != x->run;
+}
+
 unsigned guard_approvals(const struct action *x, const char **ret_role, const char **ret_why) {
   unsigned needed = 0;
   size_t i;
   json_t *rule;
-  if (x->effect == EFFECT_READ || x->simulated || x->undoing) return 0;
+  if (x->effect == EFFECT_READ || x->simulated || (x->undoing && !lifts_of_others(x))) return 0;
   if (action_is_message(x)) return 0; /* the engine's own message to people (settings' notify): a question about it would need another */
   int ceiling = effect_by_name(json_str_or(x->all->deps.guard, "ceiling", "notify"));
   if (!x->requester && (int)x->effect > ceiling) {
@@ -145,6 +150,7 @@ unsigned guard_approvals(const struct action *x, const char **ret_role, const ch
     *ret_role = "responder";
     *ret_why = "an alert alone may not cause this (guard.ceiling)";
   }
+  if (x->undoing) return needed; /* rules of approval are about containing */
   json_array_foreach(json_object_get(x->all->deps.guard, "approvals"), i, rule) {
     unsigned count = (unsigned)json_int_or(rule, "count", 1);
     if (!rule_applies(rule, x) || count < needed) continue;

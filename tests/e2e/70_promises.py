@@ -21,6 +21,9 @@ TELL = """return playbook { title = "Tell", when = { ["raw.kind"] = "tell" }, us
 CUT = """return playbook { title = "Cut a host off", when = { ["raw.kind"] = "cut" }, uses = { "edr.isolate_host" }, params = { host = schema.string { from = "raw.host" } },
   run = function(incident, act, p) incident:note(tostring((act.edr.isolate_host { host = p.host, because = "seen mining" }) ~= nil)) end }
 """
+FREE = """return playbook { title = "Release all", when = { ["raw.kind"] = "free" }, group = { "raw.key" }, window = "1h", mode = "parallel",
+  run = function(incident) incident:release_all() end }
+"""
 SNEAK = """return playbook { title = "More than it says", uses = { "webhook.get" },
   run = function(incident, act)
     local ok, why = pcall(function() return act["edr"]["isolate_host"] { host = "web09", because = "sneaking" } end)
@@ -76,6 +79,23 @@ def ceilings(tocsin, sink):
     ok(result.status == 1 and "effect read" in result.err, "a probe that is no read is refused when it is loaded")
     os.unlink(os.path.join(tocsin.folder, "connectors", "fake.lua"))
     is_(tocsin.run("reload").status, 0, "without it all is well")
+
+
+def lifted_by_an_alert(tocsin, sink):
+    """A person contained a host; an alert's playbook that releases all of the incident does not get far alone."""
+    is_(tocsin.run("trigger", "cut", "--because", "by hand", "--yes", "host=web04").status, 0, "a person contains a host")
+    ok(wait_until(lambda: tocsin.json("contained")["contained"], 20), "it is contained")
+    incident = tocsin.json("contained")["contained"][0]["incident"]
+    tocsin.xadd({"kind": "free", "id": "f1", "key": "k"})
+    other = wait_until(lambda: next((i["id"] for i in tocsin.json("incident", "list")["incidents"] if any(e["type"] == "run.started" and e["body"].get("playbook") == "free" for e in entries(tocsin, i["id"]))), None), 20)
+    wait_until(lambda: not [r for r in tocsin.json("run", "list")["runs"] if r["playbook"] == "free"], 20)
+    is_(tocsin.run("incident", "merge", other, incident, "--because", "the same").status, 0, "the two incidents are one")
+    tocsin.xadd({"kind": "free", "id": "f2", "key": "k"})
+    asked = wait_until(lambda: [q for q in tocsin.json("now")["questions"] if "release_host" in q["text"]] or [r for r in sink.seen("/hosts/web04/isolation") if r["method"] == "DELETE"], 20)
+    is_([r["method"] for r in sink.seen("/hosts/web04/isolation")], ["PUT"], "nothing was lifted by an alert alone")
+    ok(asked and "id" in asked[0], "a person is asked")
+    tocsin.run("answer", asked[0]["id"], "approve")
+    ok(wait_until(lambda: not tocsin.json("contained")["contained"], 20), "and may agree")
 
 
 def bound_to_the_request(tocsin, sink):
@@ -271,18 +291,19 @@ tocsin_ = Tocsin({"connectors": {"webhook": Raw('webhook { url = "%s", bearer = 
                                  "edr": Raw('edr { url = "%s", token = secret "env:TOKEN" }' % sink_.url),
                                  "vault": Raw('vault { url = "%s", deliver = { app = "file:{folder}/app.password" } }' % sink_.url)},
                   "folders": {"playbooks": "playbooks", "connectors": "connectors"}}, env={"TOKEN": TOKEN})
-for host in ("web01", "web02", "web03", "web08", "web09"):
+for host in ("web04", "web01", "web02", "web03", "web08", "web09"):
     sink_.answer("/hosts/%s/isolation" % host, status=204, body="")
 for name_ in os.listdir(EDR_SOURCE):
     if name_.endswith(".lua"):
         with open(os.path.join(EDR_SOURCE, name_), encoding="utf-8") as f_:
             tocsin_.write("connectors/" + name_, f_.read())
 tocsin_.write("connectors/vault.lua", ROTATE)
-for name_, text_ in (("tell", TELL), ("new", NEW), ("cut", CUT), ("sneak", SNEAK), ("triage-only", 'return playbook { title = "Rest", run = function() end }\n')):
+for name_, text_ in (("tell", TELL), ("new", NEW), ("free", FREE), ("cut", CUT), ("sneak", SNEAK), ("triage-only", 'return playbook { title = "Rest", run = function() end }\n')):
     tocsin_.write("playbooks/%s.lua" % name_, text_)
 with tocsin_.start():
     secrets_from_outside(tocsin_, sink_)
     ceilings(tocsin_, sink_)
+    lifted_by_an_alert(tocsin_, sink_)
     bound_to_the_request(tocsin_, sink_)
     races(tocsin_)
     odd_alerts(tocsin_)
