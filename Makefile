@@ -99,6 +99,9 @@ $(BUILD)/unit/%: tests/unit/%.c $(BUILD)/libtocsin.a
 	$(call say,CC $@)
 	$(Q)$(CC) $(WARN) $(CPPFLAGS) $(CFLAGS) -Itests/unit -MMD -MP -MF $@.d -MT $@ $< $(BUILD)/libtocsin.a $(LDLIBS) -lcmocka -o $@
 
+# It asks both verifiers.
+$(BUILD)/unit/test_tamper: | $(BUILD)/tocsin-verify
+
 $(BUILD)/bench/%: tests/bench/%.c $(BUILD)/libtocsin.a
 	@mkdir -p $(@D)
 	$(call say,CC $@)

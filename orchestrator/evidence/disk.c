@@ -31,6 +31,12 @@ int disk_open(struct disk *d, const char *folder, disk_fault_cb *fault, void *ar
   return r;
 }
 
+int disk_look(struct disk *d, const char *folder, struct err *err) {
+  memset(d, 0, sizeof *d);
+  d->fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  return d->fd < 0 ? err_errno(err, "cannot open the folder %s", folder) : 0;
+}
+
 void disk_close(struct disk *d) {
   if (d->fd > 0) close(d->fd);
   d->fd = -1;

@@ -27,6 +27,8 @@ struct disk {
 
 /* ERR_CONFLICT when another process holds it. */
 int disk_open(struct disk *d, const char *folder, disk_fault_cb *fault, void *arg, struct err *err);
+/* To read only: takes no lock, and the folder must be there. */
+int disk_look(struct disk *d, const char *folder, struct err *err);
 void disk_close(struct disk *d);
 int disk_write(struct disk *d, const char *path, const void *bytes, size_t len, struct err *err);
 int disk_sync(struct disk *d, struct err *err);

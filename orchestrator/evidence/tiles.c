@@ -46,10 +46,10 @@ int bundle_add(struct buf *bundle, const void *bytes, size_t len, struct err *er
   return buf_ok(bundle) ? 0 : err_set(err, ERR_LIMIT, "a bundle of entries grew over %zu bytes", bundle->cap);
 }
 
-unsigned bundle_count(const void *bytes, size_t len, struct tile_entry out[TILE_WIDTH], size_t *ret_rest) {
+unsigned bundle_count(const void *bytes, size_t len, unsigned most, struct tile_entry *out, size_t *ret_rest) {
   const uint8_t *p = bytes;
   unsigned count = 0;
-  while (count < TILE_WIDTH && len >= 2) {
+  while (count < most && len >= 2) {
     size_t n = (size_t)p[0] << 8 | p[1];
     if (n > len - 2) break;
     out[count++] = (struct tile_entry){p + 2, n};
@@ -62,7 +62,7 @@ unsigned bundle_count(const void *bytes, size_t len, struct tile_entry out[TILE_
 
 int bundle_read(const void *bytes, size_t len, unsigned width, struct tile_entry out[TILE_WIDTH], struct err *err) {
   size_t rest = 0;
-  unsigned count = bundle_count(bytes, len, out, &rest);
+  unsigned count = bundle_count(bytes, len, TILE_WIDTH, out, &rest);
   if (count == width && rest == 0) return 0;
   return err_set(err, ERR_INVALID, "a bundle holds %u whole entries and %zu bytes more, not %u entries", count, rest, width);
 }

@@ -44,8 +44,8 @@ struct tile_entry {
 int bundle_add(struct buf *bundle, const void *bytes, size_t len, struct err *err);
 /* Exactly `width` entries, else ERR_INVALID; they point into the bytes. */
 int bundle_read(const void *bytes, size_t len, unsigned width, struct tile_entry out[TILE_WIDTH], struct err *err);
-/* As many as there are, at most TILE_WIDTH; *ret_rest bytes at the end make no entry. */
-unsigned bundle_count(const void *bytes, size_t len, struct tile_entry out[TILE_WIDTH], size_t *ret_rest);
+/* As many as there are, at most `most`; *ret_rest bytes at the end make no entry. */
+unsigned bundle_count(const void *bytes, size_t len, unsigned most, struct tile_entry *out, size_t *ret_rest);
 
 struct checkpoint {
   char origin[NOTE_NAME];

@@ -289,16 +289,16 @@ struct bundle {
   uint64_t first; /* index of its first entry in the log */
   unsigned width, count;
   bool has_tile;
-  const uint8_t *at[WIDTH];
-  size_t len[WIDTH], rest; /* rest: bytes at the end that make no entry */
-  uint8_t found[WIDTH][HASH], tile[WIDTH][HASH];
-  int of_tile[WIDTH], of_found[WIDTH]; /* which found entry has this tile's hash, and the other way round; -1: none */
+  const uint8_t *at[WIDTH + 1]; /* one more than there should be, to see it */
+  size_t len[WIDTH + 1], rest;  /* rest: bytes at the end that make no entry */
+  uint8_t found[WIDTH + 1][HASH], tile[WIDTH][HASH];
+  int of_tile[WIDTH + 1], of_found[WIDTH + 1]; /* which found entry has this tile's hash, and the other way round; -1: none */
 };
 
 static void bundle_split(struct bundle *b, const struct bytes *file, bool whole) {
   const uint8_t *p = file->at;
   size_t left = file->len;
-  while (left >= 2 && b->count < (whole ? b->width : WIDTH)) {
+  while (left >= 2 && b->count < (whole ? b->width : WIDTH + 1)) {
     size_t n = (size_t)p[0] << 8 | p[1];
     if (n > left - 2) break;
     b->at[b->count] = p + 2;
@@ -311,7 +311,7 @@ static void bundle_split(struct bundle *b, const struct bytes *file, bool whole)
 }
 
 static void bundle_match(struct bundle *b) {
-  for (unsigned i = 0; i < WIDTH; i++) b->of_tile[i] = b->of_found[i] = -1;
+  for (unsigned i = 0; i <= WIDTH; i++) b->of_tile[i] = b->of_found[i] = -1;
   for (unsigned i = 0; i < b->width && i < b->count; i++)
     if (memcmp(b->found[i], b->tile[i], HASH) == 0) b->of_tile[i] = b->of_found[i] = (int)i;
   for (unsigned i = 0; i < b->width; i++)
@@ -398,7 +398,7 @@ static bool bundle_check(uint64_t index, unsigned width) {
   }
   enum side side = sound || !b.has_tile ? EITHER : bundle_side(&b);
   for (size_t i = before; i < fault_count; i++) faults[i].side = side;
-  if (b.count < width || b.rest) v.incomplete = true;
+  if (b.count != width || b.rest) v.incomplete = true;
   for (unsigned i = 0; i < width; i++) {
     int j = !present ? -1 : sound || side == TILES ? (int)i : b.of_tile[i];
     if (j >= 0 && (unsigned)j < b.count) chain_check(b.first + i, b.at[j], b.len[j], b.found[j]);

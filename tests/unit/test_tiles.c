@@ -71,9 +71,9 @@ static void bundles(void **state) {
   assert_int_equal(bundle_read(b.data, b.len, 2, entries, NULL), ERR_INVALID);
   assert_int_equal(bundle_read(b.data, b.len, 4, entries, NULL), ERR_INVALID);
   for (size_t n = 0; n < b.len; n += n < 12 ? 1 : 5000) assert_int_equal(bundle_read(b.data, n, 3, entries, NULL), ERR_INVALID);
-  assert_int_equal(bundle_count(b.data, b.len - 1, entries, &rest), 2);
+  assert_int_equal(bundle_count(b.data, b.len - 1, TILE_WIDTH, entries, &rest), 2);
   assert_int_equal(rest, TILE_ENTRY_MAX + 1);
-  assert_int_equal(bundle_count("\0", 1, entries, &rest), 0);
+  assert_int_equal(bundle_count("\0", 1, TILE_WIDTH, entries, &rest), 0);
   assert_int_equal(rest, 1);
   buf_release(&b);
 }

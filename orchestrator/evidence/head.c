@@ -1,0 +1,75 @@
+#include "evidence/head.h"
+
+#include <string.h>
+
+struct span {
+  const char *at;
+  size_t len;
+};
+
+/* A string from its opening quote; ret without the quotes, escapes as they stand. Returns what follows, NULL when it is none. */
+static const char *string_skip(const char *p, const char *end, struct span *ret) {
+  if (p == end || *p != '"') return NULL;
+  const char *from = ++p;
+  while (p < end && *p != '"') {
+    if ((unsigned char)*p < 0x20) return NULL;
+    p += *p == '\\' ? 2 : 1;
+  }
+  if (p >= end) return NULL;
+  *ret = (struct span){from, (size_t)(p - from)};
+  return p + 1;
+}
+
+static const char *number_skip(const char *p, const char *end, struct span *ret) {
+  const char *from = p;
+  while (p < end && *p >= '0' && *p <= '9') p++;
+  if (p == from || (*from == '0' && p - from > 1) || p - from > 19) return NULL;
+  *ret = (struct span){from, (size_t)(p - from)};
+  return p;
+}
+
+static bool key_is(const struct span *key, const char *name) { return key->len == strlen(name) && memcmp(key->at, name, key->len) == 0; }
+
+/* Ascending, as sorted keys are; this also refuses a key that comes twice. */
+static bool ascends(const struct span *last, const struct span *key) {
+  size_t n = last->len < key->len ? last->len : key->len;
+  int order = memcmp(last->at, key->at, n);
+  return order < 0 || (order == 0 && last->len < key->len);
+}
+
+static bool copy(const struct span *value, char *out, size_t size) {
+  if (value->len >= size || memchr(value->at, '\\', value->len)) return false;
+  memcpy(out, value->at, value->len);
+  out[value->len] = 0;
+  return value->len > 0;
+}
+
+static bool digest_copy(const struct span *value, char out[DIGEST_HEX]) {
+  uint8_t bytes[DIGEST_BYTES];
+  return value->len == DIGEST_HEX - 1 && copy(value, out, DIGEST_HEX) && hex_decode(out, bytes, DIGEST_BYTES);
+}
+
+static uint64_t number(const struct span *value) {
+  uint64_t n = 0;
+  for (size_t i = 0; i < value->len; i++) n = n * 10 + (uint64_t)(value->at[i] - '0');
+  return n;
+}
+
+bool head_scan(const char *bytes, size_t len, struct head *ret) {
+  const char *p = bytes, *end = bytes + len;
+  struct span last = {"", 0}, key, value;
+  enum { INCIDENT = 1, PREV = 2, SEQ = 4, BODY = 8, ALL = 15 };
+  int seen = 0;
+  if (len < 2 || *p != '{') return false;
+  do {
+    if (!(p = string_skip(p + 1, end, &key)) || !ascends(&last, &key) || p == end || *p++ != ':' || p == end) return false;
+    bool text = *p == '"';
+    if (!(p = text ? string_skip(p, end, &value) : number_skip(p, end, &value)) || p == end) return false;
+    if (text && key_is(&key, "incident") && copy(&value, ret->incident, sizeof ret->incident)) seen |= INCIDENT;
+    if (text && key_is(&key, "prev") && digest_copy(&value, ret->prev)) seen |= PREV;
+    if (text && key_is(&key, "body") && digest_copy(&value, ret->body)) seen |= BODY;
+    if (!text && key_is(&key, "seq") && (ret->seq = number(&value)) > 0) seen |= SEQ;
+    last = key;
+  } while (*p == ',');
+  return seen == ALL && *p == '}' && p + 1 == end;
+}
