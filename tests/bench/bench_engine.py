@@ -92,7 +92,8 @@ def alert(product):
 
 class Engine(Tocsin):
     def __init__(self, url):
-        super().__init__({"redis": {"socket": REDIS}, "connectors": {"bench": Raw('bench { url = "%s" }' % url)},
+        # As many in flight as the floor has.
+        super().__init__({"redis": {"socket": REDIS}, "run": {"most": 256}, "connectors": {"bench": Raw('bench { url = "%s" }' % url)},
                           "folders": {"connectors": "{folder}/connectors", "playbooks": "{folder}/playbooks", "runbooks": "{folder}/playbooks",
                                       "lists": "{folder}/lists"}})
         self.write("connectors/bench.lua", CONNECTOR)
