@@ -1,0 +1,113 @@
+"""Ownership of an incident is lost while it is alive: another node wrote to its journal. It is let go of, read anew, and goes on."""
+import hashlib
+import json
+
+from harness import Raw, Tocsin, done, is_, ok, wait_until
+from product import Product, alert, content, entries
+
+ASK = """
+return playbook {
+  title = "Ask", when = { ["metadata.product.name"] = "Asker" }, group = { "actor.user" }, window = "1h", uses = { "product.once" },
+  params = { user = schema.string { from = "actor.user" } },
+  run = function(incident, act, p)
+    local answer = incident:ask { "Do it to " .. p.user .. "?", options = { "yes", "no" }, within = "1h", otherwise = "no" }
+    if answer == "yes" then must(act.product.once { user = p.user }) end
+  end,
+}
+"""
+
+PICK = """
+return playbook {
+  title = "Pick", when = { ["metadata.product.name"] = "Picker" }, group = { "actor.user" }, window = "1h", uses = { "product.once" },
+  params = { what = schema.string { from = "resources.name" } },
+  run = function(incident, act, p) must(act.product.once { user = p.what }) end,
+}
+"""
+
+
+def foreign_entry(tocsin, incident):
+    """What another node's append would be: well formed, and chained to what is there."""
+    with tocsin.redis() as redis:
+        (last_id, fields), = redis.call("XREVRANGE", "tocsin:{%s}:journal" % incident, "+", "-", "COUNT", "1")
+        last = {fields[i]: fields[i + 1] for i in range(0, len(fields), 2)}
+        prev = last.get("h", last.get(b"h"))
+        prev = prev.decode() if isinstance(prev, bytes) else prev
+        seq = int((last_id.decode() if isinstance(last_id, bytes) else last_id).split("-")[0]) + 1
+        body = b'{"text":"written elsewhere"}'
+        envelope = bytes(32) + body
+        head = json.dumps({"actor": "engine", "body": digest(envelope), "incident": incident, "node": "n2", "prev": prev, "seq": seq, "size": len(body),
+                           "time": "2026-11-23T12:00:00.000000Z", "type": "incident.noted", "v": 1}, separators=(",", ":"), sort_keys=True).encode()
+        leaf = hashlib.sha256(b"\0" + head).hexdigest()
+        return redis.call("FCALL", "tocsin_append", "2", "tocsin:{%s}:journal" % incident, "tocsin:{%s}:state" % incident, prev, seq, "", head, leaf, envelope)
+
+
+def digest(envelope):
+    return hashlib.sha256(envelope).hexdigest()
+
+
+def lose(tocsin, incident):
+    is_(foreign_entry(tocsin, incident), 1, "another node writes to %s" % incident)
+    first = tocsin.run("incident", "note", incident, "who writes here?")
+    ok(first.status != 0, "a command whose entry is not kept is not answered with success: %s" % first.err.strip())
+    tocsin.wait_for(lambda: tocsin.run("incident", "note", incident, "again").status == 0, "the incident is read anew, and goes on")
+    is_(tocsin.run("evidence", "verify", incident).status, 0, "its chain holds")
+    ok(any("written elsewhere" in json.dumps(e) for e in entries(tocsin, incident)), "with the other node's entry in it")
+
+
+def incident_of(tocsin, user):
+    return next((i["id"] for i in tocsin.json("incident", "list", "--status", "all")["incidents"] if i["title"] == "about %s" % user), None)
+
+
+def asked(tocsin, incident):
+    return [q for q in tocsin.json("now")["questions"] if q["incident"] == incident]
+
+
+with Product() as product:
+    tocsin = Tocsin({})
+    folders = content(tocsin.folder)
+    tocsin.write("playbooks/ask.lua", ASK)
+    tocsin.write("playbooks/pick.lua", PICK)
+    tocsin.settings({"folders": folders, "connectors": {"product": Raw('product { url = "%s" }' % product.url)}})
+    with tocsin:
+        # a run that asks
+        tocsin.xadd(alert("ursula", "1", "Asker"))
+        wait_until(lambda: incident_of(tocsin, "ursula") and asked(tocsin, incident_of(tocsin, "ursula")), 20)
+        incident = incident_of(tocsin, "ursula")
+        lose(tocsin, incident)
+        tocsin.wait_for(lambda: len(asked(tocsin, incident)) == 1, "its question is asked still, once")
+        is_(tocsin.run("answer", asked(tocsin, incident)[0]["id"], "yes").status, 0, "and can be answered")
+        tocsin.wait_for(lambda: product.count("once", "ursula") == 1, "the run goes on")
+        # an action that waits for approval
+        tocsin.xadd(alert("lars", "2", "Locker"))
+        wait_until(lambda: incident_of(tocsin, "lars") and asked(tocsin, incident_of(tocsin, "lars")), 20)
+        incident = incident_of(tocsin, "lars")
+        lose(tocsin, incident)
+        tocsin.wait_for(lambda: len(asked(tocsin, incident)) == 1, "its approval is asked for still")
+        is_(tocsin.run("answer", asked(tocsin, incident)[0]["id"], "approve").status, 0, "and can be given")
+        tocsin.wait_for(lambda: product.count("lock", "lars") == 1, "the action is sent")
+        # a release that asks
+        product.locked["otto"] = True
+        incident = tocsin.json("trigger", "lock", "--because", "x", "--yes", "user=otto")["id"]
+        tocsin.wait_for(lambda: any(c["incident"] == incident for c in tocsin.json("contained")["contained"]), "a containment that was found so")
+        tocsin.run("release", incident, "--because", "x", "--yes")
+        tocsin.wait_for(lambda: len(asked(tocsin, incident)) == 1, "its release asks")
+        lose(tocsin, incident)
+        is_(asked(tocsin, incident), [], "the release was cut short, and its question with it")
+        ok(any(c["incident"] == incident for c in tocsin.json("contained")["contained"]), "it is still listed")
+        tocsin.run("release", incident, "--because", "x", "--yes")
+        tocsin.wait_for(lambda: len(asked(tocsin, incident)) == 1, "it can be released again")
+        tocsin.run("answer", asked(tocsin, incident)[0]["id"], "release")
+        tocsin.wait_for(lambda: product.count("unlock", "otto") == 1, "and is")
+        # a parameter that the alert leaves open
+        tocsin.xadd(alert("mia", "3", "Picker", resources=[{"name": "db-a"}, {"name": "db-b"}]))
+        wait_until(lambda: incident_of(tocsin, "mia") and asked(tocsin, incident_of(tocsin, "mia")), 20)
+        incident = incident_of(tocsin, "mia")
+        is_([q["kind"] for q in asked(tocsin, incident)], ["parameter"], "nobody guesses which of two is meant")
+        lose(tocsin, incident)
+        tocsin.wait_for(lambda: len(asked(tocsin, incident)) == 1, "which is asked still")
+        is_(tocsin.run("answer", asked(tocsin, incident)[0]["id"], "db-b").status, 0, "and can be answered")
+        tocsin.wait_for(lambda: product.count("once", "db-b") == 1 and not product.count("once", "db-a"), "then the run begins, with that one")
+        is_(tocsin.run().status, 0, "everything is still listed")
+        is_(tocsin.terminate(), 0, "it stops in order")
+        ok("Sanitizer" not in tocsin.log() and "runtime error" not in tocsin.log(), "no memory error was seen")
+done()
