@@ -42,7 +42,7 @@ end
 return connector {
   name = "bench", title = "Bench",
   settings = { url = schema.url {}, text = schema.string { default = ("x"):rep(160) } },
-  limits = { timeout = "20s", concurrent = 256, per_minute = 100000000, response_kib = 16 },
+  limits = { timeout = "20s", concurrent = 64, per_minute = 100000000, response_kib = 16 },
   actions = { first = action "first", second = action "second", third = action "third" },
 }
 """
