@@ -70,6 +70,13 @@ int actions_resume(struct actions *a, const char *scope, actions_brake_cb *cb, v
   return brake_store(a, scope, NULL, cb, arg, err);
 }
 
+size_t actions_resting(const struct actions *a) {
+  const struct action *x;
+  size_t count = 0;
+  TAILQ_FOREACH(x, &a->all, among) count += x->question || x->queue == &a->braked;
+  return count;
+}
+
 json_t *actions_paused(const struct actions *a) { return json_deep_copy(a->paused); }
 
 struct load_call {

@@ -37,9 +37,9 @@ struct action {
   unsigned attempt, reads; /* sends so far; helper reads (resolve, probe) so far */
   bool approved, intended, taken_up, abandoned, started, waiting_brake, budgeted;
   bool happened, given_up; /* how it was resolved before the process ended, which its outcome did not live to say */
-  bool awaiting; /* a Redis call of its own is under way and will come back to it */
-  bool delivered;           /* its new secret lies where the settings want it; the old one beside it */
-  bool orphan;   /* its journal is gone: whatever comes back only frees it */
+  bool awaiting;           /* a Redis call of its own is under way and will come back to it */
+  bool delivered;          /* its new secret lies where the settings want it; the old one beside it */
+  bool orphan;             /* its journal is gone: whatever comes back only frees it */
   struct question *question;
   struct flight *flight;
   struct timer *timer;

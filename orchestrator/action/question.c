@@ -32,9 +32,9 @@ struct question {
 struct questions {
   struct loop *loop;
   struct people *people;
-  struct map open;     /* id -> struct question */
+  struct map open;            /* id -> struct question */
   TAILQ_HEAD(, question) all; /* also those that are decided and whose callback has still to come */
-  struct map answered; /* id -> text of who answered what; the newest few thousand */
+  struct map answered;        /* id -> text of who answered what; the newest few thousand */
   questions_notify_cb *notify_cb;
   void *notify_arg;
 };

@@ -125,7 +125,8 @@ static bool may(const struct person *by, const char *role) {
 static void refuse(struct call *call, const char *name, const char *role) {
   struct err err;
   log_warning("%s may not %s", call->by->name, name);
-  err_set(&err, ERR_DENIED, "%s needs the role \"%s\", which %s has not got; the settings' `people` give roles", name, role, call->by->name);
+  err_set(&err, ERR_DENIED, "%s needs the role \"%s\", which %s has not got; the settings' `people` give roles", name, role,
+          call->by->name);
   call_fail(call, &err);
 }
 

@@ -8,6 +8,8 @@
 #include "base/suspect.h"
 #include "incident/internal.h"
 
+enum { COUNT_AGAIN_US = 100000 };
+
 static const json_t *world_alerts(void *arg, struct journal *journal);
 static int world_list(void *arg, const char *what, const json_t *args, json_t **ret, struct err *err);
 static bool world_matches(void *arg, const json_t *when, const json_t *alert);
@@ -147,10 +149,26 @@ void desk_extend(struct desk *d, const char *command, desk_extra_cb *cb, void *a
 
 size_t desk_live(const struct desk *d) { return map_count(&d->incidents); }
 
-/* Runs that wait for people cost memory only; those that do something are what `run.most` bounds. */
-bool desk_full(const struct desk *d) {
-  size_t waiting = questions_count(d->deps.questions);
-  return d->run_count >= d->run_most + waiting || d->run_count >= d->run_most * 1000;
+static size_t runs_resting(const struct desk *d) {
+  size_t at = 0, count = 0;
+  void *value;
+  while (map_next(&d->incidents, &at, NULL, &value)) {
+    const struct incident *inc = value;
+    const struct held_run *h;
+    LIST_FOREACH(h, &inc->runs, next) count += run_rests(h->run);
+  }
+  return count;
+}
+
+/* Runs that wait cost memory only; those that do something are what `run.most` bounds. Counted at most ten times a second. */
+bool desk_full(struct desk *d) {
+  int64_t now = clock_boot(clock_system());
+  if (d->run_count < d->run_most) return false;
+  if (now - d->resting_at >= COUNT_AGAIN_US) {
+    d->resting = runs_resting(d) + actions_resting(d->deps.actions);
+    d->resting_at = now;
+  }
+  return d->run_count >= d->run_most + d->resting || d->run_count >= d->run_most * 1000;
 }
 
 json_t *desk_counts(const struct desk *d) {

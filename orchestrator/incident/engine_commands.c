@@ -479,8 +479,9 @@ static void try_on(struct call *call, struct journal *journal) {
   const char *because = call_text(call, "because");
   json_t *params = try_params(call);
   struct action_spec spec = try_spec(call, params);
-  uint64_t seq = journal_add(journal, KIND_ACTION_TRIED, call->by->actor, 0, NULL,
-                             json_pack("{s:s, s:s, s:s}", "connector", spec.connector, "action", spec.action, "because", because ? because : ""));
+  uint64_t seq =
+      journal_add(journal, KIND_ACTION_TRIED, call->by->actor, 0, NULL,
+                  json_pack("{s:s, s:s, s:s}", "connector", spec.connector, "action", spec.action, "because", because ? because : ""));
   snprintf(step, sizeof step, "%llu", (unsigned long long)seq);
   spec.step = step;
   spec.journal = journal;

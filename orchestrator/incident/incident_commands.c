@@ -365,7 +365,8 @@ static void on_removed(void *arg, const struct redis_value *reply, const struct 
     call_fail(call, err);
     return;
   }
-  journal_add(call->inc->journal, KIND_SECRET_TAKEN, call->by->actor, 0, NULL, json_pack("{s:O}", "slot", json_object_get(call->command, "name")));
+  journal_add(call->inc->journal, KIND_SECRET_TAKEN, call->by->actor, 0, NULL,
+              json_pack("{s:O}", "slot", json_object_get(call->command, "name")));
   call_answer_durable(call, call->inc->journal, answer);
 }
 

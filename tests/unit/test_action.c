@@ -341,7 +341,8 @@ static void test_protected(void **state) {
   guard_is("{'ceiling': 'destroy', 'protected': [{'type': 'host', 'value': 'DC1', 'reason': 'domain controller'}]}");
   assert_int_equal(try_start(&r, "isolate", "{'host': 'dc1', 'because': 'x'}", (struct how){0}, &err), ERR_DENIED);
   assert_non_null(strstr(err.text, "domain controller"));
-  assert_int_equal(try_start(&r, "isolate", "{'host': 'dc1', 'because': 'x'}", (struct how){.requester = person("lea")->actor}, &err), ERR_DENIED);
+  assert_int_equal(try_start(&r, "isolate", "{'host': 'dc1', 'because': 'x'}", (struct how){.requester = person("lea")->actor}, &err),
+                   ERR_DENIED);
   start(&r, "is_isolated", "{'host': 'dc1'}", (struct how){0});
   wait_for(&r);
 }
@@ -375,9 +376,12 @@ static void test_budgets(void **state) {
 }
 
 static void test_mistakes_of_the_caller(void **state) {
-  static const char *const wrong[][2] = {{"isolate", "{'host': 'h1'}"},       {"isolate", "{'because': 'x'}"},
-                                         {"isolate", "{'host': 7, 'because': 'x'}"}, {"isolat", HOST},
-                                         {"isolate", "{'host': 'h', 'because': 'x', 'lift_after': 'soon'}"}, {"rotate", "{'role': 'r', 'password': 'mine-is-better', 'because': 'x'}"}};
+  static const char *const wrong[][2] = {{"isolate", "{'host': 'h1'}"},
+                                         {"isolate", "{'because': 'x'}"},
+                                         {"isolate", "{'host': 7, 'because': 'x'}"},
+                                         {"isolat", HOST},
+                                         {"isolate", "{'host': 'h', 'because': 'x', 'lift_after': 'soon'}"},
+                                         {"rotate", "{'role': 'r', 'password': 'mine-is-better', 'because': 'x'}"}};
   for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
     struct result r;
     struct err err;
@@ -519,7 +523,8 @@ static void test_abandoned_at_every_stage(void **state) {
     assert_int_equal(r.calls, 0);
     assert_true(product.requests <= before + 1);
     /* Every intent has its end. */
-    assert_int_equal(kinds[KIND_ACTION_INTENDED] - intended, kinds[KIND_ACTION_RESOLVED] - resolved + kinds[KIND_ACTION_OUTCOME] - outcomes);
+    assert_int_equal(kinds[KIND_ACTION_INTENDED] - intended,
+                     kinds[KIND_ACTION_RESOLVED] - resolved + kinds[KIND_ACTION_OUTCOME] - outcomes);
     assert_int_equal(json_object_size(state_part("intents")), 0);
     product.requests = 0;
   }
@@ -542,6 +547,27 @@ static void test_abandoned_at_every_stage(void **state) {
 static json_t *history(const char *text) { return json_of("%s", text); }
 
 /* What the journal of a process that died holds of a step, and what the next one makes of it. */
+/* Approved with this digest, NULL: with that of the request as it is. */
+static json_t *approved_before(const char *digest) {
+  struct err err;
+  json_t *plan = NULL, *params = history(HOST), *past;
+  struct action_spec spec = {.journal = journal,
+                             .run = 1,
+                             .step = "1",
+                             .actor = "playbook:test",
+                             .playbook = "test",
+                             .connector = "edr",
+                             .action = "isolate",
+                             .params = params};
+  assert_int_equal(action_plan(actions, &spec, &plan, &err), 0);
+  past = json_pack("[{s:s, s:{s:s, s:{s:s}}}, {s:s, s:{s:s, s:b}}]", "type", "question.asked", "body", "kind", "approve", "about", "digest",
+                   digest ? digest : json_string_value(json_object_get(plan, "digest")), "type", "question.answered", "body", "answer",
+                   "approve", "more", 0);
+  json_decref(plan);
+  json_decref(params);
+  return past;
+}
+
 static void test_taken_up(void **state) {
   struct result r;
   json_t *past = history("[{'type': 'action.intended', 'body': {'attempt': 1}}]");
@@ -574,12 +600,21 @@ static void test_taken_up(void **state) {
   assert_int_equal(product.requests, 1);
 
   guard_is("{}"); /* approved before: not asked again */
-  past = history("[{'type': 'question.asked', 'body': {'kind': 'approve'}}, {'type': 'question.answered', 'body': {'answer': 'approve', 'more': false}}]");
+  past = approved_before(NULL);
   start(&r, "isolate", HOST, (struct how){.history = past});
   json_decref(past);
   wait_for(&r);
   assert_true(r.ok);
   assert_int_equal(kinds[KIND_QUESTION_ASKED], 1); /* the one about the doubt */
+
+  past = approved_before("0000"); /* another request was approved: this one is asked for */
+  start(&r, "isolate", HOST, (struct how){.history = past});
+  json_decref(past);
+  UNTIL(kinds[KIND_QUESTION_ASKED] == 2);
+  assert_int_equal(product.requests, 2);
+  answer_with("rita", "refuse");
+  wait_for(&r);
+  assert_false(r.ok);
 }
 
 static volatile bool lifted;

@@ -82,7 +82,7 @@ static void test_redaction(void **state) {
   redacts(s, "hunter2hunter", "hunter2hunter");
   assert_int_equal(secrets_put(s, "quoted", "pa\"ss\\word", 10, &err), 0);
   redacts(s, "pa\"ss\\word", "[secret:quoted]");
-  redacts(s, "{\"k\":\"pa\\\"ss\\\\word\"}", "{\"k\":\"[secret:quoted]\"}"); /* as JSON writes it */
+  redacts(s, "{\"k\":\"pa\\\"ss\\\\word\"}", "{\"k\":\"[secret:quoted]\"}");                         /* as JSON writes it */
   redacts(s, "{\\\"k\\\":\\\"pa\\\\\\\"ss\\\\\\\\word\\\"}", "{\\\"k\\\":\\\"[secret:quoted]\\\"}"); /* and JSON in JSON */
   json_t *value = json_pack("{s:s, s:[s, i], s:s}", "k", "plain", "list", "x hunter2hunter2", 5, "hunter2hunter2", "v"),
          *clean = secrets_redact_json(s, value);
