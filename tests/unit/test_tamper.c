@@ -21,7 +21,7 @@ enum { STRIDE = 13 };
 #else
 enum { STRIDE = 1 };
 #endif
-enum { ENTRIES = 1000, SMALL = 3, ANYWHERE = -1 };
+enum { ENTRIES = 1000, SMALL = 2, ANYWHERE = -1 };
 
 static struct {
   char build[512], big[64], small[64], work[64];
@@ -273,8 +273,8 @@ static void every_bit_of(const char *path) {
 
 static void every_bit(void **state) {
   every_bit_of("checkpoint");
-  every_bit_of("tile/0/000.p/3");
-  every_bit_of("tile/entries/000.p/3");
+  every_bit_of("tile/0/000.p/2");
+  every_bit_of("tile/entries/000.p/2");
   sound(t.small, NULL);
 }
 

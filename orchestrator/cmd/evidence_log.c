@@ -1,0 +1,155 @@
+/* `tocsin evidence keygen`, and `tocsin evidence verify` of a sealed log's folder. */
+#include "cmd/evidence_log.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cmd/file.h"
+#include "cmd/options.h"
+#include "evidence/verify.h"
+
+enum { KEY_CAP = 4096 };
+
+/* A new file that nobody else may read. A key that is there already is never written over: the log that it signs would end with it. */
+static int key_write(const char *path, const struct note_signer *signer, struct err *err) {
+  struct buf text;
+  int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600), r = 0;
+  if (fd < 0 && errno == EEXIST)
+    return err_set(err, ERR_EXISTS, "%s is there already and is not written over: name another file with -o", path);
+  if (fd < 0) return err_errno(err, "cannot make %s", path);
+  buf_init(&text, KEY_CAP);
+  note_signer_write(signer, &text);
+  buf_addc(&text, '\n');
+  if (write(fd, text.data, text.len) != (ssize_t)text.len || fsync(fd) != 0) r = err_errno(err, "cannot write %s", path);
+  if (close(fd) != 0 && r == 0) r = err_errno(err, "cannot write %s", path);
+  if (r < 0) unlink(path);
+  explicit_bzero(text.data, text.len);
+  buf_release(&text);
+  return r;
+}
+
+static int keygen_run(struct cli *cli, const struct options *o) {
+  struct note_signer signer;
+  struct err err = {0};
+  char verifier[NOTE_VERIFIER_TEXT];
+  const char *file = options_get(o, "output");
+  if (!file) file = "evidence.key";
+  if (note_signer_make(options_word(o, 0), &signer, &err) < 0) return cli_misuse(cli, "%s", err.text);
+  note_verifier_write(&signer.verifier, verifier);
+  int r = key_write(file, &signer, &err);
+  note_signer_wipe(&signer);
+  if (r < 0) return cli_fail(cli, &err);
+  json_t *value = json_pack("{s:s, s:s}", "verifier", verifier, "file", file);
+  if (!cli_json(cli, value))
+    printf("%s\n\nThis is the verifier key: hand it to whoever will check your evidence, by a way that they trust.\nThe signing key is in "
+           "%s. Keep a copy of it apart from this machine.\n",
+           verifier, file);
+  json_decref(value);
+  return EXIT_DONE;
+}
+
+static const struct option_spec keygen_options[] = {
+    {.name = "output", .value = "FILE", .text = "where to put the signing key (default: evidence.key); -o for short"}, {0}};
+
+const struct command evidence_keygen = {
+    .name = "keygen",
+    .args = "NAME",
+    .text = "make the key that signs this node's evidence log",
+    .more = "NAME becomes the log's name for ever, such as example.com/ir/evidence. The file is for you alone (0600); the verifier key "
+            "that is printed is for everyone.",
+    .example = "tocsin evidence keygen example.com/ir/evidence -o evidence.key\n",
+    .options = keygen_options,
+    .least = 1,
+    .most = 1,
+    .run = keygen_run,
+};
+
+/* ---- verify */
+
+/* The key itself, or a file that holds it. */
+static int verifier_read(const char *text, struct note_verifier *ret, struct err *err) {
+  struct buf bytes;
+  struct err why = {0};
+  if (note_verifier_read(text, ret, &why) == 0) return 0;
+  if (access(text, F_OK) != 0) return err_set(err, why.code, "%s", why.text);
+  buf_init(&bytes, KEY_CAP);
+  int r = file_read(text, &bytes, err);
+  if (r == 0) {
+    bytes.data[strcspn(bytes.data, "\r\n")] = 0;
+    /* A signing key given by mistake must not be repeated in an error. */
+    r = strncmp(bytes.data, "PRIVATE+KEY+", 12) == 0
+            ? err_set(err, ERR_INVALID, "%s holds the signing key; --key wants the verifier key", text)
+            : note_verifier_read(bytes.data, ret, err);
+  }
+  explicit_bzero(bytes.data, bytes.len);
+  buf_release(&bytes);
+  return r;
+}
+
+static int earlier_read(const char *path, const struct note_verifier *key, struct checkpoint *ret, struct err *err) {
+  struct buf bytes;
+  struct note note;
+  buf_init(&bytes, NOTE_CAP);
+  int r = file_read(path, &bytes, err);
+  if (r == 0) r = note_open(bytes.data, bytes.len, key, 1, &note, err);
+  if (r == 0) r = checkpoint_read(bytes.data, note.text_len, ret, err);
+  if (r == 0 && strcmp(ret->origin, key->name) != 0) r = err_set(err, ERR_INVALID, "it is of another log: %s", ret->origin);
+  if (r < 0) err_wrap(err, "the earlier checkpoint %.200s", path);
+  buf_release(&bytes);
+  return r;
+}
+
+static json_t *result_json(const char *folder, const struct verify_result *r) {
+  json_t *faults = json_array();
+  char root[DIGEST_HEX];
+  hex_encode(r->root.bytes, DIGEST_BYTES, root);
+  for (size_t i = 0; i < r->count; i++) {
+    const struct fault *f = &r->faults[i];
+    bool entry = strstr(f->place, "entry") != NULL;
+    json_t *one = json_pack("{s:s, s:s, s:s}", "kind", fault_name(f->kind), "place", f->place, "text", f->text);
+    if (entry)
+      json_object_set_new(one, "from", json_integer((json_int_t)f->from)), json_object_set_new(one, "to", json_integer((json_int_t)f->to));
+    json_array_append_new(faults, one);
+  }
+  return json_pack("{s:s, s:b, s:I, s:s, s:I, s:I, s:o}", "what", folder, "ok", r->count == 0, "entries", (json_int_t)r->size, "root", root,
+                   "journals", (json_int_t)r->journals, "more_faults", (json_int_t)r->more, "faults", faults);
+}
+
+static void result_print(const char *folder, const struct note_verifier *key, const struct verify_result *r) {
+  for (size_t i = 0; i < r->count; i++) {
+    const struct fault *f = &r->faults[i];
+    bool entry = strstr(f->place, "entry") != NULL;
+    printf("%s %s", fault_name(f->kind), f->place);
+    if (entry) printf(" %" PRIu64, f->from);
+    if (entry && f->to != f->from) printf("-%" PRIu64, f->to);
+    printf(": %s\n", f->text);
+  }
+  if (r->more) printf("and %zu faults more\n", r->more);
+  if (r->count) printf("%s: NOT SOUND: %zu faults\n", folder, r->count + r->more);
+  else printf("%s: sound: %" PRIu64 " entries of %zu journals, as signed by %s\n", folder, r->size, r->journals, key->name);
+}
+
+int evidence_log_verify(const struct cli *cli, const struct options *o, const char *folder) {
+  struct note_verifier key;
+  struct checkpoint earlier;
+  struct verify_options options = {.key = &key, .plain = options_flag(o, "plain")};
+  struct verify_result result;
+  struct err err = {0};
+  const char *key_text = options_get(o, "key"), *kept = options_get(o, "checkpoint");
+  if (!key_text)
+    return cli_misuse(cli, "a log is checked against its verifier key: add --key NAME+HASH+BASE64, as `tocsin evidence keygen` printed it");
+  if (verifier_read(key_text, &key, &err) < 0) return cli_misuse(cli, "%s", err.text);
+  if (kept && earlier_read(kept, &key, &earlier, &err) < 0) return cli_fail(cli, &err);
+  if (kept) options.earlier = &earlier, options.earlier_count = 1;
+  if (verify_log(folder, &options, &result, &err) < 0) return cli_fail(cli, &err);
+  json_t *value = result_json(folder, &result);
+  if (!cli_json(cli, value)) result_print(folder, &key, &result);
+  json_decref(value);
+  bool sound = result.count == 0;
+  verify_release(&result);
+  return sound ? EXIT_DONE : EXIT_FAILED;
+}
