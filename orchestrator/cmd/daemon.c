@@ -19,7 +19,7 @@
 #include "base/trust.h"
 #include "cmd/command.h"
 
-enum { DRAIN_POLL_MS = 20 };
+enum { DRAIN_POLL_MS = 20, START_RETRY_MS = 250 };
 
 #if defined(__has_feature)
 #if __has_feature(address_sanitizer)
@@ -34,7 +34,8 @@ static void redis_end(struct daemon *d);
 
 /* The private Redis must not outlive a `serve` that ends by itself: only a killed one leaves it behind, to be adopted. */
 static void daemon_fail(struct daemon *d, const struct err *err) {
-  log_error("%s", err->text);
+  bool away = !d->api && (err->code == ERR_UNAVAILABLE || err->code == ERR_TIMEOUT);
+  log_error("%s%s", away ? "Redis went away while the engine was starting (nothing is lost; start it again): " : "", err->text);
   if (d->failed) return;
   d->failed = d->stopping = true;
   redis_end(d);
@@ -126,9 +127,19 @@ static void on_durability(void *arg, const char *const *problems, const struct e
   for (; !err && problems && *problems; problems++) warn(d, *problems);
 }
 
+static void node_load(void *arg);
+
 static void on_node(void *arg, struct journal *j, const struct err *err) {
   struct daemon *d = arg;
   struct err why;
+  if (d->stopping) {
+    journal_free(j);
+    return;
+  }
+  if (err && (err->code == ERR_UNAVAILABLE || err->code == ERR_TIMEOUT)) { /* gone again: the next time, then */
+    d->timer = timer_start(d->loop, START_RETRY_MS, node_load, d);
+    return;
+  }
   if (err) {
     daemon_fail(d, err);
     return;
@@ -143,6 +154,17 @@ static void on_node(void *arg, struct journal *j, const struct err *err) {
       journal_add(d->node, KIND_ENGINE_WARNING, "engine", 0, NULL, json_pack("{s:O}", "text", problem));
   if (redis_check_durability(d->redis, on_durability, d, &why) < 0) warn(d, why.text);
   if (rooms_make(d, &why) < 0 || actions_load(d->actions, on_brakes, d, &why) < 0) daemon_fail(d, &why);
+}
+
+static void node_load(void *arg) {
+  struct daemon *d = arg;
+  struct err why;
+  char node[64];
+  timer_free(d->timer);
+  d->timer = NULL;
+  if (d->stopping) return;
+  snprintf(node, sizeof node, "node-%.40s", d->store.node);
+  if (journal_load(&d->store, node, on_node, d, &why) < 0) on_node(d, NULL, &why);
 }
 
 static bool tell_journal(struct daemon *d, const char *name) { return d->node && strcmp(journal_incident(d->node), name) == 0; }
@@ -161,8 +183,6 @@ static void redis_back(struct daemon *d) {
 
 static void on_redis(void *arg, bool up, const struct err *err) {
   struct daemon *d = arg;
-  struct err why;
-  char node[64];
   if (!up) {
     redis_away(d, err ? err->text : "a connection was lost");
     return;
@@ -172,8 +192,7 @@ static void on_redis(void *arg, bool up, const struct err *err) {
   if (d->desk) desk_redis_up(d->desk);
   if (d->started || !redis_up(d->redis)) return;
   d->started = true;
-  snprintf(node, sizeof node, "node-%.40s", d->store.node);
-  if (journal_load(&d->store, node, on_node, d, &why) < 0) daemon_fail(d, &why);
+  node_load(d);
 }
 
 static int redis_connect(struct daemon *d, const char *socket, struct err *err) {
@@ -211,7 +230,11 @@ static void on_tail_cut(void *arg, const char *file, int64_t offset, int64_t byt
   warn(d, text);
 }
 
-static void on_embedded_failed(void *arg, const struct err *err) { daemon_fail(arg, err); }
+static void on_embedded_failed(void *arg, const struct err *err) {
+  struct err given_up = *err;
+  given_up.code = ERR_IO; /* it does not come back by itself: its own words say what to do */
+  daemon_fail(arg, &given_up);
+}
 
 /* Connects before redis is there: an absent Redis is waited for, not a failure. */
 static int redis_begin(struct daemon *d, struct err *err) {
