@@ -66,7 +66,7 @@ int desk_attach(struct desk *d, const char *incident, bool created, const struct
                 const char *group, desk_cb *cb, void *arg, struct err *err);
 /* Incidents and runs held in memory now. */
 size_t desk_live(const struct desk *d);
-bool desk_full(const struct desk *d); /* run.most reached: intake waits */
+bool desk_full(struct desk *d); /* run.most reached: intake waits */
 
 /* Answers a command: status as HTTP's (200, 400, 403, 404, 409, 503), answer JSON ({"error": text} on failure), borrowed. Exactly once, later. */
 typedef void desk_answer_cb(void *arg, int status, const json_t *answer);

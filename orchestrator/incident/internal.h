@@ -36,6 +36,8 @@ struct incident {
   LIST_HEAD(, held_run) runs;
   STAILQ_HEAD(, op) ops;
   bool loading, lost;
+  bool recovering; /* its journal is being read to take up what is alive in it: it stays until that has come back */
+  bool leaving;    /* lost meanwhile: unloaded then */
   bool put_off;  /* its runs, or all but one, are not taken up yet */
   unsigned busy; /* commands, releases and notifications under way */
   TAILQ_ENTRY(incident) idle;
@@ -62,6 +64,8 @@ struct desk {
   char *runbooks;
   TAILQ_HEAD(, incident) idle;
   size_t idle_count, run_count, run_most;
+  size_t resting; /* runs that wait for people, time, alerts or a brake, as counted at resting_at (µs since boot) */
+  int64_t resting_at;
   struct timer *sweep;
   struct alone alone;
   uint64_t opened, attached, closed, runs_started, runs_ended;

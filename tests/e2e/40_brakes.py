@@ -1,6 +1,6 @@
 """What no playbook can step over: brakes, the ceiling, protected entities, budgets, roles; and letting go again."""
 from harness import Raw, Tocsin, done, is_, like, ok, wait_until
-from product import Product, alert, content, entries
+from product import Product, alert, conservation, content, entries
 
 OTHERS = {"vic": {"token": Raw('secret "env:VIC_TOKEN"'), "roles": ["viewer"]}, "lea": {"token": Raw('secret "env:LEA_TOKEN"'), "roles": ["lead", "responder"]}}
 TOKENS = {"VIC_TOKEN": "vic-token-0123456789", "LEA_TOKEN": "lea-token-0123456789"}
@@ -153,6 +153,27 @@ def budget(tocsin, product):
     is_(sum(product.count("lock", "b%d" % i) for i in range(3)), 2, "and the third is not locked")
 
 
+WAIT = """
+return playbook {
+  title = "Wait", when = { ["metadata.product.name"] = "Waiter" }, group = { "actor.user" }, window = "1h", uses = {},
+  params = {}, run = function(incident) incident:wait("1h") end,
+}
+"""
+
+
+def many_that_rest(tocsin, product):
+    """run.most is 10, but what only waits must not keep alerts out."""
+    def taken():
+        return conservation(tocsin)["waiting"] == 0
+    tocsin.xadd(*[alert("wait%d" % i, "wait%d" % i, "Waiter") for i in range(25)])
+    tocsin.wait_for(taken, "25 runs that wait for time keep no alert out")
+    tocsin.run("pause", "all", "--because", "drill")
+    tocsin.xadd(*[alert("held%d" % i, "held%d" % i, "Product") for i in range(25)])
+    tocsin.wait_for(taken, "nor do 25 that a brake holds")
+    is_(tocsin.run("resume", "all", "--because", "over").status, 0, "and when it is released")
+    tocsin.wait_for(lambda: all(product.count("once", "held%d" % i) == 1 for i in range(25)), "all of them go on")
+
+
 with Product() as product:
     tocsin = Tocsin({}, env=TOKENS)
     settings(tocsin, product, {"protected": [{"type": "user", "value": "boss", "reason": "the boss"}]})
@@ -165,6 +186,10 @@ with Product() as product:
         settings(tocsin, product, {"ceiling": "contain", "budgets": [{"effect": "contain", "most": 2, "within": "10m"}]})
         tocsin.restart()
         budget(tocsin, product)
+        tocsin.write("playbooks/wait.lua", WAIT)
+        settings(tocsin, product, {}, run={"most": 10})
+        tocsin.restart()
+        many_that_rest(tocsin, product)
         is_(tocsin.terminate(), 0, "it stops in order")
         ok("Sanitizer" not in tocsin.log() and "runtime error" not in tocsin.log(), "no memory error was seen")
 done()
