@@ -37,7 +37,10 @@ static const char *escape_of(unsigned char c, char room[8]) {
 
 /* Which bytes need a look: 1 an escape, 2 more than ASCII. */
 static const unsigned char special[256] = {
-    [0 ... 31] = 1, ['"'] = 1, ['\\'] = 1, [128 ... 255] = 2,
+    [0 ... 31] = 1,
+    ['"'] = 1,
+    ['\\'] = 1,
+    [128 ... 255] = 2,
 };
 
 static void write_string(const char *text, size_t len, struct buf *out) {

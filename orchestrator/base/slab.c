@@ -50,12 +50,13 @@ static void take_returned(void) {
 static bool grow(size_t class) {
   if (slab.used == PAGES) return false;
   if (slab.used == slab.ready) {
-    if (mprotect((void *)(slab.base + (slab.ready << PAGE_SHIFT)), (size_t)GROW_PAGES << PAGE_SHIFT, PROT_READ | PROT_WRITE) != 0) return false;
+    if (mprotect((void *)(slab.base + (slab.ready << PAGE_SHIFT)), (size_t)GROW_PAGES << PAGE_SHIFT, PROT_READ | PROT_WRITE) != 0)
+      return false;
     slab.ready += GROW_PAGES;
   }
   char *page = (char *)(slab.base + (slab.used << PAGE_SHIFT));
   size_t size = (class + 1) * STEP, count = PAGE / size;
-  slab.class_of[slab.used++] = (uint8_t)class;
+  slab.class_of[slab.used++] = (uint8_t) class;
   for (size_t i = count; i > 0; i--) give_back((struct block *)(void *)(page + (i - 1) * size));
   return true;
 }

@@ -30,7 +30,7 @@ struct journal_store {
   void (*lost)(void *arg, struct journal *j, const struct err *why);
   /* Counts for metrics. */
   uint64_t entries, waves, retries;
-  size_t unsent; /* entries appended and not yet acknowledged, over all journals */
+  size_t unsent;     /* entries appended and not yet acknowledged, over all journals */
   char refused[160]; /* why Redis takes no entries at the moment, "" when it does */
 };
 

@@ -180,7 +180,9 @@ void loop_turn(struct loop *loop) { event_base_loop(loop->base, EVLOOP_ONCE | EV
 
 void loop_stop(struct loop *loop) { loop->stopped = true; }
 
-struct event_base *loop_base(struct loop *loop) { return loop->base; }
+struct event_base *loop_base(struct loop *loop) {
+  return loop->base;
+}
 
 static struct call *call_new(struct loop *loop, loop_cb *cb, void *arg) {
   struct call *c = loop->spare;

@@ -123,8 +123,12 @@ static void test_many(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_kinds),   cmocka_unit_test(test_strings), cmocka_unit_test(test_not_utf8_fails), cmocka_unit_test(test_cap),
-      cmocka_unit_test(test_endless_depth_fails), cmocka_unit_test(test_many),
+      cmocka_unit_test(test_kinds),
+      cmocka_unit_test(test_strings),
+      cmocka_unit_test(test_not_utf8_fails),
+      cmocka_unit_test(test_cap),
+      cmocka_unit_test(test_endless_depth_fails),
+      cmocka_unit_test(test_many),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
