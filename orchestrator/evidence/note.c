@@ -156,8 +156,7 @@ void note_signer_wipe(struct note_signer *s) { OPENSSL_cleanse(s, sizeof *s); }
 
 int note_verifier_read(const char *text, struct note_verifier *ret, struct err *err) {
   struct note_verifier v = {0};
-  if (!key_split(text, strlen(text), v.name, &v.id, v.key))
-    /* Not repeated: it may be a signing key. */
+  if (!key_split(text, strlen(text), v.name, &v.id, v.key)) /* Not repeated: it may be a signing key. */
     return err_set(err, ERR_INVALID, "this is no verifier key: it should read name+hash+base64");
   if (v.id != key_id(v.name, v.key)) return err_set(err, ERR_INVALID, "the verifier key of %s is damaged: its hash does not fit", v.name);
   *ret = v;

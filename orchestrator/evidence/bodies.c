@@ -1,0 +1,272 @@
+#include "evidence/bodies.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <openssl/crypto.h>
+#include <openssl/evp.h>
+#include <sqlite3.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "evidence/tiles.h"
+
+enum { KEY = 32, NONCE = 12, TAG = 16, HEADER = 4, PLACE = 8 + DIGEST_BYTES, PATH_MOST = 4096 };
+
+struct bodies {
+  char folder[PATH_MOST - TILE_PATH];
+  sqlite3 *keys;
+};
+
+/* ---- keys */
+
+static int keys_error(struct bodies *b, struct err *err, const char *what) {
+  return err_set(err, ERR_IO, "the keys of the evidence's bodies: cannot %s: %s", what, sqlite3_errmsg(b->keys));
+}
+
+static int keys_do(struct bodies *b, const char *sql, struct err *err) {
+  return sqlite3_exec(b->keys, sql, NULL, NULL, NULL) == SQLITE_OK ? 0 : keys_error(b, err, "write");
+}
+
+static int keys_open(struct bodies *b, struct err *err) {
+  char path[PATH_MOST];
+  snprintf(path, sizeof path, "%s/keys.db", b->folder);
+  int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+  if (fd < 0) return err_errno(err, "cannot open %s", path);
+  close(fd);
+  if (sqlite3_open_v2(path, &b->keys, SQLITE_OPEN_READWRITE, NULL) != SQLITE_OK) return keys_error(b, err, "open");
+  sqlite3_busy_timeout(b->keys, 5000);
+  /* A deleted key must not live on in a free page or a journal that is only truncated. */
+  return keys_do(b,
+                 "PRAGMA journal_mode=DELETE; PRAGMA synchronous=EXTRA; PRAGMA secure_delete=ON; CREATE TABLE IF NOT EXISTS key (entry "
+                 "INTEGER PRIMARY KEY, key BLOB NOT NULL)",
+                 err);
+}
+
+static int key_run(struct bodies *b, const char *sql, uint64_t index, const uint8_t *key, struct err *err) {
+  sqlite3_stmt *s = NULL;
+  int r = 0;
+  if (sqlite3_prepare_v2(b->keys, sql, -1, &s, NULL) != SQLITE_OK || sqlite3_bind_int64(s, 1, (sqlite3_int64)index) != SQLITE_OK ||
+      (key && sqlite3_bind_blob(s, 2, key, KEY, SQLITE_STATIC) != SQLITE_OK) || sqlite3_step(s) != SQLITE_DONE)
+    r = keys_error(b, err, "write");
+  sqlite3_finalize(s);
+  return r;
+}
+
+static int key_get(struct bodies *b, uint64_t index, uint8_t key[KEY], struct err *err) {
+  sqlite3_stmt *s = NULL;
+  int r = 0;
+  if (sqlite3_prepare_v2(b->keys, "SELECT key FROM key WHERE entry = ?", -1, &s, NULL) != SQLITE_OK ||
+      sqlite3_bind_int64(s, 1, (sqlite3_int64)index) != SQLITE_OK) {
+    r = keys_error(b, err, "read");
+  } else {
+    int step = sqlite3_step(s);
+    if (step == SQLITE_ROW && sqlite3_column_bytes(s, 0) == KEY) memcpy(key, sqlite3_column_blob(s, 0), KEY);
+    else if (step == SQLITE_DONE) r = err_set(err, ERR_NOT_FOUND, "the body of entry %" PRIu64 " was removed", index);
+    else r = keys_error(b, err, "read");
+  }
+  sqlite3_finalize(s);
+  return r;
+}
+
+int bodies_remove(struct bodies *b, uint64_t index, struct err *err) {
+  int r = key_run(b, "DELETE FROM key WHERE entry = ?", index, NULL, err);
+  if (r == 0 && sqlite3_changes(b->keys) == 0)
+    r = err_set(err, ERR_NOT_FOUND, "the body of entry %" PRIu64 " was removed before, or never was", index);
+  return r;
+}
+
+/* ---- one record */
+
+static void place_write(uint64_t index, const struct hash *leaf, uint8_t out[PLACE]) {
+  for (int i = 0; i < 8; i++) out[i] = (uint8_t)(index >> (56 - 8 * i));
+  memcpy(out + 8, leaf->bytes, DIGEST_BYTES);
+}
+
+static bool encrypt(const uint8_t key[KEY], const uint8_t place[PLACE], const struct body *body, uint8_t *nonce_out_tag) {
+  EVP_CIPHER_CTX *c = EVP_CIPHER_CTX_new();
+  int n = 0;
+  uint8_t *out = nonce_out_tag + NONCE;
+  bool ok = c && EVP_EncryptInit_ex(c, EVP_aes_256_gcm(), NULL, key, nonce_out_tag) == 1 &&
+            EVP_EncryptUpdate(c, NULL, &n, place, PLACE) == 1 && EVP_EncryptUpdate(c, out, &n, body->bytes, (int)body->len) == 1 &&
+            EVP_EncryptFinal_ex(c, out + n, &n) == 1 && EVP_CIPHER_CTX_ctrl(c, EVP_CTRL_GCM_GET_TAG, TAG, out + body->len) == 1;
+  EVP_CIPHER_CTX_free(c);
+  return ok;
+}
+
+static bool decrypt(const uint8_t key[KEY], const uint8_t place[PLACE], const uint8_t *nonce_in_tag, size_t len, uint8_t *out) {
+  EVP_CIPHER_CTX *c = EVP_CIPHER_CTX_new();
+  int n = 0;
+  const uint8_t *in = nonce_in_tag + NONCE;
+  bool ok = c && EVP_DecryptInit_ex(c, EVP_aes_256_gcm(), NULL, key, nonce_in_tag) == 1 &&
+            EVP_DecryptUpdate(c, NULL, &n, place, PLACE) == 1 && EVP_DecryptUpdate(c, out, &n, in, (int)len) == 1 &&
+            EVP_CIPHER_CTX_ctrl(c, EVP_CTRL_GCM_SET_TAG, TAG, (void *)(uintptr_t)(in + len)) == 1 &&
+            EVP_DecryptFinal_ex(c, out + n, &n) == 1;
+  EVP_CIPHER_CTX_free(c);
+  return ok;
+}
+
+static size_t record_length(size_t len) { return HEADER + (len ? NONCE + len + TAG : 0); }
+
+/* Makes the record and stores its key. */
+static int record_add(struct bodies *b, uint64_t index, const struct body *body, struct buf *out, struct err *err) {
+  uint8_t key[KEY], place[PLACE];
+  const uint8_t header[HEADER] = {(uint8_t)(body->len >> 24), (uint8_t)(body->len >> 16), (uint8_t)(body->len >> 8), (uint8_t)body->len};
+  if (body->len > BODY_MAX) return err_set(err, ERR_LIMIT, "a body of %zu bytes is too long for the evidence", body->len);
+  buf_add(out, header, HEADER);
+  if (!body->len) return key_run(b, "DELETE FROM key WHERE entry = ?", index, NULL, err);
+  uint8_t *record = malloc(record_length(body->len));
+  if (!record) return err_set(err, ERR_MEMORY, "no memory for a body of %zu bytes", body->len);
+  random_bytes(key, sizeof key);
+  random_bytes(record, NONCE);
+  place_write(index, &body->leaf, place);
+  int r = encrypt(key, place, body, record) ? key_run(b, "INSERT OR REPLACE INTO key VALUES (?, ?)", index, key, err)
+                                            : err_set(err, ERR_INTERNAL, "encrypting a body failed");
+  buf_add(out, record, record_length(body->len) - HEADER);
+  OPENSSL_cleanse(key, sizeof key);
+  free(record);
+  return r;
+}
+
+/* ---- files */
+
+static void file_path(const struct bodies *b, uint64_t number, char out[PATH_MOST]) {
+  char tile[TILE_PATH];
+  tile_path(TILE_ENTRIES, number, TILE_WIDTH, tile);
+  snprintf(out, PATH_MOST, "%s/bodies/%s", b->folder, tile + strlen("tile/entries/"));
+}
+
+static int folder_sync(const char *path, struct err *err) {
+  int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC), r = 0;
+  if (fd < 0 || fsync(fd) != 0) r = err_errno(err, "cannot sync %s", path);
+  if (fd >= 0) close(fd);
+  return r;
+}
+
+/* Every folder between b->folder and the file, made and synced with the one above it. */
+static int folders_make(const struct bodies *b, const char *path, struct err *err) {
+  char part[PATH_MOST];
+  int r = 0;
+  for (const char *slash = path + strlen(b->folder) + 1; r == 0 && (slash = strchr(slash, '/')); slash++) {
+    snprintf(part, sizeof part, "%.*s", (int)(slash - path), path);
+    if (mkdir(part, 0700) != 0 && errno != EEXIST) return err_errno(err, "cannot make %s", part);
+    r = folder_sync(part, err);
+  }
+  return r < 0 ? r : folder_sync(b->folder, err);
+}
+
+/* Where record `at` begins; ERR_INVALID when the file ends before it. */
+static int record_find(int fd, unsigned at, off_t *ret, struct err *err) {
+  off_t offset = 0;
+  for (unsigned i = 0; i < at; i++) {
+    uint8_t header[HEADER];
+    if (pread(fd, header, HEADER, offset) != HEADER) return err_set(err, ERR_INVALID, "a file of bodies holds only %u of its records", i);
+    offset += (off_t)record_length((size_t)header[0] << 24 | (size_t)header[1] << 16 | (size_t)header[2] << 8 | header[3]);
+  }
+  struct stat st;
+  if (fstat(fd, &st) != 0) return err_errno(err, "cannot look at a file of bodies");
+  if (offset > st.st_size) return err_set(err, ERR_INVALID, "a file of bodies ends in the middle of record %u", at);
+  *ret = offset;
+  return 0;
+}
+
+/* Records go in from place `at` on; what was there is cut off. */
+static int file_append(const struct bodies *b, uint64_t number, unsigned at, const struct buf *records, struct err *err) {
+  char path[PATH_MOST];
+  off_t offset = 0;
+  file_path(b, number, path);
+  int r = folders_make(b, path, err);
+  if (r < 0) return r;
+  int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+  if (fd < 0) return err_errno(err, "cannot open %s", path);
+  r = record_find(fd, at, &offset, err);
+  if (r == 0 && ftruncate(fd, offset) != 0) r = err_errno(err, "cannot cut %s", path);
+  for (size_t done = 0; r == 0 && done < records->len;) {
+    ssize_t n = pwrite(fd, records->data + done, records->len - done, offset + (off_t)done);
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) r = err_errno(err, "cannot write %s", path);
+    else done += (size_t)n;
+  }
+  if (r == 0 && fsync(fd) != 0) r = err_errno(err, "cannot sync %s", path);
+  close(fd);
+  if (r == 0) *strrchr(path, '/') = 0, r = folder_sync(path, err);
+  return r;
+}
+
+/* The records of one file, encrypted, with their keys stored. */
+static int part_append(struct bodies *b, uint64_t first, const struct body *list, size_t count, struct err *err) {
+  struct buf records;
+  buf_init(&records, SIZE_MAX / 2);
+  int r = keys_do(b, "BEGIN IMMEDIATE", err);
+  for (size_t i = 0; r == 0 && i < count; i++) r = record_add(b, first + i, &list[i], &records, err);
+  if (r == 0 && !buf_ok(&records)) r = err_set(err, ERR_MEMORY, "no memory for the bodies of a batch");
+  if (r == 0) r = keys_do(b, "COMMIT", err);
+  if (r < 0 && !sqlite3_get_autocommit(b->keys)) keys_do(b, "ROLLBACK", NULL);
+  if (r == 0) r = file_append(b, first / TILE_WIDTH, (unsigned)(first % TILE_WIDTH), &records, err);
+  buf_release(&records);
+  return r;
+}
+
+int bodies_append(struct bodies *b, uint64_t first, const struct body *list, size_t count, struct err *err) {
+  int r = 0;
+  while (r == 0 && count) {
+    size_t n = TILE_WIDTH - first % TILE_WIDTH;
+    if (n > count) n = count;
+    r = part_append(b, first, list, n, err);
+    first += n;
+    list += n;
+    count -= n;
+  }
+  return r;
+}
+
+int bodies_read(struct bodies *b, uint64_t index, const struct hash *leaf, struct buf *out, struct err *err) {
+  char path[PATH_MOST];
+  uint8_t key[KEY] = {0}, place[PLACE], header[HEADER], *bytes = NULL;
+  off_t offset = 0;
+  int r = key_get(b, index, key, err);
+  if (r < 0) return r;
+  file_path(b, index / TILE_WIDTH, path);
+  int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+  if (fd < 0) r = err_errno(err, "cannot open %s", path);
+  else r = record_find(fd, (unsigned)(index % TILE_WIDTH), &offset, err);
+  if (r == 0 && pread(fd, header, HEADER, offset) != HEADER)
+    r = err_set(err, ERR_INVALID, "the body of entry %" PRIu64 " is missing", index);
+  if (r < 0) goto out;
+  size_t len = (size_t)header[0] << 24 | (size_t)header[1] << 16 | (size_t)header[2] << 8 | header[3], rest = NONCE + len + TAG;
+  place_write(index, leaf, place);
+  if (len == 0 || len > BODY_MAX || !(bytes = malloc(rest + len)) || pread(fd, bytes, rest, offset + HEADER) != (ssize_t)rest ||
+      !decrypt(key, place, bytes, len, bytes + rest)) {
+    r = err_set(err, ERR_INVALID, "the body of entry %" PRIu64 " was changed", index);
+    goto out;
+  }
+  buf_add(out, bytes + rest, len);
+  if (!buf_ok(out)) r = err_set(err, ERR_LIMIT, "the body of entry %" PRIu64 " is larger than %zu bytes", index, out->cap);
+out:
+  OPENSSL_cleanse(key, sizeof key);
+  free(bytes);
+  if (fd >= 0) close(fd);
+  return r;
+}
+
+int bodies_open(const char *folder, struct bodies **ret, struct err *err) {
+  struct bodies *b = calloc(1, sizeof *b);
+  if (!b) abort();
+  int r = 0;
+  if ((size_t)snprintf(b->folder, sizeof b->folder, "%s", folder) >= sizeof b->folder)
+    r = err_set(err, ERR_INVALID, "the path of the evidence folder is too long");
+  if (r == 0 && mkdir(folder, 0700) != 0 && errno != EEXIST) r = err_errno(err, "cannot make the folder %s", folder);
+  if (r == 0) r = keys_open(b, err);
+  if (r == 0) *ret = b;
+  else bodies_close(b);
+  return r;
+}
+
+void bodies_close(struct bodies *b) {
+  if (!b) return;
+  sqlite3_close(b->keys);
+  free(b);
+}
