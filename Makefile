@@ -150,6 +150,12 @@ bench:
 	@$(AGAIN) all benches
 	@TOCSIN_BUILD='$(BUILD)' tests/bench/run
 
+# Kills, stops and cuts whatever it can, counts what really happened: about five minutes. CHAOS_SEED=… repeats a run.
+chaos:
+	@tests/install test
+	@$(AGAIN) all
+	@TOCSIN_BUILD='$(BUILD)' CHAOS_SEED='$(CHAOS_SEED)' CHAOS_ALERTS='$(CHAOS_ALERTS)' tests/chaos/run
+
 install: all
 	install -D -m 755 $(BUILD)/tocsin $(DESTDIR)$(PREFIX)/bin/tocsin
 	install -D -m 755 $(BUILD)/tocsin-verify $(DESTDIR)$(PREFIX)/bin/tocsin-verify
@@ -179,11 +185,12 @@ help:
 	@echo 'make format           rewrite the C files in the style that check wants'
 	@echo 'make asan | clang     the same build under sanitizers | by clang'
 	@echo 'make fuzz             each fuzz target for FUZZ_SECONDS=$(FUZZ_SECONDS)'
+	@echo 'make chaos            nothing lost, nothing done twice: the engine killed everywhere; table in $(BUILD)/chaos.tsv'
 	@echo 'make bench            numbers, also written to $(BUILD)/bench.tsv'
 	@echo 'make install          PREFIX=$(PREFIX) DESTDIR= UNITDIR=$(UNITDIR)'
 	@echo 'make clean            remove $(BUILD)'
 
 FORCE:
-.PHONY: all deps demo test check format unit units benches fuzzers asan clang fuzz bench install clean help FORCE
+.PHONY: all deps demo test check format unit units benches fuzzers asan clang fuzz bench chaos install clean help FORCE
 .SECONDARY: $(EMBED)
 -include $(LIBOBJ:.o=.d) $(BUILD)/obj/cmd/main.d $(UNIT:=.d) $(BENCH:=.d) $(FUZZ:=.d)

@@ -146,9 +146,9 @@ def stories(client):
 
 
 def longest_gap(times, until):
-    """The longest time in which the server heard nothing while there was work."""
-    times = sorted(t for t in times if t <= until)
-    return max((b - a for a, b in zip(times, times[1:])), default=0.0)
+    """The longest time in which the server heard nothing, up to the first request after `until`."""
+    times = sorted(times)
+    return max((b - a for a, b in zip(times, times[1:]) if a <= until), default=0.0)
 
 
 def play(seed, alerts, seconds, stops, tsv=None, verify=20):
