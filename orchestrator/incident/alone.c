@@ -124,8 +124,10 @@ static void on_recovered(void *arg, const struct err *err) {
   struct incident *inc = map_get(&r->desk->incidents, o->id);
   if (err && inc) {
     inc->put_off = true;
-    log_error("%s cannot be taken up yet: %s", o->id, err->text);
-    json_array_append_new(r->again, json_string(o->id));
+    if (err->code != ERR_CANCELLED) { /* else the engine is stopping */
+      log_error("%s cannot be taken up yet: %s", o->id, err->text);
+      json_array_append_new(r->again, json_string(o->id));
+    }
   } else if (inc) {
     incident_touch(inc);
   }

@@ -83,7 +83,7 @@ static void incident_free(struct incident *inc) {
 
 static void incident_free_value(void *value) { incident_free(value); }
 
-/* Those that are just being loaded stay: Redis still owes them an answer, and that answer ends them. */
+/* Those that are just being loaded or taken up stay: Redis still owes them an answer, and that answer ends them. */
 void desk_unload(struct desk *d) {
   size_t at = 0, count = 0;
   void *value;
@@ -91,7 +91,7 @@ void desk_unload(struct desk *d) {
   if (!all) abort();
   while (map_next(&d->incidents, &at, NULL, &value)) all[count++] = value;
   for (size_t i = 0; i < count; i++) {
-    if (all[i]->loading) continue;
+    if (all[i]->loading || all[i]->recovering) continue;
     map_remove(&d->incidents, all[i]->id);
     incident_free(all[i]);
   }
@@ -231,9 +231,9 @@ json_t *incident_state(struct incident *inc) { return journal_state(inc->journal
 
 static bool alive(struct incident *inc) {
   const json_t *state = incident_state(inc);
-  return inc->loading || inc->busy || inc->put_off || !LIST_EMPTY(&inc->runs) || !STAILQ_EMPTY(&inc->ops) || !journal_idle(inc->journal) ||
-         json_object_size(json_object_get(state, "questions")) || json_object_size(json_object_get(state, "intents")) ||
-         json_object_size(json_object_get(state, "held"));
+  return inc->loading || inc->recovering || inc->busy || inc->put_off || !LIST_EMPTY(&inc->runs) || !STAILQ_EMPTY(&inc->ops) ||
+         !journal_idle(inc->journal) || json_object_size(json_object_get(state, "questions")) ||
+         json_object_size(json_object_get(state, "intents")) || json_object_size(json_object_get(state, "held"));
 }
 
 static void unload(struct incident *inc) {
@@ -262,7 +262,8 @@ struct losing {
 static void lost_turn(void *arg) {
   struct losing *l = arg;
   struct incident *inc = map_get(&l->desk->incidents, l->id);
-  if (inc) unload(inc);
+  if (inc && inc->recovering) inc->leaving = true;
+  else if (inc) unload(inc);
   free(l);
 }
 

@@ -29,7 +29,13 @@ static bool needs_entries(const json_t *state) {
 }
 
 static void recovery_end(struct recovery *r, const struct err *err) {
-  r->cb(r->arg, err);
+  struct desk *d = r->inc->desk;
+  char id[ID_INCIDENT];
+  bool leaving = r->inc->leaving;
+  snprintf(id, sizeof id, "%s", r->inc->id);
+  r->inc->recovering = false;
+  r->cb(r->arg, err); /* may free the incident */
+  if (leaving) desk_lost(d, id);
   json_decref(r->entries);
   free(r);
 }
@@ -81,8 +87,8 @@ static const json_t *run_started(const json_t *entries, unsigned run) {
 static void release_cut_short(struct incident *inc, unsigned number) {
   json_t *questions = json_deep_copy(json_object_get(incident_state(inc), "questions")), *q;
   const char *at;
-  json_object_foreach(questions, at, q) if ((unsigned)json_int_or(q, "run", 0) == number &&
-                                            strcmp(json_str_or(q, "kind", ""), "release") == 0)
+  json_object_foreach(questions, at,
+                      q) if ((unsigned)json_int_or(q, "run", 0) == number && strcmp(json_str_or(q, "kind", ""), "release") == 0)
       journal_add(inc->journal, KIND_QUESTION_EXPIRED, "engine", number, json_str_or(q, "step", ""),
                   json_pack("{s:s, s:s}", "answer", "keep", "why", "the engine stopped in the middle; release again"));
   json_decref(questions);
@@ -254,6 +260,7 @@ void incident_recover(struct incident *inc, desk_cb *cb, void *arg) {
   struct recovery *r = calloc(1, sizeof *r);
   if (!r) abort();
   *r = (struct recovery){.inc = inc, .entries = json_array(), .cb = cb, .arg = arg};
+  inc->recovering = true;
   if (journal_read(inc->desk->deps.store, inc->id, 1, 0, keep_entry, on_entries, r, &err) < 0) recovery_end(r, &err);
 }
 
