@@ -1,0 +1,210 @@
+/* What stands between an action and its sending: the ceiling, approvals, protected entities, budgets; and the secrets that it makes. */
+#include "action_stage.h"
+
+#define HOST "{'host': 'h1', 'because': 'test'}"
+
+/* --- guardrails ---------------------------------------------------------------------------------------------------------------- */
+
+static void test_the_ceiling_asks(void **state) {
+  struct result r;
+  struct err err;
+  guard_is("{}");
+  start(&r, "isolate", HOST, (struct how){0});
+  UNTIL(questions_count(questions) == 1);
+  assert_int_equal(say("vic", "approve", &err), ERR_DENIED);
+  assert_int_equal(say("rita", "perhaps", &err), ERR_INVALID);
+  assert_int_equal(kinds[KIND_QUESTION_REFUSED], 2);
+  NEVER(product.requests, 50);
+  answer_with("rita", "approve");
+  wait_for(&r);
+  assert_true(r.ok);
+  start(&r, "isolate", "{'host': 'h2', 'because': 'test'}", (struct how){0});
+  answer_with("rita", "refuse");
+  wait_for(&r);
+  assert_false(r.ok);
+  assert_string_equal(r.kind, "refused");
+  assert_int_equal(kinds[KIND_ACTION_REFUSED], 1);
+  assert_int_equal(product.requests, 1);
+  start(&r, "isolate", "{'host': 'h3', 'because': 'test'}", (struct how){.requester = person("rita")->actor}); /* a person's own call */
+  wait_for(&r);
+  assert_true(r.ok);
+}
+
+static void test_two_of_three_without_the_requester(void **state) {
+  struct result r;
+  struct err err;
+  guard_is("{'ceiling': 'destroy', 'approvals': [{'effect': 'contain', 'count': 2}]}");
+  start(&r, "isolate", HOST, (struct how){.requester = person("rita")->actor});
+  UNTIL(questions_count(questions) == 1);
+  assert_int_equal(say("rita", "approve", &err), ERR_DENIED);
+  assert_int_equal(say("ron", "approve", &err), 0);
+  NEVER(r.done || product.requests, 50);
+  assert_int_equal(say("ron", "approve", &err), ERR_DENIED); /* not twice the same */
+  assert_int_equal(say("lea", "approve", &err), 0);
+  wait_for(&r);
+  assert_true(r.ok);
+}
+
+static void test_protected(void **state) {
+  struct result r;
+  struct err err;
+  guard_is("{'ceiling': 'destroy', 'protected': [{'type': 'host', 'value': 'DC1', 'reason': 'domain controller'}]}");
+  assert_int_equal(try_start(&r, "isolate", "{'host': 'dc1', 'because': 'x'}", (struct how){0}, &err), ERR_DENIED);
+  assert_non_null(strstr(err.text, "domain controller"));
+  assert_int_equal(try_start(&r, "isolate", "{'host': 'dc1', 'because': 'x'}", (struct how){.requester = person("lea")->actor}, &err),
+                   ERR_DENIED);
+  start(&r, "is_isolated", "{'host': 'dc1'}", (struct how){0});
+  wait_for(&r);
+}
+
+static void test_budgets(void **state) {
+  struct result r;
+  char text[128];
+  snprintf(text, sizeof text, "{'ceiling': 'destroy', 'budgets': [{'effect': 'contain', 'most': 2, 'within': %d}]}", 600000);
+  guard_is(text);
+  ask(loop, redis_link, "DEL tocsin:budget:live:0:all");
+  for (int i = 0; i < 2; i++) {
+    start(&r, "isolate", "{'host': 'h1', 'because': 'x'}", (struct how){0});
+    wait_for(&r);
+    assert_true(r.ok);
+  }
+  start(&r, "isolate", "{'host': 'h3', 'because': 'x'}", (struct how){0});
+  UNTIL(questions_count(questions) == 1);
+  assert_int_equal(product.requests, 2);
+  assert_string_equal(json_str_or(bodies[KIND_QUESTION_ASKED], "kind", ""), "budget");
+  answer_with("rita", "refuse");
+  wait_for(&r);
+  assert_false(r.ok);
+  start(&r, "isolate", "{'host': 'h3', 'because': 'x'}", (struct how){0});
+  answer_with("rita", "proceed");
+  wait_for(&r);
+  assert_true(r.ok);
+  assert_int_equal(product.requests, 3);
+  start(&r, "isolate", "{'host': 'h4', 'because': 'x'}", (struct how){.simulated = true}); /* a rehearsal has a purse of its own */
+  wait_for(&r);
+  assert_true(r.ok);
+}
+
+static void test_mistakes_of_the_caller(void **state) {
+  static const char *const wrong[][2] = {{"isolate", "{'host': 'h1'}"},
+                                         {"isolate", "{'because': 'x'}"},
+                                         {"isolate", "{'host': 7, 'because': 'x'}"},
+                                         {"isolat", HOST},
+                                         {"isolate", "{'host': 'h', 'because': 'x', 'lift_after': 'soon'}"},
+                                         {"rotate", "{'role': 'r', 'password': 'mine-is-better', 'because': 'x'}"}};
+  for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+    struct result r;
+    struct err err;
+    int code = try_start(&r, wrong[i][0], wrong[i][1], (struct how){0}, &err);
+    assert_true(code == ERR_INVALID || code == ERR_NOT_FOUND);
+    assert_true(err.text[0]);
+  }
+  assert_int_equal(journal_seq(journal), 0);
+}
+
+/* Messages of the engine itself to people ask nobody, whatever happens to them. */
+static void test_notifications_ask_nobody(void **state) {
+  struct result r;
+  guard_is("{'ceiling': 'read', 'approvals': [{'effect': 'notify', 'count': 1}]}");
+  start(&r, "say", "{'text': 'a question waits'}", (struct how){.engine = true});
+  wait_for(&r);
+  if (!r.ok) fail_msg("%s: %s", r.kind, r.message);
+  product.script = "s";
+  start(&r, "say", "{'text': 'a question waits'}", (struct how){.engine = true});
+  wait_for(&r);
+  assert_false(r.ok);
+  assert_int_equal(kinds[KIND_QUESTION_ASKED], 0);
+  assert_int_equal(json_object_size(state_part("intents")), 0);
+}
+
+/* --- secrets --------------------------------------------------------------------------------------------------------------------- */
+
+static void read_line(const char *path, char *out, size_t size) {
+  FILE *f = fopen(path, "r");
+  out[0] = 0;
+  if (!f) return;
+  if (!fgets(out, (int)size, f)) out[0] = 0;
+  fclose(f);
+  out[strcspn(out, "\n")] = 0;
+}
+
+static void test_a_new_password(void **state) {
+  struct result r;
+  char file[128], previous[140], old[64], new[64];
+  snprintf(file, sizeof file, "%s/app.password", server.folder);
+  snprintf(previous, sizeof previous, "%s.previous", file);
+  FILE *f = fopen(file, "w");
+  fputs("the-old-password\n", f);
+  fclose(f);
+  registry_make(product.port, file);
+  actions_set_registry(actions, registry);
+  kill(server.pid, SIGSTOP);
+  start(&r, "rotate", "{'role': 'app', 'because': 'leaked'}", (struct how){0});
+  NEVER(product.requests || kinds[KIND_ACTION_INTENDED], 200); /* not even the intent before the seal */
+  read_line(file, old, sizeof old);
+  assert_string_equal(old, "the-old-password");
+  kill(server.pid, SIGCONT);
+  product.script = "so";
+  UNTIL(product.requests == 1);
+  read_line(file, new, sizeof new);
+  assert_int_equal(strlen(new), 32);
+  assert_non_null(strstr(product.body[0], new)); /* delivered before the old one died */
+  read_line(previous, old, sizeof old);
+  assert_string_equal(old, "the-old-password"); /* and kept until it is known */
+  answer_with("rita", "not done");
+  wait_for(&r);
+  assert_true(r.ok);
+  assert_non_null(strstr(product.body[1], new)); /* the same one */
+  assert_int_equal(access(previous, F_OK), -1);
+  const char *text = ask(loop, redis_link, "XRANGE tocsin:{%s}:journal - +", journal_incident(journal));
+  assert_null(strstr(text, new));
+  assert_null(strstr(ask(loop, redis_link, "HGETALL tocsin:{%s}:sealed", journal_incident(journal)), new));
+  assert_int_equal(kinds[KIND_SECRET_SEALED], 1);
+  actions_orphan(actions, NULL);
+  registry_make(product.port, NULL);
+  actions_set_registry(actions, registry);
+}
+
+/* Held by a brake between delivery and intent, and refused by the product in the end: the old secret is put back. */
+static void test_the_old_password_comes_back(void **state) {
+  struct result r;
+  struct err err;
+  char file[128], text[64];
+  snprintf(file, sizeof file, "%s/db.password", server.folder);
+  FILE *f = fopen(file, "w");
+  fputs("the-old-password\n", f);
+  fclose(f);
+  registry_make(product.port, file);
+  actions_set_registry(actions, registry);
+  kill(server.pid, SIGSTOP);
+  start(&r, "rotate", "{'role': 'app', 'because': 'leaked'}", (struct how){0});
+  NEVER(product.requests, 20);
+  assert_int_equal(actions_pause(actions, "edr", "person:x", "wait", NULL, NULL, &err), 0); /* while the seal is on its way */
+  kill(server.pid, SIGCONT);
+  UNTIL(kinds[KIND_ACTION_HELD] == 1);
+  assert_int_equal(product.requests, 0);
+  product.script = "rrr"; /* "it did nothing", as often as it is asked */
+  assert_int_equal(actions_resume(actions, "edr", NULL, NULL, &err), 0);
+  wait_for(&r);
+  assert_false(r.ok);
+  read_line(file, text, sizeof text);
+  assert_string_equal(text, "the-old-password");
+  actions_orphan(actions, NULL);
+  registry_make(product.port, NULL);
+  actions_set_registry(actions, registry);
+}
+
+int main(void) {
+#define TEST(f) cmocka_unit_test_setup_teardown(f, test_up, test_down)
+  const struct CMUnitTest tests[] = {
+      TEST(test_the_ceiling_asks),
+      TEST(test_two_of_three_without_the_requester),
+      TEST(test_protected),
+      TEST(test_budgets),
+      TEST(test_mistakes_of_the_caller),
+      TEST(test_notifications_ask_nobody),
+      TEST(test_a_new_password),
+      TEST(test_the_old_password_comes_back),
+  };
+  return cmocka_run_group_tests_name("guard", tests, stage_up, stage_down);
+}
