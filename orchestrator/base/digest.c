@@ -20,6 +20,13 @@ static void context_make(void) {
   if (!sha256 || !context) abort(); /* a libcrypto without SHA-256 cannot serve */
 }
 
+void digest_thread_end(void) {
+  EVP_MD_CTX_free(context);
+  EVP_MD_free(sha256);
+  context = NULL;
+  sha256 = NULL;
+}
+
 void digest_sha256_parts(const struct digest_part *parts, size_t count, uint8_t out[DIGEST_BYTES]) {
   context_make();
   unsigned int len = DIGEST_BYTES;

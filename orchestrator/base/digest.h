@@ -1,6 +1,6 @@
 /* digest.h: SHA-256 (FIPS 180-4), HMAC (RFC 2104), hex, base64 (RFC 4648) and random bytes.
  *
- * The hashing itself is OpenSSL's; contexts are kept for reuse, so these functions belong to the loop
+ * The hashing itself is OpenSSL's; contexts are kept for reuse, one set for each
  * thread. Comparing secrets goes through digest_equal, which takes the same time for every input. */
 #ifndef TOCSIN_BASE_DIGEST_H
 #define TOCSIN_BASE_DIGEST_H
@@ -20,6 +20,8 @@ void digest_sha256(const void *bytes, size_t len, uint8_t out[DIGEST_BYTES]);
 /* Over the parts one after the other, as if they were joined. */
 void digest_sha256_parts(const struct digest_part *parts, size_t count, uint8_t out[DIGEST_BYTES]);
 void digest_hmac_sha256(const void *key, size_t key_len, const void *bytes, size_t len, uint8_t out[DIGEST_BYTES]);
+/* Frees what this thread kept for reuse; a thread other than the loop's calls it last. */
+void digest_thread_end(void);
 bool digest_equal(const void *a, const void *b, size_t len);
 
 /* Lower-case hex; out has room for 2 * len + 1. */
