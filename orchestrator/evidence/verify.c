@@ -303,7 +303,8 @@ static void bundle_roots(struct verify *v, struct bundle *b) {
     v->from_entries.known[at] = entries;
     v->from_tiles.known[at] = b->has_tile || entries;
     if (entries) tile_root(b->leaves, &v->from_entries.hashes[at]);
-    if (v->from_tiles.known[at]) tile_root(b->tile, &v->from_tiles.hashes[at]);
+    if (entries && memcmp(b->tile, b->leaves, sizeof b->tile) == 0) v->from_tiles.hashes[at] = v->from_entries.hashes[at];
+    else if (v->from_tiles.known[at]) tile_root(b->tile, &v->from_tiles.hashes[at]);
   } else {
     v->last_entries_known = entries;
     v->last_tile_known = b->has_tile || entries;
