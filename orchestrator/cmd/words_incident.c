@@ -1,3 +1,4 @@
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -263,6 +264,18 @@ static enum style tail_cut(struct view *v, const json_t *body) {
   return STYLE_YELLOW;
 }
 
+static enum style engine_checked(struct view *v, const json_t *body) {
+  const json_t *alerts = json_object_get(body, "alerts"), *intents = json_object_get(body, "intents");
+  bool holds = json_int_or(alerts, "difference", 0) == 0 && json_int_or(intents, "difference", 0) == 0;
+  char text[160];
+  snprintf(text, sizeof text, "counted itself: %lld alerts accepted, %lld attached, %lld waiting; %lld actions open, %lld in doubt%s",
+           (long long)json_int_or(alerts, "accepted", 0), (long long)json_int_or(alerts, "attached", 0),
+           (long long)json_int_or(alerts, "waiting", 0), (long long)json_int_or(intents, "open", 0),
+           (long long)json_int_or(intents, "in_doubt", 0), holds ? "" : ": THE SUMS DIFFER");
+  view_put(v, text);
+  return holds ? STYLE_DIM : STYLE_RED;
+}
+
 words_fn *const words_incident[KIND_COUNT] = {
     [KIND_INCIDENT_OPENED] = opened,
     [KIND_INCIDENT_ADOPTED] = adopted,
@@ -290,6 +303,7 @@ words_fn *const words_incident[KIND_COUNT] = {
     [KIND_ENGINE_PAUSED] = engine_paused,
     [KIND_ENGINE_RESUMED] = engine_resumed,
     [KIND_ENGINE_WARNING] = engine_warning,
+    [KIND_ENGINE_CHECKED] = engine_checked,
     [KIND_ALERT_SUPPRESSED] = suppressed,
     [KIND_ALERT_DEAD] = dead,
     [KIND_REDIS_TAIL_CUT] = tail_cut,
