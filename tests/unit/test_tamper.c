@@ -70,7 +70,11 @@ static int setup(void **state) {
   self[n] = 0;
   snprintf(t.build, sizeof t.build, "%s/..", dirname(self));
   snprintf(path, sizeof path, "%s/tamper.tsv", t.build);
-  assert_non_null(t.table = fopen(path, "w"));
+  t.table = fopen(path, "w");
+  if (!t.table) { /* tests that run as another user may not write beside their program */
+    snprintf(path, sizeof path, "%s/tamper.tsv", getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp");
+    assert_non_null(t.table = fopen(path, "w"));
+  }
   fprintf(t.table, "kind\ttried\tcaught by tocsin\tcaught by tocsin-verify\n");
   t.signer = test_signer("example.com/ir/evidence");
   note_verifier_write(&t.signer.verifier, t.key);
