@@ -17,8 +17,8 @@ char *ledger_key(const char *connector, const char *action, const json_t *target
 }
 
 static char *key_of(const json_t *containment) {
-  return ledger_key(json_str_or(containment, "connector", ""), json_str_or(containment, "action", ""), json_object_get(containment, "target"),
-                    json_bool_or(containment, "simulated", false));
+  return ledger_key(json_str_or(containment, "connector", ""), json_str_or(containment, "action", ""),
+                    json_object_get(containment, "target"), json_bool_or(containment, "simulated", false));
 }
 
 static void hold_name(char out[ID_PATH * 2], const char *incident, const char *of) { snprintf(out, ID_PATH * 2, "%s|%s", incident, of); }

@@ -38,8 +38,8 @@ struct incident {
   bool loading, lost;
   bool recovering; /* its journal is being read to take up what is alive in it: it stays until that has come back */
   bool leaving;    /* lost meanwhile: unloaded then */
-  bool put_off;  /* its runs, or all but one, are not taken up yet */
-  unsigned busy; /* commands, releases and notifications under way */
+  bool put_off;    /* its runs, or all but one, are not taken up yet */
+  unsigned busy;   /* commands, releases and notifications under way */
   TAILQ_ENTRY(incident) idle;
   bool is_idle;
 };

@@ -45,7 +45,7 @@ struct intake {
   const char *default_playbook;
   unsigned blocking; /* the lane of XREADGROUP */
   bool running, held, reading, owned_first, group_made;
-  bool unsure; /* an answer to XREADGROUP was lost: messages may be ours without our having seen them */
+  bool unsure;    /* an answer to XREADGROUP was lost: messages may be ours without our having seen them */
   char after[48]; /* how far this node's own unfinished messages are taken */
   size_t under_way;
   struct timer *retry;

@@ -165,8 +165,8 @@ static void fold_answer(json_t *state, const struct entry *e) {
 }
 
 static void fold_intent(json_t *state, const struct entry *e) {
-  static const char *const keys[] = {"connector", "action",  "effect",  "target",  "params", "send_before", "undo_of", "attempt",
-                                     "settle",    "timeout", "lift_at", "because", "digest", "key", "simulated", NULL};
+  static const char *const keys[] = {"connector", "action",  "effect",  "target",  "params", "send_before", "undo_of",   "attempt",
+                                     "settle",    "timeout", "lift_at", "because", "digest", "key",         "simulated", NULL};
   char at[ID_PATH];
   place(at, e->run, e->step);
   json_t *intent = json_pack("{s:I}", "since", (json_int_t)e->time);

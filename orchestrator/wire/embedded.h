@@ -22,9 +22,9 @@
 struct embedded;
 
 struct embedded_config {
-  const char *folder;        /* the data folder; made 0700 when absent */
-  const char *program;       /* NULL: redis-server from PATH */
-  const char *maxmemory;     /* as Redis writes it ("2gb"), NULL: no limit */
+  const char *folder;    /* the data folder; made 0700 when absent */
+  const char *program;   /* NULL: redis-server from PATH */
+  const char *maxmemory; /* as Redis writes it ("2gb"), NULL: no limit */
 };
 
 /* embedded_free is legal inside ready, lost and failed, not inside tail_cut. */

@@ -67,22 +67,21 @@ static bool size_valid(const char *text) {
 }
 
 /* Paths are relative to the server's working folder: nothing to quote. */
-static const char settings[] =
-    "# Written by tocsin at every start: changes here are lost.\n"
-    "port 0\n"
-    "unixsocket redis.sock\n"
-    "unixsocketperm 600\n"
-    "pidfile redis.pid\n"
-    "logfile redis.log\n"
-    "loglevel warning\n"
-    "daemonize no\n"
-    "databases 1\n"
-    "save \"\"\n"
-    "appendonly yes\n"
-    "appendfsync always\n"
-    "aof-load-truncated no\n"
-    "no-appendfsync-on-rewrite no\n"
-    "maxmemory-policy noeviction\n";
+static const char settings[] = "# Written by tocsin at every start: changes here are lost.\n"
+                               "port 0\n"
+                               "unixsocket redis.sock\n"
+                               "unixsocketperm 600\n"
+                               "pidfile redis.pid\n"
+                               "logfile redis.log\n"
+                               "loglevel warning\n"
+                               "daemonize no\n"
+                               "databases 1\n"
+                               "save \"\"\n"
+                               "appendonly yes\n"
+                               "appendfsync always\n"
+                               "aof-load-truncated no\n"
+                               "no-appendfsync-on-rewrite no\n"
+                               "maxmemory-policy noeviction\n";
 
 int embedded_write_config(const char *folder, const char *maxmemory, struct err *err) {
   if (maxmemory && !size_valid(maxmemory)) {
@@ -133,7 +132,8 @@ pid_t embedded_listener(const char *socket_path) {
   memcpy(address.sun_path, socket_path, strnlen(socket_path, sizeof address.sun_path - 1));
   int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   if (fd < 0) return 0;
-  bool good = connect(fd, (const struct sockaddr *)&address, sizeof address) == 0 && getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &len) == 0;
+  bool good =
+      connect(fd, (const struct sockaddr *)&address, sizeof address) == 0 && getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &len) == 0;
   close(fd);
   return good && who.uid == geteuid() ? who.pid : 0;
 }

@@ -259,18 +259,12 @@ static int reply_code(const char *text) {
     const char *word;
     int code;
   } words[] = {
-      {"FENCE", ERR_CONFLICT},
-      {"OOM", ERR_LIMIT},
-      {"LOADING", ERR_UNAVAILABLE},
-      {"READONLY", ERR_UNAVAILABLE},
-      {"MASTERDOWN", ERR_UNAVAILABLE},
-      {"CLUSTERDOWN", ERR_UNAVAILABLE},
-      {"NOREPLICAS", ERR_UNAVAILABLE},
-      {"MISCONF", ERR_UNAVAILABLE},
-      {"BUSY", ERR_UNAVAILABLE},
-      {"TRYAGAIN", ERR_UNAVAILABLE},
-      {"NOAUTH", ERR_DENIED},
-      {"WRONGPASS", ERR_DENIED},
+      {"FENCE", ERR_CONFLICT},         {"OOM", ERR_LIMIT},
+      {"LOADING", ERR_UNAVAILABLE},    {"READONLY", ERR_UNAVAILABLE},
+      {"MASTERDOWN", ERR_UNAVAILABLE}, {"CLUSTERDOWN", ERR_UNAVAILABLE},
+      {"NOREPLICAS", ERR_UNAVAILABLE}, {"MISCONF", ERR_UNAVAILABLE},
+      {"BUSY", ERR_UNAVAILABLE},       {"TRYAGAIN", ERR_UNAVAILABLE},
+      {"NOAUTH", ERR_DENIED},          {"WRONGPASS", ERR_DENIED},
       {"NOPERM", ERR_DENIED},
   };
   size_t len = strcspn(text, " ");
@@ -368,8 +362,9 @@ static void connect_now(void *arg) {
   if (!lane->reader) abort();
   lane->reader->maxbuf = 1 << 20;
   lane->state = LANE_CONNECTING;
-  lane->stream = stream_open(lane->link->loop, &lane->link->target,
-                             &(struct stream_events){.arg = lane, .opened = opened, .readable = readable, .writable = writable, .failed = failed});
+  lane->stream =
+      stream_open(lane->link->loop, &lane->link->target,
+                  &(struct stream_events){.arg = lane, .opened = opened, .readable = readable, .writable = writable, .failed = failed});
   clock_at(lane, now_ms() + lane->link->timeout_ms);
 }
 

@@ -69,9 +69,9 @@ int redis_call(struct redis *link, unsigned lane, redis_cb *cb, void *arg, struc
 unsigned redis_add_blocking_lane(struct redis *link);
 
 enum redis_type redis_type(const struct redis_value *v);
-const char *redis_string(const struct redis_value *v, size_t *ret_len); /* "" for other types; len may be NULL */
-int64_t redis_integer(const struct redis_value *v);                     /* also of a numeric string; 0 otherwise */
-size_t redis_count(const struct redis_value *v);                        /* 0 for other types */
+const char *redis_string(const struct redis_value *v, size_t *ret_len);      /* "" for other types; len may be NULL */
+int64_t redis_integer(const struct redis_value *v);                          /* also of a numeric string; 0 otherwise */
+size_t redis_count(const struct redis_value *v);                             /* 0 for other types */
 const struct redis_value *redis_item(const struct redis_value *v, size_t i); /* NULL past the end */
 
 /* --- typed operations ------------------------------------------------------------------------------ */

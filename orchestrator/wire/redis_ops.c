@@ -9,9 +9,7 @@
 
 enum { APPEND_FIXED = 8, APPEND_PER_ENTRY = 3, APPEND_SMALL = 16, APPEND_MOST = 4096 };
 
-static bool is_leaf(const char *text) {
-  return text && strlen(text) == 64 && strspn(text, "0123456789abcdef") == 64;
-}
+static bool is_leaf(const char *text) { return text && strlen(text) == 64 && strspn(text, "0123456789abcdef") == 64; }
 
 static int append_check(const char *prev, uint64_t first_seq, const struct redis_entry *entries, size_t count, struct err *err) {
   if (count < 1 || count > APPEND_MOST) return err_set(err, ERR_INVALID, "an append takes 1 to %d entries, not %zu", APPEND_MOST, count);
@@ -73,10 +71,12 @@ struct setting {
 
 static const struct setting settings[] = {
     {"appendonly", "yes", "appendonly is off: a restart of Redis loses what came after the last RDB save; set appendonly yes"},
-    {"appendfsync", "always", "appendfsync is not always: a crash loses up to a second or more of acknowledged writes; set appendfsync always"},
+    {"appendfsync", "always",
+     "appendfsync is not always: a crash loses up to a second or more of acknowledged writes; set appendfsync always"},
     {"aof-load-truncated", "no", "aof-load-truncated is yes: a torn tail is dropped silently at start; set aof-load-truncated no"},
     {"no-appendfsync-on-rewrite", "no", "no-appendfsync-on-rewrite is yes: writes during a rewrite are not durable; set it to no"},
-    {"maxmemory-policy", "noeviction", "maxmemory-policy evicts keys when memory is full: journals would vanish; set maxmemory-policy noeviction"},
+    {"maxmemory-policy", "noeviction",
+     "maxmemory-policy evicts keys when memory is full: journals would vanish; set maxmemory-policy noeviction"},
 };
 enum { SETTINGS = sizeof settings / sizeof *settings };
 

@@ -26,10 +26,10 @@ enum { MAX_CONNECTIONS = 64, HEAD_BYTES = 312, HASH_BYTES = 64, BODY_BYTES = 260
 struct run {
   struct run *next_free;
   size_t number;
-  char id[32];        /* of the alert in the queue */
-  char key[48];       /* its own stream */
-  int entries;        /* added so far */
-  int answered;       /* requests answered */
+  char id[32];  /* of the alert in the queue */
+  char key[48]; /* its own stream */
+  int entries;  /* added so far */
+  int answered; /* requests answered */
   CURL *easy;
 };
 
@@ -103,16 +103,16 @@ static void on_intended(redisAsyncContext *link, void *answer, void *arg) {
 static void run_start(struct run *run) {
   run->entries = run->answered = 0;
   snprintf(run->key, sizeof run->key, "bench:{INC-%06zu}:journal", run->number);
-  add_entry(run, BODY_BYTES, NULL);           /* incident.opened */
-  add_entry(run, ALERT_BYTES, NULL);          /* alert.attached */
-  add_entry(run, BODY_BYTES, NULL);           /* run.started */
-  add_entry(run, BODY_BYTES, on_intended);    /* action.intended */
+  add_entry(run, BODY_BYTES, NULL);        /* incident.opened */
+  add_entry(run, ALERT_BYTES, NULL);       /* alert.attached */
+  add_entry(run, BODY_BYTES, NULL);        /* run.started */
+  add_entry(run, BODY_BYTES, on_intended); /* action.intended */
 }
 
 static void run_answered(struct run *run) {
-  add_entry(run, BODY_BYTES, NULL);           /* action.succeeded */
+  add_entry(run, BODY_BYTES, NULL); /* action.succeeded */
   if (++run->answered < REQUESTS) add_entry(run, BODY_BYTES, on_intended);
-  else add_entry(run, BODY_BYTES, on_ended);  /* run.ended */
+  else add_entry(run, BODY_BYTES, on_ended); /* run.ended */
 }
 
 /* ---- requests */
@@ -274,7 +274,8 @@ static size_t number(const char *text, size_t least, size_t most) {
 }
 
 static void options(int argc, char **argv) {
-  static const struct option known[] = {{"redis", 1, 0, 'r'}, {"url", 1, 0, 'u'}, {"runs", 1, 0, 'n'}, {"inflight", 1, 0, 'i'}, {"connections", 1, 0, 'c'}, {0}};
+  static const struct option known[] = {{"redis", 1, 0, 'r'},    {"url", 1, 0, 'u'},         {"runs", 1, 0, 'n'},
+                                        {"inflight", 1, 0, 'i'}, {"connections", 1, 0, 'c'}, {0}};
   for (int c; (c = getopt_long(argc, argv, "", known, NULL)) != -1;) {
     switch (c) {
     case 'r': bench.socket = optarg; break;

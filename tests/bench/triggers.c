@@ -30,7 +30,8 @@ static json_t *when(size_t n) {
   case 0: json_object_set_new(w, "finding_info.analytic.uid", text("rule-%d", n)); break;
   case 1: json_object_set_new(w, "finding_info.title|startswith", text("Detection %d:", n)); break;
   case 2:
-    json_object_set_new(w, "finding_info.analytic.uid", json_pack("[o, o, o]", text("rule-%d", n), text("rule-%d-b", n), text("rule-%d-c", n)));
+    json_object_set_new(w, "finding_info.analytic.uid",
+                        json_pack("[o, o, o]", text("rule-%d", n), text("rule-%d-b", n), text("rule-%d-c", n)));
     json_object_set_new(w, "severity_id|gte", json_integer(3));
     json_object_set_new(w, "actor.user|exists", json_true());
     break;
@@ -45,9 +46,9 @@ static json_t *when(size_t n) {
 /* An alert that playbook n wants; when there is no n, nobody. */
 static json_t *alert(size_t n) {
   return json_pack("{s:i, s:i, s:{s:{s:s, s:s}}, s:{s:o, s:o, s:{s:o, s:s}}, s:{s:{s:s, s:s}}, s:{s:s, s:s}, s:[{s:s, s:s, s:i}], s:I}",
-                   "class_uid", 2004, "severity_id", 4, "metadata", "product", "name", product(n), "vendor_name", "Vendor",
-                   "finding_info", "title", text("Detection %d: something happened", n), "uid", text("uid-%d", n), "analytic", "uid",
-                   text("rule-%d", n), "name", "a rule", "actor", "user", "name", "alice", "uid", "1001", "src_endpoint", "ip", "10.1.2.3", "hostname",
+                   "class_uid", 2004, "severity_id", 4, "metadata", "product", "name", product(n), "vendor_name", "Vendor", "finding_info",
+                   "title", text("Detection %d: something happened", n), "uid", text("uid-%d", n), "analytic", "uid", text("rule-%d", n),
+                   "name", "a rule", "actor", "user", "name", "alice", "uid", "1001", "src_endpoint", "ip", "10.1.2.3", "hostname",
                    "host-17", "observables", "name", "actor.user", "value", "alice", "type_id", 4, "time", (json_int_t)(NOW / 1000));
 }
 

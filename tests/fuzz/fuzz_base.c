@@ -53,7 +53,8 @@ static void check_words(const char *text) {
     id_incident(incident, id.mode, id.number);
     id_path(written, incident, id.run, id.step);
     struct id same;
-    must(id_parse(written, &same) && same.mode == id.mode && same.number == id.number && same.run == id.run && strcmp(same.step, id.step) == 0);
+    must(id_parse(written, &same) && same.mode == id.mode && same.number == id.number && same.run == id.run &&
+         strcmp(same.step, id.step) == 0);
   }
   id_step_valid(text);
 }

@@ -41,7 +41,8 @@ static char kind_actor[KIND_COUNT][ENTRY_ACTOR];
 static struct {
   struct evhttp *http;
   int port;
-  const char *script; /* 'o' 200, 'a' 409, 'r' 429, 'g' 503, 'b' rubbish, 's' never, 'c' closes, 'y'/'n'/'?' what a probe is told; the last one stays */
+  const char *
+      script; /* 'o' 200, 'a' 409, 'r' 429, 'g' 503, 'b' rubbish, 's' never, 'c' closes, 'y'/'n'/'?' what a probe is told; the last one stays */
   unsigned requests;
   char path[REQUESTS][64], key[REQUESTS][64], body[REQUESTS][256];
   bool durable[REQUESTS]; /* was all of the journal acknowledged when it came? */
@@ -87,7 +88,8 @@ static inline void on_request(struct evhttp_request *r, void *arg) {
 static const char connector_lua[] =
     "local host = schema.string { max = 100 }\n"
     "local function put(p, settings)\n"
-    "  return { http = { method = 'PUT', url = settings.url, path = { 'hosts', p.host }, json = { why = p.because }, idempotency_key = 'header' } }\n"
+    "  return { http = { method = 'PUT', url = settings.url, path = { 'hosts', p.host }, json = { why = p.because }, idempotency_key = "
+    "'header' } }\n"
     "end\n"
     "local function done(response)\n"
     "  if response.status == 409 then return { already = true } end\n"
@@ -97,30 +99,39 @@ static const char connector_lua[] =
     "end\n"
     "local function isolate(more)\n"
     "  local a = { doc = 'd', docs = 'https://d.example/', effect = 'contain', target = { host = 'host' }, params = { host = host },\n"
-    "    returns = { already = schema.boolean { optional = true } }, request = put, result = done, simulate = function() return { already = false } end }\n"
+    "    returns = { already = schema.boolean { optional = true } }, request = put, result = done, simulate = function() return { already "
+    "= false } end }\n"
     "  for k, v in pairs(more) do a[k] = v end\n"
     "  return a\n"
     "end\n"
     "return connector {\n"
-    "  name = 'edr', title = 'EDR', docs = 'https://d.example/', settings = { url = schema.url {}, deliver = schema.string { optional = true } },\n"
+    "  name = 'edr', title = 'EDR', docs = 'https://d.example/', settings = { url = schema.url {}, deliver = schema.string { optional = "
+    "true } },\n"
     "  limits = { timeout = '300ms', concurrent = 2, response_kib = 64 },\n"
     "  actions = {\n"
     "    isolate = isolate { undo = 'free' },\n"
     "    isolate_again = isolate { undo = 'free', idempotent = true },\n"
     "    isolate_probe = isolate { undo = 'free', probe = 'is_isolated' },\n"
     "    revoke = isolate { undo = false, recover = 'Give out a new one.' },\n"
-    "    free = { doc = 'd', docs = 'https://d.example/', effect = 'contain', target = { host = 'host' }, params = { host = host }, lifts = 'isolate',\n"
+    "    free = { doc = 'd', docs = 'https://d.example/', effect = 'contain', target = { host = 'host' }, params = { host = host }, lifts "
+    "= 'isolate',\n"
     "      returns = { already = schema.boolean { optional = true } },\n"
-    "      request = function(p, settings) return { http = { method = 'DELETE', url = settings.url, path = { 'hosts', p.host } } } end, result = done },\n"
+    "      request = function(p, settings) return { http = { method = 'DELETE', url = settings.url, path = { 'hosts', p.host } } } end, "
+    "result = done },\n"
     "    is_isolated = { doc = 'd', docs = 'https://d.example/', effect = 'read', target = { host = 'host' }, params = { host = host },\n"
     "      returns = { happened = schema.boolean { optional = true } },\n"
     "      request = function(p, settings) return { http = { method = 'GET', url = settings.url, path = { 'hosts', p.host } } } end,\n"
-    "      result = function(r) if type(r.body) ~= 'table' then return nil, failure('refused', r) end return { happened = r.body.isolated } end },\n"
-    "    say = { doc = 'd', docs = 'https://d.example/', effect = 'notify', params = { text = schema.string {} }, returns = { already = schema.boolean {} },\n"
-    "      request = function(p, settings) return { http = { method = 'POST', url = settings.url, path = { 'say' }, json = { text = p.text } } } end, result = done },\n"
-    "    rotate = { doc = 'd', docs = 'https://d.example/', effect = 'contain', target = { role = 'role' }, undo = false, recover = 'none',\n"
+    "      result = function(r) if type(r.body) ~= 'table' then return nil, failure('refused', r) end return { happened = r.body.isolated "
+    "} end },\n"
+    "    say = { doc = 'd', docs = 'https://d.example/', effect = 'notify', params = { text = schema.string {} }, returns = { already = "
+    "schema.boolean {} },\n"
+    "      request = function(p, settings) return { http = { method = 'POST', url = settings.url, path = { 'say' }, json = { text = p.text "
+    "} } } end, result = done },\n"
+    "    rotate = { doc = 'd', docs = 'https://d.example/', effect = 'contain', target = { role = 'role' }, undo = false, recover = "
+    "'none',\n"
     "      params = { role = host, password = schema.generated {} }, returns = { already = schema.boolean { optional = true } },\n"
-    "      request = function(p, settings) return { http = { method = 'POST', url = settings.url, path = { 'roles', p.role }, json = { password = p.password } } } end,\n"
+    "      request = function(p, settings) return { http = { method = 'POST', url = settings.url, path = { 'roles', p.role }, json = { "
+    "password = p.password } } } end,\n"
     "      result = done },\n"
     "  },\n"
     "}\n";
@@ -157,7 +168,10 @@ static inline json_t *json_of(const char *format, ...) {
 }
 
 static inline const struct person *person(const char *name) {
-  return people_by_uid(people, strcmp(name, "rita") == 0 ? 90001 : strcmp(name, "ron") == 0 ? 90002 : strcmp(name, "lea") == 0 ? 90003 : 90004);
+  return people_by_uid(people, strcmp(name, "rita") == 0  ? 90001
+                               : strcmp(name, "ron") == 0 ? 90002
+                               : strcmp(name, "lea") == 0 ? 90003
+                                                          : 90004);
 }
 
 static inline void guard_is(const char *text) {
@@ -214,8 +228,9 @@ static inline int stage_up(void **state) {
   getsockname(evhttp_bound_socket_get_fd(bound), (struct sockaddr *)&at, &len);
   product.port = ntohs(((struct sockaddr_in *)&at)->sin_port);
   evhttp_set_gencb(product.http, on_request, NULL);
-  json_t *all = json_of("{'rita': {'uid': 90001, 'roles': ['responder']}, 'ron': {'uid': 90002, 'roles': ['responder']}, 'lea': {'uid': 90003, "
-                        "'roles': ['lead', 'responder']}, 'vic': {'uid': 90004, 'roles': ['viewer']}}");
+  json_t *all =
+      json_of("{'rita': {'uid': 90001, 'roles': ['responder']}, 'ron': {'uid': 90002, 'roles': ['responder']}, 'lea': {'uid': 90003, "
+              "'roles': ['lead', 'responder']}, 'vic': {'uid': 90004, 'roles': ['viewer']}}");
   if (people_new(all, secrets, "0123456789abcdef", 16, &people, &err) < 0) fail_msg("%s", err.text);
   json_decref(all);
   questions = questions_new(loop, people);
@@ -298,7 +313,9 @@ static inline int try_start(struct result *r, const char *action, const char *pa
   memset(r, 0, sizeof *r);
   snprintf(step, sizeof step, "%u", ++steps);
   struct action_spec spec = {.journal = journal,
-                             .run = how.engine ? 0 : how.run ? how.run : 1,
+                             .run = how.engine ? 0
+                                    : how.run  ? how.run
+                                               : 1,
                              .step = step,
                              .actor = how.engine ? "engine" : "playbook:test",
                              .playbook = how.engine ? NULL : "test",

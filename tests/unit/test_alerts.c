@@ -27,7 +27,9 @@ struct format {
 
 static struct format formats[CONNECTORS];
 static size_t format_count;
-static const char *const columns[COLUMNS] = {"file", "source", "severity_id", "product", "uid", "title", "time_ms", "users", "hosts", "ips", "hashes", "urls", "resources", "processes", "files", "macs", "attacks"};
+static const char *const columns[COLUMNS] = {"file",      "source",    "severity_id", "product", "uid",    "title",
+                                             "time_ms",   "users",     "hosts",       "ips",     "hashes", "urls",
+                                             "resources", "processes", "files",       "macs",    "attacks"};
 static size_t found_of[COLUMNS], wanted_of[COLUMNS];
 static const char NOTHING[] = "–";
 
@@ -90,7 +92,8 @@ static struct connector_state *state_bare(const struct declaration *d) {
   json_t *defaults = json_object();
   const char *name;
   json_t *rule;
-  json_object_foreach(json_object_get(d->json, "settings"), name, rule) if (json_object_get(rule, "default")) json_object_set(defaults, name, json_object_get(rule, "default"));
+  json_object_foreach(json_object_get(d->json, "settings"), name, rule) if (json_object_get(rule, "default"))
+      json_object_set(defaults, name, json_object_get(rule, "default"));
   if (connector_state_new(d, defaults, NULL, &state, &err) < 0) fail_msg("%s: %s", d->name, err.text);
   json_decref(defaults);
   return state;
@@ -116,7 +119,8 @@ static int load_all(void **unused) {
       continue;
     }
     assert_true(format_count < CONNECTORS);
-    formats[format_count++] = (struct format){.declaration = d, .state = state_bare(d), .name = json_str(json_object_get(d->json, "alert"), "source")};
+    formats[format_count++] =
+        (struct format){.declaration = d, .state = state_bare(d), .name = json_str(json_object_get(d->json, "alert"), "source")};
   }
   free(names);
   return 0;
@@ -193,7 +197,10 @@ static int column_of(const json_t *observable) {
   static const struct {
     const char *type, *column;
     int id;
-  } kinds[] = {{"User Name", "users", 4}, {"Email Address", "users", 5}, {"Hostname", "hosts", 1}, {"IP Address", "ips", 2}, {"Hash", "hashes", 8}, {"URL String", "urls", 6}, {"Resource UID", "resources", 10}, {"Process Name", "processes", 9}, {"File Name", "files", 7}, {"MAC Address", "macs", 3}};
+  } kinds[] = {
+      {"User Name", "users", 4}, {"Email Address", "users", 5}, {"Hostname", "hosts", 1},          {"IP Address", "ips", 2},
+      {"Hash", "hashes", 8},     {"URL String", "urls", 6},     {"Resource UID", "resources", 10}, {"Process Name", "processes", 9},
+      {"File Name", "files", 7}, {"MAC Address", "macs", 3}};
   const char *type = json_str_or(observable, "type", "");
   for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
     if (strcmp(kinds[i].type, type) != 0) continue;
@@ -228,7 +235,11 @@ static char *observed(const json_t *finding, int column) {
 static char *single(const json_t *finding, const char *source, const char *column) {
   static const struct {
     const char *column, *path;
-  } at[] = {{"severity_id", "severity_id"}, {"product", "metadata.product.name"}, {"uid", "metadata.uid"}, {"title", "finding_info.title"}, {"time_ms", "time"}};
+  } at[] = {{"severity_id", "severity_id"},
+            {"product", "metadata.product.name"},
+            {"uid", "metadata.uid"},
+            {"title", "finding_info.title"},
+            {"time_ms", "time"}};
   char text[32];
   if (strcmp(column, "source") == 0) return strdup(source);
   for (size_t i = 0; i < sizeof at / sizeof *at; i++) {
@@ -403,7 +414,8 @@ static size_t mutate(const struct format *f, json_t *whole, json_t *at, int dept
   void *it;
   if (!json_is_object(at) || depth > 3) return 0;
   json_t *names = json_array(), *name, *value;
-  for (it = json_object_iter(at); it; it = json_object_iter_next(at, it)) json_array_append_new(names, json_string(json_object_iter_key(it)));
+  for (it = json_object_iter(at); it; it = json_object_iter_next(at, it))
+    json_array_append_new(names, json_string(json_object_iter_key(it)));
   json_array_foreach(names, i, name) {
     const char *key = json_string_value(name);
     json_t *was = json_incref(json_object_get(at, key));
@@ -468,7 +480,8 @@ static void test_many_observables(void **unused) {
     json_array_append_new(ips, json_object());
     json_object_set_new(json_array_get(ips, (size_t)i), "ip", json_string(text));
   }
-  json_t *doc = json_pack("{s:s, s:s, s:s, s:{s:o}}", "eventType", "x", "published", "2026-11-23T18:30:00Z", "legacyEventType", "x", "request", "ipChain", ips);
+  json_t *doc = json_pack("{s:s, s:s, s:s, s:{s:o}}", "eventType", "x", "published", "2026-11-23T18:30:00Z", "legacyEventType", "x",
+                          "request", "ipChain", ips);
   const struct format *f = recognised(doc, "10,050 addresses");
   assert_string_equal(f->name, "okta");
   json_t *finding = ask(f->state, f->name, "alert.normalise", doc, "10,050 addresses");
@@ -498,7 +511,8 @@ static const char *wanted_by(const char *file, const struct lists *lists, const 
     free(text);
     const json_t *when = json_object_get(d->json, "when");
     if (condition_compile(when, lists, &condition, &err) < 0) fail_msg("%s: %s", path, err.text);
-    if (strcmp(out, "none") == 0 && condition_match(condition, json_array_get(parsed.findings, 0), doc, 1795459317000000)) snprintf(out, 64, "%s", *names);
+    if (strcmp(out, "none") == 0 && condition_match(condition, json_array_get(parsed.findings, 0), doc, 1795459317000000))
+      snprintf(out, 64, "%s", *names);
     condition_free(condition);
     declaration_free(d);
   }
@@ -510,9 +524,15 @@ static const char *wanted_by(const char *file, const struct lists *lists, const 
 static void test_triggers(void **unused) {
   static const char *const names[] = {"contain-account", "leaked-credential", "isolate-and-ticket", NULL};
   static const char *const samples[][2] = {
-      {"wazuh/compromised-account.json", "contain-account"}, {"wazuh/failed-login.json", "none"},          {"wazuh/sudo.json", "none"},
-      {"wazuh/sysmon.json", "isolate-and-ticket"},           {"github/secret-active.json", "leaked-credential"}, {"github/dependabot.json", "none"},
-      {"okta/locked.json", "none"},                          {"falco/shell-in-container.json", "none"},    {"suricata/download.json", "none"},
+      {"wazuh/compromised-account.json", "contain-account"},
+      {"wazuh/failed-login.json", "none"},
+      {"wazuh/sudo.json", "none"},
+      {"wazuh/sysmon.json", "isolate-and-ticket"},
+      {"github/secret-active.json", "leaked-credential"},
+      {"github/dependabot.json", "none"},
+      {"okta/locked.json", "none"},
+      {"falco/shell-in-container.json", "none"},
+      {"suricata/download.json", "none"},
   };
   struct lists *lists = NULL;
   struct err err;
@@ -539,12 +559,8 @@ static void test_from(void **unused) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_expected),
-      cmocka_unit_test(test_none_forgotten),
-      cmocka_unit_test(test_odd_types),
-      cmocka_unit_test(test_many_observables),
-      cmocka_unit_test(test_triggers),
-      cmocka_unit_test(test_from),
+      cmocka_unit_test(test_expected),         cmocka_unit_test(test_none_forgotten), cmocka_unit_test(test_odd_types),
+      cmocka_unit_test(test_many_observables), cmocka_unit_test(test_triggers),       cmocka_unit_test(test_from),
   };
   return cmocka_run_group_tests_name("alerts", tests, load_all, free_all);
 }

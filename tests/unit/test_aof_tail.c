@@ -80,7 +80,16 @@ static void test_every_cut(void **state) {
 
 static void test_damage_is_no_torn_tail(void **state) {
   static const char *const wrong[] = {
-      "x", SET "x", SET "*3\r\n#3", SET "*x", SET "*3\r\n$3\r\nSETxx$1", "*0\r\n", "*3\n", SET "*99999999999\r\n", SET "*1\r\n$999999999\r\n", NULL,
+      "x",
+      SET "x",
+      SET "*3\r\n#3",
+      SET "*x",
+      SET "*3\r\n$3\r\nSETxx$1",
+      "*0\r\n",
+      "*3\n",
+      SET "*99999999999\r\n",
+      SET "*1\r\n$999999999\r\n",
+      NULL,
   };
   for (size_t i = 0; wrong[i]; i++) {
     struct aof_tail tail = look(wrong[i], strlen(wrong[i]));

@@ -100,7 +100,8 @@ static void product_free(struct product *p) {
 
 static void secret(const char *slot, const char *value) { assert_int_equal(secrets_put(secrets, slot, value, strlen(value), NULL), 0); }
 
-static void call(const struct product *p, const char *action, const char *part, json_t *args_take, enum script_trust trust, json_t **ret, json_t **ret_failure) {
+static void call(const struct product *p, const char *action, const char *part, json_t *args_take, enum script_trust trust, json_t **ret,
+                 json_t **ret_failure) {
   char function[128];
   struct err err = {0};
   snprintf(function, sizeof function, "actions.%s.%s", action, part);
@@ -151,7 +152,11 @@ static bool act_json(const struct product *p, const char *action, const json_t *
   json_decref(found);
   json_decref(params);
   if (!request) return false;
-  help_run((struct exchange){.connector = "test", .response_cap = 1 << 20, .read_only = strcmp(json_str_or(declared, "effect", ""), "read") == 0, .idempotency_key = "key-1"}, request, &o);
+  help_run((struct exchange){.connector = "test",
+                             .response_cap = 1 << 20,
+                             .read_only = strcmp(json_str_or(declared, "effect", ""), "read") == 0,
+                             .idempotency_key = "key-1"},
+           request, &o);
   if (o.delivery != DELIVERY_ANSWERED) {
     failure = json_pack("{s:s, s:s}", "kind", o.delivery == DELIVERY_NOT_SENT ? "not_sent" : "in_doubt", "message", o.err.text);
     return false;
@@ -172,14 +177,15 @@ static bool act(const struct product *p, const char *action, const char *params)
   return ok;
 }
 
-#define must_act(p, action, params) \
-  do { \
-    if (!act(p, action, params)) fail_msg("%s %s: %s: %s", action, params, json_str_or(failure, "kind", "?"), json_str_or(failure, "message", "?")); \
+#define must_act(p, action, params)                                                                                                        \
+  do {                                                                                                                                     \
+    if (!act(p, action, params))                                                                                                           \
+      fail_msg("%s %s: %s: %s", action, params, json_str_or(failure, "kind", "?"), json_str_or(failure, "message", "?"));                  \
   } while (0)
-#define must_fail(p, action, params, wanted) \
-  do { \
-    assert_false(act(p, action, params)); \
-    assert_string_equal(json_str_or(failure, "kind", ""), wanted); \
+#define must_fail(p, action, params, wanted)                                                                                               \
+  do {                                                                                                                                     \
+    assert_false(act(p, action, params));                                                                                                  \
+    assert_string_equal(json_str_or(failure, "kind", ""), wanted);                                                                         \
   } while (0)
 
 static bool says(const char *name) { return json_is_true(json_object_get(returns, name)); }
@@ -200,7 +206,9 @@ static void test_ldap(void **unused) {
   if (!server_start("slapd", &s)) skip();
   secret("ldap.password", told(&s, "service.password"));
   secret("old", told(&s, "people.alice.password"));
-  struct product p = product_load("ldap", "{\"url\":\"%s\",\"bind_dn\":\"%s\",\"password\":{\"$secret\":\"ldap.password\"},\"base\":\"%s\"}", told(&s, "url"), told(&s, "service.dn"), told(&s, "suffix"));
+  struct product p =
+      product_load("ldap", "{\"url\":\"%s\",\"bind_dn\":\"%s\",\"password\":{\"$secret\":\"ldap.password\"},\"base\":\"%s\"}",
+                   told(&s, "url"), told(&s, "service.dn"), told(&s, "suffix"));
   const char *old = "{\"uid\":\"alice\",\"password\":{\"$secret\":\"old\"}}";
 
   must_act(&p, "find_user", "{\"uid\":\"alice\"}");
@@ -245,8 +253,9 @@ static void test_ldap(void **unused) {
 /* A session of the role that stays open until somebody ends it. */
 static void session_open(const struct product *p, const struct server *s, struct outcome *ret) {
   struct flight *flight;
-  json_t *request = json_pack("{s:{s:s, s:I, s:s, s:s, s:{s:s}, s:s, s:[s]}}", "sql", "host", "127.0.0.1", "port", json_integer_value(json_object_get(s->info, "port")), "dbname", "postgres", "user",
-                              "app_orders", "password", "$secret", "old", "sslmode", "disable", "statements", "SELECT pg_sleep(600)");
+  json_t *request = json_pack("{s:{s:s, s:I, s:s, s:s, s:{s:s}, s:s, s:[s]}}", "sql", "host", "127.0.0.1", "port",
+                              json_integer_value(json_object_get(s->info, "port")), "dbname", "postgres", "user", "app_orders", "password",
+                              "$secret", "old", "sslmode", "disable", "statements", "SELECT pg_sleep(600)");
   struct exchange x = {.request = request, .timeout_ms = 600000};
   assert_int_equal(transport_start(transports, &x, outcome_cb, ret, &flight, NULL), 0);
   json_decref(request);
@@ -264,8 +273,10 @@ static void test_postgresql(void **unused) {
   if (!server_start("postgres", &s)) skip();
   secret("pg.password", told(&s, "service.password"));
   secret("old", told(&s, "roles.app_orders"));
-  struct product p = product_load("postgresql", "{\"host\":\"127.0.0.1\",\"port\":%lld,\"user\":\"%s\",\"password\":{\"$secret\":\"pg.password\"},\"sslmode\":\"disable\"}",
-                                  (long long)json_integer_value(json_object_get(s.info, "port")), told(&s, "service.role"));
+  struct product p = product_load(
+      "postgresql",
+      "{\"host\":\"127.0.0.1\",\"port\":%lld,\"user\":\"%s\",\"password\":{\"$secret\":\"pg.password\"},\"sslmode\":\"disable\"}",
+      (long long)json_integer_value(json_object_get(s.info, "port")), told(&s, "service.role"));
   const char *old = "{\"role\":\"app_orders\",\"password\":{\"$secret\":\"old\"}}", *role = "{\"role\":\"app_orders\"}";
 
   must_act(&p, "role_exists", "{\"role\":\"nobody\"}");
@@ -279,7 +290,8 @@ static void test_postgresql(void **unused) {
   must_act(&p, "password_works", old);
   assert_true(denies("happened"));
   if (!session.calls) help_wait(&session);
-  assert_true(session.delivery == DELIVERY_IN_DOUBT || strcmp(json_str_or(session.response, "sqlstate", ""), "57P01") == 0); /* cut off in the middle */
+  assert_true(session.delivery == DELIVERY_IN_DOUBT ||
+              strcmp(json_str_or(session.response, "sqlstate", ""), "57P01") == 0); /* cut off in the middle */
   outcome_release(&session);
   must_fail(&p, "rotate_password", "{\"role\":\"no\\\"body\"}", "not_found");
 
@@ -307,8 +319,10 @@ static void test_redis(void **unused) {
   if (!server_start("redis", &s)) skip();
   secret("redis.password", told(&s, "admin.password"));
   secret("old", told(&s, "app.password"));
-  struct product p = product_load("redis", "{\"host\":\"127.0.0.1\",\"port\":%lld,\"tls\":false,\"password\":{\"$secret\":\"redis.password\"},\"save\":\"acl\"}",
-                                  (long long)json_integer_value(json_object_get(s.info, "port")));
+  struct product p =
+      product_load("redis",
+                   "{\"host\":\"127.0.0.1\",\"port\":%lld,\"tls\":false,\"password\":{\"$secret\":\"redis.password\"},\"save\":\"acl\"}",
+                   (long long)json_integer_value(json_object_get(s.info, "port")));
   const char *old = "{\"user\":\"app\",\"password\":{\"$secret\":\"old\"}}", *user = "{\"user\":\"app\"}";
 
   must_act(&p, "user_exists", "{\"user\":\"nobody\"}");
@@ -346,7 +360,8 @@ static void test_rt(void **unused) {
   char id[64], text[256];
   if (!server_start("rt", &s)) skip();
   secret("rt.token", told(&s, "token"));
-  struct product p = product_load("rt", "{\"url\":\"%s\",\"token\":{\"$secret\":\"rt.token\"},\"queue\":\"%s\"}", told(&s, "url"), told(&s, "queue"));
+  struct product p =
+      product_load("rt", "{\"url\":\"%s\",\"token\":{\"$secret\":\"rt.token\"},\"queue\":\"%s\"}", told(&s, "url"), told(&s, "queue"));
   const char *ticket = "{\"subject\":\"It's a \\\\ test\",\"reference\":\"INC-000042\",\"content\":\"first\\nsecond\"}";
 
   must_act(&p, "find_ticket", ticket);
@@ -384,7 +399,8 @@ static void test_alertmanager(void **unused) {
   char silence[128];
   if (!server_start("alertmanager", &s)) skip();
   struct product p = product_load("alertmanager", "{\"url\":\"%s\"}", told(&s, "url"));
-  must_act(&p, "silence", "{\"alertname\":\"BruteForce\",\"matchers\":{\"instance\":\"web01\"},\"ends_at\":4102444800000,\"comment\":\"a test\"}");
+  must_act(&p, "silence",
+           "{\"alertname\":\"BruteForce\",\"matchers\":{\"instance\":\"web01\"},\"ends_at\":4102444800000,\"comment\":\"a test\"}");
   snprintf(silence, sizeof silence, "{\"silence_id\":\"%s\"}", json_str_or(returns, "silence_id", "?"));
   must_act(&p, "silences", "{}");
   assert_int_equal(json_array_size(json_object_get(returns, "silences")), 1);
@@ -400,8 +416,9 @@ static void test_smtp(void **unused) {
   struct server s;
   char path[512];
   if (!server_start("smtp", &s)) skip();
-  struct product p = product_load("smtp", "{\"url\":\"smtp://127.0.0.1:%lld\",\"starttls\":\"never\",\"from\":\"tocsin@example.org\",\"to\":[\"oncall@example.org\"]}",
-                                  (long long)json_integer_value(json_object_get(s.info, "port")));
+  struct product p = product_load(
+      "smtp", "{\"url\":\"smtp://127.0.0.1:%lld\",\"starttls\":\"never\",\"from\":\"tocsin@example.org\",\"to\":[\"oncall@example.org\"]}",
+      (long long)json_integer_value(json_object_get(s.info, "port")));
   must_act(&p, "send", "{\"subject\":\"Z\u00fcrich\\nBcc: x@example.org\",\"text\":\"a question waits\",\"incident\":\"INC-000042\"}");
   snprintf(path, sizeof path, "%s/0001.eml", told(&s, "folder"));
   assert_int_equal(access(path, R_OK), 0);

@@ -321,10 +321,17 @@ static void test_wrong_settings(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      T(test_start_and_stop),           T(test_second_start_is_refused), T(test_orphan_is_adopted),
-      T(test_adopted_is_stopped),       T(test_free_leaves_it_running),  T(test_killed_server_comes_back),
-      T(test_torn_tail_is_mended),      T(test_damage_stops),            T(test_no_program),
-      T(test_a_program_that_ends_at_once), T(test_wrong_settings),
+      T(test_start_and_stop),
+      T(test_second_start_is_refused),
+      T(test_orphan_is_adopted),
+      T(test_adopted_is_stopped),
+      T(test_free_leaves_it_running),
+      T(test_killed_server_comes_back),
+      T(test_torn_tail_is_mended),
+      T(test_damage_stops),
+      T(test_no_program),
+      T(test_a_program_that_ends_at_once),
+      T(test_wrong_settings),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

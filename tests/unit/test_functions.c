@@ -16,9 +16,10 @@ static struct redis *link_;
 #define A "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 #define B "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
 #define ZEROS "0000000000000000000000000000000000000000000000000000000000000000"
-#define ROUTE "FCALL tocsin_route 5 {tocsin:alerts}:routed {tocsin:alerts}:seen {tocsin:alerts}:group {tocsin:alerts}:ids {tocsin:alerts}:seen_in "
+#define ROUTE                                                                                                                              \
+  "FCALL tocsin_route 5 {tocsin:alerts}:routed {tocsin:alerts}:seen {tocsin:alerts}:group {tocsin:alerts}:ids {tocsin:alerts}:seen_in "
 #define DONE                                                                                                                               \
-  "FCALL tocsin_done 6 tocsin:alerts {tocsin:alerts}:routed {tocsin:alerts}:seen {tocsin:alerts}:seen_in {tocsin:alerts}:counts "           \
+  "FCALL tocsin_done 6 tocsin:alerts {tocsin:alerts}:routed {tocsin:alerts}:seen {tocsin:alerts}:seen_in {tocsin:alerts}:counts "          \
   "{tocsin:alerts}:dead engine "
 
 #define expect(want, ...) assert_string_equal(ask(loop, link_, __VA_ARGS__), want)
@@ -54,9 +55,9 @@ static void test_append(void **state) {
   expect("folded", "GET s");
   expect("1", "FCALL tocsin_append 2 j s " B " 3 '' e3 " A " b3");
   expect("folded", "GET s");
-  expect("!conflict FENCE last=3-0 h=" A, "FCALL tocsin_append 2 j s " B " 3 x e3 " A " b3"); /* the same once more */
-  expect("!conflict FENCE last=3-0 h=" A, "FCALL tocsin_append 2 j s " A " 5 x e " B " b");   /* a gap */
-  expect("!conflict FENCE last=3-0 h=" A, "FCALL tocsin_append 2 j s " ZEROS " 1 x e " B " b"); /* not new */
+  expect("!conflict FENCE last=3-0 h=" A, "FCALL tocsin_append 2 j s " B " 3 x e3 " A " b3");    /* the same once more */
+  expect("!conflict FENCE last=3-0 h=" A, "FCALL tocsin_append 2 j s " A " 5 x e " B " b");      /* a gap */
+  expect("!conflict FENCE last=3-0 h=" A, "FCALL tocsin_append 2 j s " ZEROS " 1 x e " B " b");  /* not new */
   expect("!conflict FENCE last=0-0 h=" ZEROS, "FCALL tocsin_append 2 j2 s " A " 2 x e " B " b"); /* a lost tail */
   expect("!conflict FENCE last=0-0 h=" ZEROS, "FCALL tocsin_append 2 j2 s " ZEROS " 2 x e " B " b");
   expect("1-0", "XADD emptied 1-0 e e h " A " b b");

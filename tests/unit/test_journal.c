@@ -37,8 +37,8 @@ static int setup(void **state) {
   struct err err;
   if (redis_new(loop, &config, secrets, link_says, NULL, &redis_link, &err)) fail_msg("%s", err.text);
   link_wait_up(loop, redis_link);
-  store = (struct journal_store){
-      .loop = loop, .redis = redis_link, .secrets = secrets, .clock = clock_system(), .node = "n1", .lost = on_lost};
+  store =
+      (struct journal_store){.loop = loop, .redis = redis_link, .secrets = secrets, .clock = clock_system(), .node = "n1", .lost = on_lost};
   return 0;
 }
 
@@ -57,7 +57,8 @@ static const char *fresh(void) {
 }
 
 static void add(struct journal *j, int n) {
-  journal_add(j, KIND_INCIDENT_NOTED, "engine", 0, NULL, json_pack("{s:i, s:s}", "n", n, "text", "a note with \"quotes\", ünïcode and \n lines"));
+  journal_add(j, KIND_INCIDENT_NOTED, "engine", 0, NULL,
+              json_pack("{s:i, s:s}", "n", n, "text", "a note with \"quotes\", ünïcode and \n lines"));
 }
 
 struct flag {
@@ -444,7 +445,8 @@ static void test_every_byte_of_an_export(void **state) {
       file.data[i] = (char)(was ^ (1 << bit));
       count = 77;
       int r = journal_verify_export(file.data, file.len, &count, &err);
-      if (r != ERR_INVALID) fail_msg("byte %zu ('%c', bit %d) can be changed unseen: %.80s", i, was, bit, file.data + (i > 20 ? i - 20 : 0));
+      if (r != ERR_INVALID)
+        fail_msg("byte %zu ('%c', bit %d) can be changed unseen: %.80s", i, was, bit, file.data + (i > 20 ? i - 20 : 0));
       assert_int_equal(count, 77);
       if (was != '\n' && !strstr(err.text, wanted)) fail_msg("byte %zu: %s, wanted %s", i, err.text, wanted);
     }
@@ -483,7 +485,8 @@ static void test_lines_dropped_swapped_repeated(void **state) {
     snprintf(with, sizeof with, "%s\n", strsep(&rest_of_other, "\n"));
     foreign[i] = strdup(with);
   }
-#define LINES(wanted, ...) verify_lines((const char *const[]){__VA_ARGS__}, sizeof((const char *const[]){__VA_ARGS__}) / sizeof(char *), wanted)
+#define LINES(wanted, ...)                                                                                                                 \
+  verify_lines((const char *const[]){__VA_ARGS__}, sizeof((const char *const[]){__VA_ARGS__}) / sizeof(char *), wanted)
   LINES(NULL, line[0], line[1], line[2], line[3], line[4]);
   LINES("entry 1", line[1], line[2]);
   LINES("entry 3", line[0], line[1], line[3], line[4]);

@@ -82,7 +82,7 @@ static const char ldap[] =
     ", effect = 'contain', params = { uid = uid }, target = { user = 'uid' }, undo = 'unlock', probe = 'find', settle = '1m' },\n"
     "  unlock = { " ACTION ", effect = 'record', params = { uid = uid } },\n"
     "  reset = { " ACTION ", effect = 'destroy', params = { uid = uid, password = schema.generated {} }, target = { user = 'uid' }, undo = "
-                          "false, recover = 'tell them' },\n"
+    "false, recover = 'tell them' },\n"
     "} }";
 
 static struct declaration *load_ldap(void) {

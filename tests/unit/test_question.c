@@ -34,8 +34,9 @@ static int stage_up(void **state) {
   link_wait_up(loop, redis_link);
   clock_init_settable(&clock_set_by_us, 1000000000000000);
   store = (struct journal_store){.loop = loop, .redis = redis_link, .secrets = secrets, .clock = &clock_set_by_us, .node = "n1"};
-  json_t *all = json_pack("{s:{s:i,s:[s]}, s:{s:i,s:[s]}, s:{s:i,s:[s]}, s:{s:i,s:[s]}}", "rita", "uid", 90001, "roles", "responder", "ron",
-                          "uid", 90002, "roles", "responder", "vic", "uid", 90003, "roles", "viewer", "ada", "uid", 90004, "roles", "admin");
+  json_t *all =
+      json_pack("{s:{s:i,s:[s]}, s:{s:i,s:[s]}, s:{s:i,s:[s]}, s:{s:i,s:[s]}}", "rita", "uid", 90001, "roles", "responder", "ron", "uid",
+                90002, "roles", "responder", "vic", "uid", 90003, "roles", "viewer", "ada", "uid", 90004, "roles", "admin");
   if (people_new(all, secrets, "0123456789abcdef", 16, &people, &err) < 0) fail_msg("%s", err.text);
   json_decref(all);
   return 0;
@@ -65,7 +66,10 @@ static int test_down(void **state) {
 }
 
 static const struct person *person(const char *name) {
-  return people_by_uid(people, strcmp(name, "rita") == 0 ? 90001 : strcmp(name, "ron") == 0 ? 90002 : strcmp(name, "vic") == 0 ? 90003 : 90004);
+  return people_by_uid(people, strcmp(name, "rita") == 0  ? 90001
+                               : strcmp(name, "ron") == 0 ? 90002
+                               : strcmp(name, "vic") == 0 ? 90003
+                                                          : 90004);
 }
 
 struct told {
