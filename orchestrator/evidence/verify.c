@@ -471,7 +471,7 @@ int verify_log(const char *folder, const struct verify_options *options, struct 
   ret->size = v->checkpoint.size;
   ret->root = v->checkpoint.root;
   ret->journals = map_count(&v->journals);
-  qsort(ret->faults, ret->count, sizeof *ret->faults, in_order);
+  if (ret->count) qsort(ret->faults, ret->count, sizeof *ret->faults, in_order);
   for (int level = 1; level < TILE_LEVELS; level++) row_release(&v->stored[level]);
   row_release(&v->from_entries);
   row_release(&v->from_tiles);
