@@ -22,7 +22,7 @@ enum ending { PROPER, CRASH, ABORT, KILLED, SENT, IDLE_KILLED, STACK_FULL, SPIN 
 
 static char folder[64], reason[SUSPECT_REASON];
 
-static volatile int *volatile nowhere; /* NULL */
+static volatile int *volatile nowhere = (volatile int *)4096; /* nobody lives there; a null pointer would be the sanitizer's to report */
 static volatile int turns;
 
 static int deeper(volatile const char *above) {
