@@ -231,7 +231,7 @@ def bad_servers(tocsin, sink):
     sink.answer("/redirect", status=302, body="", headers={"Location": "http://169.254.169.254/latest"})
     sink.answer("/notjson", status=200, body="{\"a\": ")
     sink.answer("/latin1", status=200, body=b"caf\xe9 \x00\x01")
-    cases = {"stall": r"no answer within 1000 ms", "close": r"closed", "half": r"remaining", "huge": r"longer than 65536", "garbage": r"HTTP/0.9", "refuse": r"(?:reset|closed)", "429": r"429",
+    cases = {"stall": r"no answer within 1000 ms", "close": r"(?:closed|Empty reply)", "half": r"remaining", "huge": r"longer than 65536", "garbage": r"HTTP/0.9", "refuse": r"(?:reset|closed|Empty reply)", "429": r"429",
              "500": r"500", "503": r"503", "redirect": r"302", "notjson": r"not JSON", "latin1": r"not JSON"}
     for path in cases:
         call(tocsin, "get", path)
