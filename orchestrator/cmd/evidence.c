@@ -8,6 +8,7 @@
 #include "base/id.h"
 #include "base/json.h"
 #include "cmd/client.h"
+#include "cmd/evidence_case.h"
 #include "cmd/evidence_log.h"
 #include "cmd/file.h"
 #include "cmd/options.h"
@@ -32,13 +33,6 @@ static int verified(const struct cli *cli, const char *what, const char *text, s
   return ok ? EXIT_DONE : EXIT_FAILED;
 }
 
-static int export_fetch(const struct cli *cli, const char *word, json_t **ret, char id[ID_PATH]) {
-  int status = client_id(cli, word, id);
-  if (status != EXIT_DONE) return status;
-  id[strcspn(id, "/")] = '\0';
-  return client_ask(cli, json_pack("{s:s, s:s}", "command", "incident.export", "id", id), ret);
-}
-
 static int file_verify(const struct cli *cli, const char *path) {
   struct buf text;
   struct err err = {0};
@@ -57,7 +51,7 @@ static int verify_run(struct cli *cli, const struct options *o) {
   if (stat(what, &st) == 0 && S_ISDIR(st.st_mode)) return evidence_log_verify(cli, o, what);
   if (strcmp(what, "-") == 0 || access(what, F_OK) == 0) return file_verify(cli, what);
   if (!id_parse(what, &parsed)) return cli_misuse(cli, "there is no file %.200s, and it is no incident's id", what);
-  int status = export_fetch(cli, what, &answer, id);
+  int status = evidence_fetch(cli, what, &answer, id);
   if (status != EXIT_DONE) return status;
   const json_t *lines = json_object_get(answer, "lines");
   status = verified(cli, id, json_string_value(lines) ? json_string_value(lines) : "", json_string_length(lines));
@@ -92,7 +86,7 @@ static int export_run(struct cli *cli, const struct options *o) {
   struct err err = {0};
   json_t *answer = NULL;
   const char *file = options_get(o, "output");
-  int status = export_fetch(cli, options_word(o, 0), &answer, id);
+  int status = evidence_fetch(cli, options_word(o, 0), &answer, id);
   if (status != EXIT_DONE) return status;
   const json_t *lines = json_object_get(answer, "lines");
   snprintf(name, sizeof name, "%s.jsonl", id);
@@ -118,7 +112,7 @@ static const struct command evidence_export = {
     .run = export_run,
 };
 
-static const struct command *const subs[] = {&evidence_verify, &evidence_export, &evidence_keygen, NULL};
+static const struct command *const subs[] = {&evidence_verify, &evidence_export, &evidence_report, &evidence_keygen, NULL};
 
 const struct command cmd_evidence = {.name = "evidence",
                                      .text = "check and hand out what is on record",

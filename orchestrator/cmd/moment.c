@@ -37,6 +37,12 @@ void view_date(struct view *v, int64_t us) {
 }
 
 void view_moment(struct view *v, int64_t us) {
+  if (v->exact) {
+    char text[TIME_TEXT];
+    time_format(us, text);
+    view_put(v, "%.10s %.8s UTC", text, text + 11);
+    return;
+  }
   struct tm tm = local(us), now = local(v->now);
   if (same_day(us, v->now)) put_time(v, "%H:%M", &tm);
   else put_time(v, tm.tm_year == now.tm_year ? "%e %b %H:%M" : "%e %b %Y %H:%M", &tm);

@@ -20,6 +20,7 @@ struct view {
   bool color;
   unsigned width; /* 0: no limit */
   int64_t now;    /* µs; "12 min ago" is reckoned from it */
+  bool exact;     /* moments with their date and in UTC: for what is read elsewhere and later */
 };
 
 void view_init(struct view *v, bool color, unsigned width);

@@ -36,13 +36,16 @@ struct reading {
   struct incident *inc;
   json_t *entries;
   struct buf lines;
-  unsigned run; /* 0: all */
+  json_t *names; /* of the people in them, by their pseudonyms */
+  unsigned run;  /* 0: all */
   bool exporting;
 };
 
 static bool read_entry(void *arg, const struct entry *e) {
   struct reading *r = arg;
   if (r->exporting) {
+    if (strncmp(e->actor, "person:", 7) == 0 && !json_object_get(r->names, e->actor))
+      json_object_set_new(r->names, e->actor, json_string(people_name(r->call->desk->deps.people, e->actor)));
     journal_export(e, &r->lines);
     return buf_ok(&r->lines);
   }
@@ -100,7 +103,7 @@ static void read_done(void *arg, const struct err *err) {
   if (err) {
     call_fail(call, err);
   } else if (r->exporting) {
-    call_answer(call, 200, json_pack("{s:s}", "lines", r->lines.data));
+    call_answer(call, 200, json_pack("{s:s, s:O}", "lines", r->lines.data, "names", r->names));
   } else if (r->run) {
     call_answer(call, 200, run_answer(r));
   } else {
@@ -113,6 +116,7 @@ static void read_done(void *arg, const struct err *err) {
     call_answer(call, 200, answer);
   }
   json_decref(r->entries);
+  json_decref(r->names);
   buf_release(&r->lines);
   free(r);
 }
@@ -129,7 +133,7 @@ static void on_flushed(void *arg, const struct err *err) {
 static void read_begin(struct call *call, struct incident *inc, unsigned run, bool exporting) {
   struct reading *r = calloc(1, sizeof *r);
   if (!r) abort();
-  *r = (struct reading){.call = call, .inc = inc, .entries = json_array(), .run = run, .exporting = exporting};
+  *r = (struct reading){.call = call, .inc = inc, .entries = json_array(), .names = json_object(), .run = run, .exporting = exporting};
   buf_init(&r->lines, EXPORT_CAP);
   journal_when_durable(inc->journal, on_flushed, r); /* nobody is shown what may yet be lost */
 }

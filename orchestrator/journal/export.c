@@ -28,7 +28,7 @@ static bool is_canonical(const struct entry *e, const char *line, size_t len) {
   return same;
 }
 
-static int line_check(const char *line, size_t len, uint64_t seq, char prev[DIGEST_HEX], struct err *err) {
+static int line_check(const char *line, size_t len, uint64_t seq, char prev[DIGEST_HEX], struct entry **ret, struct err *err) {
   json_t *value = NULL;
   struct entry *e = NULL;
   uint8_t *body = NULL;
@@ -52,6 +52,7 @@ static int line_check(const char *line, size_t len, uint64_t seq, char prev[DIGE
   }
   if ((r = entry_follows(e, seq, prev, err)) < 0) goto out;
   memcpy(prev, e->leaf, DIGEST_HEX);
+  if (ret) *ret = e, e = NULL;
 out:
   entry_free(e);
   free(body);
@@ -59,7 +60,23 @@ out:
   return r;
 }
 
-int journal_verify_export(const char *text, size_t len, uint64_t *ret_count, struct err *err) {
+struct kept {
+  struct entry **list;
+  size_t count, room;
+};
+
+static struct entry **keep_next(struct kept *k) {
+  if (!k) return NULL;
+  if (k->count == k->room) {
+    k->room = k->room ? 2 * k->room : 64;
+    struct entry **grown = realloc(k->list, k->room * sizeof *grown);
+    if (!grown) abort();
+    k->list = grown;
+  }
+  return &k->list[k->count];
+}
+
+static int lines_check(const char *text, size_t len, struct kept *kept, uint64_t *ret_count, struct err *err) {
   char prev[DIGEST_HEX];
   uint64_t seq = 0;
   memcpy(prev, leaf_none(), DIGEST_HEX);
@@ -67,8 +84,9 @@ int journal_verify_export(const char *text, size_t len, uint64_t *ret_count, str
     const char *end = memchr(text, '\n', len);
     size_t n = end ? (size_t)(end - text) : len;
     if (!end) return err_set(err, ERR_INVALID, "entry %" PRIu64 " is cut off: the file does not end with a newline", seq + 1);
-    int r = line_check(text, n, seq + 1, prev, err);
+    int r = line_check(text, n, seq + 1, prev, keep_next(kept), err);
     if (r < 0) return err_wrap(err, "entry %" PRIu64 " is broken", seq + 1), r;
+    if (kept) kept->count++;
     seq++;
     text += n + 1;
     len -= n + 1;
@@ -76,4 +94,22 @@ int journal_verify_export(const char *text, size_t len, uint64_t *ret_count, str
   if (!seq) return err_set(err, ERR_INVALID, "there is no entry in it");
   *ret_count = seq;
   return 0;
+}
+
+int journal_verify_export(const char *text, size_t len, uint64_t *ret_count, struct err *err) {
+  return lines_check(text, len, NULL, ret_count, err);
+}
+
+int journal_read_export(const char *text, size_t len, struct entry ***ret, size_t *ret_count, struct err *err) {
+  struct kept kept = {.list = NULL};
+  uint64_t count = 0;
+  int r = lines_check(text, len, &kept, &count, err);
+  if (r == 0) {
+    *ret = kept.list;
+    *ret_count = kept.count;
+    return 0;
+  }
+  for (size_t i = 0; i < kept.count; i++) entry_free(kept.list[i]);
+  free(kept.list);
+  return r;
 }

@@ -77,6 +77,8 @@ int journal_read(struct journal_store *store, const char *incident, uint64_t fro
 /* Checks entries in their export form, one JSON object a line {"head": text, "leaf": hex, "body": base64 or null}: prints nothing; *ret_count entries were read.
  * ERR_INVALID names the first broken entry. The file need not be trusted. */
 int journal_verify_export(const char *text, size_t len, uint64_t *ret_count, struct err *err);
+/* The same, and hands out the entries that it read: an array of *ret_count, each for entry_free, the array for free. */
+int journal_read_export(const char *text, size_t len, struct entry ***ret, size_t *ret_count, struct err *err);
 /* Appends an entry in that form, with its newline. */
 void journal_export(const struct entry *e, struct buf *out);
 

@@ -1,4 +1,6 @@
 """The command as people type it: help, mistakes, exit statuses, JSON, terminals, and what strangers wrote."""
+import csv
+import io
 import json
 import os
 import pty
@@ -123,6 +125,12 @@ def evidence(tocsin):
     is_(tocsin.run("evidence", "export", "1", "-o", "case.jsonl").status, 0, "evidence export")
     is_(os.stat(os.path.join(tocsin.folder, "case.jsonl")).st_mode & 0o777, 0o600, "what is exported is for its owner only")
     like(tocsin.run("evidence", "verify", "case.jsonl").out, "unbroken", "evidence verify reads the file")
+    page = tocsin.run("evidence", "report", "1").out
+    like(page, r"^<!DOCTYPE html>.*Who decided what.*class=\"who\">tester<.*</html>\s*$", "evidence report names who decided")
+    rows = list(csv.DictReader(io.StringIO(tocsin.run("evidence", "report", "case.jsonl", "--format", "csv").out)))
+    is_([r["seq"] for r in rows], re.findall(r'<tr id="e(\d+)"', page), "a table has the same entries")
+    is_(json.loads(tocsin.run("evidence", "report", "case.jsonl", "--format", "ocsf").out)["class_uid"], 2005, "and others read OCSF")
+    is_(tocsin.run("evidence", "report", "1", "--format", "pdf").status, 2, "a format that is none")
     with open(os.path.join(tocsin.folder, "case.jsonl"), encoding="utf-8") as f:
         lines = f.read().splitlines(True)
     for name, changed, says in (("changed", lines[:2] + [lines[2].replace("incident.assigned", "incident.assignee")] + lines[3:], "entry 3 is broken"),
