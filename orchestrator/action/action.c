@@ -22,6 +22,8 @@ struct actions *actions_new(const struct actions_deps *deps, struct err *err) {
   map_init(&a->limits);
   map_init(&a->holds);
   a->paused = json_object();
+  a->untold = json_object();
+  a->send_within_ms = deps->nodes && deps->lease_ms * 4 / 5 < SEND_WITHIN_MS ? deps->lease_ms * 4 / 5 : SEND_WITHIN_MS;
   TAILQ_INIT(&a->braked);
   TAILQ_INIT(&a->all);
   TAILQ_INIT(&a->releases);
@@ -37,6 +39,7 @@ void actions_free(struct actions *a) {
   ledger_release(a);
   limits_release(a);
   json_decref(a->paused);
+  json_decref(a->untold);
   explicit_bzero(a->seal_key, sizeof a->seal_key);
   free(a);
 }
@@ -443,6 +446,11 @@ static void on_budget(struct action *x, const char *rule) {
 
 void action_brake_stage(struct action *x) {
   const char *scope;
+  if (guard_lapsed(x)) { /* actions_lease_held, or the loss of its journal, ends this */
+    TAILQ_INSERT_TAIL(&x->all->braked, x, next);
+    x->queue = &x->all->braked;
+    return;
+  }
   if (guard_paused(x->all, x, &scope)) {
     char why[256];
     snprintf(why, sizeof why, "%s is paused; `tocsin resume %s` lets it go on", scope, scope);
@@ -482,21 +490,21 @@ static json_t *intent_body(struct action *x, int64_t send_before) {
 }
 
 void action_intend(struct action *x) {
-  if (guard_paused(x->all, x, NULL)) { /* a brake was pulled while it waited for room */
+  if (guard_paused(x->all, x, NULL) || guard_lapsed(x)) { /* a brake was pulled while it waited for room */
     limit_leave(x);
     action_brake_stage(x);
     return;
   }
   x->attempt++;
   atomic_store(&x->epoch, atomic_load(&x->all->epoch));
-  atomic_store(&x->send_before_boot, clock_boot(clock_system()) + (int64_t)SEND_WITHIN_MS * 1000);
+  atomic_store(&x->send_before_boot, clock_boot(clock_system()) + x->all->send_within_ms * 1000);
   if (x->effect == EFFECT_READ) {
     action_send(x);
     return;
   }
   ledger_announce(x);
   struct err err;
-  json_t *body = intent_body(x, action_now(x) + (int64_t)SEND_WITHIN_MS * 1000);
+  json_t *body = intent_body(x, action_now(x) + x->all->send_within_ms * 1000);
   struct entry_spec spec = {.kind = KIND_ACTION_INTENDED, .actor = x->actor, .run = x->run, .step = x->step, .body = body};
   bool kept = journal_append(x->journal, &spec, &err) != NULL;
   json_decref(body);

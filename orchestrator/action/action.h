@@ -13,6 +13,7 @@
 #include "action/question.h"
 #include "action/registry.h"
 #include "journal/journal.h"
+#include "journal/nodes.h"
 #include "people/people.h"
 #include "transport/transport.h"
 
@@ -30,8 +31,12 @@ struct actions_deps {
   const json_t *guard;    /* settings' guard; borrowed */
   const json_t *seal_key; /* settings' seal_key slot or NULL */
   const char *data;       /* the data folder, for the default seal key */
+  struct nodes *nodes;    /* the lease that must be held while something above `read` leaves; NULL: there is none (tests) */
+  int64_t lease_ms;
 };
 
+/* The key that secrets are sealed with, which all nodes share: the setting's, else the data folder's own. */
+int actions_seal_key(const json_t *setting, const struct secrets *secrets, const char *data, uint8_t out[DIGEST_BYTES], struct err *err);
 struct actions *actions_new(const struct actions_deps *deps, struct err *err);
 void actions_free(struct actions *a);
 /* After a reload: for actions that start from now on. The old one must live on while its actions do. */
@@ -87,13 +92,18 @@ void actions_on_lift(struct actions *a, actions_lift_cb *cb, void *arg);
 
 /* --- brakes: scope is "all", a playbook's name or a connector's ------------------------------------------------------------- */
 typedef void actions_brake_cb(void *arg, const struct err *err);
-/* Takes force at once in this process, and calls back when Redis holds it. body {"by","because"}. */
+/* Takes force at once in this process, and calls back when Redis holds it and every other node that lives has confirmed it. body {"by","because"}. */
 int actions_pause(struct actions *a, const char *scope, const char *by, const char *because, actions_brake_cb *cb, void *arg,
                   struct err *err);
 int actions_resume(struct actions *a, const char *scope, actions_brake_cb *cb, void *arg, struct err *err);
 json_t *actions_paused(const struct actions *a); /* new {scope: {"by","because","since"}} */
 /* Reads the brakes that Redis holds; runs wait until it has called back. */
 int actions_load(struct actions *a, actions_brake_cb *cb, void *arg, struct err *err);
+
+/* The brakes as Redis held them at this epoch (with every renewal of the lease): what came from other nodes takes force. */
+void actions_brakes(struct actions *a, int64_t epoch, const struct redis_value *pairs);
+/* The lease is held again: what waited for it goes on. */
+void actions_lease_held(struct actions *a);
 
 /* Puts the secrets that were sealed for an incident back into the store (after a restart, before its runs are taken up; before `secret take`). */
 int actions_unseal(struct actions *a, const char *incident, actions_brake_cb *cb, void *arg, struct err *err);

@@ -11,7 +11,8 @@
 static bool gate(void *arg) {
   struct action *x = arg;
   bool open = !atomic_load(&x->stop) && (x->effect == EFFECT_READ || (atomic_load(&x->epoch) == atomic_load(&x->all->epoch) &&
-                                                                      clock_boot(clock_system()) < atomic_load(&x->send_before_boot)));
+                                                                      clock_boot(clock_system()) < atomic_load(&x->send_before_boot) &&
+                                                                      (x->simulated || !guard_lapsed(x))));
   if (!open) atomic_store(&x->gate_closed, true);
   return open;
 }

@@ -7,8 +7,6 @@
 #include "action/internal.h"
 #include "base/json.h"
 
-static const char BRAKES_KEY[] = "tocsin:brakes";
-
 /* --- brakes ------------------------------------------------------------------------------------------------- */
 
 bool guard_paused(const struct actions *a, const struct action *x, const char **ret_scope) {
@@ -22,25 +20,49 @@ bool guard_paused(const struct actions *a, const struct action *x, const char **
   return false;
 }
 
+bool guard_lapsed(const struct action *x) {
+  const struct nodes *nodes = x->all->deps.nodes;
+  return nodes && x->effect != EFFECT_READ && !nodes_held(nodes);
+}
+
 struct brake_call {
+  struct actions *a;
+  char *scope;
   actions_brake_cb *cb;
   void *arg;
 };
 
+static void brake_end(struct brake_call *call, const struct err *err) {
+  if (call->cb) call->cb(call->arg, err);
+  free(call->scope);
+  free(call);
+}
+
+static void on_confirmed(void *arg) { brake_end(arg, NULL); }
+
 static void on_brake(void *arg, const struct redis_value *reply, const struct err *err) {
   struct brake_call *call = arg;
-  if (call->cb) call->cb(call->arg, err);
-  free(call);
+  struct actions *a = call->a;
+  int64_t epoch = err ? 0 : redis_integer(reply);
+  a->storing--;
+  if (epoch > a->brakes_epoch) a->brakes_epoch = epoch;
+  if (!err) json_object_del(a->untold, call->scope);
+  if (err || !a->deps.nodes) brake_end(call, err);
+  else nodes_when_confirmed(a->deps.nodes, epoch, on_confirmed, call);
 }
 
 static int brake_store(struct actions *a, const char *scope, const char *value, actions_brake_cb *cb, void *arg, struct err *err) {
   struct brake_call *call = calloc(1, sizeof *call);
   if (!call) abort();
-  *call = (struct brake_call){cb, arg};
-  unsigned lane = redis_lane(a->deps.redis, BRAKES_KEY);
-  int r = value ? redis_call(a->deps.redis, lane, on_brake, call, err, "HSET", BRAKES_KEY, scope, value, NULL)
-                : redis_call(a->deps.redis, lane, on_brake, call, err, "HDEL", BRAKES_KEY, scope, NULL);
-  if (r < 0) free(call);
+  *call = (struct brake_call){a, strdup(scope), cb, arg};
+  int r = redis_call(a->deps.redis, redis_lane(a->deps.redis, NODES_KEY), on_brake, call, err, "FCALL", "tocsin_brake", "2", NODES_KEY,
+                     NODES_BRAKES, scope, value ? value : "", NULL);
+  if (r == 0) {
+    a->storing++;
+    return 0;
+  }
+  free(call->scope);
+  free(call);
   return r;
 }
 
@@ -48,6 +70,7 @@ int actions_pause(struct actions *a, const char *scope, const char *by, const ch
                   struct err *err) {
   json_t *value = json_pack("{s:s, s:s, s:I}", "by", by, "because", because, "since", (json_int_t)clock_wall(clock_system()));
   json_object_set(a->paused, scope, value);
+  json_object_set_new(a->untold, scope, json_true());
   atomic_fetch_add(&a->epoch, 1); /* closes the gate of everything that is about to leave */
   char *text = json_text(value);
   int r = brake_store(a, scope, text, cb, arg, err);
@@ -56,18 +79,70 @@ int actions_pause(struct actions *a, const char *scope, const char *by, const ch
   return r;
 }
 
-int actions_resume(struct actions *a, const char *scope, actions_brake_cb *cb, void *arg, struct err *err) {
-  if (!json_object_get(a->paused, scope)) return err_set(err, ERR_NOT_FOUND, "\"%s\" is not paused; `tocsin` shows what is", scope);
-  json_object_del(a->paused, scope);
+/* Through the brakes again: those that are still held back join the queue anew. */
+static void braked_again(struct actions *a) {
   struct action_queue again = TAILQ_HEAD_INITIALIZER(again);
   TAILQ_CONCAT(&again, &a->braked, next);
   struct action *x;
+  TAILQ_FOREACH(x, &again, next) x->queue = &again;
   while ((x = TAILQ_FIRST(&again))) {
     TAILQ_REMOVE(&again, x, next);
     x->queue = NULL;
     action_brake_stage(x);
   }
+}
+
+void actions_lease_held(struct actions *a) { braked_again(a); }
+
+int actions_resume(struct actions *a, const char *scope, actions_brake_cb *cb, void *arg, struct err *err) {
+  if (!json_object_get(a->paused, scope)) return err_set(err, ERR_NOT_FOUND, "\"%s\" is not paused; `tocsin` shows what is", scope);
+  json_object_del(a->paused, scope);
+  json_object_del(a->untold, scope);
+  braked_again(a);
   return brake_store(a, scope, NULL, cb, arg, err);
+}
+
+static json_t *brakes_read(const struct redis_value *pairs) {
+  json_t *paused = json_object();
+  for (size_t i = 0; i + 1 < redis_count(pairs); i += 2) {
+    json_t *value = NULL;
+    size_t len;
+    const char *text = redis_string(redis_item(pairs, i + 1), &len);
+    if (json_parse(text, len, &value, NULL) == 0) json_object_set_new(paused, redis_string(redis_item(pairs, i), NULL), value);
+  }
+  return paused;
+}
+
+static bool has_all(const json_t *these, const json_t *of) {
+  const char *scope;
+  json_t *value;
+  json_object_foreach((json_t *)(uintptr_t)of, scope, value) if (!json_object_get(these, scope)) return false;
+  return true;
+}
+
+/* What was pulled here and could not be told to Redis stays in force, and is told now. */
+static void untold_tell(struct actions *a, json_t *paused) {
+  const char *scope;
+  json_t *value, *scopes = json_copy(a->untold);
+  json_object_foreach(scopes, scope, value) {
+    const json_t *brake = json_object_get(a->paused, scope);
+    char *text = json_text(brake);
+    json_object_set(paused, scope, (json_t *)(uintptr_t)brake);
+    if (text && !a->storing) brake_store(a, scope, text, NULL, NULL, NULL);
+    free(text);
+  }
+  json_decref(scopes);
+}
+
+void actions_brakes(struct actions *a, int64_t epoch, const struct redis_value *pairs) {
+  if (epoch < a->brakes_epoch || a->storing) return; /* older than what this node has done itself: its answer is on the way */
+  a->brakes_epoch = epoch;
+  json_t *paused = brakes_read(pairs), *before = a->paused;
+  untold_tell(a, paused);
+  a->paused = paused;
+  if (!has_all(before, paused)) atomic_fetch_add(&a->epoch, 1);
+  if (!has_all(paused, before)) braked_again(a);
+  json_decref(before);
 }
 
 size_t actions_resting(const struct actions *a) {
@@ -87,12 +162,9 @@ struct load_call {
 
 static void on_load(void *arg, const struct redis_value *reply, const struct err *err) {
   struct load_call *call = arg;
-  for (size_t i = 0; !err && i + 1 < redis_count(reply); i += 2) {
-    json_t *value = NULL;
-    size_t len;
-    const char *text = redis_string(redis_item(reply, i + 1), &len);
-    if (json_parse(text, len, &value, NULL) == 0) json_object_set_new(call->a->paused, redis_string(redis_item(reply, i), NULL), value);
-  }
+  json_t *paused = err ? NULL : brakes_read(reply);
+  if (paused) json_object_update(call->a->paused, paused);
+  json_decref(paused);
   call->cb(call->arg, err);
   free(call);
 }
@@ -101,7 +173,7 @@ int actions_load(struct actions *a, actions_brake_cb *cb, void *arg, struct err 
   struct load_call *call = calloc(1, sizeof *call);
   if (!call) abort();
   *call = (struct load_call){a, cb, arg};
-  int r = redis_call(a->deps.redis, redis_lane(a->deps.redis, BRAKES_KEY), on_load, call, err, "HGETALL", BRAKES_KEY, NULL);
+  int r = redis_call(a->deps.redis, redis_lane(a->deps.redis, NODES_BRAKES), on_load, call, err, "HGETALL", NODES_BRAKES, NULL);
   if (r < 0) free(call);
   return r;
 }

@@ -10,7 +10,7 @@
 #include "base/map.h"
 
 enum {
-  SEND_WITHIN_MS = 8000, /* intent to bytes; shorter than the lease */
+  SEND_WITHIN_MS = 8000, /* intent to bytes; four fifths of a lease that is shorter */
   ATTEMPTS = 3,
   RETRY_AFTER_MOST_MS = 300000,
   RESPONSE_KEPT = 16 << 10,
@@ -80,6 +80,10 @@ struct actions {
   struct map limits; /* instance -> struct limit */
   struct map holds;  /* "INC|1/3" -> struct hold */
   json_t *paused;    /* scope -> {by, because, since} */
+  json_t *untold;    /* scopes paused here that Redis does not know of yet */
+  int64_t brakes_epoch;
+  unsigned storing; /* brakes on their way to Redis */
+  int64_t send_within_ms;
   struct action_queue braked;
   struct action_queue all;
   struct release_list releases;
@@ -107,6 +111,8 @@ int action_helper_start(struct action *x, const char *name, const json_t *params
 
 /* guard.c */
 bool guard_paused(const struct actions *a, const struct action *x, const char **ret_scope);
+/* The lease is not held: nothing above `read` may leave, and no intent is written. */
+bool guard_lapsed(const struct action *x);
 /* A protected entity: fills err with why. */
 bool guard_protected(const struct action *x, struct err *err);
 /* How many people must agree before it is sent, and with which role; 0: nobody. */

@@ -16,17 +16,19 @@ enum { GCM_NONCE = 12, GCM_TAG = 16, PASSWORD_CHARS = 32 };
 
 /* --- the key ------------------------------------------------------------------------------------------------------ */
 
-int sealed_init(struct actions *a, struct err *err) {
-  const char *slot = json_str(a->deps.seal_key, "$secret");
+int actions_seal_key(const json_t *setting, const struct secrets *secrets, const char *data, uint8_t out[DIGEST_BYTES], struct err *err) {
+  const char *slot = json_str(setting, "$secret");
   size_t len;
-  if (!slot) {
-    int r = keyfile(a->deps.data, "seal.key", a->seal_key, err);
-    if (r < 0) return r;
-  } else {
-    const char *key = secrets_get(a->deps.secrets, slot, &len);
-    if (!key || len < 16) return err_set(err, ERR_INVALID, "seal_key needs at least 16 bytes");
-    digest_sha256(key, len, a->seal_key);
-  }
+  if (!slot) return keyfile(data, "seal.key", out, err);
+  const char *key = secrets_get(secrets, slot, &len);
+  if (!key || len < 16) return err_set(err, ERR_INVALID, "seal_key needs at least 16 bytes");
+  digest_sha256(key, len, out);
+  return 0;
+}
+
+int sealed_init(struct actions *a, struct err *err) {
+  int r = actions_seal_key(a->deps.seal_key, a->deps.secrets, a->deps.data, a->seal_key, err);
+  if (r < 0) return r;
   secrets_fingerprint_key(a->deps.secrets, a->seal_key, sizeof a->seal_key);
   return 0;
 }

@@ -19,7 +19,7 @@
 #include "base/trust.h"
 #include "cmd/command.h"
 
-enum { DRAIN_POLL_MS = 20, START_RETRY_MS = 250 };
+enum { DRAIN_POLL_MS = 20, START_RETRY_MS = 250, LEAVE_MS = 1000 };
 
 #if defined(__has_feature)
 #if __has_feature(address_sanitizer)
@@ -109,7 +109,9 @@ static int rooms_make(struct daemon *d, struct err *err) {
                                  .people = d->people,
                                  .guard = json_object_get(d->settings, "guard"),
                                  .seal_key = json_object_get(d->settings, "seal_key"),
-                                 .data = json_str_or(d->settings, "data", ".")};
+                                 .data = json_str_or(d->settings, "data", "."),
+                                 .nodes = d->nodes,
+                                 .lease_ms = json_int_or(d->settings, "lease", 10000)};
   d->actions = actions_new(&actions, err);
   if (!d->actions) {
     r = err->code;
@@ -181,8 +183,15 @@ static void redis_back(struct daemon *d) {
   d->redis_told[0] = 0;
 }
 
+static void on_named(void *arg, const struct err *err) {
+  struct daemon *d = arg;
+  if (err) daemon_fail(d, err);
+  else node_load(d);
+}
+
 static void on_redis(void *arg, bool up, const struct err *err) {
   struct daemon *d = arg;
+  struct err why;
   if (!up) {
     redis_away(d, err ? err->text : "a connection was lost");
     return;
@@ -192,7 +201,7 @@ static void on_redis(void *arg, bool up, const struct err *err) {
   if (d->desk) desk_redis_up(d->desk);
   if (d->started || !redis_up(d->redis)) return;
   d->started = true;
-  node_load(d);
+  if (daemon_nodes(d, on_named, &why) < 0) daemon_fail(d, &why);
 }
 
 static int redis_connect(struct daemon *d, const char *socket, struct err *err) {
@@ -256,6 +265,16 @@ static void redis_end(struct daemon *d) {
   else loop_stop(d->loop);
 }
 
+/* The others know that this node has gone, or Redis does not answer; comes once. */
+static void on_left(void *arg) {
+  struct daemon *d = arg;
+  if (d->left) return;
+  d->left = true;
+  timer_free(d->timer);
+  d->timer = NULL;
+  redis_end(d);
+}
+
 static void drain(void *arg) {
   struct daemon *d = arg;
   timer_free(d->timer);
@@ -266,7 +285,8 @@ static void drain(void *arg) {
     return;
   }
   if (d->store.unsent) log_error("%zu journal entries could not be written before the end", d->store.unsent);
-  redis_end(d);
+  d->timer = timer_start(d->loop, LEAVE_MS, on_left, d);
+  nodes_leave(d->nodes, on_left, d);
 }
 
 static void in_flight(void *arg) {
@@ -399,6 +419,7 @@ static void daemon_release(struct daemon *d) {
   if (d->actions) actions_orphan(d->actions, NULL);
   transports_free(d->transports);
   if (d->redis) redis_free(d->redis);
+  nodes_free(d->nodes);
   if (d->desk) desk_free(d->desk);
   journal_free(d->node); /* while there is an intake: messages wait for it */
   intake_free(d->intake);
@@ -411,6 +432,7 @@ static void daemon_release(struct daemon *d) {
   for (size_t i = 0; i < d->old_count; i++) registry_free(d->old[i]);
   people_free(d->people);
   loop_free(d->loop);
+  if (d->folder_lock >= 0) close(d->folder_lock);
   json_decref(d->problems);
   json_decref(d->conservation);
   json_decref(d->checked);
@@ -430,7 +452,7 @@ static void memory_keep(void) {
 }
 
 int daemon_run(const char *settings_path, json_t *settings_take, json_t *secrets_take) {
-  struct daemon d = {.settings_path = settings_path, .settings = settings_take, .began = clock_boot(clock_system())};
+  struct daemon d = {.settings_path = settings_path, .settings = settings_take, .folder_lock = -1, .began = clock_boot(clock_system())};
   struct err err;
   umask(077);
   memory_keep();

@@ -25,6 +25,8 @@ struct daemon {
   struct people *people;
   struct embedded *embedded;
   struct redis *redis;
+  struct nodes *nodes;
+  int folder_lock;
   struct journal_store store;
   struct journal *node;
   struct registry *registry, *old[REGISTRIES_MOST]; /* old ones live while runs may use them */
@@ -47,7 +49,7 @@ struct daemon {
   char *socket;
   bool nearly_full;
   char redis_told[200]; /* why Redis is away, as the log has said; "" when it is there */
-  bool started, stopping, failed, intake_running, intake_ended;
+  bool started, stopping, failed, intake_running, intake_ended, left;
   int64_t began;
 };
 
@@ -60,6 +62,9 @@ void daemon_suspect_tell(struct daemon *d);
 /* Loads the desk; after a crash the one suspect is tried alone first. ready comes when all is there. */
 int daemon_load(struct daemon *d, desk_cb *ready, struct err *err);
 void daemon_alone_end(struct daemon *d);
+
+/* nodes.c: takes this node's name and lease; cb once it is ours. */
+int daemon_nodes(struct daemon *d, nodes_cb *cb, struct err *err);
 
 /* content.c: playbooks, connectors, lists and routes, all or none. */
 int daemon_content(struct daemon *d, json_t *ret_counts, struct err *err);

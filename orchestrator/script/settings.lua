@@ -20,6 +20,7 @@ return {
     lanes = whole { doc = "Connections; an incident stays on one", default = 8, min = 1, max = 64 },
   } } },
   { "redis_maxmemory", text { doc = "maxmemory of the private Redis, like \"512mb\"", optional = true, pattern = "^%d+[kmgKMG]?[bB]?$" } },
+  { "lease", time { doc = "How long this node keeps its incidents without reaching Redis; then others take them over", default = "10s", min = 2000, max = 60000 } },
   { "seal_key", secret { doc = "Key that seals secrets in Redis; all nodes share it. Without: a key file in the data folder", optional = true } },
   { "api", object { doc = "How commands come in", default = {}, fields = {
     socket = text { doc = "Unix socket of `tocsin serve`; default: tocsin.sock in the data folder", optional = true },

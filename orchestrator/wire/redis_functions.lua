@@ -1,5 +1,5 @@
 #!lua name=tocsin
--- The functions that must be atomic in Redis: the fenced append, the way of an alert, the ledger, budgets.
+-- The functions that must be atomic in Redis: the fenced append, the way of an alert, the ledger, budgets, nodes.
 -- wire/redis_functions.c bears these same lines as a C string; a unit test compares the two.
 -- Raise tocsin_version (and REDIS_FUNCTIONS_VERSION) with every change.
 
@@ -48,8 +48,16 @@ local function append(keys, args)
   return count
 end
 
-local function incident_id(prefix, ids)
-  return string.format('%s-%06d', prefix, redis.call('INCR', ids))
+-- "INC|n1": the ids' prefix, and the node that owns what it opens.
+local function prefix_node(text)
+  local prefix, node = string.match(text or '', '^([^|]*)|(.+)$')
+  return prefix or text, node
+end
+
+local function incident_id(prefix, ids, owner, node)
+  local id = string.format('%s-%06d', prefix, redis.call('INCR', ids))
+  if owner and node then redis.call('HSET', owner, id, node) end
+  return id
 end
 
 -- The live incident of a group, whose window this call pushes forward; nil when there is none.
@@ -71,10 +79,10 @@ local function route_answer(word, incidents)
   return out
 end
 
--- KEYS: routed, seen, group, ids, seen_in. ARGV: alert id, stream id, now_ms, prefix, then group key, window_ms pairs.
+-- KEYS: routed, seen, group, ids, seen_in, perhaps owner. ARGV: alert id, stream id, now_ms, prefix or prefix|node, then group key, window_ms pairs.
 local function route(keys, args)
   local routed, seen, groups, ids, seen_in = keys[1], keys[2], keys[3], keys[4], keys[5]
-  local alert, stream_id, now, prefix = args[1], args[2], whole(args[3]), args[4]
+  local alert, stream_id, now, prefix, node = args[1], args[2], whole(args[3]), prefix_node(args[4])
   if #args < 6 or #args % 2 ~= 0 or alert == '' or prefix == '' or not now then
     return redis.error_reply('ERR route: wrong arguments')
   end
@@ -96,7 +104,7 @@ local function route(keys, args)
     local key, window = args[i], tonumber(args[i + 1])
     local id = key ~= '' and (here[key] or join_group(groups, key, now, window)) or nil
     local created = id and 0 or 1
-    id = id or incident_id(prefix, ids)
+    id = id or incident_id(prefix, ids, keys[6], node)
     if key ~= '' and created == 1 then redis.call('HSET', groups, key, id .. '|' .. digits(now + window)) end
     if key ~= '' then here[key] = id end
     incidents[#incidents + 1] = { id = id, created = created }
@@ -250,9 +258,64 @@ local function budget(keys, args)
   return 1
 end
 
--- KEYS: ids. ARGV: prefix. For an incident that a person opens.
+-- KEYS: ids, perhaps owner. ARGV: prefix or prefix|node. For an incident that a person opens.
 local function open_id(keys, args)
-  return incident_id(args[1], keys[1])
+  local prefix, node = prefix_node(args[1])
+  return incident_id(prefix, keys[1], keys[2], node)
+end
+
+-- KEYS: nodes, brakes. ARGV: node, run, expect, facts (a JSON object with the node's folder).
+-- Raises the node's counter. expect 'beat': only while the record is this very run's. Else it begins: over no record, over one of the same
+-- folder, or over one whose counter still stands at expect. Replies [brakes' epoch, brakes, nodes] of this moment.
+local function beat(keys, args)
+  local nodes, node, run, expect = keys[1], args[1], args[2], args[3]
+  local good, facts = pcall(cjson.decode, args[4] or '')
+  if not good or type(facts) ~= 'table' or node == '' or run == '' then return redis.error_reply('ERR beat: wrong arguments') end
+  local known = redis.call('HGET', nodes, node)
+  known = known and cjson.decode(known)
+  local mine = not known or known.run == run
+  if not mine and expect ~= 'beat' then mine = known.folder == facts.folder or digits(known.beat) == expect end
+  if not mine then return redis.error_reply('FENCE another process runs as node ' .. node) end
+  facts.run, facts.beat = run, (known and known.beat or 0) + 1
+  redis.call('HSET', nodes, node, cjson.encode(facts))
+  return { redis.call('HGET', nodes, '#brakes') or '0', redis.call('HGETALL', keys[2]), redis.call('HGETALL', nodes) }
+end
+
+-- KEYS: nodes. ARGV: node, run. An orderly end: the others need not wait until the counter has stood still.
+local function leave(keys, args)
+  local known = redis.call('HGET', keys[1], args[1])
+  if not known or cjson.decode(known).run ~= args[2] then return 0 end
+  return redis.call('HDEL', keys[1], args[1])
+end
+
+-- KEYS: nodes, brakes. ARGV: scope, value ('' releases it). The brakes' new epoch, which every node confirms with its next beat.
+local function brake(keys, args)
+  if args[2] == '' then redis.call('HDEL', keys[2], args[1]) else redis.call('HSET', keys[2], args[1], args[2]) end
+  return redis.call('HINCRBY', keys[1], '#brakes', 1)
+end
+
+-- KEYS: owner. ARGV: incident, node, from. It becomes the node's when nobody's, its own, or from's. [owner now, owner before or ''].
+local function claim(keys, args)
+  local before = redis.call('HGET', keys[1], args[1])
+  if before and before ~= args[2] and before ~= args[3] then return { before, before } end
+  if before ~= args[2] then redis.call('HSET', keys[1], args[1], args[2]) end
+  return { args[2], before or '' }
+end
+
+-- KEYS: owner. ARGV: incident, node, to ('': nobody). 1 when it was the node's to give.
+local function give(keys, args)
+  if redis.call('HGET', keys[1], args[1]) ~= args[2] then return 0 end
+  if args[3] == '' then redis.call('HDEL', keys[1], args[1]) else redis.call('HSET', keys[1], args[1], args[3]) end
+  return 1
+end
+
+-- KEYS: inbox, nonces. ARGV: message id, nonce, now_ms, keep_ms. 1: it is the caller's to carry out, 0: somebody else took it, -1: replayed.
+local function take(keys, args)
+  local now, keep = whole(args[3]), whole(args[4])
+  if not now or not keep or not args[2] then return redis.error_reply('ERR take: wrong arguments') end
+  if redis.call('XDEL', keys[1], args[1]) == 0 then return 0 end
+  redis.call('ZREMRANGEBYSCORE', keys[2], '-inf', digits(math.max(now - keep, 0)))
+  return redis.call('ZADD', keys[2], 'NX', digits(now), args[2]) == 1 and 1 or -1
 end
 
 redis.register_function('tocsin_append', append)
@@ -266,6 +329,13 @@ redis.register_function('tocsin_hold', hold)
 redis.register_function { function_name = 'tocsin_unhold', callback = unhold, flags = { 'allow-oom' } }
 redis.register_function('tocsin_budget', budget)
 redis.register_function('tocsin_open_id', open_id)
+-- A full memory is no reason to be called dead, nor to leave a dead node's incidents alone.
+redis.register_function { function_name = 'tocsin_beat', callback = beat, flags = { 'allow-oom' } }
+redis.register_function { function_name = 'tocsin_leave', callback = leave, flags = { 'allow-oom' } }
+redis.register_function { function_name = 'tocsin_brake', callback = brake, flags = { 'allow-oom' } }
+redis.register_function { function_name = 'tocsin_claim', callback = claim, flags = { 'allow-oom' } }
+redis.register_function { function_name = 'tocsin_give', callback = give, flags = { 'allow-oom' } }
+redis.register_function { function_name = 'tocsin_take', callback = take, flags = { 'allow-oom' } }
 redis.register_function {
-  function_name = 'tocsin_version', callback = function() return 3 end, flags = { 'no-writes', 'allow-stale' },
+  function_name = 'tocsin_version', callback = function() return 4 end, flags = { 'no-writes', 'allow-stale' },
 }

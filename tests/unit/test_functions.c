@@ -267,6 +267,66 @@ static void test_open_id(void **state) {
   expect("INC-1234568", "FCALL tocsin_open_id 1 {tocsin:alerts}:ids INC");
 }
 
+#define OWNER "{tocsin:alerts}:owner "
+
+static void test_owners(void **state) {
+  expect("INC-000001", "FCALL tocsin_open_id 2 {tocsin:alerts}:ids " OWNER "INC|n1");
+  expect("n1", "HGET " OWNER "INC-000001");
+  expect("[n1 n1]", "FCALL tocsin_claim 1 " OWNER "INC-000001 n2 ''"); /* it stays n1's */
+  expect("[n1 n1]", "FCALL tocsin_claim 1 " OWNER "INC-000001 n1 ''");
+  expect("[n1 n1]", "FCALL tocsin_claim 1 " OWNER "INC-000001 n2 n3");
+  expect("[n2 n1]", "FCALL tocsin_claim 1 " OWNER "INC-000001 n2 n1"); /* n1 is dead: the first to say so has it */
+  expect("[n2 n2]", "FCALL tocsin_claim 1 " OWNER "INC-000001 n3 n1");
+  expect("0", "FCALL tocsin_give 1 " OWNER "INC-000001 n1 n3");
+  expect("1", "FCALL tocsin_give 1 " OWNER "INC-000001 n2 n3");
+  expect("1", "FCALL tocsin_give 1 " OWNER "INC-000001 n3 ''");
+  expect("[n1 ]", "FCALL tocsin_claim 1 " OWNER "INC-000001 n1 ''");
+}
+
+static void test_route_names_the_owner(void **state) {
+  const char *route = "FCALL tocsin_route 6 {tocsin:alerts}:routed {tocsin:alerts}:seen {tocsin:alerts}:group {tocsin:alerts}:ids "
+                      "{tocsin:alerts}:seen_in {tocsin:alerts}:owner ";
+  expect("[new INC-000001 1]", "%sa1 1-0 1000 INC|n1 k1 60000", route);
+  expect("n1", "HGET " OWNER "INC-000001");
+  expect("[new INC-000001 0]", "%sa2 2-0 1000 INC|n2 k1 60000", route); /* joins: the owner stays */
+  expect("n1", "HGET " OWNER "INC-000001");
+}
+
+#define BEAT "FCALL tocsin_beat 2 tocsin:nodes tocsin:brakes "
+
+static void test_beat(void **state) {
+  assert_non_null(strstr(ask(loop, link_, BEAT "n1 r1 '' {\"folder\":\"f1\"}"), "\"beat\":1"));
+  const char *taken = "!conflict FENCE another process runs as node n1";
+  expect(taken, BEAT "n1 r2 '' {\"folder\":\"f2\"}");
+  expect(taken, BEAT "n1 r2 0 {\"folder\":\"f2\"}"); /* it has moved since */
+  assert_non_null(strstr(ask(loop, link_, BEAT "n1 r1 beat {\"folder\":\"f1\"}"), "\"beat\":2"));
+  assert_non_null(strstr(ask(loop, link_, BEAT "n1 r2 2 {\"folder\":\"f2\"}"), "\"run\":\"r2\""));  /* it stands where it stood */
+  expect(taken, BEAT "n1 r1 beat {\"folder\":\"f1\"}");                                             /* ousted */
+  assert_non_null(strstr(ask(loop, link_, BEAT "n1 r3 '' {\"folder\":\"f2\"}"), "\"run\":\"r3\"")); /* the folder's own next process */
+  expect("0", "FCALL tocsin_leave 1 tocsin:nodes n1 r1");
+  expect("1", "FCALL tocsin_leave 1 tocsin:nodes n1 r3");
+  expect("0", "HLEN tocsin:nodes");
+  expect("!invalid ERR beat: wrong arguments", BEAT "n1 r1 '' nonsense");
+}
+
+static void test_brake(void **state) {
+  expect("1", "FCALL tocsin_brake 2 tocsin:nodes tocsin:brakes all why");
+  assert_non_null(strstr(ask(loop, link_, BEAT "n1 r1 '' {}"), "[1 [all why] ["));
+  expect("2", "FCALL tocsin_brake 2 tocsin:nodes tocsin:brakes all ''");
+  assert_non_null(strstr(ask(loop, link_, BEAT "n1 r1 beat {}"), "[2 [] ["));
+}
+
+static void test_take(void **state) {
+  expect("1-0", "XADD in 1-0 m x");
+  expect("2-0", "XADD in 2-0 m x");
+  expect("3-0", "XADD in 3-0 m x");
+  expect("1", "FCALL tocsin_take 2 in nonces 1-0 a 1000 500");
+  expect("0", "FCALL tocsin_take 2 in nonces 1-0 a 1000 500");  /* somebody has it */
+  expect("-1", "FCALL tocsin_take 2 in nonces 2-0 a 1400 500"); /* another message with the same nonce */
+  expect("1", "FCALL tocsin_take 2 in nonces 3-0 a 1501 500");  /* so old a message is refused by its time */
+  expect("!invalid ERR take: wrong arguments", "FCALL tocsin_take 2 in nonces 4-0 a x 500");
+}
+
 static void test_ends_when_memory_is_full(void **state) {
   char id[64];
   deliver(id);
@@ -304,6 +364,11 @@ int main(void) {
       cmocka_unit_test_setup(test_hold, fresh),
       cmocka_unit_test_setup(test_budget, fresh),
       cmocka_unit_test_setup(test_open_id, fresh),
+      cmocka_unit_test_setup(test_owners, fresh),
+      cmocka_unit_test_setup(test_route_names_the_owner, fresh),
+      cmocka_unit_test_setup(test_beat, fresh),
+      cmocka_unit_test_setup(test_brake, fresh),
+      cmocka_unit_test_setup(test_take, fresh),
       cmocka_unit_test_setup(test_ends_when_memory_is_full, fresh),
   };
   int failed = cmocka_run_group_tests(tests, NULL, NULL);

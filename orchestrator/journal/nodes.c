@@ -1,0 +1,447 @@
+/* The lease of this node, and watching the others'. */
+#include "journal/nodes.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/queue.h>
+
+#include "base/clock.h"
+#include "base/digest.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "base/map.h"
+
+enum { RETRY_MS = 250, CONFIRM_MS = 20, BEATS = 4, RUN_BYTES = 8 };
+
+struct other {
+  char name[NODE_NAME], run[2 * RUN_BYTES + 1];
+  int64_t beat, lease_ms, brakes;
+  int64_t still_us; /* so long it has not moved while our own raises were answered */
+  bool dead, here;  /* here: it has a record */
+  json_t *facts;
+};
+
+struct confirming {
+  int64_t epoch;
+  loop_cb *cb;
+  void *arg;
+  TAILQ_ENTRY(confirming) next;
+};
+
+struct nodes {
+  struct loop *loop;
+  struct redis *redis;
+  struct nodes_events events;
+  char node[NODE_NAME], run[2 * RUN_BYTES + 1], version[32], folder[DIGEST_HEX], key[DIGEST_HEX], expect[24];
+  int64_t lease_ms, began, sent_at, heard_at, since;
+  atomic_llong until;
+  int64_t brakes, moved_at;
+  bool draining, started, beating, waking, leaving, soon;
+  struct map others;
+  struct timer *timer;
+  TAILQ_HEAD(, confirming) confirming;
+  nodes_cb *cb;
+  void *arg;
+  loop_cb *left;
+  void *left_arg;
+};
+
+static void beat(void *arg);
+
+static int64_t now(void) { return clock_boot(clock_system()); }
+
+struct nodes *nodes_new(struct loop *loop, struct redis *redis, const struct nodes_config *config, const struct nodes_events *events) {
+  struct nodes *n = calloc(1, sizeof *n);
+  uint8_t run[RUN_BYTES];
+  if (!n) abort();
+  *n = (struct nodes){.loop = loop, .redis = redis, .events = *events, .lease_ms = config->lease_ms};
+  snprintf(n->node, sizeof n->node, "%.40s", config->node);
+  snprintf(n->version, sizeof n->version, "%s", config->version);
+  snprintf(n->folder, sizeof n->folder, "%s", config->folder);
+  snprintf(n->key, sizeof n->key, "%s", config->key);
+  random_bytes(run, sizeof run);
+  hex_encode(run, sizeof run, n->run);
+  map_init(&n->others);
+  TAILQ_INIT(&n->confirming);
+  n->since = clock_wall(clock_system());
+  return n;
+}
+
+static void other_free(void *value) {
+  struct other *o = value;
+  json_decref(o->facts);
+  free(o);
+}
+
+void nodes_free(struct nodes *n) {
+  if (!n) return;
+  timer_free(n->timer);
+  struct confirming *c;
+  while ((c = TAILQ_FIRST(&n->confirming))) {
+    TAILQ_REMOVE(&n->confirming, c, next);
+    free(c);
+  }
+  map_release(&n->others, other_free);
+  free(n);
+}
+
+const char *nodes_self(const struct nodes *n) { return n->node; }
+const atomic_llong *nodes_lease(const struct nodes *n) { return &n->until; }
+bool nodes_held(const struct nodes *n) { return now() < atomic_load(&n->until); }
+
+static void after(struct nodes *n, int64_t ms, loop_cb *cb) {
+  timer_free(n->timer);
+  n->timer = timer_start(n->loop, ms, cb, n);
+}
+
+/* --- what the others say ------------------------------------------------------------------------------------------- */
+
+static struct other *other_of(struct nodes *n, const char *name) {
+  struct other *o = map_get(&n->others, name);
+  if (o) return o;
+  o = calloc(1, sizeof *o);
+  if (!o) abort();
+  snprintf(o->name, sizeof o->name, "%.47s", name);
+  map_put(&n->others, name, o);
+  return o;
+}
+
+/* passed: how long our own raises have been answered since the last look, at most. */
+static void other_look(struct nodes *n, struct other *o, json_t *facts_take, int64_t passed) {
+  const char *run = json_str_or(facts_take, "run", "");
+  int64_t count = json_int_or(facts_take, "beat", 0);
+  bool moved = !o->facts || count != o->beat || strcmp(run, o->run) != 0;
+  if (moved && o->dead) log_notice("node %s is back", o->name);
+  o->beat = count;
+  o->lease_ms = json_int_or(facts_take, "lease_ms", n->lease_ms);
+  o->brakes = json_int_or(facts_take, "brakes", 0);
+  o->here = true;
+  snprintf(o->run, sizeof o->run, "%.16s", run);
+  json_decref(o->facts);
+  o->facts = facts_take;
+  o->still_us = moved ? 0 : o->still_us + passed;
+  if (moved) o->dead = false;
+}
+
+/* A tenth more than its lease, for clocks that do not run alike. */
+static bool stands_still(const struct other *o) { return o->still_us > o->lease_ms * 1100; }
+
+static void tell_gone(struct nodes *n, const json_t *names) {
+  size_t i;
+  json_t *name;
+  json_array_foreach(names, i, name) n->events.gone(n->events.arg, json_string_value(name));
+}
+
+/* Who has just died, and who has taken its record away. */
+static json_t *gone_now(struct nodes *n) {
+  json_t *gone = json_array();
+  size_t at = 0;
+  void *value;
+  while (map_next(&n->others, &at, NULL, &value)) {
+    struct other *o = value;
+    if (!o->here && o->facts) {
+      json_array_append_new(gone, json_string(o->name));
+      log_notice("node %s has left", o->name);
+      json_decref(o->facts);
+      o->facts = NULL;
+      o->dead = false;
+    } else if (o->here && !o->dead && stands_still(o)) {
+      o->dead = true;
+      json_array_append_new(gone, json_string(o->name));
+      log_warning("node %s is called dead: its counter has stood still for %" PRId64 " ms", o->name, o->still_us / 1000);
+    }
+  }
+  return gone;
+}
+
+static void others_look(struct nodes *n, const struct redis_value *pairs) {
+  size_t at = 0, len;
+  void *value;
+  int64_t passed = n->heard_at ? n->sent_at - n->heard_at : 0, most = n->lease_ms * 1000 * 2 / BEATS;
+  if (passed < 0) passed = 0;
+  if (passed > most) passed = most;
+  while (map_next(&n->others, &at, NULL, &value)) ((struct other *)value)->here = false;
+  for (size_t i = 0; i + 1 < redis_count(pairs); i += 2) {
+    const char *name = redis_string(redis_item(pairs, i), NULL), *text = redis_string(redis_item(pairs, i + 1), &len);
+    json_t *facts = NULL;
+    if (*name == '#' || strcmp(name, n->node) == 0 || json_parse(text, len, &facts, NULL) < 0) continue;
+    if (json_is_object(facts)) other_look(n, other_of(n, name), facts, passed);
+    else json_decref(facts);
+  }
+  n->heard_at = now();
+}
+
+enum node_state nodes_state(const struct nodes *n, const char *node) {
+  const struct other *o = map_get(&n->others, node);
+  if (strcmp(node, n->node) == 0) return NODE_SELF;
+  return !o || !o->facts ? NODE_ABSENT : o->dead ? NODE_DEAD : NODE_ALIVE;
+}
+
+bool nodes_draining(const struct nodes *n, const char *node) {
+  const struct other *o = map_get(&n->others, node);
+  return strcmp(node, n->node) == 0 ? n->draining : o && json_bool_or(o->facts, "draining", false);
+}
+
+void nodes_each(const struct nodes *n, void (*cb)(void *arg, const char *node), void *arg) {
+  size_t at = 0;
+  void *value;
+  while (map_next(&n->others, &at, NULL, &value)) {
+    const struct other *o = value;
+    if (o->facts && !o->dead) cb(arg, o->name);
+  }
+}
+
+static int by_node(const void *a, const void *b) {
+  const json_t *const *x = a, *const *y = b;
+  return strcmp(json_str_or(*x, "node", ""), json_str_or(*y, "node", ""));
+}
+
+json_t *nodes_list(const struct nodes *n) {
+  size_t at = 0, count = 0;
+  void *value;
+  json_t **rows = calloc(map_count(&n->others) + 1, sizeof *rows), *list = json_array();
+  if (!rows) abort();
+  rows[count++] =
+      json_pack("{s:s, s:s, s:s, s:I, s:b, s:I}", "node", n->node, "state", nodes_held(n) ? "here" : "here, without a lease", "version",
+                n->version, "lease_ms", (json_int_t)n->lease_ms, "draining", n->draining, "since", (json_int_t)n->since);
+  while (map_next(&n->others, &at, NULL, &value)) {
+    const struct other *o = value;
+    if (!o->facts) continue;
+    rows[count++] = json_pack("{s:s, s:s, s:s, s:I, s:b, s:I}", "node", o->name, "state", o->dead ? "dead" : "alive", "version",
+                              json_str_or(o->facts, "version", ""), "lease_ms", (json_int_t)o->lease_ms, "draining",
+                              json_bool_or(o->facts, "draining", false), "since", (json_int_t)json_int_or(o->facts, "since", 0));
+  }
+  qsort(rows, count, sizeof *rows, by_node);
+  for (size_t i = 0; i < count; i++) json_array_append_new(list, rows[i]);
+  free(rows);
+  return list;
+}
+
+/* --- brakes that everybody has seen ----------------------------------------------------------------------------------- */
+
+static bool confirmed(const struct nodes *n, int64_t epoch) {
+  size_t at = 0;
+  void *value;
+  if (n->brakes < epoch) return false;
+  while (map_next(&n->others, &at, NULL, &value)) {
+    const struct other *o = value;
+    if (o->facts && !o->dead && o->brakes < epoch) return false;
+  }
+  return true;
+}
+
+static void confirmed_tell(struct nodes *n) {
+  struct confirming *c, *next;
+  for (c = TAILQ_FIRST(&n->confirming); c; c = next) {
+    next = TAILQ_NEXT(c, next);
+    if (!confirmed(n, c->epoch)) continue;
+    TAILQ_REMOVE(&n->confirming, c, next);
+    c->cb(c->arg);
+    free(c);
+  }
+}
+
+void nodes_when_confirmed(struct nodes *n, int64_t epoch, loop_cb *cb, void *arg) {
+  struct confirming *c = calloc(1, sizeof *c);
+  if (!c) abort();
+  *c = (struct confirming){epoch, cb, arg, {NULL, NULL}};
+  TAILQ_INSERT_TAIL(&n->confirming, c, next);
+  nodes_nudge(n);
+}
+
+/* --- raising the counter -------------------------------------------------------------------------------------------- */
+
+static void next_beat(struct nodes *n) {
+  int64_t ms = !TAILQ_EMPTY(&n->confirming) ? CONFIRM_MS : n->lease_ms / BEATS;
+  after(n, n->soon ? 0 : ms, beat);
+  n->soon = false;
+}
+
+static void renew(struct nodes *n) { atomic_store(&n->until, n->sent_at + n->lease_ms * 1000); }
+
+static void woken(void *arg) {
+  struct nodes *n = arg;
+  n->waking = false;
+  renew(n);
+  log_notice("node %s holds its lease again", n->node);
+  n->events.held(n->events.arg);
+  n->soon = true; /* what was looked through took its time */
+  next_beat(n);
+}
+
+static bool other_key(struct nodes *n, struct err *err) {
+  size_t at = 0;
+  void *value;
+  while (map_next(&n->others, &at, NULL, &value)) {
+    const struct other *o = value;
+    const char *key = json_str(o->facts, "key");
+    if (!key || strcmp(key, n->key) == 0) continue;
+    err_set(err, ERR_DENIED, "node %s seals with another key: give all nodes that share a Redis the same `seal_key` in their settings",
+            o->name);
+    return true;
+  }
+  return false;
+}
+
+static void started(struct nodes *n) {
+  struct err err;
+  nodes_cb *cb = n->cb;
+  n->started = true;
+  if (other_key(n, &err)) {
+    nodes_leave(n, NULL, NULL);
+    cb(n->arg, &err);
+    return;
+  }
+  renew(n);
+  cb(n->arg, NULL);
+}
+
+static void begin_look(void *arg);
+
+static void beat_failed(struct nodes *n, const struct err *err) {
+  if (err->code == ERR_CANCELLED || n->leaving) return;
+  if (err->code != ERR_CONFLICT) {
+    after(n, RETRY_MS, n->started ? beat : begin_look);
+  } else if (n->started) {
+    atomic_store(&n->until, 0);
+    n->events.ousted(n->events.arg, err);
+  } else { /* it moved between the look and the taking */
+    after(n, RETRY_MS, begin_look);
+  }
+}
+
+static void on_beat(void *arg, const struct redis_value *reply, const struct err *err) {
+  struct nodes *n = arg;
+  n->beating = false;
+  if (err) {
+    beat_failed(n, err);
+    return;
+  }
+  if (n->leaving) return;
+  int64_t epoch = redis_integer(redis_item(reply, 0));
+  bool lapsed = n->started && now() >= atomic_load(&n->until); /* however early it was sent: the others may not have seen it in time */
+  n->events.brakes(n->events.arg, epoch, redis_item(reply, 1));
+  n->soon = n->soon || epoch != n->brakes; /* who waits for our confirmation need not wait for our next turn */
+  n->brakes = epoch;
+  others_look(n, redis_item(reply, 2));
+  json_t *gone = gone_now(n);
+  bool first = !n->started;
+  if (first) started(n);
+  else if (lapsed) n->waking = true;
+  else renew(n);
+  confirmed_tell(n);
+  if (n->waking) {
+    log_warning("the lease of node %s had lapsed: the process or Redis stood still; looking what is still ours", n->node);
+    n->events.lapsed(n->events.arg, woken, n);
+  }
+  if (!first) tell_gone(n, gone);
+  json_decref(gone);
+  if (!n->waking && !n->leaving) next_beat(n);
+}
+
+static void beat(void *arg) {
+  struct nodes *n = arg;
+  struct err err;
+  timer_free(n->timer);
+  n->timer = NULL;
+  if (n->beating || n->leaving || n->waking) return;
+  json_t *facts =
+      json_pack("{s:s, s:s, s:s, s:I, s:I, s:b, s:I}", "folder", n->folder, "key", n->key, "version", n->version, "lease_ms",
+                (json_int_t)n->lease_ms, "brakes", (json_int_t)n->brakes, "draining", n->draining, "since", (json_int_t)n->since);
+  char *text = json_text(facts);
+  n->beating = true;
+  n->soon = false;
+  n->sent_at = now();
+  if (redis_call(n->redis, redis_lane(n->redis, NODES_KEY), on_beat, n, &err, "FCALL", "tocsin_beat", "2", NODES_KEY, NODES_BRAKES, n->node,
+                 n->run, n->started ? "beat" : n->expect, text, NULL) < 0) {
+    n->beating = false;
+    beat_failed(n, &err);
+  }
+  free(text);
+  json_decref(facts);
+}
+
+void nodes_nudge(struct nodes *n) {
+  if (!n->started || n->leaving || n->waking) return;
+  n->soon = true;
+  if (!n->beating) after(n, 0, beat);
+}
+
+void nodes_set_draining(struct nodes *n, bool draining) {
+  n->draining = draining;
+  nodes_nudge(n);
+}
+
+/* --- taking the name -------------------------------------------------------------------------------------------------- */
+
+static void refused(struct nodes *n) {
+  struct err err;
+  err_set(&err, ERR_EXISTS,
+          "another tocsin serve runs as node %s on this Redis (its lease is being renewed): give each node a `node` name of its own in its "
+          "settings",
+          n->node);
+  n->cb(n->arg, &err);
+}
+
+/* Nobody has the name, or who had it ran on this very folder, or its counter stands still for longer than its lease. */
+static void on_record(void *arg, const struct redis_value *reply, const struct err *err) {
+  struct nodes *n = arg;
+  json_t *facts = NULL;
+  size_t len;
+  if (err) {
+    beat_failed(n, err);
+    return;
+  }
+  const char *text = redis_string(reply, &len);
+  if (redis_type(reply) == REDIS_STRING && json_parse(text, len, &facts, NULL) < 0) facts = NULL;
+  int64_t lease = json_int_or(facts, "lease_ms", 0);
+  char stands[24];
+  snprintf(stands, sizeof stands, "%" PRId64, json_int_or(facts, "beat", 0));
+  bool same = facts && strcmp(json_str_or(facts, "folder", ""), n->folder) == 0, moved = n->expect[0] && strcmp(stands, n->expect) != 0;
+  json_decref(facts);
+  if (!n->expect[0]) n->moved_at = now();
+  snprintf(n->expect, sizeof n->expect, "%s", stands);
+  if (moved && !same) refused(n);
+  else if (!facts || same || now() - n->moved_at > lease * 1100) beat(n);
+  else after(n, RETRY_MS, begin_look);
+}
+
+static void begin_look(void *arg) {
+  struct nodes *n = arg;
+  struct err err;
+  timer_free(n->timer);
+  n->timer = NULL;
+  if (redis_call(n->redis, redis_lane(n->redis, NODES_KEY), on_record, n, &err, "HGET", NODES_KEY, n->node, NULL) < 0) beat_failed(n, &err);
+}
+
+void nodes_start(struct nodes *n, nodes_cb *cb, void *arg) {
+  n->cb = cb;
+  n->arg = arg;
+  begin_look(n);
+}
+
+static void on_left(void *arg, const struct redis_value *reply, const struct err *err) {
+  struct nodes *n = arg;
+  if (n->left) n->left(n->left_arg);
+}
+
+void nodes_leave(struct nodes *n, loop_cb *cb, void *arg) {
+  struct err err;
+  struct confirming *c;
+  n->leaving = true;
+  while ((c = TAILQ_FIRST(&n->confirming))) {
+    TAILQ_REMOVE(&n->confirming, c, next);
+    c->cb(c->arg);
+    free(c);
+  }
+  n->left = cb;
+  n->left_arg = arg;
+  atomic_store(&n->until, 0);
+  timer_free(n->timer);
+  n->timer = NULL;
+  if (!n->started || redis_call(n->redis, redis_lane(n->redis, NODES_KEY), on_left, n, &err, "FCALL", "tocsin_leave", "1", NODES_KEY,
+                                n->node, n->run, NULL) < 0)
+    if (cb) loop_defer(n->loop, cb, arg);
+}
