@@ -133,11 +133,13 @@ static int record_add(struct bodies *b, uint64_t index, const struct body *body,
 
 /* ---- files */
 
-static void file_path(const struct bodies *b, uint64_t number, char out[PATH_MOST]) {
+static void path_of(const char *folder, uint64_t number, char out[PATH_MOST]) {
   char tile[TILE_PATH];
   tile_path(TILE_ENTRIES, number, TILE_WIDTH, tile);
-  snprintf(out, PATH_MOST, "%s/bodies/%s", b->folder, tile + strlen("tile/entries/"));
+  snprintf(out, PATH_MOST, "%s/bodies/%s", folder, tile + strlen("tile/entries/"));
 }
+
+static void file_path(const struct bodies *b, uint64_t number, char out[PATH_MOST]) { path_of(b->folder, number, out); }
 
 static int folder_sync(const char *path, struct err *err) {
   int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC), r = 0;
@@ -249,6 +251,25 @@ out:
   OPENSSL_cleanse(key, sizeof key);
   free(bytes);
   if (fd >= 0) close(fd);
+  return r;
+}
+
+int bodies_records(const char *folder, uint64_t number, unsigned count, struct buf *out, struct err *err) {
+  char path[PATH_MOST], piece[65536];
+  off_t end = 0;
+  path_of(folder, number, path);
+  int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+  if (fd < 0) return err_errno(err, "cannot open %s", path);
+  int r = record_find(fd, count, &end, err);
+  for (off_t at = 0; r == 0 && at < end;) {
+    size_t want = (size_t)(end - at) < sizeof piece ? (size_t)(end - at) : sizeof piece;
+    ssize_t n = pread(fd, piece, want, at);
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) r = n < 0 ? err_errno(err, "cannot read %s", path) : err_set(err, ERR_INVALID, "%s was cut", path);
+    else buf_add(out, piece, (size_t)n), at += n;
+  }
+  close(fd);
+  if (r == 0 && !buf_ok(out)) r = err_set(err, ERR_LIMIT, "%s is larger than %zu bytes", path, out->cap);
   return r;
 }
 

@@ -52,6 +52,8 @@ struct flight {
   json_t *form; /* the request with secrets in place; wiped at the end */
   char *connector, *idempotency_key;
   json_t *network;
+  const void *body; /* borrowed from the caller */
+  size_t body_len;
   json_t *simulate;
   bool read_only, ending;
   int64_t timeout_ms, started_us;

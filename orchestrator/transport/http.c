@@ -244,7 +244,17 @@ static void send_or_fail(struct http *h, enum leave leave) {
   flight_fail(http_leave(h), err.code, "%s", err.text);
 }
 
-static void answer(struct http *h, json_t *response, int64_t retry_ms) { flight_answer(http_leave(h), response, retry_ms); }
+/* The bytes live as long as the callback. */
+static void answer(struct http *h, json_t *response, int64_t retry_ms) {
+  struct buf body = h->body;
+  memset(&h->body, 0, sizeof h->body);
+  struct flight *f = http_leave(h);
+  f->result.bytes = body.data;
+  f->result.bytes_len = body.len;
+  flight_answer(f, response, retry_ms);
+  explicit_bzero(body.data, body.len);
+  buf_release(&body);
+}
 
 /* ---- tokens ----------------------------------------------------------------------------------------- */
 
@@ -414,7 +424,8 @@ static int http_start(struct flight *f, struct err *err) {
   int r;
   if (!h || !(h->headers_in = json_object())) abort();
   h->flight = f;
-  if ((r = netrules_init(&h->rules, f->network, err)) < 0 || (r = http_request_init(&h->request, f->form, f->idempotency_key, err)) < 0 ||
+  if ((r = netrules_init(&h->rules, f->network, err)) < 0 ||
+      (r = http_request_init(&h->request, f->form, f->body, f->body_len, f->idempotency_key, err)) < 0 ||
       (r = http_auth_check(&h->request, &h->auth, err)) < 0)
     goto out;
   if (h->auth == AUTH_OAUTH2) http_token_slot(&h->request, f->connector, h->slot, sizeof h->slot);

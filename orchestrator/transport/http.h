@@ -22,7 +22,9 @@ struct http_request {
   const char *bearer; /* the same */
 };
 
-int http_request_init(struct http_request *q, const json_t *form, const char *idempotency_key, struct err *err);
+/* body: bytes to be sent as they are (copied), or NULL. */
+int http_request_init(struct http_request *q, const json_t *form, const void *body, size_t body_len, const char *idempotency_key,
+                      struct err *err);
 void http_request_release(struct http_request *q);
 /* ERR_INVALID for a name or value that HTTP does not allow. */
 int http_add_header(struct curl_slist **headers, const char *name, const char *prefix, const char *value, struct err *err);

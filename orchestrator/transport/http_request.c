@@ -217,13 +217,15 @@ static int build_body(struct http_request *q, const json_t *form, const char **r
     return r;
   if ((json != NULL) + (json_object_get(form, "form") != NULL) + (body != NULL) > 1)
     return err_set(err, ERR_INVALID, "http: only one of json, form and body can be sent");
-  if (type && !body) return err_set(err, ERR_INVALID, "http: content_type goes with body only");
+  if (q->body && (json || fields || body)) return err_set(err, ERR_INVALID, "http: a body of bytes excludes json, form and body");
+  if (type && !body && !q->body) return err_set(err, ERR_INVALID, "http: content_type goes with body only");
   if (body && !json_is_string(body)) return err_set(err, ERR_INVALID, "http: body must be a string");
-  *ret_type = json     ? "application/json"
-              : fields ? "application/x-www-form-urlencoded"
-              : body   ? (type ? type : "text/plain; charset=utf-8")
-                       : NULL;
-  if (!*ret_type) return 0;
+  *ret_type = json      ? "application/json"
+              : fields  ? "application/x-www-form-urlencoded"
+              : body    ? (type ? type : "text/plain; charset=utf-8")
+              : q->body ? (type ? type : "application/octet-stream")
+                        : NULL;
+  if (!*ret_type || q->body) return 0;
   buf_init(&text, BODY_CAP);
   if (json) json_write(json, &text);
   else if (fields) r = http_encode_pairs(fields, "form", &text, err);
@@ -251,11 +253,21 @@ static int build_key(struct http_request *q, const json_t *form, const char *key
   return http_add_header(&q->headers, name, "", key, err);
 }
 
-int http_request_init(struct http_request *q, const json_t *form, const char *idempotency_key, struct err *err) {
+static void take_bytes(struct http_request *q, const void *body, size_t len) {
+  if (!body) return;
+  q->body = malloc(len + 1);
+  if (!q->body) abort();
+  memcpy(q->body, body, len);
+  q->body_len = len;
+}
+
+int http_request_init(struct http_request *q, const json_t *form, const void *body, size_t body_len, const char *idempotency_key,
+                      struct err *err) {
   const json_t *headers;
   const char *type = NULL, *expect;
   int r;
   memset(q, 0, sizeof *q);
+  take_bytes(q, body, body_len);
   if ((r = form_members(form, "http", members, err)) < 0 || (r = build_method(q, form, err)) < 0 || (r = build_url(q, form, err)) < 0 ||
       (r = form_object(form, "http", "headers", &headers, err)) < 0 || (r = build_headers(q, headers, err)) < 0 ||
       (r = build_body(q, form, &type, err)) < 0 || (r = build_key(q, form, idempotency_key, err)) < 0 ||

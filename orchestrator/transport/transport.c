@@ -220,6 +220,8 @@ static struct flight *flight_new(struct transports *t, const struct exchange *x,
   f->idempotency_key = copy(x->idempotency_key);
   f->network = json_incref((json_t *)(uintptr_t)x->network);
   f->simulate = json_incref((json_t *)(uintptr_t)x->simulate);
+  f->body = x->body;
+  f->body_len = x->body_len;
   f->read_only = x->read_only;
   f->timeout_ms = x->timeout_ms > 0 ? x->timeout_ms : TIMEOUT_DEFAULT_MS;
   f->response_cap = x->response_cap ? x->response_cap : RESPONSE_CAP_DEFAULT;

@@ -37,7 +37,10 @@ struct exchange {
   const char *connector;  /* instance name: connections and OAuth tokens are pooled per instance */
   const char *idempotency_key;
   int64_t timeout_ms;
-  size_t response_cap;   /* decoded bytes */
+  size_t response_cap; /* decoded bytes */
+  const void
+      *body; /* http only, in place of a body in the form: these bytes as they are, borrowed until the callback; NULL: none. Not for */
+  size_t body_len;       /* connectors: their requests are shown to people and kept */
   const json_t *network; /* the instance's network rules: {"ca_file", "allow_link_local": bool, "allow": [cidr…]}, or NULL */
   transport_gate *gate;  /* NULL: always */
   void *gate_arg;
@@ -45,8 +48,10 @@ struct exchange {
 
 struct exchange_result {
   enum delivery delivery;
-  json_t *response;       /* borrowed during the callback; NULL unless answered: http {"status", "headers", "body" (JSON when it is),
+  json_t *response;  /* borrowed during the callback; NULL unless answered: http {"status", "headers", "body" (JSON when it is),
                              "text"}, sql {"rows", "affected", "sqlstate"}, ldap {"code", "message", "entries"}, … redacted */
+  const void *bytes; /* http: the answer's body as it came, not redacted; borrowed during the callback */
+  size_t bytes_len;
   struct err err;         /* code 0 when answered */
   int64_t retry_after_ms; /* from 429/503, -1: none */
   int64_t took_us;
