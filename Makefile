@@ -99,8 +99,11 @@ $(BUILD)/unit/%: tests/unit/%.c $(BUILD)/libtocsin.a
 	$(call say,CC $@)
 	$(Q)$(CC) $(WARN) $(CPPFLAGS) $(CFLAGS) -Itests/unit -MMD -MP -MF $@.d -MT $@ $< $(BUILD)/libtocsin.a $(LDLIBS) -lcmocka -o $@
 
-# It asks both verifiers.
-$(BUILD)/unit/test_tamper: | $(BUILD)/tocsin-verify
+# It asks both verifiers, the auditor's through a door for many questions.
+$(BUILD)/unit/test_tamper $(BUILD)/unit/test_tamper_bundle: | $(BUILD)/verify-many
+$(BUILD)/verify-many: tests/unit/verify_many.c $(VERIFY) $(wildcard orchestrator/verify/*.h) $(BUILD)/.flags
+	$(call say,CC $@)
+	$(Q)$(CC) $(WARN) -Iorchestrator $(CFLAGS) $(HARDEN) $(LINK) $< $(filter-out %/verify.c,$(VERIFY)) -lcrypto -o $@
 
 $(BUILD)/bench/%: tests/bench/%.c $(BUILD)/libtocsin.a
 	@mkdir -p $(@D)

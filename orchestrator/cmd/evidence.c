@@ -33,11 +33,14 @@ static int verified(const struct cli *cli, const char *what, const char *text, s
   return ok ? EXIT_DONE : EXIT_FAILED;
 }
 
-static int file_verify(const struct cli *cli, const char *path) {
+static int file_verify(const struct cli *cli, const struct options *o, const char *path) {
   struct buf text;
   struct err err = {0};
   buf_init(&text, FILE_CAP);
-  int status = file_read(path, &text, &err) < 0 ? cli_fail(cli, &err) : verified(cli, path, text.data, text.len);
+  int status;
+  if (file_read(path, &text, &err) < 0) status = cli_fail(cli, &err);
+  else if (text.len >= 2 && memcmp(text.data, "PK", 2) == 0) status = evidence_bundle_verify(cli, o, path, &text);
+  else status = verified(cli, path, text.data, text.len);
   buf_release(&text);
   return status;
 }
@@ -49,7 +52,7 @@ static int verify_run(struct cli *cli, const struct options *o) {
   json_t *answer = NULL;
   struct stat st;
   if (stat(what, &st) == 0 && S_ISDIR(st.st_mode)) return evidence_log_verify(cli, o, what);
-  if (strcmp(what, "-") == 0 || access(what, F_OK) == 0) return file_verify(cli, what);
+  if (strcmp(what, "-") == 0 || access(what, F_OK) == 0) return file_verify(cli, o, what);
   if (!id_parse(what, &parsed)) return cli_misuse(cli, "there is no file %.200s, and it is no incident's id", what);
   int status = evidence_fetch(cli, what, &answer, id);
   if (status != EXIT_DONE) return status;
@@ -60,20 +63,21 @@ static int verify_run(struct cli *cli, const struct options *o) {
 }
 
 static const struct option_spec verify_options[] = {
-    {.name = "key", .value = "KEY", .text = "for a sealed log: its verifier key, or a file that holds it"},
-    {.name = "checkpoint", .value = "FILE", .text = "for a sealed log: a checkpoint kept from earlier, which it must go on from"},
+    {.name = "key", .value = "KEY", .text = "for a bundle or a sealed log: its verifier key, or a file that holds it"},
+    {.name = "checkpoint", .value = "FILE", .text = "for these: a checkpoint kept from earlier, which the log must go on from"},
     {.name = "plain", .text = "for a sealed log of other things than journal entries"},
     {0}};
 
 static const struct command evidence_verify = {
     .name = "verify",
-    .args = "INCIDENT|FILE|FOLDER",
+    .args = "INCIDENT|FILE|BUNDLE|FOLDER",
     .text = "check that no entry of a journal was changed, removed or put in between",
     .more = "A file made by `tocsin evidence export` is checked without `tocsin serve` and without any settings. The first broken entry is "
-            "named. Exit status 1 when it is broken. A folder is a sealed log: every entry, tile and signature of it is checked, and every "
-            "fault named by kind and place; what is not signed never passes. The program tocsin-verify checks the same without sharing any "
-            "code.",
-    .example = "tocsin evidence verify 42\ntocsin evidence verify INC-000042.jsonl\ntocsin evidence verify evidence/log --key "
+            "named. Exit status 1 when it is broken. A bundle (ZIP) and a folder are sealed: every entry, proof, tile and signature is "
+            "checked, "
+            "and every fault named by kind and place; what is not signed never passes. The program tocsin-verify checks the same without "
+            "sharing any code.",
+    .example = "tocsin evidence verify 42\ntocsin evidence verify INC-000042.zip --key "
                "example.com/ir/evidence+…\n",
     .options = verify_options,
     .least = 1,
@@ -81,12 +85,16 @@ static const struct command evidence_verify = {
     .run = verify_run,
 };
 
-static int export_run(struct cli *cli, const struct options *o) {
+static bool is_zip(const char *file) {
+  size_t n = file ? strlen(file) : 0;
+  return n > 4 && strcmp(file + n - 4, ".zip") == 0;
+}
+
+static int lines_export(const struct cli *cli, const char *word, const char *file) {
   char id[ID_PATH], name[ID_PATH + 8];
   struct err err = {0};
   json_t *answer = NULL;
-  const char *file = options_get(o, "output");
-  int status = evidence_fetch(cli, options_word(o, 0), &answer, id);
+  int status = evidence_fetch(cli, word, &answer, id);
   if (status != EXIT_DONE) return status;
   const json_t *lines = json_object_get(answer, "lines");
   snprintf(name, sizeof name, "%s.jsonl", id);
@@ -98,23 +106,49 @@ static int export_run(struct cli *cli, const struct options *o) {
   return status;
 }
 
+static int export_run(struct cli *cli, const struct options *o) {
+  const char *file = options_get(o, "output"), *word = options_count(o) ? options_word(o, 0) : NULL;
+  bool period = options_get(o, "from") || options_get(o, "to");
+  if (!word == !period) return cli_misuse(cli, "say which: an incident, or --from and --to for all of a period");
+  if (is_zip(file)) return evidence_bundle_export(cli, o, word, file);
+  if (period) return cli_misuse(cli, "a period is exported as a bundle: -o FILE.zip");
+  return lines_export(cli, word, file);
+}
+
 static const struct option_spec export_options[] = {
-    {.name = "output", .value = "FILE", .text = "where to (default: INCIDENT.jsonl; - is standard output); -o for short"}, {0}};
+    {.name = "output",
+     .value = "FILE",
+     .text =
+         "where to: FILE.zip is a bundle, anything else the journal's lines (default: INCIDENT.jsonl; - is standard output); -o for short"},
+    {.name = "from", .value = "TIME", .text = "for a period's bundle: incidents that were open at this time or later (RFC 3339)"},
+    {.name = "to", .value = "TIME", .text = "and that were opened before this time"},
+    {.name = "key", .value = "KEY", .text = "for a bundle: the log's verifier key, or a file that holds it"},
+    {.name = "log", .value = "FOLDER", .text = "the sealed log (default: evidence/log in the data folder)"},
+    {.name = "checkpoint", .value = "FILE", .text = "a checkpoint kept from earlier, to prove that the log goes on from it"},
+    {.name = "wait", .value = "DURATION", .text = "how long to wait for entries that are not sealed yet (default: 5s)"},
+    {0}};
 
 static const struct command evidence_export = {
     .name = "export",
-    .args = "INCIDENT",
-    .text = "an incident's journal as a file: heads and bodies as they were written",
-    .example = "tocsin evidence export 42 -o case.jsonl\n",
+    .args = "[INCIDENT|FILE]",
+    .text = "an incident's journal as a file, or a bundle that proves it",
+    .more =
+        "A bundle is one ZIP for somebody who does not trust us: every head and body, the proof that each stands in the signed log, a "
+        "report to "
+        "read, a table, OCSF and STIX, and the digest of every file. It is checked by tocsin evidence verify, by tocsin-verify, or by hand "
+        "(runbooks/verify-evidence.md). Entries that are not sealed yet are waited for, then named.",
+    .example = "tocsin evidence export 42 -o case.jsonl\ntocsin evidence export 42 -o INC-000042.zip --key evidence.vkey\n"
+               "tocsin evidence export --from 2026-01-01T00:00:00Z --to 2026-04-01T00:00:00Z -o Q1.zip --key evidence.vkey\n",
     .options = export_options,
-    .least = 1,
+    .least = 0,
     .most = 1,
     .run = export_run,
 };
 
 static const struct command *const subs[] = {&evidence_verify, &evidence_export, &evidence_report, &evidence_keygen, NULL};
 
-const struct command cmd_evidence = {.name = "evidence",
-                                     .text = "check and hand out what is on record",
-                                     .example = "tocsin evidence export 42 -o case.jsonl\ntocsin evidence verify case.jsonl\n",
-                                     .subs = subs};
+const struct command cmd_evidence = {
+    .name = "evidence",
+    .text = "check and hand out what is on record",
+    .example = "tocsin evidence export 42 -o INC-000042.zip --key evidence.vkey\ntocsin evidence report 42 -o INC-000042.html\n",
+    .subs = subs};

@@ -71,7 +71,7 @@ const struct command evidence_keygen = {
 /* ---- verify */
 
 /* The key itself, or a file that holds it. */
-static int verifier_read(const char *text, struct note_verifier *ret, struct err *err) {
+int evidence_key_read(const char *text, struct note_verifier *ret, struct err *err) {
   struct buf bytes;
   struct err why = {0};
   if (note_verifier_read(text, ret, &why) == 0) return 0;
@@ -90,17 +90,33 @@ static int verifier_read(const char *text, struct note_verifier *ret, struct err
   return r;
 }
 
-static int earlier_read(const char *path, const struct note_verifier *key, struct checkpoint *ret, struct err *err) {
-  struct buf bytes;
+int evidence_checkpoint_read(const char *path, const struct note_verifier *key, struct buf *bytes, struct checkpoint *ret,
+                             struct err *err) {
   struct note note;
-  buf_init(&bytes, NOTE_CAP);
-  int r = file_read(path, &bytes, err);
-  if (r == 0) r = note_open(bytes.data, bytes.len, key, 1, &note, err);
-  if (r == 0) r = checkpoint_read(bytes.data, note.text_len, ret, err);
+  int r = file_read(path, bytes, err);
+  if (r == 0) r = note_open(bytes->data, bytes->len, key, 1, &note, err);
+  if (r == 0) r = checkpoint_read(bytes->data, note.text_len, ret, err);
   if (r == 0 && strcmp(ret->origin, key->name) != 0) r = err_set(err, ERR_INVALID, "it is of another log: %s", ret->origin);
   if (r < 0) err_wrap(err, "the earlier checkpoint %.200s", path);
-  buf_release(&bytes);
   return r;
+}
+
+int evidence_verify_options(const struct cli *cli, const struct options *o, struct evidence_trust *ret) {
+  struct err err = {0};
+  struct buf bytes;
+  const char *key = options_get(o, "key"), *kept = options_get(o, "checkpoint");
+  memset(ret, 0, sizeof *ret);
+  ret->options = (struct verify_options){.key = &ret->key, .plain = options_flag(o, "plain")};
+  if (!key)
+    return cli_misuse(
+        cli, "sealed evidence is checked against its verifier key: add --key NAME+HASH+BASE64, as `tocsin evidence keygen` printed it");
+  if (evidence_key_read(key, &ret->key, &err) < 0) return cli_misuse(cli, "%s", err.text);
+  buf_init(&bytes, NOTE_CAP);
+  int r = kept ? evidence_checkpoint_read(kept, &ret->key, &bytes, &ret->earlier, &err) : 0;
+  buf_release(&bytes);
+  if (r < 0) return cli_fail(cli, &err);
+  if (kept) ret->options.earlier = &ret->earlier, ret->options.earlier_count = 1;
+  return EXIT_DONE;
 }
 
 static json_t *result_json(const char *folder, const struct verify_result *r) {
@@ -134,20 +150,14 @@ static void result_print(const char *folder, const struct note_verifier *key, co
 }
 
 int evidence_log_verify(const struct cli *cli, const struct options *o, const char *folder) {
-  struct note_verifier key;
-  struct checkpoint earlier;
-  struct verify_options options = {.key = &key, .plain = options_flag(o, "plain")};
+  struct evidence_trust trust;
   struct verify_result result;
   struct err err = {0};
-  const char *key_text = options_get(o, "key"), *kept = options_get(o, "checkpoint");
-  if (!key_text)
-    return cli_misuse(cli, "a log is checked against its verifier key: add --key NAME+HASH+BASE64, as `tocsin evidence keygen` printed it");
-  if (verifier_read(key_text, &key, &err) < 0) return cli_misuse(cli, "%s", err.text);
-  if (kept && earlier_read(kept, &key, &earlier, &err) < 0) return cli_fail(cli, &err);
-  if (kept) options.earlier = &earlier, options.earlier_count = 1;
-  if (verify_log(folder, &options, &result, &err) < 0) return cli_fail(cli, &err);
+  int status = evidence_verify_options(cli, o, &trust);
+  if (status != EXIT_DONE) return status;
+  if (verify_log(folder, &trust.options, &result, &err) < 0) return cli_fail(cli, &err);
   json_t *value = result_json(folder, &result);
-  if (!cli_json(cli, value)) result_print(folder, &key, &result);
+  if (!cli_json(cli, value)) result_print(folder, &trust.key, &result);
   json_decref(value);
   bool sound = result.count == 0;
   verify_release(&result);

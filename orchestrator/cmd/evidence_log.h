@@ -1,11 +1,32 @@
-/* evidence_log.h: the part of `tocsin evidence` that is about the sealed log rather than one journal. */
+/* evidence_log.h: the parts of `tocsin evidence` that are about sealed evidence rather than one journal. */
 #ifndef TOCSIN_CMD_EVIDENCE_LOG_H
 #define TOCSIN_CMD_EVIDENCE_LOG_H
 
 #include "cmd/command.h"
+#include "evidence/verify.h"
+
+struct options;
 
 extern const struct command evidence_keygen;
+
+/* What the person who checks brings along: --key, --checkpoint, --plain. options points into it. */
+struct evidence_trust {
+  struct note_verifier key;
+  struct checkpoint earlier;
+  struct verify_options options;
+};
+/* Prints what is wrong with them; else EXIT_DONE. */
+int evidence_verify_options(const struct cli *cli, const struct options *o, struct evidence_trust *ret);
+/* The verifier key itself, or a file that holds it. Never repeats a signing key. */
+int evidence_key_read(const char *text, struct note_verifier *ret, struct err *err);
+/* A signed checkpoint in a file; its bytes are appended too. */
+int evidence_checkpoint_read(const char *path, const struct note_verifier *key, struct buf *bytes, struct checkpoint *ret, struct err *err);
+
 /* `tocsin evidence verify FOLDER --key …` */
 int evidence_log_verify(const struct cli *cli, const struct options *o, const char *folder);
+/* `tocsin evidence verify BUNDLE.zip --key …` */
+int evidence_bundle_verify(const struct cli *cli, const struct options *o, const char *path, const struct buf *bytes);
+/* `tocsin evidence export … -o FILE.zip`: incident NULL: all of --from and --to. */
+int evidence_bundle_export(const struct cli *cli, const struct options *o, const char *incident, const char *file);
 
 #endif

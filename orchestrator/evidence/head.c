@@ -11,11 +11,12 @@ struct span {
 static const char *string_skip(const char *p, const char *end, struct span *ret) {
   if (p == end || *p != '"') return NULL;
   const char *from = ++p;
-  while (p < end && *p != '"') {
-    if ((unsigned char)*p < 0x20) return NULL;
-    p += *p == '\\' ? 2 : 1;
+  for (;;) { /* most strings bear no backslash */
+    const char *quote = memchr(p, '"', (size_t)(end - p)), *escape = quote ? memchr(p, '\\', (size_t)(quote - p)) : NULL;
+    p = escape ? escape + 2 : quote;
+    if (!p || p >= end) return NULL;
+    if (!escape) break;
   }
-  if (p >= end) return NULL;
   *ret = (struct span){from, (size_t)(p - from)};
   return p + 1;
 }
@@ -55,20 +56,36 @@ static uint64_t number(const struct span *value) {
   return n;
 }
 
+/* Eight at a time: a byte below 0x20 borrows from its top bit, one above 0x7f has it already. */
+static bool bears_control(const char *bytes, size_t len) {
+  static const uint64_t ones = 0x0101010101010101, tops = 0x8080808080808080;
+  size_t i = 0;
+  for (uint64_t w; i + sizeof w <= len; i += sizeof w) {
+    memcpy(&w, bytes + i, sizeof w);
+    if ((w - ones * 0x20) & ~w & tops) return true;
+  }
+  for (; i < len; i++)
+    if ((unsigned char)bytes[i] < 0x20) return true;
+  return false;
+}
+
 bool head_scan(const char *bytes, size_t len, struct head *ret) {
   const char *p = bytes, *end = bytes + len;
   struct span last = {"", 0}, key, value;
   enum { INCIDENT = 1, PREV = 2, SEQ = 4, BODY = 8, ALL = 15 };
   int seen = 0;
-  if (len < 2 || *p != '{') return false;
+  if (len < 2 || *p != '{' || bears_control(bytes, len)) return false;
   do {
     if (!(p = string_skip(p + 1, end, &key)) || !ascends(&last, &key) || p == end || *p++ != ':' || p == end) return false;
     bool text = *p == '"';
     if (!(p = text ? string_skip(p, end, &value) : number_skip(p, end, &value)) || p == end) return false;
-    if (text && key_is(&key, "incident") && copy(&value, ret->incident, sizeof ret->incident)) seen |= INCIDENT;
-    if (text && key_is(&key, "prev") && digest_copy(&value, ret->prev)) seen |= PREV;
-    if (text && key_is(&key, "body") && digest_copy(&value, ret->body)) seen |= BODY;
-    if (!text && key_is(&key, "seq") && (ret->seq = number(&value)) > 0) seen |= SEQ;
+    switch (*key.at) { /* its quote when it is empty */
+    case 'i': seen |= text && key_is(&key, "incident") && copy(&value, ret->incident, sizeof ret->incident) ? INCIDENT : 0; break;
+    case 'p': seen |= text && key_is(&key, "prev") && digest_copy(&value, ret->prev) ? PREV : 0; break;
+    case 'b': seen |= text && key_is(&key, "body") && digest_copy(&value, ret->body) ? BODY : 0; break;
+    case 's': seen |= !text && key_is(&key, "seq") && (ret->seq = number(&value)) > 0 ? SEQ : 0; break;
+    default: break;
+    }
     last = key;
   } while (*p == ',');
   return seen == ALL && *p == '}' && p + 1 == end;

@@ -94,7 +94,7 @@ static void not_recorded(struct buf *out) { buf_adds(out, "<span class=\"none\">
 
 /* ---- the head of the page */
 
-static void page_begin(struct buf *out, const char *title) {
+void page_begin(struct buf *out, const char *title) {
   buf_adds(out, "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
                 "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n"
                 "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>");

@@ -16,6 +16,8 @@ int64_t ocsf_time(const json_t *finding, const char *path);
 /* Text for HTML and SVG: the five characters escaped, control characters left out. */
 void html_text(struct buf *out, const char *text);
 void html_json(struct buf *out, const json_t *value); /* a string as it is, else compact JSON */
+/* Everything up to the body; the title is escaped. */
+void page_begin(struct buf *out, const char *title);
 /* The picture of durations. */
 void picture_draw(const struct report_source *s, const json_t *facts, struct buf *out);
 

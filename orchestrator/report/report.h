@@ -45,6 +45,9 @@ void report_csv(const struct report_source *s, struct buf *out);
 json_t *report_ocsf(const json_t *facts); /* new */
 json_t *report_stix(const json_t *facts); /* new */
 
+/* The first page of a bundle of several incidents; contents as contents.json holds them: {from, to, incidents [{id, title, severity, status, verdict, entries, sealed, times}]}. */
+void report_index(const json_t *contents, struct buf *out);
+
 /* The name of an actor: "alice", "playbook contain-account", "tocsin". Borrowed from names or from the entry, or written to room. */
 const char *report_actor(const struct report_source *s, const char *actor, char *room, size_t size);
 /* What an Annex A control is called; "" when it is not one of ours. Static. */

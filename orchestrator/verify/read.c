@@ -1,34 +1,21 @@
 #include "verify/read.h"
 
-#include <fcntl.h>
 #include <openssl/evp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
-bool file_load(const char *folder, const char *path, struct bytes *ret) {
+bool file_load(const char *folder, const char *path, size_t cap, struct bytes *ret) {
   char whole[4096];
-  struct stat st;
   int n = folder ? snprintf(whole, sizeof whole, "%s/%s", folder, path) : snprintf(whole, sizeof whole, "%s", path);
-  int fd = n > 0 && (size_t)n < sizeof whole ? open(whole, O_RDONLY | O_CLOEXEC) : -1;
-  if (fd < 0) return false;
-  uint8_t *at = NULL;
-  size_t len = 0;
-  bool ok = fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size <= FILE_CAP && (at = malloc((size_t)st.st_size + 1));
-  while (ok && len < (size_t)st.st_size) {
-    ssize_t got = read(fd, at + len, (size_t)st.st_size - len);
-    if (got <= 0) ok = false;
-    else len += (size_t)got;
-  }
-  close(fd);
-  if (!ok) {
-    free(at);
-    return false;
-  }
+  FILE *f = n > 0 && (size_t)n < sizeof whole ? fopen(whole, "rbe") : NULL;
+  long len = f && fseek(f, 0, SEEK_END) == 0 ? ftell(f) : -1; /* of a folder: out of all bounds */
+  uint8_t *at = len >= 0 && (size_t)len <= cap ? malloc((size_t)len + 1) : NULL;
+  bool ok = at && fseek(f, 0, SEEK_SET) == 0 && fread(at, 1, (size_t)len, f) == (size_t)len;
+  if (f) fclose(f);
+  if (!ok) return free(at), false;
   at[len] = 0;
-  *ret = (struct bytes){at, len};
+  *ret = (struct bytes){at, (size_t)len};
   return true;
 }
 
@@ -52,10 +39,11 @@ void hash_node(const uint8_t left[HASH], const uint8_t right[HASH], uint8_t out[
   sha256((const void *const[]){"\1", left, right}, (const size_t[]){1, HASH, HASH}, 3, out);
 }
 
-void hash_empty(uint8_t out[HASH]) { sha256((const void *const[]){""}, (const size_t[]){0}, 1, out); }
+void hash_bytes(const void *bytes, size_t len, uint8_t out[HASH]) { sha256((const void *const[]){bytes}, &len, 1, out); }
 
 void hash_hex(const uint8_t hash[HASH], char out[2 * HASH + 1]) {
-  for (int i = 0; i < HASH; i++) snprintf(out + 2 * i, 3, "%02x", hash[i]);
+  for (int i = 0; i < 2 * HASH; i++) out[i] = "0123456789abcdef"[hash[i / 2] >> (i % 2 ? 0 : 4) & 15];
+  out[2 * HASH] = 0;
 }
 
 /* ---- text */
@@ -181,24 +169,12 @@ enum note_state checkpoint_open(const struct bytes *note, const struct key *key,
 
 /* ---- heads */
 
-/* Where the value of a top-level member begins. Heads hold strings and numbers only, so quotes tell all. */
+/* Where the value of a member begins. Heads are flat and without blanks, and inside a string each quote has a backslash before it: so only a name can stand like this. */
 static const char *member(const char *text, const char *end, const char *name) {
-  size_t n = strlen(name);
-  if (text == end || *text != '{') return NULL;
-  for (const char *p = text + 1; p < end;) {
-    const char *key = p + 1, *close = key;
-    if (*p != '"') return NULL;
-    while (close < end && *close != '"') close += *close == '\\' ? 2 : 1;
-    if (close + 1 >= end || close[1] != ':') return NULL;
-    const char *value = close + 2;
-    if ((size_t)(close - key) == n && memcmp(key, name, n) == 0) return value;
-    bool quoted = false;
-    for (p = value; p < end && (quoted || (*p != ',' && *p != '}')); p++) {
-      if (quoted && *p == '\\') p++;
-      else if (*p == '"') quoted = !quoted;
-    }
-    if (p < end && *p == ',') p++;
-  }
+  char key[32];
+  size_t n = (size_t)snprintf(key, sizeof key, "\"%s\":", name);
+  for (const char *p = text + 1; p < end && (p = memmem(p, (size_t)(end - p), key, n)); p++)
+    if (p[-1] == ',' || (p[-1] == '{' && p == text + 1)) return p + n;
   return NULL;
 }
 
@@ -213,9 +189,10 @@ static bool string_read(const char *value, const char *end, char *out, size_t si
 
 bool head_read(const char *bytes, size_t len, struct head *ret) {
   const char *end = bytes + len, *seq = member(bytes, end, "seq");
-  if (len < 2 || end[-1] != '}' || !seq || memchr(bytes, '\n', len)) return false;
+  if (len < 2 || bytes[0] != '{' || end[-1] != '}' || !seq || memchr(bytes, '\n', len)) return false;
   size_t digits = 0;
   while (seq + digits < end && seq[digits] >= '0' && seq[digits] <= '9') digits++;
   return number_read(seq, digits, &ret->seq) && string_read(member(bytes, end, "incident"), end, ret->incident, sizeof ret->incident) &&
-         string_read(member(bytes, end, "prev"), end, ret->prev, sizeof ret->prev) && strlen(ret->prev) == (size_t)2 * HASH;
+         string_read(member(bytes, end, "prev"), end, ret->prev, sizeof ret->prev) && strlen(ret->prev) == (size_t)2 * HASH &&
+         string_read(member(bytes, end, "body"), end, ret->body, sizeof ret->body);
 }

@@ -9,19 +9,19 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { HASH = 32, WIDTH = 256, LEVELS = 8, NAME = 256, FILE_CAP = 32 << 20 };
+enum { HASH = 32, WIDTH = 256, LEVELS = 8, NAME = 256, FILE_CAP = 32 << 20, BUNDLE_CAP = 2000 << 20 };
 
 struct bytes {
   uint8_t *at; /* free() */
   size_t len;
 };
 
-/* Whole file of a folder (NULL: of the current one). False when it is not there or over FILE_CAP. */
-bool file_load(const char *folder, const char *path, struct bytes *ret);
+/* Whole file of a folder (NULL: of the current one). False when it is not there or over the cap. */
+bool file_load(const char *folder, const char *path, size_t cap, struct bytes *ret);
 
 void hash_leaf(const void *bytes, size_t len, uint8_t out[HASH]);
 void hash_node(const uint8_t left[HASH], const uint8_t right[HASH], uint8_t out[HASH]);
-void hash_empty(uint8_t out[HASH]);
+void hash_bytes(const void *bytes, size_t len, uint8_t out[HASH]);
 void hash_hex(const uint8_t hash[HASH], char out[2 * HASH + 1]);
 
 /* One spelling only: standard alphabet, padding, unused bits zero. Returns the number of bytes, -1 when it is not base64 or over max. */
@@ -43,12 +43,21 @@ struct checkpoint {
 enum note_state checkpoint_open(const struct bytes *note, const struct key *key, struct checkpoint *ret);
 
 struct head {
-  char incident[NAME], prev[2 * HASH + 1];
+  char incident[NAME], prev[2 * HASH + 1], body[2 * HASH + 1];
   uint64_t seq;
 };
 /* A journal entry's head: one line of compact JSON. False when it is none. */
 bool head_read(const char *bytes, size_t len, struct head *ret);
 
 bool number_read(const char *text, size_t len, uint64_t *ret); /* decimal, no leading zero */
+
+/* One line of the verdict: what is wrong (changed, missing, reordered, added, gap, stale, unsigned, wrong-key), where, and why. */
+void fault_at(const char *kind, const char *place, const char *format, ...) __attribute__((format(printf, 3, 4)));
+
+/* bundle.c: opens a ZIP; false, and a fault, when it is none of ours. ret_checkpoint: the bytes of log/checkpoint (at NULL: it holds none), not to be freed. */
+bool bundle_open(const struct bytes *zip, struct bytes *ret_checkpoint);
+/* All of it but the checkpoint's own signature. kept: earlier checkpoints. Returns how many entries led to the signed root. */
+uint64_t bundle_check(const struct key *key, const char *key_text, const struct checkpoint *c, bool is_signed,
+                      const struct checkpoint *const *kept, size_t count);
 
 #endif

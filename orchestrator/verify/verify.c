@@ -1,4 +1,6 @@
-/* tocsin-verify: is this evidence log complete and unchanged?   tocsin-verify FOLDER --key NAME+HASH+BASE64 [--checkpoint FILE]…
+/* tocsin-verify: is this evidence complete and unchanged?   tocsin-verify FOLDER|BUNDLE.zip --key NAME+HASH+BASE64 [--checkpoint FILE]…
+ *
+ * A bundle (ZIP) is told in bundle.c. A folder is a whole log:
  *
  * What it does, in this order:
  *  1. The checkpoint must bear a signature of the given key. It says how many entries there are and what the root of their Merkle tree is.
@@ -10,6 +12,7 @@
  * Each fault is one line: kind, place, explanation. Nothing passes that is not signed. Exit status 0: sound; 1: not; 2: wrong use.
  * It does not prove that the holder of the key did not write another log: for that, compare with checkpoints kept elsewhere (--checkpoint). */
 #include <inttypes.h>
+#include <search.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -44,7 +47,7 @@ static struct fault *fault_new(const char *kind) {
   return f;
 }
 
-__attribute__((format(printf, 3, 4))) static void fault_at(const char *kind, const char *place, const char *format, ...) {
+void fault_at(const char *kind, const char *place, const char *format, ...) {
   struct fault *f = fault_new(kind);
   va_list args;
   va_start(args, format);
@@ -119,7 +122,7 @@ static bool tile_load(const char *kind, uint64_t index, unsigned width, char nam
   char full[96];
   tile_name(kind, index, width, name);
   tile_name(kind, index, WIDTH, full);
-  return file_load(v.folder, name, ret) || (width < WIDTH && file_load(v.folder, full, ret));
+  return file_load(v.folder, name, FILE_CAP, ret) || (width < WIDTH && file_load(v.folder, full, FILE_CAP, ret));
 }
 
 /* ---- 3. the tree */
@@ -163,8 +166,8 @@ static void tile_compare(int level, uint64_t index) {
 /* The root of what was pushed so far, for both trees. */
 static void roots(uint8_t from_entries[HASH], uint8_t from_tiles[HASH]) {
   bool any = false;
-  hash_empty(from_entries);
-  hash_empty(from_tiles);
+  hash_bytes("", 0, from_entries);
+  hash_bytes("", 0, from_tiles);
   for (int l = 0; l < LEVELS; l++) {
     unsigned n = v.levels[l].n;
     for (unsigned size = 1; size < WIDTH; size *= 2) {
@@ -223,37 +226,20 @@ struct journal {
   char leaf[2 * HASH + 1];
   bool gap;
 };
-static struct journal **journals;
-static size_t journal_count, journal_room;
+static size_t journal_count;
 static uint64_t breaks; /* entries that could not be read: a step across one is not judged */
 
-static struct journal **journal_slot(const char *name) {
-  uint8_t hash[HASH];
-  uint64_t at;
-  hash_leaf(name, strlen(name), hash);
-  memcpy(&at, hash, sizeof at);
-  while (journals[at & (journal_room - 1)] && strcmp(journals[at & (journal_room - 1)]->name, name) != 0) at++;
-  return &journals[at & (journal_room - 1)];
-}
+static int journal_order(const void *a, const void *b) { return strcmp(a, b); } /* the name is its first member */
 
 static struct journal *journal_of(const char *name) {
-  if (2 * journal_count >= journal_room) {
-    struct journal **old = journals;
-    size_t old_room = journal_room;
-    journal_room = old_room ? 2 * old_room : 1024;
-    if (!(journals = calloc(journal_room, sizeof *journals))) abort();
-    for (size_t i = 0; i < old_room; i++)
-      if (old[i]) *journal_slot(old[i]->name) = old[i];
-    free(old);
-  }
-  struct journal **slot = journal_slot(name);
-  if (!*slot) {
-    if (!(*slot = calloc(1, sizeof **slot))) abort();
-    snprintf((*slot)->name, sizeof(*slot)->name, "%s", name);
-    memset((*slot)->leaf, '0', (size_t)2 * HASH); /* what the first entry names as the one before it */
-    journal_count++;
-  }
-  return *slot;
+  static void *tree;
+  struct journal **found = tfind(name, &tree, journal_order), *j;
+  if (found) return *found;
+  if (!(j = calloc(1, sizeof *j))) abort();
+  snprintf(j->name, sizeof j->name, "%s", name);
+  memset(j->leaf, '0', (size_t)2 * HASH); /* what the first entry names as the one before it */
+  journal_count++;
+  return tsearch(j, &tree, journal_order) ? j : (abort(), j);
 }
 
 static void chain_check(uint64_t index, const uint8_t *bytes, size_t len, const uint8_t hash[HASH]) {
@@ -375,7 +361,7 @@ static void tile_read(struct bundle *b) {
 }
 
 /* False when there is neither entry nor tile. */
-static bool bundle_check(uint64_t index, unsigned width) {
+static bool tile_check(uint64_t index, unsigned width) {
   static struct bundle b;
   struct bytes file = {NULL, 0};
   char name[96], exact[96];
@@ -412,21 +398,21 @@ static bool bundle_check(uint64_t index, unsigned width) {
 
 /* ---- 1, 4 and the whole */
 
-static void checkpoint_check(void) {
-  struct bytes file;
-  if (!file_load(v.folder, "checkpoint", &file)) {
-    fault_at("missing", "checkpoint", "there is no checkpoint: nothing says how long this log is");
+static void checkpoint_check(const struct bytes *file) {
+  if (!file->at) {
+    fault_at("missing", "checkpoint", "there is no checkpoint: nothing here is signed");
     return;
   }
-  enum note_state state = checkpoint_open(&file, &v.key, &v.checkpoint);
-  free(file.at);
+  enum note_state state = checkpoint_open(file, &v.key, &v.checkpoint);
   v.is_signed = state == SIGNED;
   if (state == UNSIGNED) fault_at("unsigned", "checkpoint", "no signature of %.100s", v.key.name);
   if (state == WRONG_KEY) fault_at("wrong-key", "checkpoint", "signed in the name of %.100s, but with another key", v.key.name);
   if (state == CHANGED) fault_at("changed", "checkpoint", "the signature does not fit what it says");
   if (state == NO_NOTE) fault_at("changed", "checkpoint", "this is no signed checkpoint");
-  if (v.checkpoint.readable && strcmp(v.checkpoint.origin, v.key.name) != 0)
+  if (v.checkpoint.readable && strcmp(v.checkpoint.origin, v.key.name) != 0) {
     fault_at("wrong-key", "checkpoint", "it is of another log: %.100s", v.checkpoint.origin);
+    v.is_signed = false;
+  }
 }
 
 static void roots_judge(void) {
@@ -444,11 +430,15 @@ static void roots_judge(void) {
 }
 
 static void log_check(void) {
+  struct bytes file = {NULL, 0};
+  file_load(v.folder, "checkpoint", FILE_CAP, &file);
+  checkpoint_check(&file);
+  free(file.at);
   uint64_t size = v.checkpoint.size;
   if (!v.checkpoint.readable) return;
   earlier_check();
   for (uint64_t from = 0; from < size; from += WIDTH) {
-    bool present = bundle_check(from / WIDTH, size - from < WIDTH ? (unsigned)(size - from) : WIDTH);
+    bool present = tile_check(from / WIDTH, size - from < WIDTH ? (unsigned)(size - from) : WIDTH);
     if (!present && !v.is_signed) return; /* its size is anybody's word */
     if (fault_count > 100 * SHOWN_FAULTS) break;
   }
@@ -460,8 +450,17 @@ static void log_check(void) {
       fault_at("stale", v.earlier[i].file, "it covers %" PRIu64 " entries; this log has only %" PRIu64, v.earlier[i].checkpoint.size, size);
 }
 
+static uint64_t bundle_judge(const struct bytes *zip, const char *key_text) {
+  const struct checkpoint *kept[EARLIER];
+  struct bytes checkpoint;
+  for (size_t i = 0; i < v.earlier_count; i++) kept[i] = &v.earlier[i].checkpoint;
+  if (!bundle_open(zip, &checkpoint)) return 0;
+  checkpoint_check(&checkpoint);
+  return bundle_check(&v.key, key_text, &v.checkpoint, v.is_signed, kept, v.earlier_count);
+}
+
 static int misuse(const char *why) {
-  fprintf(stderr, "tocsin-verify: %s\nusage: tocsin-verify FOLDER --key NAME+HASH+BASE64 [--checkpoint FILE]… [--plain]\n", why);
+  fprintf(stderr, "tocsin-verify: %s\nusage: tocsin-verify FOLDER|BUNDLE.zip --key NAME+HASH+BASE64 [--checkpoint FILE]… [--plain]\n", why);
   fprintf(stderr, "  --checkpoint FILE   a checkpoint of this log kept from earlier: the log must go on from it\n  --plain             the "
                   "entries are not journal heads: check the log only\n");
   return 2;
@@ -471,7 +470,7 @@ static const char *earlier_add(const char *path) {
   struct bytes file;
   struct earlier *e = &v.earlier[v.earlier_count];
   if (v.earlier_count == EARLIER) return "too many checkpoints";
-  if (!file_load(NULL, path, &file)) return "a file given by --checkpoint cannot be read";
+  if (!file_load(NULL, path, FILE_CAP, &file)) return "a file given by --checkpoint cannot be read";
   enum note_state state = checkpoint_open(&file, &v.key, &e->checkpoint);
   free(file.at);
   if (state != SIGNED || strcmp(e->checkpoint.origin, v.key.name) != 0) return "a file given by --checkpoint is not signed with this key";
@@ -482,6 +481,7 @@ static const char *earlier_add(const char *path) {
 
 int main(int argc, char **argv) {
   const char *key = NULL, *why = NULL;
+  struct bytes zip;
   for (int i = 1; i < argc; i++) {
     if (strcmp(argv[i], "--key") == 0 && i + 1 < argc) key = argv[++i];
     else if (strcmp(argv[i], "--checkpoint") == 0 && i + 1 < argc) i++; /* read below: the key may come behind */
@@ -489,16 +489,20 @@ int main(int argc, char **argv) {
     else if (argv[i][0] == '-' || v.folder) return misuse("what is this for?");
     else v.folder = argv[i];
   }
-  if (!v.folder || !key) return misuse("a folder and a key are needed");
+  if (!v.folder || !key) return misuse("a folder or a bundle, and a key are needed");
   if (!key_read(key, &v.key)) return misuse("the key should read name+hash+base64, and its hash must fit");
   for (int i = 1; i + 1 < argc && !why; i++)
     if (strcmp(argv[i], "--key") == 0) i++;
     else if (strcmp(argv[i], "--checkpoint") == 0) why = earlier_add(argv[++i]);
   if (why) return misuse(why);
-  checkpoint_check();
-  log_check();
+  bool is_file = file_load(NULL, v.folder, BUNDLE_CAP, &zip);
+  uint64_t proven = is_file ? bundle_judge(&zip, key) : 0;
+  if (is_file) free(zip.at);
+  else log_check();
   faults_print();
   if (fault_count) printf("NOT SOUND: %zu fault%s in %s\n", fault_count, fault_count == 1 ? "" : "s", v.folder);
+  else if (is_file)
+    printf("sound: %" PRIu64 " entries, all in the log of %" PRIu64 " that %s signed\n", proven, v.checkpoint.size, v.key.name);
   else printf("sound: %" PRIu64 " entries of %zu journals, as signed by %s\n", v.checkpoint.size, journal_count, v.key.name);
   return fault_count ? 1 : 0;
 }

@@ -57,8 +57,8 @@ static inline json_t *case_alert(void) {
                    "IP Address", "type_id", 2, "value", "203.0.113.66");
 }
 
-/* A whole incident: alert, containment, question, answer, a note with everything bad in it, release, end. Fourteen entries, one body removed. */
-static inline void case_make(struct made_case *c) {
+/* A whole incident: alert, containment, question, answer, a note with everything bad in it, release, end. Fourteen entries; one body may be removed. */
+static inline void case_fill(struct made_case *c, bool removed) {
   case_begin(c);
   case_add(c, KIND_INCIDENT_OPENED, "engine", 0, NULL, json_pack("{s:s, s:i}", "title", "Brute <b>force</b>", "severity_id", 4));
   case_add(c, KIND_ALERT_ATTACHED, "engine", 0, NULL, case_alert());
@@ -76,11 +76,13 @@ static inline void case_make(struct made_case *c) {
   case_add(c, KIND_RUN_FINISHED, "playbook:contain-account", 1, NULL, json_pack("{s:s}", "status", "done"));
   case_add(c, KIND_INCIDENT_NOTED, "person:7f3a", 0, NULL,
            json_pack("{s:s}", "text", "=HYPERLINK(\"http://evil.example\") <script>alert(1)</script>"));
-  case_add(c, KIND_INCIDENT_NOTED, "person:7f3a", 0, NULL, NULL);
+  case_add(c, KIND_INCIDENT_NOTED, "person:7f3a", 0, NULL, removed ? NULL : json_pack("{s:s}", "text", "a second note"));
   case_add(c, KIND_CONTAINMENT_RELEASED, "person:7f3a", 2, "1", json_pack("{s:s}", "of", "1/1"));
   case_add(c, KIND_INCIDENT_TAGGED, "person:7f3a", 0, NULL, json_pack("{s:s}", "tag", "<img src=x>"));
   case_add(c, KIND_INCIDENT_CLOSED, "person:7f3a", 0, NULL, json_pack("{s:s, s:s}", "verdict", "true_positive", "lessons", "MFA"));
 }
+
+static inline void case_make(struct made_case *c) { case_fill(c, true); }
 
 static inline void case_free(struct made_case *c) {
   for (size_t i = 0; i < c->source.count; i++) entry_free(c->entries[i]);

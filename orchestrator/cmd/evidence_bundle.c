@@ -1,0 +1,240 @@
+/* `tocsin evidence export … -o FILE.zip`: entries from `tocsin serve` (or a file), proofs from the sealed log, views of both. */
+#include <dirent.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#include "base/json.h"
+#include "build.h"
+#include "cmd/client.h"
+#include "cmd/evidence_case.h"
+#include "cmd/evidence_log.h"
+#include "cmd/evidence_views.h"
+#include "cmd/file.h"
+#include "cmd/options.h"
+#include "evidence/bundle.h"
+
+enum { ARCHIVE_CAP = 2000 << 20, WAIT_MS = 5000, TURN_MS = 200, LIST_MOST = 10000, ANCHORS_DEEP = 4, ANCHOR_CAP = 64 << 20 };
+
+struct export {
+  const struct cli *cli;
+  const struct options *o;
+  struct evidence_case *cases;
+  size_t count, entries;
+  struct proof *proofs; /* of all cases, one behind the other */
+  bool sealed;          /* there is a log; else nothing below */
+  char folder[4096];
+  struct note_verifier key;
+  struct proof_log log;
+  struct buf earlier; /* the note; empty: none */
+  struct merkle_proof path;
+  struct zip zip;
+};
+
+/* ---- the log */
+
+/* --log, or evidence/log in the data folder. */
+static int folder_find(struct export *x) {
+  const char *given = options_get(x->o, "log");
+  if (given) {
+    snprintf(x->folder, sizeof x->folder, "%s", given);
+    return EXIT_DONE;
+  }
+  json_t *settings = cli_settings(x->cli, NULL);
+  if (!settings) return EXIT_FAILED;
+  snprintf(x->folder, sizeof x->folder, "%s/evidence/log", json_str_or(settings, "data", "tocsin-data"));
+  json_decref(settings);
+  return EXIT_DONE;
+}
+
+static size_t open_count(const struct export *x) {
+  size_t n = 0;
+  for (size_t i = 0; i < x->entries; i++) n += !x->proofs[i].found;
+  return n;
+}
+
+/* Once, or until everything is sealed or the time is over. */
+static int proofs_collect(struct export *x, int64_t wait_ms, struct err *err) {
+  for (int64_t waited = 0;; waited += TURN_MS) {
+    free(x->log.note);
+    x->log.note = NULL;
+    int r = proof_collect(x->folder, &x->key, x->proofs, x->entries, &x->log, err);
+    if (r < 0 || open_count(x) == 0 || waited >= wait_ms) return r;
+    nanosleep(&(struct timespec){.tv_nsec = TURN_MS * 1000000L}, NULL);
+  }
+}
+
+static int earlier_prove(struct export *x, struct err *err) {
+  struct checkpoint earlier;
+  const char *kept = options_get(x->o, "checkpoint");
+  if (!kept) return 0;
+  int r = evidence_checkpoint_read(kept, &x->key, &x->earlier, &earlier, err);
+  return r < 0 ? r : proof_consistency(x->folder, &x->log, &earlier, &x->path, err);
+}
+
+static int prove(struct export *x) {
+  struct err err = {0};
+  const char *key = options_get(x->o, "key"), *wait = options_get(x->o, "wait");
+  int64_t wait_ms = WAIT_MS;
+  struct stat st;
+  size_t n = 0;
+  int status = folder_find(x);
+  if (status != EXIT_DONE) return status;
+  if (wait && !duration_parse(wait, &wait_ms)) return cli_misuse(x->cli, "--wait is a duration such as 10s, not %.40s", wait);
+  x->proofs = calloc(x->entries + 1, sizeof *x->proofs);
+  if (!x->proofs) abort();
+  for (size_t c = 0; c < x->count; c++)
+    for (size_t i = 0; i < x->cases[c].count; i++) hex_decode(x->cases[c].entries[i]->leaf, x->proofs[n++].leaf.bytes, DIGEST_BYTES);
+  if (stat(x->folder, &st) < 0 && errno == ENOENT && !options_get(x->o, "log")) return EXIT_DONE; /* nothing is sealed on this node */
+  if (!key)
+    return cli_misuse(x->cli, "the proofs are made against the log's verifier key: add --key NAME+HASH+BASE64, or a file that holds it");
+  if (evidence_key_read(key, &x->key, &err) < 0) return cli_misuse(x->cli, "%s", err.text);
+  if (proofs_collect(x, wait_ms, &err) < 0 || earlier_prove(x, &err) < 0) return cli_fail(x->cli, &err);
+  x->sealed = true;
+  return EXIT_DONE;
+}
+
+/* ---- files that lie beside the log */
+
+static int anchors_add(struct export *x, const char *path, const char *name, unsigned depth, struct err *err) {
+  DIR *d = opendir(path);
+  struct dirent *e;
+  int r = 0;
+  while (d && r == 0 && (e = readdir(d))) {
+    char below[4096], inside[ZIP_NAME];
+    struct stat st;
+    struct buf bytes;
+    if (e->d_name[0] == '.' || snprintf(below, sizeof below, "%s/%s", path, e->d_name) >= (int)sizeof below ||
+        snprintf(inside, sizeof inside, "%s/%s", name, e->d_name) >= (int)sizeof inside || lstat(below, &st) < 0)
+      continue;
+    if (S_ISDIR(st.st_mode) && depth < ANCHORS_DEEP) r = anchors_add(x, below, inside, depth + 1, err);
+    if (!S_ISREG(st.st_mode) || !zip_name_valid(inside, strlen(inside))) continue;
+    buf_init(&bytes, ANCHOR_CAP);
+    r = file_read(below, &bytes, err);
+    if (r == 0) r = zip_add(&x->zip, inside, bytes.data, bytes.len, err);
+    buf_release(&bytes);
+  }
+  if (d) closedir(d);
+  return r;
+}
+
+static int log_add(struct export *x, struct err *err) {
+  char anchors[4200];
+  if (!x->sealed) return 0;
+  int r = bundle_add_log(&x->zip, &x->log, &x->key, x->earlier.len ? x->earlier.data : NULL, x->earlier.len, &x->path, err);
+  snprintf(anchors, sizeof anchors, "%s/../anchors", x->folder);
+  return r < 0 ? r : anchors_add(x, anchors, "anchors", 0, err);
+}
+
+/* ---- incidents */
+
+static int case_add(struct export *x, const struct evidence_case *c, const struct proof *proofs, json_t *contents, struct err *err) {
+  struct bundle_entry *list = calloc(c->count, sizeof *list);
+  size_t covered = 0;
+  if (!list) abort();
+  for (size_t i = 0; i < c->count; i++) {
+    const struct entry *e = c->entries[i];
+    list[i] = (struct bundle_entry){e->head, e->head_len, e->envelope, e->envelope_len};
+    covered += proofs[i].found;
+  }
+  int r = bundle_add_incident(&x->zip, c->id, list, c->count, proofs, err);
+  json_t *seal = x->sealed ? evidence_seal(&x->log.checkpoint, &x->key, covered) : NULL;
+  if (r == 0) r = evidence_views_add(&x->zip, c, seal, contents, err);
+  json_decref(seal);
+  free(list);
+  return r;
+}
+
+static int archive_make(struct export *x, struct buf *out, struct err *err) {
+  const char *from = options_get(x->o, "from"), *to = options_get(x->o, "to");
+  json_t *incidents = json_array();
+  size_t n = 0;
+  int r = log_add(x, err);
+  for (size_t c = 0; r == 0 && c < x->count; n += x->cases[c++].count) r = case_add(x, &x->cases[c], x->proofs + n, incidents, err);
+  json_t *contents =
+      json_pack("{s:i, s:s, s:s*, s:s*, s:O}", "v", 1, "made_by", "tocsin " TOCSIN_VERSION, "from", from, "to", to, "incidents", incidents);
+  if (x->sealed) json_object_set_new(contents, "log", evidence_seal(&x->log.checkpoint, &x->key, x->entries - open_count(x)));
+  if (r == 0) r = evidence_contents_add(&x->zip, contents, err);
+  if (r == 0) r = bundle_finish(&x->zip, err);
+  if (r == 0) r = zip_write(&x->zip, out, err);
+  json_decref(contents);
+  json_decref(incidents);
+  return r;
+}
+
+static void said(const struct export *x, const char *file) {
+  size_t open = x->sealed ? open_count(x) : x->entries, n = 0;
+  json_t *value = json_pack("{s:s, s:I, s:I, s:I}", "file", file, "incidents", (json_int_t)x->count, "entries", (json_int_t)x->entries,
+                            "not_sealed", (json_int_t)open);
+  if (!cli_json(x->cli, value)) {
+    printf("Written to %s: %zu incident%s, %zu entries, %zu of them proven to be in the log.\n", file, x->count, x->count == 1 ? "" : "s",
+           x->entries, x->entries - open);
+    if (!x->sealed) printf("There is no sealed log at %s: this bundle proves nothing yet, and no verifier will pass it.\n", x->folder);
+    for (size_t c = 0; x->sealed && open && c < x->count; n += x->cases[c++].count)
+      for (size_t i = 0; i < x->cases[c].count; i++)
+        if (!x->proofs[n + i].found) printf("  not sealed yet: entry %zu of %s\n", i + 1, x->cases[c].id);
+    if (x->sealed) printf("Check it anywhere: tocsin evidence verify %s --key …, or tocsin-verify %s --key …\n", file, file);
+  }
+  json_decref(value);
+}
+
+/* Which incidents touch the period, the oldest first. */
+static int period_list(const struct export *x, json_t **ret) {
+  int64_t from = INT64_MIN, to = INT64_MAX;
+  json_t *answer = NULL;
+  const char *a = options_get(x->o, "from"), *b = options_get(x->o, "to");
+  if ((a && !time_parse(a, &from)) || (b && !time_parse(b, &to)) || from >= to)
+    return cli_misuse(x->cli, "--from and --to are times such as 2026-01-01T00:00:00Z, the one before the other");
+  int status = client_ask(x->cli, json_pack("{s:s, s:i}", "command", "incident.list", "limit", LIST_MOST), &answer);
+  if (status != EXIT_DONE) return status;
+  const json_t *rows = json_object_get(answer, "incidents");
+  *ret = json_array();
+  for (size_t i = json_array_size(rows); i > 0; i--) {
+    const json_t *row = json_array_get(rows, i - 1);
+    int64_t opened = json_int_or(row, "opened", 0), updated = json_int_or(row, "updated", 0);
+    if (opened < to && updated >= from) json_array_append(*ret, json_object_get(row, "id"));
+  }
+  if (json_array_size(rows) >= LIST_MOST)
+    status = cli_misuse(x->cli, "there are more than %d incidents: export a shorter period", LIST_MOST);
+  json_decref(answer);
+  return status;
+}
+
+static int cases_open(struct export *x, const char *incident) {
+  json_t *ids = NULL;
+  int status = incident ? EXIT_DONE : period_list(x, &ids);
+  if (incident) ids = json_pack("[s]", incident);
+  x->cases = calloc(json_array_size(ids) + 1, sizeof *x->cases);
+  if (!x->cases) abort();
+  for (size_t i = 0; status == EXIT_DONE && i < json_array_size(ids); i++) {
+    status = evidence_case_open(x->cli, json_string_value(json_array_get(ids, i)), &x->cases[x->count]);
+    if (status == EXIT_DONE) x->entries += x->cases[x->count++].count;
+  }
+  if (status == EXIT_DONE && !x->count) status = cli_fail(x->cli, &(struct err){ERR_NOT_FOUND, "no incident was open in that period"});
+  json_decref(ids);
+  return status;
+}
+
+int evidence_bundle_export(const struct cli *cli, const struct options *o, const char *incident, const char *file) {
+  struct export x = {.cli = cli, .o = o};
+  struct buf out;
+  struct err err = {0};
+  buf_init(&out, ARCHIVE_CAP);
+  buf_init(&x.earlier, NOTE_CAP);
+  int status = cases_open(&x, incident);
+  if (status == EXIT_DONE) status = prove(&x);
+  if (status == EXIT_DONE && (archive_make(&x, &out, &err) < 0 || file_write(file, out.data, out.len, &err) < 0))
+    status = cli_fail(cli, &err);
+  if (status == EXIT_DONE) said(&x, file);
+  for (size_t i = 0; i < x.count; i++) evidence_case_release(&x.cases[i]);
+  free(x.cases);
+  free(x.proofs);
+  free(x.log.note);
+  zip_release(&x.zip);
+  buf_release(&x.earlier);
+  buf_release(&out);
+  return status;
+}

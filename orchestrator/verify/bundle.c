@@ -1,0 +1,333 @@
+/* A bundle: one ZIP with entries of incidents, and proofs that they stand in a signed log; its README.txt tells the layout.
+ *
+ *  1. The archive must have the one form in which bundles are written, so that no byte goes unread. (zip_read)
+ *  2. SHA256SUMS must list every other file. (sums_check)
+ *  3. log/checkpoint must be signed (verify.c), and go on from an earlier one kept elsewhere. (earlier_check)
+ *  4. Of each incident: entries 1, 2, 3…, each head led to the signed root by its proof, each naming the one before it and its body. (entry_check)
+ * Reports and names are listed, not proven: the entries count. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "verify/read.h"
+
+enum { PATH = 64 };
+struct file {
+  char name[NAME];
+  const uint8_t *at;
+  size_t len;
+};
+static struct file *files;
+static size_t file_count;
+
+/* ---- 1. the archive (APPNOTE 6.3.3): files as they are, in order of their names, all dated 1980-01-01 */
+
+static uint32_t le(const uint8_t *p, int bytes) {
+  uint32_t n = 0;
+  while (bytes > 0) n = n << 8 | p[--bytes];
+  return n;
+}
+
+static uint32_t crc32_of(const uint8_t *p, size_t len) {
+  uint32_t crc = UINT32_MAX;
+  for (; len--; p++) {
+    crc ^= *p;
+    for (int bit = 0; bit < 8; bit++) crc = crc >> 1 ^ (crc & 1 ? 0xedb88320U : 0);
+  }
+  return ~crc;
+}
+
+/* One file with its header; the length of both, 0 when it is not as we write it. */
+static size_t file_read(const uint8_t *p, size_t left) {
+  static const uint8_t form[14] = {'P', 'K', 3, 4, 20, 0, 0, 0, 0, 0, 0, 0, 0x21, 0};
+  if (left < 30 || memcmp(p, form, sizeof form) != 0 || le(p + 18, 4) != le(p + 22, 4) || le(p + 28, 2) || file_count == 65535) return 0;
+  size_t n = le(p + 26, 2), len = le(p + 18, 4);
+  if (n == 0 || n >= 128 || n > left - 30 || len > left - 30 - n || crc32_of(p + 30 + n, len) != le(p + 14, 4)) return 0;
+  if ((file_count & (file_count - 1)) == 0 && !(files = realloc(files, (file_count ? 2 * file_count : 1) * sizeof *files))) abort();
+  struct file *f = &files[file_count++];
+  *f = (struct file){.at = p + 30 + n, .len = len};
+  memcpy(f->name, p + 30, n);
+  if (strspn(f->name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./") != n || strstr(f->name, "..")) return 0;
+  return file_count > 1 && strcmp(f[-1].name, f->name) >= 0 ? 0 : 30 + n + len;
+}
+
+/* The directory behind them repeats their headers. */
+static bool directory_fits(const uint8_t *base, const uint8_t *p, const uint8_t *end) {
+  static const uint8_t rest[10] = {0, 0, 0, 0, 0, 0, 0, 0, 0xa4, 0x81};
+  const uint8_t *from = p;
+  for (const struct file *f = files; f < files + file_count; f++) {
+    size_t n = strlen(f->name);
+    const uint8_t *local = f->at - n - 30;
+    if ((size_t)(end - p) < 46 + n || memcmp(p, "PK\1\2\24\3", 6) != 0 || memcmp(p + 6, local + 4, 26) != 0 ||
+        memcmp(p + 32, rest, 10) != 0 || le(p + 42, 4) != (size_t)(local - base) || memcmp(p + 46, f->name, n) != 0)
+      return false;
+    p += 46 + n;
+  }
+  return end - p == 22 && memcmp(p, "PK\5\6\0\0\0\0", 8) == 0 && le(p + 8, 2) == file_count && le(p + 10, 2) == file_count &&
+         le(p + 12, 4) == (size_t)(p - from) && le(p + 16, 4) == (size_t)(from - base) && le(p + 20, 2) == 0;
+}
+
+static bool zip_read(const struct bytes *zip) {
+  const uint8_t *p = zip->at, *end = p + zip->len;
+  for (size_t n; end - p >= 4 && memcmp(p, "PK\3\4", 4) == 0; p += n)
+    if (!(n = file_read(p, (size_t)(end - p)))) return false;
+  return directory_fits(zip->at, p, end);
+}
+
+static int by_name(const void *name, const void *f) { return strcmp(name, ((const struct file *)f)->name); }
+static const struct file *file_find(const char *name) { return bsearch(name, files, file_count, sizeof *files, by_name); }
+
+static void file_fault(const char *kind, const char *name, const char *text) {
+  char place[NAME + 8];
+  snprintf(place, sizeof place, "file %s", name);
+  fault_at(kind, place, "%s", text);
+}
+
+/* ---- 2. the list of files; both are in order */
+
+struct lines {
+  const char *at, *end; /* what is left */
+  const char *line;     /* the one at hand, without its newline; NULL: there is none */
+  size_t len;
+};
+
+static void line_next(struct lines *l) {
+  const char *newline = l->at < l->end ? memchr(l->at, '\n', (size_t)(l->end - l->at)) : NULL;
+  l->line = newline ? l->at : NULL;
+  l->len = newline ? (size_t)(newline - l->at) : 0;
+  if (newline) l->at = newline + 1;
+}
+
+static struct lines lines_of(const struct file *f) {
+  struct lines l = {.at = f ? (const char *)f->at : "", .end = f ? (const char *)f->at + f->len : ""};
+  line_next(&l);
+  return l;
+}
+
+static void sums_check(void) {
+  const struct file *sums = file_find("SHA256SUMS"), *f = files, *end = files + file_count;
+  struct lines l = lines_of(sums);
+  if (!sums) file_fault("missing", "SHA256SUMS", "there is no list of the bundle's files");
+  while (sums && (l.line || f < end)) {
+    char name[NAME] = "", hex[2 * HASH + 1];
+    uint8_t hash[HASH];
+    if (l.line) snprintf(name, sizeof name, "%.*s", l.len > 66 ? (int)l.len - 66 : 0, l.line + 66);
+    int order = f == end ? 1 : !l.line ? -1 : strcmp(f->name, name);
+    if (order < 0 && f != sums) file_fault("added", f->name, "SHA256SUMS does not list it");
+    if (order > 0) file_fault("missing", name, "SHA256SUMS lists it, the bundle does not hold it");
+    if (order == 0) hash_bytes(f->at, f->len, hash), hash_hex(hash, hex);
+    if (order == 0 && memcmp(hex, l.line, 64) != 0) file_fault("changed", name, "it is not the file that SHA256SUMS lists");
+    f += order <= 0;
+    if (order >= 0) line_next(&l);
+  }
+  if (l.at != l.end) file_fault("changed", "SHA256SUMS", "it is cut off");
+}
+
+/* ---- paths through the tree: base64 hashes with one character between them */
+
+static int path_read(const char *at, size_t len, char between, uint8_t path[PATH][HASH]) {
+  int n = 0;
+  for (; len >= 44 && n < PATH && base64_read(at, 44, path[n], HASH) == HASH; n++) {
+    if (len == 44) return n + 1;
+    if (at[44] != between) return -1;
+    at += 45;
+    len -= 45;
+  }
+  return len == 0 && (n == 0 || between == '\n') ? n : -1;
+}
+
+/* RFC 9162 §2.1.3.2 and §2.1.4.2, which walk alike: up from two nodes at once. */
+static bool path_walk(uint64_t fn, uint64_t sn, uint8_t path[PATH][HASH], int n, uint8_t fr[HASH], uint8_t sr[HASH]) {
+  for (int i = 0; i < n; i++, fn >>= 1, sn >>= 1) {
+    if (sn == 0) return false;
+    if (fn & 1 || fn == sn) {
+      hash_node(path[i], fr, fr);
+      hash_node(path[i], sr, sr);
+      for (; !(fn & 1) && fn; fn >>= 1) sn >>= 1;
+    } else {
+      hash_node(sr, path[i], sr);
+    }
+  }
+  return n >= 0 && sn == 0;
+}
+
+/* ---- 3. */
+
+static bool leads_on(const struct checkpoint *from, const struct checkpoint *to, uint8_t path[PATH][HASH], int n) {
+  uint64_t fn = from->size - 1, sn = to->size - 1;
+  uint8_t fr[HASH], sr[HASH];
+  if (from->size == 0 || from->size >= to->size || n < 1)
+    return from->size && from->size == to->size && memcmp(from->root, to->root, HASH) == 0;
+  bool whole = (from->size & (from->size - 1)) == 0;
+  memcpy(fr, whole ? from->root : path[0], HASH);
+  memcpy(sr, fr, HASH);
+  for (; fn & 1; fn >>= 1) sn >>= 1;
+  return path_walk(fn, sn, whole ? path : path + 1, whole ? n : n - 1, fr, sr) && memcmp(fr, from->root, HASH) == 0 &&
+         memcmp(sr, to->root, HASH) == 0;
+}
+
+/* kept: by whoever checks; NULL: what the bundle itself claims. */
+static void earlier_check(const struct key *key, const struct checkpoint *now, const struct checkpoint *kept) {
+  const struct file *earlier = file_find("log/earlier"), *way = file_find("log/consistency");
+  struct checkpoint c = {.readable = false};
+  uint8_t path[PATH][HASH];
+  bool leads = earlier && way && checkpoint_open(&(struct bytes){(uint8_t *)(uintptr_t)earlier->at, earlier->len}, key, &c) == SIGNED &&
+               strcmp(c.origin, key->name) == 0 && leads_on(&c, now, path, path_read((const char *)way->at, way->len, '\n', path));
+  if (!kept && (earlier || way) && !leads) file_fault("changed", "log/consistency", "it does not lead from log/earlier to this checkpoint");
+  if (kept && kept->size > now->size) fault_at("stale", "checkpoint", "the earlier one covers %" PRIu64 " entries", kept->size);
+  else if (kept && !leads_on(kept, now, path, 0) && (!leads || c.size != kept->size || memcmp(c.root, kept->root, HASH) != 0))
+    file_fault("missing", "log/consistency", "nothing shows that this log goes on from the earlier checkpoint");
+}
+
+/* ---- 4. */
+
+enum { HEAD, BODY, PROOF, PARTS };
+static const char *const part_files[] = {"heads", "bodies", "proofs"}, *const part_names[] = {"entry", "body", "proof"};
+static const struct checkpoint *signed_one; /* what proofs lead to; NULL: nothing is signed */
+static char incident[NAME];
+
+static void entry_fault(const char *kind, int part, uint64_t seq, const char *text) {
+  char place[NAME + 64];
+  snprintf(place, sizeof place, "%s %" PRIu64 " of %.100s", part_names[part], seq, incident);
+  fault_at(kind, place, "%s", text);
+}
+
+/* Which entry a line is of: a head says so inside, the others begin with it. 0: it is no such line. */
+static uint64_t number_of(int part, const struct lines *l) {
+  struct head h;
+  uint64_t seq = 0;
+  const char *blank = l->line && part != HEAD ? memchr(l->line, ' ', l->len) : NULL;
+  if (part == HEAD) return l->line && head_read(l->line, l->len, &h) ? h.seq : 0;
+  return blank && number_read(l->line, (size_t)(blank - l->line), &seq) ? seq : 0;
+}
+
+/* Each line in its place: else nothing behind it can be judged. */
+static bool in_place(const struct lines part[PARTS], uint64_t seq) {
+  uint64_t n[PARTS];
+  bool any = false, all = true;
+  for (int i = 0; i < PARTS; i++) {
+    n[i] = number_of(i, &part[i]);
+    any |= n[i] == seq;
+    all &= n[i] == seq;
+    if (!part[i].line || n[i] >= seq) continue;
+    entry_fault(n[i] ? "added" : "changed", i, n[i] ? n[i] : seq, n[i] ? "it stands there twice" : "its line cannot be read");
+    return false;
+  }
+  for (int i = 0; i < PARTS; i++) {
+    struct lines next = part[i];
+    line_next(&next);
+    if (n[i] == seq) continue;
+    if (number_of(i, &next) == seq) entry_fault("reordered", i, seq, "another stands in its place");
+    else entry_fault(any ? "missing" : "gap", i, seq, "it is not in this bundle");
+    return false;
+  }
+  return all;
+}
+
+static bool is_included(const char *proof, size_t len, const uint8_t leaf[HASH], uint64_t *index) {
+  uint8_t path[PATH][HASH], fr[HASH], sr[HASH];
+  const char *blank = memchr(proof, ' ', len);
+  size_t digits = blank ? (size_t)(blank - proof) : len;
+  if (!number_read(proof, digits, index) || *index >= signed_one->size) return false;
+  int n = blank ? path_read(blank + 1, len - digits - 1, ' ', path) : 0;
+  memcpy(fr, leaf, HASH);
+  memcpy(sr, leaf, HASH);
+  return path_walk(*index, signed_one->size - 1, path, n, fr, sr) && memcmp(sr, signed_one->root, HASH) == 0;
+}
+
+static void body_check(const char *text, size_t len, const struct head *h) {
+  char hex[2 * HASH + 1] = "";
+  uint8_t hash[HASH], *raw = malloc(len + 1);
+  long n = raw ? base64_read(text, len, raw, len) : -1;
+  if (n >= 0) hash_bytes(raw, (size_t)n, hash), hash_hex(hash, hex);
+  if (len == 1 && *text == '-') entry_fault("missing", BODY, h->seq, "it was left out");
+  else if (strcmp(hex, h->body) != 0) entry_fault("changed", BODY, h->seq, "its digest is not the one in its head");
+  free(raw);
+}
+
+struct chain {
+  char leaf[2 * HASH + 1]; /* of the entry before */
+  uint64_t next_index, proven;
+};
+
+static void entry_check(struct chain *c, const struct lines part[PARTS], uint64_t seq) {
+  struct head h, behind;
+  struct lines next = part[HEAD];
+  const char *rest[PARTS], *kind = NULL;
+  size_t len[PARTS];
+  uint8_t leaf[HASH];
+  char hex[2 * HASH + 1];
+  uint64_t index;
+  head_read(part[HEAD].line, part[HEAD].len, &h);
+  hash_leaf(part[HEAD].line, part[HEAD].len, leaf);
+  hash_hex(leaf, hex);
+  line_next(&next);
+  for (int i = BODY; i < PARTS; i++) {
+    rest[i] = (const char *)memchr(part[i].line, ' ', part[i].len) + 1;
+    len[i] = part[i].len - (size_t)(rest[i] - part[i].line);
+  }
+  /* Its neighbours tell whether the entry or its proof was changed. */
+  bool follows = strcmp(h.prev, c->leaf) == 0,
+       followed = next.line && head_read(next.line, next.len, &behind) && strcmp(behind.prev, hex) == 0;
+  if (strcmp(h.incident, incident) != 0) entry_fault("added", HEAD, seq, "it belongs to another incident");
+  if (len[PROOF] == 1 && *rest[PROOF] == '-') kind = "unsigned";
+  else if (signed_one && !is_included(rest[PROOF], len[PROOF], leaf, &index)) kind = "changed";
+  if (kind) entry_fault(kind, *kind == 'c' && follows && followed ? PROOF : HEAD, seq, "nothing leads from it to the signed root");
+  else if (signed_one && index < c->next_index) entry_fault("reordered", HEAD, seq, "the log has it before the one before it");
+  else if (signed_one) c->next_index = index + 1, c->proven++;
+  if (!follows) entry_fault("changed", HEAD, seq, "it names another entry as the one before it, or that one was changed");
+  body_check(rest[BODY], len[BODY], &h);
+  memcpy(c->leaf, hex, sizeof hex);
+}
+
+static uint64_t incident_check(void) {
+  struct chain c = {.next_index = 0};
+  struct lines part[PARTS];
+  uint64_t seq = 1;
+  memset(c.leaf, '0', sizeof c.leaf - 1); /* what the first entry names as the one before it */
+  for (int i = 0; i < PARTS; i++) {
+    char name[NAME + 32];
+    snprintf(name, sizeof name, "incidents/%.100s/%s", incident, part_files[i]);
+    part[i] = lines_of(file_find(name));
+    if (!file_find(name)) file_fault("missing", name, "the incident is not whole");
+  }
+  for (; (seq == 1 || part[HEAD].line || part[BODY].line || part[PROOF].line) && in_place(part, seq); seq++) {
+    entry_check(&c, part, seq);
+    for (int i = 0; i < PARTS; i++) line_next(&part[i]);
+  }
+  for (int i = 0; i < PARTS; i++)
+    if (!part[i].line && part[i].at != part[i].end) entry_fault("changed", i, seq, "its line is cut off");
+  return c.proven;
+}
+
+bool bundle_open(const struct bytes *zip, struct bytes *checkpoint) {
+  bool ok = zip_read(zip);
+  const struct file *f = ok ? file_find("log/checkpoint") : NULL;
+  if (!ok)
+    fault_at("changed", "bundle", "this is not the archive that was written (behind %s)",
+             file_count ? files[file_count - 1].name : "its beginning");
+  *checkpoint = f ? (struct bytes){(uint8_t *)(uintptr_t)f->at, f->len} : (struct bytes){NULL, 0};
+  return ok;
+}
+
+uint64_t bundle_check(const struct key *key, const char *key_text, const struct checkpoint *c, bool is_signed,
+                      const struct checkpoint *const *kept, size_t count) {
+  const struct file *k = file_find("log/key");
+  uint64_t proven = 0;
+  sums_check();
+  signed_one = is_signed ? c : NULL;
+  if (!k) file_fault("missing", "log/key", "the bundle does not say which key it is signed with");
+  else if (k->len != strlen(key_text) + 1 || memcmp(k->at, key_text, k->len - 1) != 0)
+    file_fault("wrong-key", "log/key", "it is not the key that you gave");
+  if (is_signed) earlier_check(key, c, NULL);
+  for (size_t i = 0; is_signed && i < count; i++) earlier_check(key, c, kept[i]);
+  for (const struct file *f = files; f < files + file_count; f++) {
+    const char *id = f->name + 10, *slash = strncmp(f->name, "incidents/", 10) == 0 ? strchr(id, '/') : NULL;
+    if (!slash || (strncmp(id, incident, (size_t)(slash - id)) == 0 && !incident[slash - id])) continue;
+    snprintf(incident, sizeof incident, "%.*s", (int)(slash - id), id);
+    proven += incident_check();
+  }
+  if (!incident[0]) fault_at("missing", "bundle", "it holds no incident");
+  return proven;
+}

@@ -1,0 +1,90 @@
+/* bundle_help.h: a log with one incident's entries among others, and the bundle of that incident. */
+#ifndef TOCSIN_TESTS_BUNDLE_HELP_H
+#define TOCSIN_TESTS_BUNDLE_HELP_H
+
+#include "case_help.h"
+#include "evidence/bundle.h"
+#include "log_help.h"
+#include "vectors.h"
+
+struct made_bundle {
+  struct made_case made;
+  struct note_signer signer;
+  struct bundle_entry entries[CASE_MOST];
+  struct proof proofs[CASE_MOST];
+  struct proof_log log;
+  struct checkpoint earlier;
+  struct zip zip;
+  struct buf bytes;
+};
+
+/* An entry of the incident after every ninth entry of others. */
+static inline void bundle_log_fill(struct tlog *log, const struct made_case *c, size_t from, size_t until, size_t sealed) {
+  static char other[2000][64];
+  struct tlog_entry list[2000];
+  assert_true(until <= 2000);
+  for (size_t i = from; i < until; i++) {
+    size_t n = i / 10;
+    bool ours = i % 10 == 9 && n < sealed;
+    int len = snprintf(other[i], sizeof other[i], "entry %zu of somebody else", i);
+    list[i] =
+        ours ? (struct tlog_entry){c->entries[n]->head, c->entries[n]->head_len, NULL} : (struct tlog_entry){other[i], (size_t)len, NULL};
+  }
+  assert_int_equal(tlog_append(log, list + from, until - from, NULL), 0);
+}
+
+/* The whole incident of case_help, `sealed` of its entries in a log of `size`; since: an earlier checkpoint of that size is proven too (0: none). */
+static inline void bundle_make_since(struct made_bundle *b, size_t sealed, size_t size, size_t since) {
+  char folder[64], path[128];
+  struct tlog *log = NULL;
+  struct buf early;
+  struct merkle_proof way;
+  struct note note;
+  struct err err = {0};
+  memset(b, 0, sizeof *b);
+  b->signer = test_signer("example.com/ir/evidence");
+  buf_init(&b->bytes, 64 << 20), buf_init(&early, 1 << 16);
+  case_fill(&b->made, false);
+  folder_make(folder);
+  snprintf(path, sizeof path, "%s/checkpoint", folder);
+  assert_int_equal(tlog_open(folder, &b->signer, NULL, NULL, &log, NULL), 0);
+  if (since) {
+    bundle_log_fill(log, &b->made, 0, since, sealed);
+    vector_file(path, &early);
+    assert_int_equal(note_open(early.data, early.len, &b->signer.verifier, 1, &note, NULL), 0);
+    assert_int_equal(checkpoint_read(early.data, note.text_len, &b->earlier, NULL), 0);
+  }
+  bundle_log_fill(log, &b->made, since, size, sealed);
+  size_t n = b->made.source.count;
+  for (size_t i = 0; i < n; i++) {
+    struct entry *e = b->made.entries[i];
+    b->entries[i] = (struct bundle_entry){e->head, e->head_len, e->envelope, e->envelope_len};
+    merkle_leaf(e->head, e->head_len, &b->proofs[i].leaf);
+  }
+  if (proof_collect(folder, &b->signer.verifier, b->proofs, n, &b->log, &err) < 0) fail_msg("%s", err.text);
+  if (since && proof_consistency(folder, &b->log, &b->earlier, &way, &err) < 0) fail_msg("%s", err.text);
+  tlog_close(log);
+  folder_remove(folder);
+  assert_int_equal(bundle_add_incident(&b->zip, "INC-000042", b->entries, n, b->proofs, NULL), 0);
+  assert_int_equal(bundle_add_log(&b->zip, &b->log, &b->signer.verifier, since ? early.data : NULL, early.len, &way, NULL), 0);
+  assert_int_equal(zip_add(&b->zip, "incidents/INC-000042/report.html", "<p>", 3, NULL), 0);
+  assert_int_equal(bundle_finish(&b->zip, NULL), 0);
+  assert_int_equal(zip_write(&b->zip, &b->bytes, NULL), 0);
+  buf_release(&early);
+}
+
+static inline void bundle_make(struct made_bundle *b, size_t sealed, size_t size) { bundle_make_since(b, sealed, size, 0); }
+
+static inline void bundle_ask(const struct made_bundle *b, const struct checkpoint *earlier, struct bundle_result *ret) {
+  struct verify_options o = {.key = &b->signer.verifier, .earlier = earlier, .earlier_count = earlier ? 1 : 0};
+  assert_int_equal(bundle_verify(b->bytes.data, b->bytes.len, &o, ret, NULL), 0);
+}
+
+static inline void bundle_free(struct made_bundle *b) {
+  case_free(&b->made);
+  free(b->log.note);
+  zip_release(&b->zip);
+  buf_release(&b->bytes);
+}
+
+#endif
