@@ -7,6 +7,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "cmd/daemon.h"
+#include "cmd/sealing.h"
 #include "route/route.h"
 
 enum { CHECK_MS = 60000, MEMORY_MS = 2000 };
@@ -84,6 +85,7 @@ json_t *daemon_counts(void *arg) {
                 "waves_total", (json_int_t)d->store.waves, "retries_total", (json_int_t)d->store.retries, "unacknowledged",
                 (json_int_t)d->store.unsent, "process", "max_rss_kib", (json_int_t)usage.ru_maxrss, "redis_up", redis_up(d->redis),
                 "requests_sent_total", (json_int_t)transports_sent(d->transports));
+  json_object_set_new(counts, "evidence", feed_counts(d->feed));
   if (d->conservation) json_object_set(counts, "alerts", d->conservation);
   if (d->checked) json_object_set(counts, "intents", json_object_get(d->checked, "intents"));
   return counts;
@@ -215,6 +217,16 @@ static void check_alerts(json_t *checks, const json_t *counts, const struct err 
   if (json_int_or(counts, "dead", 0)) finding(checks, "dead letters", true, text, NULL);
 }
 
+static void check_evidence(struct daemon *d, json_t *checks) {
+  char text[1024], verifier[NOTE_VERIFIER_TEXT];
+  bool ok = daemon_sealing_finding(d, text, sizeof text);
+  finding(checks, "evidence", ok, text,
+          "make room and let it write to the evidence folder; nothing is lost: Redis keeps what is not sealed. If Redis lost entries, keep "
+          "both as they are");
+  note_verifier_write(&d->verifier, verifier);
+  finding(checks, "evidence key", true, verifier, NULL);
+}
+
 static void on_doctor(void *arg, const json_t *counts, const struct err *err) {
   struct doctoring *x = arg;
   struct daemon *d = x->d;
@@ -232,6 +244,7 @@ static void on_doctor(void *arg, const json_t *counts, const struct err *err) {
   if (*intake_deaf(d->intake))
     finding(checks, "webhook", false, intake_deaf(d->intake), "free the port or change webhook.listen, then restart");
   check_alerts(checks, counts, err);
+  check_evidence(d, checks);
   int64_t in_doubt, open = open_intents(d, &in_doubt), attended = (int64_t)actions_attended(d->actions);
   snprintf(text, sizeof text, "open in the journals %lld = in doubt %lld + in flight %lld%s", (long long)open, (long long)in_doubt,
            (long long)(attended - in_doubt), open == attended ? "" : ": they differ");
@@ -278,4 +291,5 @@ static void do_reload(void *arg, struct call *call, const struct person *by, con
 void daemon_commands(struct daemon *d) {
   desk_extend(d->desk, "doctor", do_doctor, d);
   desk_extend(d->desk, "reload", do_reload, d);
+  daemon_sealing_commands(d);
 }

@@ -18,8 +18,9 @@
 #include "base/log.h"
 #include "base/trust.h"
 #include "cmd/command.h"
+#include "cmd/sealing.h"
 
-enum { DRAIN_POLL_MS = 20, START_RETRY_MS = 250, LEAVE_MS = 1000 };
+enum { DRAIN_POLL_MS = 20, START_RETRY_MS = 250, LEAVE_MS = 1000, SEAL_LAST_MS = 1000 };
 
 #if defined(__has_feature)
 #if __has_feature(address_sanitizer)
@@ -201,6 +202,7 @@ static void on_redis(void *arg, bool up, const struct err *err) {
   if (d->desk) desk_redis_up(d->desk);
   if (d->started || !redis_up(d->redis)) return;
   d->started = true;
+  feed_sweep(d->feed);
   if (daemon_nodes(d, on_named, &why) < 0) daemon_fail(d, &why);
 }
 
@@ -275,18 +277,35 @@ static void on_left(void *arg) {
   redis_end(d);
 }
 
+static void leave(struct daemon *d) {
+  d->timer = timer_start(d->loop, LEAVE_MS, on_left, d);
+  nodes_leave(d->nodes, on_left, d);
+}
+
+static bool late(const struct daemon *d) {
+  return clock_boot(clock_system()) - d->began > json_int_or(d->settings, "stop_within", 20000) * 1000;
+}
+
+/* What is not sealed by then stays in Redis and is found at the next start. */
+static void drain_evidence(void *arg) {
+  struct daemon *d = arg;
+  timer_free(d->timer);
+  d->timer = NULL;
+  if (!feed_over(d->feed) && !late(d)) d->timer = timer_start(d->loop, DRAIN_POLL_MS, drain_evidence, d);
+  else leave(d);
+}
+
 static void drain(void *arg) {
   struct daemon *d = arg;
   timer_free(d->timer);
   d->timer = NULL;
-  bool late = clock_boot(clock_system()) - d->began > json_int_or(d->settings, "stop_within", 20000) * 1000;
-  if (d->store.unsent && !late) {
+  if (d->store.unsent && !late(d)) {
     d->timer = timer_start(d->loop, DRAIN_POLL_MS, drain, d);
     return;
   }
   if (d->store.unsent) log_error("%zu journal entries could not be written before the end", d->store.unsent);
-  d->timer = timer_start(d->loop, LEAVE_MS, on_left, d);
-  nodes_leave(d->nodes, on_left, d);
+  feed_finish(d->feed);
+  drain_evidence(d);
 }
 
 static void in_flight(void *arg) {
@@ -404,11 +423,13 @@ static int daemon_init(struct daemon *d, const json_t *secrets, struct err *err)
   if (r == 0) daemon_suspect_open(d, data);
   if (r == 0) r = secrets_load(d, secrets, err);
   if (r == 0) r = people_load(d, err);
+  if (r == 0) r = daemon_sealing_start(d, err);
   if (r == 0) r = redis_begin(d, err);
   return r;
 }
 
 static void daemon_release(struct daemon *d) {
+  struct err err;
   timer_free(d->timer);
   timer_free(d->check);
   timer_free(d->memory);
@@ -423,6 +444,7 @@ static void daemon_release(struct daemon *d) {
   if (d->desk) desk_free(d->desk);
   journal_free(d->node); /* while there is an intake: messages wait for it */
   intake_free(d->intake);
+  if (feed_stop(d->feed, SEAL_LAST_MS, &err) < 0) log_warning("%s", err.text);
   questions_free(d->questions);
   actions_free(d->actions);
   embedded_free(d->embedded);

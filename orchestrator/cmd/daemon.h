@@ -1,7 +1,7 @@
 /* daemon.h: `tocsin serve` as one struct: it wires the rooms together, in the order of the path of an alert, and takes them down again.
  *
- * Start: Redis → journal of the node → brakes → desk (after a crash: the suspect alone, then the rest) → API → intake. Stop: intake, then what is in flight within `stop_within`, then the
- * journals, then the embedded Redis. Owns every room; no room knows it. */
+ * Start: evidence log → Redis → journal of the node → brakes → desk (after a crash: the suspect alone, then the rest) → API → intake. Stop: intake, then what is in flight within `stop_within`, then the
+ * journals, then the evidence log, then the embedded Redis. Owns every room; no room knows it. */
 #ifndef TOCSIN_CMD_DAEMON_H
 #define TOCSIN_CMD_DAEMON_H
 
@@ -10,11 +10,21 @@
 #include "action/action.h"
 #include "api/api.h"
 #include "base/suspect.h"
+#include "evidence/note.h"
+#include "evidence/seal.h"
 #include "incident/incident.h"
 #include "intake/intake.h"
+#include "journal/feed.h"
 #include "wire/embedded.h"
 
-enum { REGISTRIES_MOST = 64 };
+enum { REGISTRIES_MOST = 64, CHECKPOINT_WATCHERS = 8 };
+
+/* Called on the loop after a checkpoint of the evidence log was published. */
+typedef void daemon_checkpoint_cb(void *arg, const struct sealer_status *status);
+struct checkpoint_watch {
+  daemon_checkpoint_cb *cb;
+  void *arg;
+};
 
 struct daemon {
   const char *settings_path;
@@ -29,6 +39,11 @@ struct daemon {
   int folder_lock;
   struct journal_store store;
   struct journal *node;
+  struct feed *feed; /* into the evidence log */
+  struct note_verifier verifier;
+  struct checkpoint_watch checkpoint_watch[CHECKPOINT_WATCHERS];
+  size_t checkpoint_watchers;
+  uint64_t checkpoints_seen;
   struct registry *registry, *old[REGISTRIES_MOST]; /* old ones live while runs may use them */
   size_t old_count;
   struct lists *lists;

@@ -1,36 +1,19 @@
 /* `tocsin evidence keygen`, and `tocsin evidence verify` of a sealed log's folder. */
 #include "cmd/evidence_log.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "base/json.h"
+#include "cmd/client.h"
 #include "cmd/file.h"
 #include "cmd/options.h"
+#include "cmd/sealing.h"
 #include "evidence/verify.h"
 
 enum { KEY_CAP = 4096 };
-
-/* A new file that nobody else may read. A key that is there already is never written over: the log that it signs would end with it. */
-static int key_write(const char *path, const struct note_signer *signer, struct err *err) {
-  struct buf text;
-  int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600), r = 0;
-  if (fd < 0 && errno == EEXIST)
-    return err_set(err, ERR_EXISTS, "%s is there already and is not written over: name another file with -o", path);
-  if (fd < 0) return err_errno(err, "cannot make %s", path);
-  buf_init(&text, KEY_CAP);
-  note_signer_write(signer, &text);
-  buf_addc(&text, '\n');
-  if (write(fd, text.data, text.len) != (ssize_t)text.len || fsync(fd) != 0) r = err_errno(err, "cannot write %s", path);
-  if (close(fd) != 0 && r == 0) r = err_errno(err, "cannot write %s", path);
-  if (r < 0) unlink(path);
-  explicit_bzero(text.data, text.len);
-  buf_release(&text);
-  return r;
-}
 
 static int keygen_run(struct cli *cli, const struct options *o) {
   struct note_signer signer;
@@ -40,7 +23,7 @@ static int keygen_run(struct cli *cli, const struct options *o) {
   if (!file) file = "evidence.key";
   if (note_signer_make(options_word(o, 0), &signer, &err) < 0) return cli_misuse(cli, "%s", err.text);
   note_verifier_write(&signer.verifier, verifier);
-  int r = key_write(file, &signer, &err);
+  int r = evidence_key_write(file, &signer, &err);
   note_signer_wipe(&signer);
   if (r < 0) return cli_fail(cli, &err);
   json_t *value = json_pack("{s:s, s:s}", "verifier", verifier, "file", file);
@@ -66,6 +49,44 @@ const struct command evidence_keygen = {
     .least = 1,
     .most = 1,
     .run = keygen_run,
+};
+
+/* ---- key */
+
+/* From the key file when it may be read here, else from `tocsin serve`. */
+static int verifier_get(const struct cli *cli, char out[NOTE_VERIFIER_TEXT]) {
+  struct note_signer signer;
+  json_t *settings = cli_settings(cli, NULL), *answer = NULL;
+  if (!settings) return EXIT_FAILED;
+  bool here = evidence_key_load(settings, NULL, &signer, NULL) == 0;
+  json_decref(settings);
+  if (here) {
+    note_verifier_write(&signer.verifier, out);
+    note_signer_wipe(&signer);
+    return EXIT_DONE;
+  }
+  int status = client_ask(cli, json_pack("{s:s}", "command", "evidence.status"), &answer);
+  if (status == EXIT_DONE) snprintf(out, NOTE_VERIFIER_TEXT, "%s", json_str_or(answer, "verifier", ""));
+  json_decref(answer);
+  return status;
+}
+
+static int key_run(struct cli *cli, const struct options *o) {
+  char verifier[NOTE_VERIFIER_TEXT];
+  int status = verifier_get(cli, verifier);
+  if (status != EXIT_DONE) return status;
+  json_t *value = json_pack("{s:s}", "verifier", verifier);
+  if (!cli_json(cli, value)) printf("%s\n", verifier);
+  json_decref(value);
+  return EXIT_DONE;
+}
+
+const struct command evidence_key = {
+    .name = "key",
+    .text = "print the verifier key of this node's evidence log",
+    .more = "Hand it to whoever will check your evidence, early and by a way that they trust: what it did not sign passes no check.",
+    .example = "tocsin evidence key\ntocsin evidence verify tocsin-data/evidence/log --key \"$(tocsin evidence key)\"\n",
+    .run = key_run,
 };
 
 /* ---- verify */

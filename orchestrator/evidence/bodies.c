@@ -286,6 +286,21 @@ int bodies_open(const char *folder, struct bodies **ret, struct err *err) {
   return r;
 }
 
+int bodies_look(const char *folder, struct bodies **ret, struct err *err) {
+  struct bodies *b = calloc(1, sizeof *b);
+  char path[PATH_MOST];
+  if (!b) abort();
+  int r = 0;
+  if ((size_t)snprintf(b->folder, sizeof b->folder, "%s", folder) >= sizeof b->folder)
+    r = err_set(err, ERR_INVALID, "the path of the evidence folder is too long");
+  snprintf(path, sizeof path, "%s/keys.db", b->folder);
+  if (r == 0 && sqlite3_open_v2(path, &b->keys, SQLITE_OPEN_READONLY, NULL) != SQLITE_OK) r = keys_error(b, err, "open");
+  if (r == 0) sqlite3_busy_timeout(b->keys, 5000);
+  if (r == 0) *ret = b;
+  else bodies_close(b);
+  return r;
+}
+
 void bodies_close(struct bodies *b) {
   if (!b) return;
   sqlite3_close(b->keys);

@@ -14,7 +14,7 @@
 #include "base/err.h"
 #include "evidence/merkle.h"
 
-enum { BODY_MAX = 64 << 20 };
+enum { BODY_MAX = (64 << 20) + 4096 };
 
 struct bodies;
 
@@ -26,6 +26,8 @@ struct body {
 
 /* folder/bodies/ and folder/keys.db; both are made when they are not there. */
 int bodies_open(const char *folder, struct bodies **ret, struct err *err);
+/* To read only, beside another process's; they must be there. */
+int bodies_look(const char *folder, struct bodies **ret, struct err *err);
 void bodies_close(struct bodies *b);
 /* From index `first` on, which must not lie below the published size; records behind it are cut off. ERR_INVALID when records before it are missing. */
 int bodies_append(struct bodies *b, uint64_t first, const struct body *list, size_t count, struct err *err);

@@ -2,39 +2,46 @@
 
 #include <inttypes.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
-#include "evidence/bodies.h"
-#include "evidence/tlog.h"
+#include "base/map.h"
+#include "evidence/store.h"
 
 enum { PATH_MOST = 4096, INTERVAL_MS = 1000 };
 
 struct item {
   struct item *next;
   struct hash leaf;
-  bool leaf_known;
-  size_t head_len, envelope_len;
-  char bytes[]; /* head, then envelope */
+  uint64_t seq;
+  size_t head_len, envelope_len; /* head_len 0: only a look (sealer_expect); then the bytes are the journal's name */
+  char bytes[];                  /* head, then envelope */
 };
 
 struct sealer {
   pthread_t thread;
-  pthread_mutex_t lock; /* over everything down to `stop` */
-  pthread_cond_t wake;
+  pthread_mutex_t lock; /* over everything down to `ended` */
+  pthread_cond_t wake, over;
   struct item *first, **end; /* accepted and not sealed */
-  size_t waiting;
+  size_t items, bytes;
+  struct map behind;   /* journal → its first seq to be read again, as a number in a pointer's place */
+  struct map troubled; /* journal → why */
   struct sealer_status status;
   int64_t checkpoint_at;
-  bool stop;
-  /* The thread's own. */
-  struct tlog *log;
-  struct bodies *bodies;
-  unsigned interval_ms, retry_ms;
+  bool stop, ended;
   void (*news)(void *arg);
   void *arg;
+  /* Set once. */
+  unsigned interval_ms, retry_ms;
+  size_t memory;
+  char folder[PATH_MOST];
+  struct note_signer signer;
+  disk_fault_cb *fault;
+  void *fault_arg;
+  struct store *store; /* the thread's own */
 };
 
 static int64_t now_ms(void) {
@@ -43,44 +50,49 @@ static int64_t now_ms(void) {
   return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
+static void *number_box(uint64_t n) { return (void *)(uintptr_t)n; }
+static uint64_t number_unbox(const void *p) { return (uint64_t)(uintptr_t)p; }
+
 /* Under the lock: sleeps until woken or until then. */
-static void sleep_until(struct sealer *s, int64_t when) {
+static void sleep_until(struct sealer *s, pthread_cond_t *cond, int64_t when) {
   struct timespec t = {.tv_sec = when / 1000, .tv_nsec = when % 1000 * 1000000};
-  pthread_cond_timedwait(&s->wake, &s->lock, &t);
+  pthread_cond_timedwait(cond, &s->lock, &t);
 }
 
-/* ---- one batch; the items stay in the queue until they are published */
+static void tell(struct sealer *s) {
+  if (s->news) s->news(s->arg);
+}
 
-static int batch_write(struct sealer *s, struct item *const *items, size_t count, struct err *err) {
-  struct body *bodies = calloc(count, sizeof *bodies);
-  struct tlog_entry *entries = calloc(count, sizeof *entries);
-  if (!bodies || !entries) abort();
-  for (size_t i = 0; i < count; i++) {
-    bodies[i] = (struct body){items[i]->bytes + items[i]->head_len, items[i]->envelope_len, {{0}}};
-    merkle_leaf(items[i]->bytes, items[i]->head_len, &bodies[i].leaf);
-    entries[i] = (struct tlog_entry){items[i]->bytes, items[i]->head_len, items[i]->leaf_known ? &items[i]->leaf : NULL};
+/* ---- journals that have to be read again, under the lock */
+
+static void behind_add(struct sealer *s, const char *journal, uint64_t from) {
+  uint64_t known = number_unbox(map_get(&s->behind, journal));
+  if (map_get(&s->troubled, journal) || (known && known <= from)) return;
+  map_put(&s->behind, journal, number_box(from ? from : 1));
+}
+
+static void trouble_add(struct sealer *s, const char *journal, const char *why) {
+  map_remove(&s->behind, journal);
+  if (!map_get(&s->troubled, journal)) map_put(&s->troubled, journal, strdup(why));
+}
+
+static void fork_told(struct sealer *s, const struct store_entry *e) {
+  char why[200];
+  snprintf(why, sizeof why,
+           "%.80s: entry %" PRIu64 " in Redis does not go on from what the evidence log holds: Redis lost or changed entries", e->journal,
+           e->seq);
+  trouble_add(s, e->journal, why);
+}
+
+/* ---- one batch; the items stay in the queue until their fate is known */
+
+static size_t batch_take(struct sealer *s, struct store_entry entries[SEAL_BATCH], struct item *items[SEAL_BATCH]) {
+  size_t count = 0, bytes = 0;
+  for (struct item *i = s->first; i && count < SEAL_BATCH && (!count || bytes + i->envelope_len < SEAL_BATCH_BYTES); i = i->next) {
+    entries[count] = (struct store_entry){i->bytes, i->bytes + i->head_len, i->head_len, i->envelope_len, .leaf = i->leaf, .seq = i->seq};
+    items[count++] = i;
+    bytes += i->head_len + i->envelope_len;
   }
-  int r = bodies_append(s->bodies, tlog_size(s->log), bodies, count, err);
-  if (r == 0) r = tlog_append(s->log, entries, count, err);
-  free(bodies);
-  free(entries);
-  return r;
-}
-
-/* Whether the batch is in after all decides what is tried again. Returns how many of it are published. */
-static size_t batch_seal(struct sealer *s, struct item *const *items, size_t count, struct err *err) {
-  /* With no entries this only makes sure that the log knows where it stands. */
-  if (tlog_append(s->log, NULL, 0, err) < 0) return 0;
-  uint64_t before = tlog_size(s->log);
-  if (batch_write(s, items, count, err) == 0) return count;
-  struct err again = {0};
-  if (tlog_append(s->log, NULL, 0, &again) < 0) return 0;
-  return tlog_size(s->log) == before + count ? count : 0;
-}
-
-static size_t batch_take(struct sealer *s, struct item *items[SEAL_BATCH]) {
-  size_t count = 0;
-  for (struct item *i = s->first; i && count < SEAL_BATCH; i = i->next) items[count++] = i;
   return count;
 }
 
@@ -89,133 +101,288 @@ static void items_drop(struct sealer *s, size_t count) {
     struct item *gone = s->first;
     s->first = gone->next;
     if (!s->first) s->end = &s->first;
-    s->waiting--;
+    s->items--;
+    s->bytes -= sizeof *gone + gone->head_len + gone->envelope_len;
+    s->status.waiting -= gone->head_len > 0;
     free(gone);
   }
 }
 
-/* Under the lock, which it lets go of while it writes. Returns false when the batch failed. */
-static bool batch_run(struct sealer *s) {
-  struct item *items[SEAL_BATCH];
-  struct err err = {0};
-  size_t count = batch_take(s, items);
-  pthread_mutex_unlock(&s->lock);
-  size_t sealed = batch_seal(s, items, count, &err);
-  pthread_mutex_lock(&s->lock);
-  items_drop(s, sealed);
-  s->status.size = tlog_size(s->log);
-  s->status.sealed += sealed;
-  s->status.failures = sealed ? 0 : s->status.failures + 1;
-  if (sealed) s->checkpoint_at = now_ms();
-  else s->status.last = err;
-  if (s->news) {
-    pthread_mutex_unlock(&s->lock);
-    s->news(s->arg);
-    pthread_mutex_lock(&s->lock);
+/* In the order in which they came: a look says how things stood between the entries around it. */
+static int batch_judge(struct sealer *s, struct store_entry *entries, struct item *const *items, size_t count, struct err *err) {
+  int r = store_ready(s->store, err);
+  for (size_t i = 0; r == 0 && i < count; i++) {
+    if (items[i]->head_len) r = store_judge(s->store, &entries[i], 1, err);
+    else r = store_compare(s->store, items[i]->bytes, items[i]->seq, &items[i]->leaf, &entries[i], err);
   }
-  return sealed > 0;
+  return r;
 }
+
+/* Under the lock. Returns how many were sealed. */
+static size_t verdicts_take(struct sealer *s, const struct store_entry *entries, struct item *const *items, size_t count) {
+  size_t sealed = 0;
+  for (size_t i = 0; i < count; i++) {
+    const struct store_entry *e = &entries[i];
+    if (items[i]->head_len && e->verdict == STORE_NEW) sealed++;
+    if (e->verdict == STORE_AHEAD) behind_add(s, e->journal, e->from);
+    /* Changed in memory: Redis has the bytes. Without even a name it is found when its journal's next entry comes, or at the next start. */
+    if (e->verdict == STORE_BROKEN && *e->journal) behind_add(s, e->journal, e->seq);
+    if (e->verdict == STORE_FORK) fork_told(s, e);
+  }
+  return sealed;
+}
+
+static int folder_open(struct sealer *s, struct err *err) {
+  int r = s->store ? 0 : store_open(s->folder, &s->signer, s->fault, s->fault_arg, &s->store, err);
+  return r < 0 ? r : store_ready(s->store, err);
+}
+
+static void failed(struct sealer *s, const struct err *err) {
+  s->status.failures++;
+  s->status.failed++;
+  s->status.last = *err;
+}
+
+static void succeeded(struct sealer *s, size_t sealed) {
+  s->status.open = true;
+  s->status.size = store_size(s->store);
+  s->status.sealed += sealed;
+  s->status.published += sealed > 0;
+  s->status.failures = 0;
+  if (sealed) s->checkpoint_at = now_ms();
+}
+
+/* Under the lock, which it lets go of while it writes. False when it failed: all of it stays as it was. */
+static bool batch_run(struct sealer *s) {
+  struct item **items = calloc(SEAL_BATCH, sizeof(struct item *));
+  struct store_entry *entries = calloc(SEAL_BATCH, sizeof *entries);
+  struct err err = {0};
+  size_t count, sealed = 0;
+  if (!items || !entries) abort();
+  count = batch_take(s, entries, items);
+  pthread_mutex_unlock(&s->lock);
+  int r = folder_open(s, &err);
+  if (r == 0 && count) r = batch_judge(s, entries, items, count, &err);
+  if (r == 0 && count) r = store_seal(s->store, entries, count, &err);
+  pthread_mutex_lock(&s->lock);
+  if (r == 0) sealed = verdicts_take(s, entries, items, count);
+  if (r == 0) items_drop(s, count), succeeded(s, sealed);
+  else failed(s, &err);
+  tell(s);
+  free(items);
+  free(entries);
+  return r == 0;
+}
+
+static bool full(const struct sealer *s) { return s->items >= SEAL_BATCH || s->bytes >= SEAL_BATCH_BYTES; }
 
 static void *sealer_thread(void *arg) {
   struct sealer *s = arg;
-  int64_t next = now_ms() + s->interval_ms, not_before = 0;
+  int64_t next = 0, not_before = 0;
   pthread_mutex_lock(&s->lock);
   while (!s->stop) {
     int64_t now = now_ms();
-    bool due = s->waiting && (now >= next || s->waiting >= SEAL_BATCH) && now >= not_before;
+    bool due = (!s->status.open || (s->items && (now >= next || full(s)))) && now >= not_before;
     if (!due) {
       /* An idle sealer keeps looking once an interval; a batch that is full wakes it. */
-      int64_t until = s->waiting >= SEAL_BATCH || next < not_before ? not_before : next;
-      sleep_until(s, until > now ? until : now + s->interval_ms);
+      int64_t until = full(s) || next < not_before ? not_before : next;
+      sleep_until(s, &s->wake, until > now ? until : now + s->interval_ms);
       continue;
     }
     bool ok = batch_run(s);
     next = now_ms() + s->interval_ms;
     not_before = ok ? 0 : now_ms() + s->retry_ms;
   }
-  while (s->waiting && batch_run(s)) continue;
+  while (s->items && batch_run(s)) continue;
+  store_close(s->store);
+  s->store = NULL;
+  s->ended = true;
+  pthread_cond_signal(&s->over);
   pthread_mutex_unlock(&s->lock);
   digest_thread_end();
   return NULL;
 }
 
-/* ---- the caller's side */
+/* ---- the owner's side */
 
 static void sealer_free(struct sealer *s) {
-  items_drop(s, s->waiting);
-  tlog_close(s->log);
-  bodies_close(s->bodies);
+  items_drop(s, s->items);
+  map_release(&s->behind, NULL);
+  map_release(&s->troubled, free);
+  note_signer_wipe(&s->signer);
   pthread_cond_destroy(&s->wake);
+  pthread_cond_destroy(&s->over);
   pthread_mutex_destroy(&s->lock);
   free(s);
 }
 
+/* Signals are the loop's business. */
+static int thread_start(struct sealer *s) {
+  sigset_t all, before;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  int r = pthread_create(&s->thread, NULL, sealer_thread, s);
+  pthread_sigmask(SIG_SETMASK, &before, NULL);
+  return r;
+}
+
 int sealer_start(const struct sealer_options *o, struct sealer **ret, struct err *err) {
-  char path[PATH_MOST];
   pthread_condattr_t monotonic;
   struct sealer *s = calloc(1, sizeof *s);
   if (!s) abort();
   s->end = &s->first;
   s->interval_ms = o->interval_ms ? o->interval_ms : INTERVAL_MS;
   s->retry_ms = o->retry_ms ? o->retry_ms : SEAL_RETRY_MS;
+  s->memory = o->memory ? o->memory : SEAL_MEMORY;
   s->news = o->news;
   s->arg = o->arg;
+  s->signer = *o->signer;
+  s->fault = o->fault;
+  s->fault_arg = o->fault_arg;
+  s->checkpoint_at = now_ms();
+  map_init(&s->behind);
+  map_init(&s->troubled);
   pthread_mutex_init(&s->lock, NULL);
   pthread_condattr_init(&monotonic);
   pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
   pthread_cond_init(&s->wake, &monotonic);
+  pthread_cond_init(&s->over, &monotonic);
   pthread_condattr_destroy(&monotonic);
-  int r = (size_t)snprintf(path, sizeof path, "%s/log", o->folder) < sizeof path
-              ? 0
-              : err_set(err, ERR_INVALID, "the path of the evidence folder is too long");
-  if (r == 0) r = bodies_open(o->folder, &s->bodies, err);
-  if (r == 0) r = tlog_open(path, o->signer, o->fault, o->fault_arg, &s->log, err);
-  if (r < 0) goto out;
-  s->status.size = tlog_size(s->log);
-  s->checkpoint_at = now_ms();
-  if (pthread_create(&s->thread, NULL, sealer_thread, s) != 0) {
-    r = err_set(err, ERR_MEMORY, "cannot start the sealer's thread");
-    goto out;
-  }
-  *ret = s;
-  s = NULL;
-out:
-  if (s) sealer_free(s);
+  int r = 0;
+  if ((size_t)snprintf(s->folder, sizeof s->folder, "%s", o->folder) >= sizeof s->folder)
+    r = err_set(err, ERR_INVALID, "the path of the evidence folder is too long");
+  if (r == 0 && thread_start(s) != 0) r = err_set(err, ERR_MEMORY, "cannot start the sealer's thread");
+  if (r == 0) *ret = s;
+  else sealer_free(s);
   return r;
 }
 
-uint64_t sealer_add(struct sealer *s, const void *head, size_t head_len, const char *leaf, const void *envelope, size_t envelope_len) {
-  struct item *i = malloc(sizeof *i + head_len + envelope_len);
+static struct item *item_new(size_t bytes) {
+  struct item *i = malloc(sizeof *i + bytes);
   if (!i) abort();
-  i->next = NULL;
+  memset(i, 0, sizeof *i);
+  return i;
+}
+
+static void item_push(struct sealer *s, struct item *i) {
+  *s->end = i;
+  s->end = &i->next;
+  s->items++;
+  s->bytes += sizeof *i + i->head_len + i->envelope_len;
+  s->status.waiting += i->head_len > 0;
+  if (full(s)) pthread_cond_signal(&s->wake);
+}
+
+void sealer_add(struct sealer *s, const char *journal, uint64_t seq, const void *head, size_t head_len, const char *leaf,
+                const void *envelope, size_t envelope_len) {
+  struct item *i = item_new(head_len + envelope_len);
+  i->seq = seq;
   i->head_len = head_len;
   i->envelope_len = envelope_len;
-  i->leaf_known = leaf && hex_decode(leaf, i->leaf.bytes, DIGEST_BYTES);
+  hex_decode(leaf, i->leaf.bytes, DIGEST_BYTES);
   memcpy(i->bytes, head, head_len);
   if (envelope_len) memcpy(i->bytes + head_len, envelope, envelope_len);
   pthread_mutex_lock(&s->lock);
-  *s->end = i;
-  s->end = &i->next;
-  uint64_t ticket = ++s->status.accepted;
-  if (++s->waiting == SEAL_BATCH) pthread_cond_signal(&s->wake);
+  bool fits = s->items == 0 || s->bytes + head_len + envelope_len < s->memory;
+  if (fits) item_push(s, i);
+  else behind_add(s, journal, seq);
   pthread_mutex_unlock(&s->lock);
-  return ticket;
+  if (!fits) free(i);
+}
+
+void sealer_expect(struct sealer *s, const char *journal, uint64_t seq, const char *leaf) {
+  size_t len = strlen(journal);
+  struct item *i = item_new(len + 1);
+  i->seq = seq;
+  hex_decode(leaf, i->leaf.bytes, DIGEST_BYTES);
+  memcpy(i->bytes, journal, len + 1);
+  pthread_mutex_lock(&s->lock);
+  item_push(s, i);
+  pthread_mutex_unlock(&s->lock);
+}
+
+bool sealer_room(struct sealer *s) {
+  pthread_mutex_lock(&s->lock);
+  bool room = s->items < 4 * SEAL_BATCH && s->bytes < s->memory / 2;
+  pthread_mutex_unlock(&s->lock);
+  return room;
+}
+
+bool sealer_behind(struct sealer *s, char ret_journal[HEAD_INCIDENT], uint64_t *ret_from) {
+  const char *journal;
+  void *from;
+  size_t at = 0;
+  pthread_mutex_lock(&s->lock);
+  bool found = map_next(&s->behind, &at, &journal, &from);
+  if (found) {
+    snprintf(ret_journal, HEAD_INCIDENT, "%s", journal);
+    *ret_from = number_unbox(from);
+    map_remove(&s->behind, ret_journal);
+  }
+  pthread_mutex_unlock(&s->lock);
+  return found;
+}
+
+void sealer_read_again(struct sealer *s, const char *journal, uint64_t from) {
+  pthread_mutex_lock(&s->lock);
+  behind_add(s, journal, from);
+  pthread_mutex_unlock(&s->lock);
+}
+
+void sealer_give_up(struct sealer *s, const char *journal, const char *why) {
+  pthread_mutex_lock(&s->lock);
+  trouble_add(s, journal, why);
+  pthread_mutex_unlock(&s->lock);
+}
+
+void sealer_trouble(struct sealer *s, char ret[256]) {
+  const char *journal;
+  void *why = NULL;
+  size_t at = 0;
+  pthread_mutex_lock(&s->lock);
+  if (!map_next(&s->troubled, &at, &journal, &why)) why = NULL;
+  snprintf(ret, 256, "%s", why ? (const char *)why : "");
+  pthread_mutex_unlock(&s->lock);
 }
 
 void sealer_status(struct sealer *s, struct sealer_status *ret) {
   pthread_mutex_lock(&s->lock);
   *ret = s->status;
+  ret->behind = map_count(&s->behind);
+  ret->troubled = map_count(&s->troubled);
   ret->age_ms = now_ms() - s->checkpoint_at;
   pthread_mutex_unlock(&s->lock);
 }
 
-int sealer_stop(struct sealer *s, struct err *err) {
+void sealer_finish(struct sealer *s) {
   pthread_mutex_lock(&s->lock);
   s->stop = true;
   pthread_cond_signal(&s->wake);
   pthread_mutex_unlock(&s->lock);
+}
+
+bool sealer_ended(struct sealer *s) {
+  pthread_mutex_lock(&s->lock);
+  bool ended = s->ended;
+  pthread_mutex_unlock(&s->lock);
+  return ended;
+}
+
+int sealer_stop(struct sealer *s, int64_t within_ms, struct err *err) {
+  int64_t until = now_ms() + within_ms;
+  sealer_finish(s);
+  pthread_mutex_lock(&s->lock);
+  while (!s->ended && now_ms() < until) sleep_until(s, &s->over, until);
+  bool ended = s->ended;
+  s->news = NULL;
+  pthread_mutex_unlock(&s->lock);
+  if (!ended) {
+    pthread_detach(s->thread);
+    return err_set(err, ERR_TIMEOUT,
+                   "the evidence folder does not answer; what is not sealed stays in Redis and is sealed at the next start");
+  }
   pthread_join(s->thread, NULL);
-  int r = s->waiting ? err_set(err, ERR_IO, "%zu entries could not be sealed: %s", s->waiting, s->status.last.text) : 0;
+  int r = s->status.waiting ? err_set(err, ERR_IO, "%zu entries could not be sealed: %s", s->status.waiting, s->status.last.text) : 0;
   sealer_free(s);
   return r;
 }

@@ -1,28 +1,33 @@
 /* seal.h: takes acknowledged journal entries and seals them behind the event loop's back.
  *
- * Entries are sealed in the order in which they were handed over, in batches: as soon as SEAL_BATCH wait, else once an interval while there is work. A thread of its own writes bodies
- * first, then the log (tlog.h). What fails is kept and tried again, byte for byte, until it is in, exactly once; nothing is dropped. sealer_add copies and never waits for a disk.
- * Only what Redis has acknowledged may be handed over. Tickets count entries from 1 on within this process; what an earlier one sealed is for the caller to find out. */
+ * A thread of its own seals in batches: as soon as SEAL_BATCH wait, else once an interval while there is work. Bodies are written first, then the log (tlog.h), then the catalogue. Each
+ * entry of a journal goes in exactly once and after the one before it, whatever is handed over and how often (store.h). What fails is tried again, byte for byte.
+ * Memory is bounded: what does not fit, or whose predecessors are missing, is let go, and its journal is named by sealer_behind to be read from Redis again; nothing is ever dropped
+ * without that. sealer_add copies and never waits for a disk. Only what Redis has acknowledged may be handed over. An evidence folder that cannot be used delays sealing, never the caller.
+ * All functions here belong to one thread, the owner's; news comes on the sealer's. */
 #ifndef TOCSIN_EVIDENCE_SEAL_H
 #define TOCSIN_EVIDENCE_SEAL_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "base/err.h"
 #include "evidence/disk.h"
+#include "evidence/head.h"
 #include "evidence/note.h"
 
-enum { SEAL_BATCH = 4096, SEAL_RETRY_MS = 1000 };
+enum { SEAL_BATCH = 4096, SEAL_BATCH_BYTES = 32 << 20, SEAL_RETRY_MS = 1000, SEAL_MEMORY = 64 << 20 };
 
 struct sealer;
 
 struct sealer_options {
-  const char *folder; /* evidence/: log/, bodies/ and keys.db lie in it */
+  const char *folder; /* evidence/: log/, bodies/, keys.db and catalogue.db lie in it */
   const struct note_signer *signer;
   unsigned interval_ms; /* 0: a second */
   unsigned retry_ms;    /* 0: SEAL_RETRY_MS */
-  /* Called on the sealer's thread after every batch that was published and every failure: wake the loop, nothing more. May be NULL. */
+  size_t memory;        /* most bytes that wait, 0: SEAL_MEMORY */
+  /* Called on the sealer's thread, under its lock, when something has changed: a checkpoint was published, something failed or is behind. Wake the loop, nothing more. May be NULL. */
   void (*news)(void *arg);
   void *arg;
   disk_fault_cb *fault; /* NULL but in tests */
@@ -30,20 +35,42 @@ struct sealer_options {
 };
 
 struct sealer_status {
-  uint64_t size;     /* entries under the newest checkpoint */
-  uint64_t accepted; /* tickets given */
-  uint64_t sealed;   /* tickets up to this one are published */
-  int64_t age_ms;    /* since the newest checkpoint was seen or made */
-  unsigned failures; /* in a row */
-  struct err last;   /* why, when failures is not 0 */
+  bool open;          /* log and catalogue are there and of one mind */
+  uint64_t size;      /* entries under the newest checkpoint */
+  uint64_t published; /* checkpoints published by this process */
+  uint64_t sealed;    /* entries sealed by this process */
+  size_t waiting;     /* entries in memory, not sealed yet */
+  size_t behind;      /* journals of which Redis holds entries that are neither sealed nor in memory */
+  size_t troubled;    /* journals of which something cannot be sealed; see sealer_trouble */
+  int64_t age_ms;     /* since the newest checkpoint was made or first seen */
+  unsigned failures;  /* in a row */
+  uint64_t failed;    /* in all */
+  struct err last;    /* why, when failures is not 0 */
 };
 
-/* Opens log and bodies (so it may block, once) and starts the thread. */
+/* Starts the thread, which opens log, bodies and catalogue. Fails only without memory for it. Copies the options. */
 int sealer_start(const struct sealer_options *options, struct sealer **ret, struct err *err);
-/* Returns the ticket. leaf: the head's leaf hash in hex, checked again when sealed. */
-uint64_t sealer_add(struct sealer *s, const void *head, size_t head_len, const char *leaf, const void *envelope, size_t envelope_len);
+/* leaf: the head's leaf hash in hex, checked again when sealed. journal and seq: what the head says. */
+void sealer_add(struct sealer *s, const char *journal, uint64_t seq, const void *head, size_t head_len, const char *leaf,
+                const void *envelope, size_t envelope_len);
+/* Redis' newest entry of a journal is this one: the journal is named as behind when it is not sealed up to there. */
+void sealer_expect(struct sealer *s, const char *journal, uint64_t seq, const char *leaf);
+/* Whether sealer_add would take another page of entries into memory now. */
+bool sealer_room(struct sealer *s);
+/* Takes one journal that is behind, with the seq from which on it must be handed over again (an earlier one does no harm). False: there is none. */
+bool sealer_behind(struct sealer *s, char ret_journal[HEAD_INCIDENT], uint64_t *ret_from);
+/* Names it as behind, from this seq on. */
+void sealer_read_again(struct sealer *s, const char *journal, uint64_t from);
+/* Something of this journal can never be sealed: said once, and asked for no more in this process. */
+void sealer_give_up(struct sealer *s, const char *journal, const char *why);
+/* Why a journal is troubled, one of them; "" when none is. */
+void sealer_trouble(struct sealer *s, char ret[256]);
 void sealer_status(struct sealer *s, struct sealer_status *ret);
-/* Seals what waits (one try) and ends the thread. ERR_IO when something could not be sealed: it is still in Redis. */
-int sealer_stop(struct sealer *s, struct err *err);
+/* Begins the end: what waits is sealed (one try). */
+void sealer_finish(struct sealer *s);
+bool sealer_ended(struct sealer *s);
+/* Ends the thread, within the time. ERR_IO when something in memory could not be sealed, ERR_TIMEOUT when the disk does not answer (the thread is then left
+ * behind, for a process that ends now): it is still in Redis. */
+int sealer_stop(struct sealer *s, int64_t within_ms, struct err *err);
 
 #endif

@@ -346,26 +346,49 @@ const char *tlog_origin(const struct tlog *t) { return t->signer.verifier.name; 
 
 /* ---- reading */
 
-int tlog_read(const struct tlog *t, uint64_t index, struct buf *out, struct err *err) {
+/* One bundle with its tile; the entries point into bytes. */
+static int bundle_load(const struct tlog *t, uint64_t number, struct buf *bytes, struct tile_entry entries[TILE_WIDTH],
+                       struct hash hashes[TILE_WIDTH], struct err *err) {
+  char path[TILE_PATH];
+  unsigned width = tile_width(TILE_ENTRIES, number, t->edge.size);
+  tile_path(TILE_ENTRIES, number, width, path);
+  int r = disk_read(&t->disk, path, bytes, err);
+  if (r == 0) r = bundle_read(bytes->data, bytes->len, width, entries, err);
+  return r < 0 ? r : tile_load(&t->disk, 0, number, width, hashes, err);
+}
+
+int tlog_each(const struct tlog *t, uint64_t from, uint64_t to, tlog_each_cb *cb, void *arg, struct err *err) {
   struct tile_entry entries[TILE_WIDTH];
   struct hash hashes[TILE_WIDTH], leaf;
   struct buf bytes;
-  char path[TILE_PATH];
-  if (index >= t->edge.size)
-    return err_set(err, ERR_NOT_FOUND, "the evidence log has %" PRIu64 " entries; there is no entry %" PRIu64, t->edge.size, index);
-  unsigned width = tile_width(TILE_ENTRIES, index / TILE_WIDTH, t->edge.size), at = (unsigned)(index % TILE_WIDTH);
+  int r = 0;
+  if (to > t->edge.size) return err_set(err, ERR_NOT_FOUND, "the evidence log has only %" PRIu64 " entries", t->edge.size);
   buf_init(&bytes, BUNDLE_CAP);
-  tile_path(TILE_ENTRIES, index / TILE_WIDTH, width, path);
-  int r = disk_read(&t->disk, path, &bytes, err);
-  if (r == 0) r = bundle_read(bytes.data, bytes.len, width, entries, err);
-  if (r == 0) r = tile_load(&t->disk, 0, index / TILE_WIDTH, width, hashes, err);
-  if (r == 0) {
-    merkle_leaf(entries[at].bytes, entries[at].len, &leaf);
-    if (hash_equal(&leaf, &hashes[at])) buf_add(out, entries[at].bytes, entries[at].len);
-    else r = err_set(err, ERR_INVALID, "entry %" PRIu64 " of the evidence log was changed", index);
+  while (r >= 0 && from < to) {
+    uint64_t number = from / TILE_WIDTH;
+    buf_reset(&bytes);
+    r = bundle_load(t, number, &bytes, entries, hashes, err);
+    for (; r >= 0 && from < to && from / TILE_WIDTH == number; from++) {
+      const struct tile_entry *e = &entries[from % TILE_WIDTH];
+      merkle_leaf(e->bytes, e->len, &leaf);
+      r = hash_equal(&leaf, &hashes[from % TILE_WIDTH])
+              ? cb(arg, from, e->bytes, e->len, err)
+              : err_set(err, ERR_INVALID, "entry %" PRIu64 " of the evidence log was changed", from);
+    }
   }
   buf_release(&bytes);
-  return r;
+  return r < 0 ? r : 0;
+}
+
+static int read_one(void *arg, uint64_t index, const void *bytes, size_t len, struct err *err) {
+  buf_add(arg, bytes, len);
+  return 0;
+}
+
+int tlog_read(const struct tlog *t, uint64_t index, struct buf *out, struct err *err) {
+  if (index >= t->edge.size)
+    return err_set(err, ERR_NOT_FOUND, "the evidence log has %" PRIu64 " entries; there is no entry %" PRIu64, t->edge.size, index);
+  return tlog_each(t, index, index + 1, read_one, out, err);
 }
 
 /* The tree as it is now; a smaller one's nodes are all among its own. */

@@ -9,6 +9,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "evidence/leaf.h"
+#include "journal/feed.h"
 #include "journal/internal.h"
 
 enum { WAVE_MOST = 512, WAVE_BYTES = 8 << 20, STATE_EVERY = 64, RETRY_FIRST_MS = 50, RETRY_MOST_MS = 2000, KEY = 64, PATIENCE_TURNS = 2 };
@@ -190,6 +191,7 @@ static void acknowledge(struct journal *j, size_t count) {
     const struct entry *e = STAILQ_FIRST(&j->queue)->entry;
     j->acked = e->seq;
     memcpy(j->acked_leaf, e->leaf, DIGEST_HEX);
+    if (j->store->feed) feed_entry(j->store->feed, j->incident, e);
     pending_drop(j);
   }
   j->flying = 0;

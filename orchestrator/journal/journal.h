@@ -17,6 +17,7 @@
 #include "wire/redis.h"
 
 struct journal;
+struct feed;
 
 /* What all journals of a node share. Filled in by the daemon; everything is borrowed and must outlive the journals. */
 struct journal_store {
@@ -28,6 +29,7 @@ struct journal_store {
   void *arg;
   /* Ownership of an incident is lost: unload it. May be NULL. */
   void (*lost)(void *arg, struct journal *j, const struct err *why);
+  struct feed *feed; /* takes what Redis has acknowledged to the evidence log (journal/feed.h); NULL: nothing is sealed */
   /* Counts for metrics. */
   uint64_t entries, waves, retries;
   size_t unsent;     /* entries appended and not yet acknowledged, over all journals */

@@ -252,16 +252,19 @@ static void resolve_member(const struct loading *loading, json_t *object, const 
 
 static void resolve_paths(const struct loading *loading, json_t *settings) {
   static const char *const files[] = {"tls_ca", "tls_cert", "tls_key", "socket"};
-  json_t *folders = json_object_get(settings, "folders"), *api = json_object_get(settings, "api"), *folder;
+  json_t *folders = json_object_get(settings, "folders"), *api = json_object_get(settings, "api"),
+         *evidence = json_object_get(settings, "evidence"), *folder;
   const char *name;
   void *next;
   resolve_member(loading, settings, "data");
   resolve_member(loading, api, "socket");
+  resolve_member(loading, evidence, "folder");
   for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
     resolve_member(loading, json_object_get(settings, "redis"), files[i]);
     resolve_member(loading, json_object_get(settings, "webhook"), files[i]);
   }
   if (!json_str(api, "socket")) json_object_set_new(api, "socket", json_sprintf("%s/tocsin.sock", json_str(settings, "data")));
+  if (!json_str(evidence, "folder")) json_object_set_new(evidence, "folder", json_sprintf("%s/evidence", json_str(settings, "data")));
   json_object_foreach_safe(folders, next, name, folder) resolve_folder(loading, folders, name);
 }
 

@@ -22,6 +22,11 @@ return {
   { "redis_maxmemory", text { doc = "maxmemory of the private Redis, like \"512mb\"", optional = true, pattern = "^%d+[kmgKMG]?[bB]?$" } },
   { "lease", time { doc = "How long this node keeps its incidents without reaching Redis; then others take them over", default = "10s", min = 2000, max = 60000 } },
   { "seal_key", secret { doc = "Key that seals secrets in Redis; all nodes share it. Without: a key file in the data folder", optional = true } },
+  { "evidence", object { doc = "The evidence log into which every journal is sealed", default = {}, fields = {
+    folder = text { doc = "Where it lies; default: evidence in the data folder", optional = true, min = 1 },
+    origin = text { doc = "Name of this node's log, for ever; default: made of the host's name and the node's", optional = true, pattern = "^[^%s+]+$", max = 120 },
+    key = secret { doc = "Its signing key, as `tocsin evidence keygen` makes it; default: evidence.key in the data folder, made at the first start", optional = true },
+  } } },
   { "api", object { doc = "How commands come in", default = {}, fields = {
     socket = text { doc = "Unix socket of `tocsin serve`; default: tocsin.sock in the data folder", optional = true },
     group = text { doc = "Group that may open the socket", optional = true },

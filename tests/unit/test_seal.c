@@ -10,6 +10,7 @@
 #include <stdatomic.h>
 #include <time.h>
 
+#include "evidence/archive.h"
 #include "evidence/bodies.h"
 #include "evidence/leaf.h"
 #include "evidence/seal.h"
@@ -28,28 +29,48 @@ static struct sealer *start(const char *folder, disk_fault_cb *fault) {
   return s;
 }
 
-static size_t text(unsigned i, const char *what, char out[64]) {
-  return (size_t)snprintf(out, 64, "%s %u%.*s", what, i, (int)(i % 13), ".............");
-}
+/* Entry seq of journal n: a head as journals have it. The chain is made anew each time, from the first on. */
+struct made {
+  char head[512], body[64], leaf[DIGEST_HEX], journal[32];
+  size_t head_len, body_len;
+};
 
-static void add(struct sealer *s, unsigned from, unsigned to) {
-  for (unsigned i = from; i < to; i++) {
-    char head[64], body[64], leaf[DIGEST_HEX];
-    size_t n = text(i, "head", head), m = text(i, "body", body);
-    leaf_hash(head, n, leaf);
-    sealer_add(s, head, n, leaf, body, m);
+enum { JOURNALS = 7 };
+
+static struct made *made; /* entry i is number i / JOURNALS + 1 of journal i % JOURNALS */
+
+static void all_make(unsigned count) {
+  made = calloc(count, sizeof *made);
+  for (unsigned i = 0; i < count; i++) {
+    struct made *m = &made[i];
+    char digest[DIGEST_HEX];
+    snprintf(m->journal, sizeof m->journal, "INC-%06u", i % JOURNALS);
+    m->body_len = (size_t)snprintf(m->body, sizeof m->body, "%032u body %u%.*s", i, i, (int)(i % 13), ".............");
+    envelope_digest(m->body, m->body_len, digest);
+    m->head_len = (size_t)snprintf(m->head, sizeof m->head, "{\"body\":\"%s\",\"incident\":\"%s\",\"prev\":\"%s\",\"seq\":%u}", digest,
+                                   m->journal, i < JOURNALS ? leaf_none() : made[i - JOURNALS].leaf, i / JOURNALS + 1);
+    leaf_hash(m->head, m->head_len, m->leaf);
   }
 }
 
+static void add_one(struct sealer *s, unsigned i) {
+  const struct made *m = &made[i];
+  sealer_add(s, m->journal, i / JOURNALS + 1, m->head, m->head_len, m->leaf, m->body, m->body_len);
+}
+
+static void add(struct sealer *s, unsigned from, unsigned to) {
+  for (unsigned i = from; i < to; i++) add_one(s, i);
+}
+
 /* Waits for it, 20 s at most. */
-static void wait_sealed(struct sealer *s, uint64_t ticket) {
+static void wait_size(struct sealer *s, uint64_t size) {
   struct sealer_status st;
   struct timespec nap = {.tv_nsec = 2000000};
   for (time_t until = time(NULL) + 20; time(NULL) < until; nanosleep(&nap, NULL)) {
     sealer_status(s, &st);
-    if (st.sealed >= ticket) return;
+    if (st.open && st.size >= size && !st.waiting) return;
   }
-  fail_msg("%u sealed of %u: %s", (unsigned)st.sealed, (unsigned)ticket, st.last.text);
+  fail_msg("%u sealed of %u: %s", (unsigned)st.size, (unsigned)size, st.last.text);
 }
 
 /* Every entry once and in order, every body at its place. */
@@ -62,18 +83,15 @@ static void expect(const char *folder, unsigned count) {
   if (tlog_open(path, &signer, NULL, NULL, &log, &err) < 0 || bodies_open(folder, &bodies, &err) < 0) fail_msg("%s", err.text);
   assert_int_equal(tlog_size(log), count);
   for (unsigned i = 0; i < count; i += i % 256 == 255 || count < 2000 ? 1 : 5) {
-    char want[64];
     struct buf b;
     struct hash leaf;
     buf_init(&b, 1000);
-    size_t n = text(i, "head", want);
     if (tlog_read(log, i, &b, &err) < 0) fail_msg("%s", err.text);
-    assert_string_equal(b.data, want);
-    merkle_leaf(want, n, &leaf);
+    assert_string_equal(b.data, made[i].head);
+    merkle_leaf(made[i].head, made[i].head_len, &leaf);
     buf_reset(&b);
-    text(i, "body", want);
     if (bodies_read(bodies, i, &leaf, &b, &err) < 0) fail_msg("%s", err.text);
-    assert_string_equal(b.data, want);
+    assert_string_equal(b.data, made[i].body);
     buf_release(&b);
   }
   tlog_close(log);
@@ -87,22 +105,21 @@ static void seals(void **state) {
   atomic_store(&told, 0);
   struct sealer *s = start(folder, NULL);
   add(s, 0, 3);
-  wait_sealed(s, 3);
+  wait_size(s, 3);
   add(s, 3, 300);
-  wait_sealed(s, 300);
+  wait_size(s, 300);
   sealer_status(s, &st);
   assert_int_equal(st.size, 300);
-  assert_int_equal(st.accepted, 300);
+  assert_int_equal(st.sealed, 300);
   assert_true(st.age_ms >= 0 && st.age_ms < 20000 && st.failures == 0);
   assert_true(atomic_load(&told) >= 2);
   add(s, 300, 310); /* stopping seals what waits */
-  assert_int_equal(sealer_stop(s, NULL), 0);
+  assert_int_equal(sealer_stop(s, 20000, NULL), 0);
   expect(folder, 310);
   s = start(folder, NULL);
-  sealer_status(s, &st);
-  assert_int_equal(st.size, 310);
+  wait_size(s, 310);
   add(s, 310, 6000);
-  assert_int_equal(sealer_stop(s, NULL), 0);
+  assert_int_equal(sealer_stop(s, 20000, NULL), 0);
   expect(folder, 6000);
   folder_remove(folder);
 }
@@ -119,14 +136,14 @@ static void keeps_trying(void **state) {
   char folder[64];
   folder_make(folder);
   struct sealer *s = start(folder, NULL);
-  assert_int_equal(sealer_stop(s, NULL), 0);
+  assert_int_equal(sealer_stop(s, 20000, NULL), 0);
   atomic_store(&calls, 0);
   s = start(folder, sometimes);
   for (unsigned i = 0; i < 40; i++) {
     add(s, 10 * i, 10 * i + 10);
-    if (i % 4 == 3) wait_sealed(s, 10 * i + 10);
+    if (i % 4 == 3) wait_size(s, 10 * i + 10);
   }
-  sealer_stop(s, NULL);
+  sealer_stop(s, 20000, NULL);
   assert_true(atomic_load(&calls) > 100);
   expect(folder, 400);
   folder_remove(folder);
@@ -141,17 +158,119 @@ static void says_so(void **state) {
   atomic_store(&calls, 0);
   struct sealer *s = start(folder, never);
   add(s, 0, 5);
-  wait_sealed(s, 5);
+  wait_size(s, 5);
   atomic_store(&calls, 1);
   add(s, 5, 8);
-  assert_int_equal(sealer_stop(s, &err), ERR_IO);
+  assert_int_equal(sealer_stop(s, 20000, &err), ERR_IO);
   assert_non_null(strstr(err.text, "3 entries"));
   expect(folder, 5);
   folder_remove(folder);
 }
 
+/* Whatever is handed over and however often: once, in order, and what is missing is asked for. */
+static void exact(void **state) {
+  char folder[64], journal[HEAD_INCIDENT], why[256];
+  uint64_t from = 0;
+  struct sealer_status st;
+  folder_make(folder);
+  struct sealer *s = start(folder, NULL);
+  add(s, 0, 70);
+  add(s, 30, 70);
+  wait_size(s, 70);
+  assert_int_equal(sealer_stop(s, 20000, NULL), 0);
+  s = start(folder, NULL);
+  add(s, 0, 70); /* an earlier process did */
+  for (unsigned i = 70; i < 140; i++)
+    if (i != 77) add_one(s, i); /* the second entry that journal 0 gets here is missing */
+  wait_size(s, 70 + 70 - 9);
+  assert_true(sealer_behind(s, journal, &from));
+  assert_string_equal(journal, "INC-000000");
+  assert_int_equal(from, 12);
+  for (unsigned i = 70; i < 140; i += JOURNALS) add_one(s, i);
+  wait_size(s, 140);
+  sealer_expect(s, made[139].journal, 20, made[139].leaf);
+  sealer_expect(s, made[3].journal, 25, made[139].leaf);
+  for (time_t until = time(NULL) + 20; !sealer_behind(s, journal, &from) && time(NULL) < until;) continue;
+  assert_string_equal(journal, made[3].journal);
+  assert_int_equal(from, 21);
+  sealer_status(s, &st);
+  assert_true(st.size == 140 && st.behind == 0 && st.troubled == 0 && st.failures == 0);
+  sealer_expect(s, made[4].journal, 19, made[4].leaf); /* Redis went back behind the log */
+  for (time_t until = time(NULL) + 20; st.troubled == 0 && time(NULL) < until;) sealer_status(s, &st);
+  sealer_trouble(s, why);
+  assert_non_null(strstr(why, made[4].journal));
+  assert_int_equal(sealer_stop(s, 20000, NULL), 0);
+  folder_remove(folder);
+}
+
+/* What does not fit into memory is let go and named; a catalogue that is damaged or gone is made anew. */
+static void bounded(void **state) {
+  char folder[64], journal[HEAD_INCIDENT], path[128];
+  uint64_t from = 0;
+  struct err err = {0};
+  struct archive *a = NULL;
+  struct place place;
+  folder_make(folder);
+  atomic_store(&calls, 1);
+  struct sealer_options o = {.folder = folder, .signer = &signer, .interval_ms = 20, .retry_ms = 5, .memory = 8000, .fault = never};
+  struct sealer *s = NULL;
+  assert_int_equal(sealer_start(&o, &s, &err), 0);
+  add(s, 0, 700);
+  struct sealer_status st;
+  sealer_status(s, &st);
+  assert_true(st.waiting > 0 && st.waiting < 40 && st.behind == JOURNALS);
+  atomic_store(&calls, 0);
+  wait_size(s, 1);
+  for (time_t until = time(NULL) + 20; time(NULL) < until;) {
+    while (sealer_behind(s, journal, &from)) {
+      unsigned n = (unsigned)strtoul(journal + 4, NULL, 10);
+      for (uint64_t i = from; i <= 700 / JOURNALS && sealer_room(s); i++) add_one(s, n + (unsigned)(i - 1) * JOURNALS);
+    }
+    sealer_status(s, &st);
+    if (st.size == 700) break;
+    for (unsigned i = 700 - JOURNALS; i < 700; i++) add_one(s, i); /* as live entries would, it shows who is behind */
+  }
+  assert_int_equal(st.size, 700);
+  sealer_stop(s, 20000, NULL);
+  snprintf(path, sizeof path, "%s/catalogue.db", folder);
+  file_put_bytes(path, "no database at all, but long enough to look at: ................................................", 90);
+  s = start(folder, NULL);
+  add(s, 0, 700);
+  wait_size(s, 700);
+  sealer_status(s, &st);
+  assert_int_equal(st.size, 700);
+  if (archive_open(folder, &signer.verifier, &a, &err) < 0) fail_msg("%s", err.text);
+  for (unsigned i = 0; i < 700; i += 13) {
+    struct merkle_proof proof;
+    struct buf body, head;
+    if (archive_find(a, made[i].journal, i / JOURNALS + 1, &place, &err) < 0) fail_msg("%s", err.text);
+    assert_int_equal(archive_inclusion(a, place.index, &proof, &err), 0);
+    const struct checkpoint *c = archive_checkpoint(a);
+    assert_true(merkle_verify_inclusion(place.index, c->size, &place.leaf, proof.hashes, proof.count, &c->root));
+    buf_init(&body, 1000);
+    buf_init(&head, 1000);
+    assert_int_equal(archive_head(a, place.index, &head, &err), 0);
+    assert_string_equal(head.data, made[i].head);
+    buf_release(&head);
+    assert_int_equal(archive_body(a, &place, &body, &err), 0);
+    assert_string_equal(body.data, made[i].body);
+    buf_release(&body);
+  }
+  assert_int_equal(archive_last(a, "INC-000002", &place, &err), 0);
+  assert_int_equal(place.seq, 100);
+  assert_int_equal(archive_find(a, "INC-000002", 101, &place, &err), ERR_NOT_FOUND);
+  assert_int_equal(archive_last(a, "INC-000099", &place, &err), ERR_NOT_FOUND);
+  archive_close(a);
+  sealer_stop(s, 20000, NULL);
+  folder_remove(folder);
+}
+
 int main(void) {
+  all_make(6000);
   signer = test_signer("example.com/ir/evidence");
-  const struct CMUnitTest tests[] = {cmocka_unit_test(seals), cmocka_unit_test(keeps_trying), cmocka_unit_test(says_so)};
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  const struct CMUnitTest tests[] = {cmocka_unit_test(seals), cmocka_unit_test(keeps_trying), cmocka_unit_test(says_so),
+                                     cmocka_unit_test(exact), cmocka_unit_test(bounded)};
+  int r = cmocka_run_group_tests(tests, NULL, NULL);
+  free(made);
+  return r;
 }

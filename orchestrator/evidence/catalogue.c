@@ -1,0 +1,290 @@
+#include "evidence/catalogue.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <sqlite3.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "evidence/head.h"
+
+enum { FORM = 1, PATH_MOST = 4096, BUSY_MS = 5000, STEP = 1 << 14 };
+
+enum { ADD_JOURNAL, FIND_JOURNAL, ADD_ENTRY, FIND_ENTRY, LAST_ENTRY, STATEMENTS };
+static const char *const sql[STATEMENTS] = {
+    [ADD_JOURNAL] = "INSERT OR IGNORE INTO journal (name) VALUES (?)",
+    [FIND_JOURNAL] = "SELECT id FROM journal WHERE name = ?",
+    [ADD_ENTRY] = "INSERT INTO entry (idx, journal, seq, leaf) VALUES (?, ?, ?, ?)",
+    /* Twice in a log is a fault of the log, for the verifiers to name: the first counts. */
+    [FIND_ENTRY] = "SELECT idx, seq, leaf FROM entry WHERE journal = ? AND seq = ? ORDER BY idx LIMIT 1",
+    [LAST_ENTRY] = "SELECT idx, seq, leaf FROM entry WHERE journal = ? ORDER BY seq DESC, idx LIMIT 1",
+};
+static const char form[] =
+    "CREATE TABLE journal (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);"
+    "CREATE TABLE entry (idx INTEGER PRIMARY KEY, journal INTEGER NOT NULL, seq INTEGER NOT NULL, leaf BLOB NOT NULL);"
+    "CREATE INDEX entry_place ON entry (journal, seq);";
+
+struct catalogue {
+  char path[PATH_MOST];
+  sqlite3 *db;
+  sqlite3_stmt *statements[STATEMENTS];
+  uint64_t size;
+  bool checked; /* against the log, since it was opened */
+};
+
+static int fail(struct catalogue *c, struct err *err, const char *what) {
+  return err_set(err, ERR_IO, "the evidence's catalogue: cannot %s: %s", what, sqlite3_errmsg(c->db));
+}
+
+static int run(struct catalogue *c, const char *text, struct err *err) {
+  return sqlite3_exec(c->db, text, NULL, NULL, NULL) == SQLITE_OK ? 0 : fail(c, err, "write");
+}
+
+/* ---- opening */
+
+static void handle_close(struct catalogue *c) {
+  for (int i = 0; i < STATEMENTS; i++) sqlite3_finalize(c->statements[i]);
+  memset(c->statements, 0, sizeof c->statements);
+  sqlite3_close(c->db);
+  c->db = NULL;
+}
+
+static int64_t number_of(struct catalogue *c, const char *text) {
+  sqlite3_stmt *s = NULL;
+  int64_t n = -1;
+  if (sqlite3_prepare_v2(c->db, text, -1, &s, NULL) == SQLITE_OK && sqlite3_step(s) == SQLITE_ROW) n = sqlite3_column_int64(s, 0);
+  sqlite3_finalize(s);
+  return n;
+}
+
+static int statements_make(struct catalogue *c, struct err *err) {
+  for (int i = 0; i < STATEMENTS; i++)
+    if (sqlite3_prepare_v3(c->db, sql[i], -1, SQLITE_PREPARE_PERSISTENT, &c->statements[i], NULL) != SQLITE_OK) return fail(c, err, "read");
+  return 0;
+}
+
+static int handle_open(struct catalogue *c, struct err *err) {
+  int fd = open(c->path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600), r = 0;
+  if (fd < 0) return err_errno(err, "cannot open %s", c->path);
+  close(fd);
+  if (sqlite3_open_v2(c->path, &c->db, SQLITE_OPEN_READWRITE, NULL) != SQLITE_OK) return fail(c, err, "open");
+  sqlite3_busy_timeout(c->db, BUSY_MS);
+  /* The log is what must survive a power cut; this one only must not be torn by it. */
+  r = run(c, "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA secure_delete=ON", err);
+  int64_t version = r == 0 ? number_of(c, "PRAGMA user_version") : -1;
+  if (version == 0) {
+    char text[1024];
+    snprintf(text, sizeof text, "BEGIN;%sPRAGMA user_version=%d;COMMIT", form, FORM);
+    r = run(c, text, err);
+  } else if (r == 0 && version != FORM) {
+    r = err_set(err, ERR_INVALID, "the evidence's catalogue has another form");
+  }
+  if (r == 0) r = statements_make(c, err);
+  int64_t most = r == 0 ? number_of(c, "SELECT coalesce(max(idx) + 1, 0) FROM entry") : -1;
+  if (r == 0 && most < 0) r = fail(c, err, "read");
+  if (r == 0) c->size = (uint64_t)most;
+  return r;
+}
+
+static int files_remove(struct catalogue *c, struct err *err) {
+  static const char *const ends[] = {"-wal", "-shm", "-journal", ""};
+  char path[PATH_MOST + 16];
+  handle_close(c);
+  c->size = 0;
+  for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) {
+    snprintf(path, sizeof path, "%s%s", c->path, ends[i]);
+    if (unlink(path) != 0 && errno != ENOENT) return err_errno(err, "cannot remove %s", path);
+  }
+  return 0;
+}
+
+/* From nothing. */
+static int begin_again(struct catalogue *c, struct err *err) {
+  int r = files_remove(c, err);
+  return r < 0 ? r : handle_open(c, err);
+}
+
+static int path_set(struct catalogue *c, const char *folder, struct err *err) {
+  return (size_t)snprintf(c->path, sizeof c->path, "%s/catalogue.db", folder) < sizeof c->path
+             ? 0
+             : err_set(err, ERR_INVALID, "the path of the evidence folder is too long");
+}
+
+int catalogue_open(const char *folder, struct catalogue **ret, struct err *err) {
+  struct catalogue *c = calloc(1, sizeof *c);
+  struct err first = {0};
+  if (!c) abort();
+  int r = path_set(c, folder, err);
+  if (r == 0 && handle_open(c, &first) < 0) r = begin_again(c, err);
+  if (r == 0) *ret = c;
+  else catalogue_close(c);
+  return r;
+}
+
+int catalogue_look(const char *folder, struct catalogue **ret, struct err *err) {
+  struct catalogue *c = calloc(1, sizeof *c);
+  if (!c) abort();
+  int r = path_set(c, folder, err);
+  if (r == 0 && access(c->path, F_OK) != 0) r = err_set(err, ERR_NOT_FOUND, "there is no catalogue %s", c->path);
+  if (r == 0 && sqlite3_open_v2(c->path, &c->db, SQLITE_OPEN_READONLY, NULL) != SQLITE_OK) r = fail(c, err, "open");
+  if (r == 0) sqlite3_busy_timeout(c->db, BUSY_MS);
+  if (r == 0 && number_of(c, "PRAGMA user_version") != FORM)
+    r = err_set(err, ERR_INVALID, "the catalogue %s cannot be read; make it anew: tocsin evidence rebuild", c->path);
+  if (r == 0) r = statements_make(c, err);
+  if (r == 0) *ret = c;
+  else catalogue_close(c);
+  return r;
+}
+
+void catalogue_close(struct catalogue *c) {
+  if (!c) return;
+  handle_close(c);
+  free(c);
+}
+
+uint64_t catalogue_size(const struct catalogue *c) { return c->size; }
+
+/* ---- looking up */
+
+/* 1: found, 0: not, or an error. */
+static int journal_id(struct catalogue *c, const char *name, int64_t *ret, struct err *err) {
+  sqlite3_stmt *s = c->statements[FIND_JOURNAL];
+  sqlite3_bind_text(s, 1, name, -1, SQLITE_STATIC);
+  int step = sqlite3_step(s);
+  if (step == SQLITE_ROW) *ret = sqlite3_column_int64(s, 0);
+  sqlite3_reset(s);
+  return step == SQLITE_ROW ? 1 : step == SQLITE_DONE ? 0 : fail(c, err, "read");
+}
+
+static int place_get(struct catalogue *c, sqlite3_stmt *s, struct place *ret, struct err *err) {
+  int step = sqlite3_step(s), r = 0;
+  if (step == SQLITE_ROW && sqlite3_column_bytes(s, 2) == DIGEST_BYTES) {
+    *ret = (struct place){.index = (uint64_t)sqlite3_column_int64(s, 0), .seq = (uint64_t)sqlite3_column_int64(s, 1)};
+    memcpy(ret->leaf.bytes, sqlite3_column_blob(s, 2), DIGEST_BYTES);
+  } else {
+    r = step == SQLITE_DONE ? err_set(err, ERR_NOT_FOUND, "the evidence log holds no such entry") : fail(c, err, "read");
+  }
+  sqlite3_reset(s);
+  return r;
+}
+
+static int lookup(struct catalogue *c, int statement, const char *journal, uint64_t seq, struct place *ret, struct err *err) {
+  int64_t id = 0;
+  int found = journal_id(c, journal, &id, err);
+  if (found <= 0) return found < 0 ? found : err_set(err, ERR_NOT_FOUND, "the evidence log holds nothing of %.100s", journal);
+  sqlite3_stmt *s = c->statements[statement];
+  sqlite3_bind_int64(s, 1, id);
+  if (statement == FIND_ENTRY) sqlite3_bind_int64(s, 2, (sqlite3_int64)seq);
+  return place_get(c, s, ret, err);
+}
+
+int catalogue_find(struct catalogue *c, const char *journal, uint64_t seq, struct place *ret, struct err *err) {
+  return lookup(c, FIND_ENTRY, journal, seq, ret, err);
+}
+
+int catalogue_last(struct catalogue *c, const char *journal, struct place *ret, struct err *err) {
+  return lookup(c, LAST_ENTRY, journal, 0, ret, err);
+}
+
+/* ---- adding */
+
+static int done(struct catalogue *c, sqlite3_stmt *s, struct err *err) {
+  int step = sqlite3_step(s), r = step == SQLITE_DONE ? 0 : fail(c, err, "write");
+  sqlite3_reset(s);
+  return r;
+}
+
+static int journal_make(struct catalogue *c, const char *name, int64_t *ret, struct err *err) {
+  int found = journal_id(c, name, ret, err);
+  if (found != 0) return found < 0 ? found : 0;
+  sqlite3_bind_text(c->statements[ADD_JOURNAL], 1, name, -1, SQLITE_STATIC);
+  int r = done(c, c->statements[ADD_JOURNAL], err);
+  if (r == 0) *ret = sqlite3_last_insert_rowid(c->db);
+  return r;
+}
+
+/* An entry that is no head of a journal is in nobody's way: it is found by its index only. */
+static int entry_add(struct catalogue *c, uint64_t index, const void *bytes, size_t len, struct err *err) {
+  struct head head;
+  struct hash leaf;
+  int64_t journal = 0;
+  bool known = head_scan(bytes, len, &head);
+  int r = known ? journal_make(c, head.incident, &journal, err) : 0;
+  if (r < 0) return r;
+  merkle_leaf(bytes, len, &leaf);
+  sqlite3_stmt *s = c->statements[ADD_ENTRY];
+  sqlite3_bind_int64(s, 1, (sqlite3_int64)index);
+  sqlite3_bind_int64(s, 2, journal);
+  sqlite3_bind_int64(s, 3, known ? (sqlite3_int64)head.seq : 0);
+  sqlite3_bind_blob(s, 4, leaf.bytes, DIGEST_BYTES, SQLITE_STATIC);
+  return done(c, s, err);
+}
+
+static int end(struct catalogue *c, int r, uint64_t size, struct err *err) {
+  if (r == 0) r = run(c, "COMMIT", err);
+  if (r < 0 && !sqlite3_get_autocommit(c->db)) sqlite3_exec(c->db, "ROLLBACK", NULL, NULL, NULL);
+  if (r == 0) c->size = size;
+  return r;
+}
+
+int catalogue_add(struct catalogue *c, uint64_t first, const struct tlog_entry *entries, size_t count, struct err *err) {
+  if (first != c->size) return err_set(err, ERR_INVALID, "the evidence's catalogue is behind the log");
+  int r = run(c, "BEGIN IMMEDIATE", err);
+  for (size_t i = 0; r == 0 && i < count; i++) r = entry_add(c, first + i, entries[i].bytes, entries[i].len, err);
+  return end(c, r, first + count, err);
+}
+
+static int follow_one(void *arg, uint64_t index, const void *bytes, size_t len, struct err *err) {
+  return entry_add(arg, index, bytes, len, err);
+}
+
+static int follow_on(struct catalogue *c, const struct tlog *log, struct err *err) {
+  int r = 0;
+  while (r == 0 && c->size < tlog_size(log)) {
+    uint64_t to = c->size + STEP < tlog_size(log) ? c->size + STEP : tlog_size(log);
+    if ((r = run(c, "BEGIN IMMEDIATE", err)) == 0) r = end(c, tlog_each(log, c->size, to, follow_one, c, err), to, err);
+  }
+  return r;
+}
+
+/* Whether its newest entry is the log's at that index. */
+static bool fits(struct catalogue *c, const struct tlog *log) {
+  struct buf bytes;
+  struct hash leaf;
+  char text[128];
+  sqlite3_stmt *s = NULL;
+  bool same = c->size == 0;
+  if (c->size == 0 || c->size > tlog_size(log)) return same;
+  buf_init(&bytes, TILE_ENTRY_MAX);
+  snprintf(text, sizeof text, "SELECT leaf FROM entry WHERE idx = %" PRIu64, c->size - 1);
+  if (tlog_read(log, c->size - 1, &bytes, NULL) == 0 && sqlite3_prepare_v2(c->db, text, -1, &s, NULL) == SQLITE_OK &&
+      sqlite3_step(s) == SQLITE_ROW && sqlite3_column_bytes(s, 0) == DIGEST_BYTES) {
+    merkle_leaf(bytes.data, bytes.len, &leaf);
+    same = memcmp(sqlite3_column_blob(s, 0), leaf.bytes, DIGEST_BYTES) == 0;
+  }
+  sqlite3_finalize(s);
+  buf_release(&bytes);
+  return same && (uint64_t)number_of(c, "SELECT count(*) FROM entry") == c->size;
+}
+
+int catalogue_rebuild(struct catalogue *c, const struct tlog *log, struct err *err) {
+  int r = begin_again(c, err);
+  if (r == 0) r = follow_on(c, log, err);
+  c->checked = r == 0;
+  return r;
+}
+
+int catalogue_follow(struct catalogue *c, const struct tlog *log, struct err *err) {
+  struct err first = {0};
+  if (!c->db || (!c->checked && !fits(c, log))) return catalogue_rebuild(c, log, err);
+  c->checked = true;
+  if (follow_on(c, log, &first) == 0) return 0;
+  /* A damaged file is one reason among others; only it is made anew. */
+  int code = sqlite3_errcode(c->db);
+  if (code == SQLITE_CORRUPT || code == SQLITE_NOTADB || code == SQLITE_CONSTRAINT) return catalogue_rebuild(c, log, err);
+  if (err) *err = first;
+  return first.code;
+}

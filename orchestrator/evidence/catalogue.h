@@ -1,0 +1,41 @@
+/* catalogue.h: where each journal entry lies in the log: journal and seq → index; and how far each journal is sealed.
+ *
+ * Derived from the log and from nothing else: catalogue_follow brings it up to what the log holds, and a file that is damaged, of another log or of an older form is thrown away and
+ * made anew. Losing it costs time only. One writer (the sealer's thread); readers of other threads and processes use catalogue_look beside it. What it holds never runs ahead of the
+ * published checkpoint. Blocks: reads of a writer's or reader's own connection are single look-ups in an index. */
+#ifndef TOCSIN_EVIDENCE_CATALOGUE_H
+#define TOCSIN_EVIDENCE_CATALOGUE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "evidence/merkle.h"
+#include "evidence/tlog.h"
+
+struct catalogue;
+
+struct place {
+  uint64_t index, seq; /* in the log; in the journal */
+  struct hash leaf;
+};
+
+/* folder/catalogue.db, made when it is not there or cannot be used. */
+int catalogue_open(const char *folder, struct catalogue **ret, struct err *err);
+/* To read only; ERR_NOT_FOUND when there is none. */
+int catalogue_look(const char *folder, struct catalogue **ret, struct err *err);
+void catalogue_close(struct catalogue *c);
+
+/* Adds what the log holds and it does not; starts from nothing when it does not fit the log. Costs nothing when it is up to date. */
+int catalogue_follow(struct catalogue *c, const struct tlog *log, struct err *err);
+/* Throws it away and follows from the first entry. */
+int catalogue_rebuild(struct catalogue *c, const struct tlog *log, struct err *err);
+/* The heads of a batch that was just published, from index `first` on: the short way to what catalogue_follow does. All or none. */
+int catalogue_add(struct catalogue *c, uint64_t first, const struct tlog_entry *entries, size_t count, struct err *err);
+
+uint64_t catalogue_size(const struct catalogue *c); /* entries that a writer has put in */
+/* ERR_NOT_FOUND: the log holds no such entry; of a journal that it does not know, no last one. */
+int catalogue_find(struct catalogue *c, const char *journal, uint64_t seq, struct place *ret, struct err *err);
+int catalogue_last(struct catalogue *c, const char *journal, struct place *ret, struct err *err);
+
+#endif

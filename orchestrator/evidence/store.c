@@ -1,0 +1,184 @@
+#include "evidence/store.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/map.h"
+#include "evidence/bodies.h"
+#include "evidence/tlog.h"
+
+enum { PATH_MOST = 4096, POSITIONS = 65536 };
+
+/* How far a journal is sealed, with what the batch at hand will add. */
+struct position {
+  uint64_t seq;
+  struct hash leaf;
+};
+
+struct store {
+  struct tlog *log;
+  struct bodies *bodies;
+  struct catalogue *catalogue;
+  struct map positions; /* journal → struct position, of those lately seen */
+};
+
+static void positions_forget(struct store *s) {
+  map_release(&s->positions, free);
+  map_init(&s->positions);
+}
+
+int store_open(const char *folder, const struct note_signer *signer, disk_fault_cb *fault, void *arg, struct store **ret, struct err *err) {
+  char path[PATH_MOST];
+  struct store *s = calloc(1, sizeof *s);
+  if (!s) abort();
+  map_init(&s->positions);
+  int r = (size_t)snprintf(path, sizeof path, "%s/log", folder) < sizeof path
+              ? 0
+              : err_set(err, ERR_INVALID, "the path of the evidence folder is too long");
+  if (r == 0) r = bodies_open(folder, &s->bodies, err);
+  if (r == 0) r = tlog_open(path, signer, fault, arg, &s->log, err);
+  if (r == 0) r = catalogue_open(folder, &s->catalogue, err);
+  if (r == 0) *ret = s;
+  else store_close(s);
+  return r;
+}
+
+void store_close(struct store *s) {
+  if (!s) return;
+  map_release(&s->positions, free);
+  catalogue_close(s->catalogue);
+  tlog_close(s->log);
+  bodies_close(s->bodies);
+  free(s);
+}
+
+uint64_t store_size(const struct store *s) { return tlog_size(s->log); }
+
+int store_ready(struct store *s, struct err *err) {
+  if (map_count(&s->positions) >= POSITIONS) positions_forget(s);
+  /* With no entries this only makes sure that the log knows where it stands. */
+  int r = tlog_append(s->log, NULL, 0, err);
+  return r < 0 ? r : catalogue_follow(s->catalogue, s->log, err);
+}
+
+/* NULL with err; a journal that the log does not know stands at 0. */
+static struct position *position_of(struct store *s, const char *journal, struct err *err) {
+  struct place last = {0};
+  struct err why = {0};
+  struct position *p = map_get(&s->positions, journal);
+  if (p) return p;
+  int r = catalogue_last(s->catalogue, journal, &last, &why);
+  if (r < 0 && r != ERR_NOT_FOUND) {
+    if (err) *err = why;
+    return NULL;
+  }
+  p = calloc(1, sizeof *p);
+  if (!p) abort();
+  *p = (struct position){last.seq, last.leaf};
+  map_put(&s->positions, journal, p);
+  return p;
+}
+
+/* Whether the log holds this very entry. */
+static int same_as_sealed(struct store *s, const char *journal, uint64_t seq, const struct hash *leaf, bool *ret, struct err *err) {
+  struct position *p = position_of(s, journal, err);
+  struct place place;
+  if (!p) return ERR_IO;
+  if (seq == p->seq) { /* it may be in the batch at hand */
+    *ret = hash_equal(&p->leaf, leaf);
+    return 0;
+  }
+  int r = catalogue_find(s->catalogue, journal, seq, &place, err);
+  *ret = r == 0 && hash_equal(&place.leaf, leaf);
+  return r == ERR_NOT_FOUND ? 0 : r;
+}
+
+/* Only the first entry of a journal follows on nothing: 64 zeros, as the blank position's leaf. */
+static bool follows(const struct position *p, const char *prev) {
+  struct hash h;
+  return hex_decode(prev, h.bytes, DIGEST_BYTES) && hash_equal(&h, &p->leaf);
+}
+
+static int judge(struct store *s, struct store_entry *e, struct err *err) {
+  struct head head;
+  struct hash leaf;
+  bool same = false;
+  e->verdict = STORE_BROKEN;
+  e->journal[0] = 0;
+  if (e->head_len > TILE_ENTRY_MAX || !head_scan(e->head, e->head_len, &head)) return 0;
+  snprintf(e->journal, sizeof e->journal, "%s", head.incident);
+  e->seq = head.seq;
+  merkle_leaf(e->head, e->head_len, &leaf);
+  if (!hash_equal(&leaf, &e->leaf)) return 0;
+  struct position *p = position_of(s, e->journal, err);
+  if (!p) return ERR_IO;
+  e->from = p->seq + 1;
+  if (e->seq <= p->seq) {
+    int r = same_as_sealed(s, e->journal, e->seq, &leaf, &same, err);
+    e->verdict = same ? STORE_KNOWN : STORE_FORK;
+    return r;
+  }
+  if (e->seq > p->seq + 1) {
+    e->verdict = STORE_AHEAD;
+  } else if (!follows(p, head.prev)) {
+    e->verdict = STORE_FORK;
+  } else {
+    e->verdict = STORE_NEW;
+    *p = (struct position){e->seq, leaf};
+  }
+  return 0;
+}
+
+int store_judge(struct store *s, struct store_entry *entries, size_t count, struct err *err) {
+  int r = 0;
+  for (size_t i = 0; r == 0 && i < count; i++) r = judge(s, &entries[i], err);
+  if (r < 0) positions_forget(s);
+  return r;
+}
+
+int store_compare(struct store *s, const char *journal, uint64_t seq, const struct hash *leaf, struct store_entry *ret, struct err *err) {
+  struct position *p = position_of(s, journal, err);
+  bool same = false;
+  if (!p) return ERR_IO;
+  snprintf(ret->journal, sizeof ret->journal, "%s", journal);
+  ret->seq = seq;
+  ret->from = p->seq + 1;
+  ret->verdict = STORE_AHEAD;
+  if (seq > p->seq) return 0;
+  int r = same_as_sealed(s, journal, seq, leaf, &same, err);
+  ret->verdict = same && seq == p->seq ? STORE_KNOWN : STORE_FORK;
+  return r;
+}
+
+static int batch_write(struct store *s, const struct body *bodies, const struct tlog_entry *entries, size_t count, struct err *err) {
+  uint64_t first = tlog_size(s->log);
+  struct err again = {0};
+  int r = bodies_append(s->bodies, first, bodies, count, err);
+  if (r < 0) return r;
+  r = tlog_append(s->log, entries, count, err);
+  /* It may have failed behind the rename: whether the batch is in after all decides what is tried again. */
+  if (r < 0 && tlog_append(s->log, NULL, 0, &again) == 0 && tlog_size(s->log) == first + count) r = 0;
+  /* Should this fail, store_ready makes up for it. */
+  if (r == 0) catalogue_add(s->catalogue, first, entries, count, &again);
+  return r;
+}
+
+int store_seal(struct store *s, const struct store_entry *entries, size_t count, struct err *err) {
+  struct body *bodies = calloc(count + 1, sizeof *bodies);
+  struct tlog_entry *heads = calloc(count + 1, sizeof *heads);
+  size_t n = 0;
+  if (!bodies || !heads) abort();
+  for (size_t i = 0; i < count; i++) {
+    const struct store_entry *e = &entries[i];
+    if (e->verdict != STORE_NEW) continue;
+    bodies[n] = (struct body){e->envelope, e->envelope_len, e->leaf};
+    heads[n++] = (struct tlog_entry){e->head, e->head_len, &e->leaf};
+  }
+  int r = n ? batch_write(s, bodies, heads, n, err) : 0;
+  if (r < 0) positions_forget(s);
+  free(bodies);
+  free(heads);
+  return r;
+}

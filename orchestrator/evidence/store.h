@@ -1,0 +1,49 @@
+/* store.h: log, bodies and catalogue of one evidence folder, opened together; for the sealer's thread alone.
+ *
+ * Holds what makes a seal exact: an entry of a journal goes in once, after the one before it, and only when its bytes still have the hash that its journal gives. Everything else
+ * is named by a verdict and left out. After a failure nothing is known to be in or out until store_ready has succeeded again. Blocks. */
+#ifndef TOCSIN_EVIDENCE_STORE_H
+#define TOCSIN_EVIDENCE_STORE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "evidence/catalogue.h"
+#include "evidence/disk.h"
+#include "evidence/head.h"
+#include "evidence/note.h"
+
+struct store;
+
+enum store_verdict {
+  STORE_NEW,    /* the next one of its journal */
+  STORE_KNOWN,  /* sealed already, this very one */
+  STORE_AHEAD,  /* earlier entries of its journal are not sealed: those first */
+  STORE_BROKEN, /* no head of a journal, or not the bytes that its journal hashed */
+  STORE_FORK,   /* the log holds another entry in its place, or another one before it */
+};
+
+struct store_entry {
+  const void *head, *envelope;
+  size_t head_len, envelope_len;
+  struct hash leaf; /* what its journal gives */
+  /* Filled in by store_judge: */
+  enum store_verdict verdict;
+  char journal[HEAD_INCIDENT];
+  uint64_t seq, from; /* from: STORE_AHEAD: the first that is missing */
+};
+
+int store_open(const char *folder, const struct note_signer *signer, disk_fault_cb *fault, void *arg, struct store **ret, struct err *err);
+void store_close(struct store *s);
+/* Makes sure where log and catalogue stand. Needed before each batch; costs nothing when all is well. */
+int store_ready(struct store *s, struct err *err);
+/* Verdicts in order, each entry as if the new ones before it were in. */
+int store_judge(struct store *s, struct store_entry *entries, size_t count, struct err *err);
+/* What a journal's newest entry in Redis says of the log: KNOWN, AHEAD (from is set), or FORK: the log holds another, or more than Redis does. */
+int store_compare(struct store *s, const char *journal, uint64_t seq, const struct hash *leaf, struct store_entry *ret, struct err *err);
+/* Seals those judged STORE_NEW under one checkpoint, all or none: 0 when they are in, whatever went wrong meanwhile. */
+int store_seal(struct store *s, const struct store_entry *entries, size_t count, struct err *err);
+uint64_t store_size(const struct store *s);
+
+#endif
