@@ -47,9 +47,9 @@ void actions_free(struct actions *a) {
 void actions_set_registry(struct actions *a, struct registry *registry) { a->deps.registry = registry; }
 
 json_t *actions_counts(const struct actions *a) {
-  return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I}", "intents", (json_int_t)a->intents, "outcomes", (json_int_t)a->outcomes, "in_doubt",
-                   (json_int_t)a->in_doubt, "in_flight", (json_int_t)a->in_flight, "refused", (json_int_t)a->refused, "live",
-                   (json_int_t)a->live);
+  return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "intents", (json_int_t)a->intents, "outcomes", (json_int_t)a->outcomes,
+                   "in_doubt", (json_int_t)a->in_doubt, "in_flight", (json_int_t)a->in_flight, "refused", (json_int_t)a->refused, "live",
+                   (json_int_t)a->live, "limited", (json_int_t)limits_waiting(a));
 }
 
 size_t actions_attended(const struct actions *a) {

@@ -112,7 +112,7 @@ int actions_unseal(struct actions *a, const char *incident, actions_brake_cb *cb
 size_t actions_attended(const struct actions *a);
 /* How many wait for a person or for a brake to be released: they cost memory only. */
 size_t actions_resting(const struct actions *a);
-/* Counts for metrics and doctor: new {"intents","outcomes","in_doubt","in_flight","held","refused"}. */
+/* Counts for metrics and doctor: new {"intents","outcomes","in_doubt","in_flight","refused","live","limited"}. */
 json_t *actions_counts(const struct actions *a);
 
 #endif

@@ -63,6 +63,7 @@ struct limit { /* one per connector instance */
   unsigned flying;
   int64_t window_start;
   unsigned in_window;
+  int64_t told; /* the window_start of the minute whose end was said to be waited for */
   struct action_queue waiting;
   struct timer *timer;
 };
@@ -124,6 +125,7 @@ void guard_budget(struct action *x, guard_budget_cb *cb);
 /* limit.c */
 void limit_enter(struct action *x); /* calls action_intend when there is room */
 void limit_leave(struct action *x);
+size_t limits_waiting(const struct actions *a);
 void limits_release(struct actions *a);
 
 /* doubt.c */

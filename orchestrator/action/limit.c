@@ -1,7 +1,9 @@
 /* How many actions of one connector may be under way, and how many may leave in a minute. */
+#include <inttypes.h>
 #include <stdlib.h>
 
 #include "action/internal.h"
+#include "base/log.h"
 
 enum { MINUTE_US = 60000000 };
 
@@ -32,6 +34,13 @@ static void enter(struct action *x, struct limit *l) {
   action_intend(x);
 }
 
+/* Once for each minute: whoever asks why a run stands still finds it here. */
+static void told(struct limit *l, const struct action *x, int64_t left_ms) {
+  log_warning("%s: its limit of %u requests a minute is reached; what it still has to send, from %s on, goes on in %" PRId64
+              " s (`limits.per_minute` of connectors.%s in the settings)",
+              x->connector->instance, x->connector->per_minute, x->id, (left_ms + 999) / 1000, x->connector->instance);
+}
+
 static void wake(void *arg) {
   struct limit *l = arg;
   timer_free(l->timer);
@@ -42,8 +51,12 @@ static void wake(void *arg) {
     x->queue = NULL;
     enter(x, l);
   }
-  if (x && !l->timer && x->connector->per_minute && l->in_window >= x->connector->per_minute)
-    l->timer = timer_start(x->all->deps.loop, (l->window_start + MINUTE_US - clock_boot(clock_system())) / 1000 + 1, wake, l);
+  if (x && !l->timer && x->connector->per_minute && l->in_window >= x->connector->per_minute) {
+    int64_t left_ms = (l->window_start + MINUTE_US - clock_boot(clock_system())) / 1000 + 1;
+    if (l->told != l->window_start) told(l, x, left_ms);
+    l->told = l->window_start;
+    l->timer = timer_start(x->all->deps.loop, left_ms, wake, l);
+  }
 }
 
 void limit_enter(struct action *x) {
@@ -63,6 +76,14 @@ void limit_leave(struct action *x) {
   x->started = false;
   l->flying--;
   if (!TAILQ_EMPTY(&l->waiting) && !l->timer) l->timer = timer_start(x->all->deps.loop, 0, wake, l);
+}
+
+size_t limits_waiting(const struct actions *a) {
+  const struct action *x;
+  size_t at = 0, count = 0;
+  void *value;
+  while (map_next(&a->limits, &at, NULL, &value)) TAILQ_FOREACH(x, &((struct limit *)value)->waiting, next) count++;
+  return count;
 }
 
 static void limit_free(void *value) {

@@ -13,6 +13,7 @@
 #include "base/map.h"
 
 enum { FILE_CAP = 1 << 20, DEFAULT_TIMEOUT_MS = 20000, DEFAULT_RESPONSE = 256 << 10, DEFAULT_CONCURRENT = 8 };
+enum { TIMEOUT_MOST_MS = 3600000, LIMIT_MOST = 1000000, RESPONSE_MOST_KIB = 64 << 10 }; /* what settings may ask for */
 
 struct instance {
   struct connector c; /* first */
@@ -88,11 +89,27 @@ static void instance_free(void *value) {
   free(i);
 }
 
-static void limits_set(struct connector *c, const json_t *limits) {
-  c->timeout_ms = json_int_or(limits, "timeout", DEFAULT_TIMEOUT_MS);
-  c->response_cap = (size_t)json_int_or(limits, "response", DEFAULT_RESPONSE);
-  c->concurrent = (unsigned)json_int_or(limits, "concurrent", DEFAULT_CONCURRENT);
-  c->per_minute = (unsigned)json_int_or(limits, "per_minute", 0);
+/* The file's limits, and over them what the instance's settings say of them. */
+static int limits_set(struct connector *c, const json_t *declared, const json_t *given, const char *where, struct err *err) {
+  json_t *schema = json_pack("{s:{s:s, s:b, s:i, s:i}, s:{s:s, s:b, s:i, s:i}, s:{s:s, s:b, s:i, s:i}, s:{s:s, s:b, s:i, s:i}}", "timeout",
+                             "type", "duration", "optional", 1, "min", 1, "max", TIMEOUT_MOST_MS, "concurrent", "type", "integer",
+                             "optional", 1, "min", 1, "max", LIMIT_MOST, "per_minute", "type", "integer", "optional", 1, "min", 0, "max",
+                             LIMIT_MOST, "response_kib", "type", "integer", "optional", 1, "min", 1, "max", RESPONSE_MOST_KIB);
+  json_t *own = NULL, *none = json_object();
+  char path[300];
+  snprintf(path, sizeof path, "%s.limits", where);
+  int result = schema_check(schema, given ? given : none, path, &own, err);
+  if (result == 0) {
+    int64_t kib = json_int_or(own, "response_kib", 0);
+    c->timeout_ms = json_int_or(own, "timeout", json_int_or(declared, "timeout", DEFAULT_TIMEOUT_MS));
+    c->response_cap = (size_t)(kib ? kib * 1024 : json_int_or(declared, "response", DEFAULT_RESPONSE));
+    c->concurrent = (unsigned)json_int_or(own, "concurrent", json_int_or(declared, "concurrent", DEFAULT_CONCURRENT));
+    c->per_minute = (unsigned)json_int_or(own, "per_minute", json_int_or(declared, "per_minute", 0));
+  }
+  json_decref(own);
+  json_decref(none);
+  json_decref(schema);
+  return result;
 }
 
 /* The settings that belong to the core, not to the connector's schema. */
@@ -100,6 +117,7 @@ static json_t *own_settings(const json_t *given) {
   json_t *copy = json_copy((json_t *)(uintptr_t)given);
   json_object_del(copy, "$connector");
   json_object_del(copy, "network");
+  json_object_del(copy, "limits");
   return copy;
 }
 
@@ -116,7 +134,7 @@ static int instance_add(struct registry *r, const char *name, struct declaration
   if (!i->network) i->network = json_incref(json_object_get(d->json, "network"));
   i->c = (struct connector){
       .instance = i->name, .name = json_str_or(d->json, "name", d->name), .declaration = d, .settings = i->settings, .network = i->network};
-  limits_set(&i->c, json_object_get(d->json, "limits"));
+  if (result == 0) result = limits_set(&i->c, json_object_get(d->json, "limits"), json_object_get(given, "limits"), where, err);
   if (result == 0) result = connector_state_new(d, i->settings, NULL, &i->c.state, err);
   if (result < 0) {
     instance_free(i);

@@ -251,6 +251,8 @@ static void on_doctor(void *arg, const json_t *counts, const struct err *err) {
   finding(checks, "intents", open == attended, text, "restart `tocsin serve`: each open intent is taken up again; and please report this");
   snprintf(text, sizeof text, "%lld actions in doubt", (long long)json_int_or(actions, "in_doubt", 0));
   finding(checks, "in doubt", json_int_or(actions, "in_doubt", 0) == 0, text, "`tocsin` shows them and how to answer");
+  snprintf(text, sizeof text, "%lld actions wait for room under a connector's limits", (long long)json_int_or(actions, "limited", 0));
+  if (json_int_or(actions, "limited", 0)) finding(checks, "limits", true, text, NULL);
   snprintf(text, sizeof text, "%zu brakes are on", json_object_size(paused));
   finding(checks, "brakes", json_object_size(paused) == 0, text, "`tocsin resume` when it is time");
   snprintf(text, sizeof text, "%zu channels tell people of questions", json_object_size(json_object_get(d->settings, "notify")));

@@ -39,7 +39,7 @@ static const struct {
     {"connectors", "{\n  corp = ldap { url = \"ldaps://ldap.example\", bind_dn = \"cn=tocsin,dc=example,dc=org\", base = "
                    "\"ou=people,dc=example,dc=org\",\n"
                    "    password = secret \"file:/etc/tocsin/ldap.password\" },\n  rt = rt { url = \"https://rt.example\", token = secret "
-                   "\"file:/etc/tocsin/rt.token\" },\n}"},
+                   "\"file:/etc/tocsin/rt.token\",\n    limits = { per_minute = 600 } }, -- in place of the connector's own\n}"},
     {"people", "{\n  alice = { uid = 1000, roles = { \"responder\", \"lead\" }, email = \"alice@example.org\" },\n  siem_robot = { token = "
                "secret \"file:/etc/tocsin/robot.token\", roles = { \"viewer\" } },\n}"},
     {"notify", "{\n  mail = { action = \"smtp.send\", roles = { \"responder\" } },\n}"},

@@ -26,7 +26,7 @@ ECHO = """return playbook { title = "Echo", when = { ["raw.kind"] = "echo" }, us
 
 def make(sink, env=None, **more):
     port = free_port()
-    tocsin = Tocsin(dict({"folders": {"playbooks": "playbooks"}, "connectors": {"webhook": Raw('webhook { url = "%s" }' % sink.url)},
+    tocsin = Tocsin(dict({"folders": {"playbooks": "playbooks"}, "connectors": {"webhook": Raw('webhook { url = "%s", limits = { per_minute = 0 } }' % sink.url)},
                           "webhook": {"listen": "127.0.0.1:%d" % port, "sources": {"siem": {"token": Raw('secret "env:TOKEN"')}}}}, **more), env=dict({"TOKEN": "right-token-123"}, **(env or {})))
     tocsin.port = port
     tocsin.write("playbooks/steady.lua", STEADY)

@@ -192,15 +192,22 @@ static inline void guard_is(const char *text) {
   if (!actions) fail_msg("%s", err.text);
 }
 
-static inline void registry_make(int port, const char *deliver) {
-  char folder[96], more[160] = "";
-  struct err err;
+/* more: further settings of the instance, as ", 'name': value". */
+static inline int registry_try(int port, const char *more, struct err *err) {
+  char folder[96];
   snprintf(folder, sizeof folder, "%s/connectors", server.folder);
-  if (deliver) snprintf(more, sizeof more, ", 'deliver': 'file:%s'", deliver);
   registry_free(registry);
+  registry = NULL;
   json_decref(settings);
   settings = json_of("{'edr': {'$connector': 'edr', 'url': 'http://127.0.0.1:%d/'%s}}", port, more);
-  if (registry_new(folder, settings, &registry, &err) < 0) fail_msg("%s", err.text);
+  return registry_new(folder, settings, &registry, err);
+}
+
+static inline void registry_make(int port, const char *deliver) {
+  char more[160] = "";
+  struct err err;
+  if (deliver) snprintf(more, sizeof more, ", 'deliver': 'file:%s'", deliver);
+  if (registry_try(port, more, &err) < 0) fail_msg("%s", err.text);
 }
 
 static inline int stage_up(void **state) {

@@ -469,6 +469,43 @@ static void test_limits(void **state) {
   for (int i = 0; i < 6; i++) wait_for(&r[i]);
 }
 
+static void limits_are(const char *limits) {
+  struct err err;
+  actions_free(actions);
+  actions = NULL;
+  if (registry_try(product.port, limits, &err) < 0) fail_msg("%s", err.text);
+  guard_is("{'ceiling': 'destroy'}");
+}
+
+static void test_limits_of_the_settings(void **state) {
+  struct result r[3];
+  struct err err;
+  limits_are(", 'limits': {'concurrent': 1, 'per_minute': 2, 'timeout': '7s', 'response_kib': 3}");
+  const struct connector *edr = registry_find(registry, "edr", &err);
+  assert_int_equal(edr->timeout_ms, 7000);
+  assert_int_equal(edr->response_cap, 3 << 10);
+  for (int i = 0; i < 3; i++) start(&r[i], "is_isolated", "{'host': 'h1'}", (struct how){0});
+  for (int i = 0; i < 2; i++) wait_for(&r[i]);
+  NEVER(r[2].done || product.requests > 2, 100); /* the third has to wait for the next minute, and is counted as waiting */
+  json_t *counts = actions_counts(actions);
+  assert_int_equal(json_int_or(counts, "limited", -1), 1);
+  json_decref(counts);
+  action_abandon(r[2].action);
+  limits_are(", 'limits': {'per_minute': 0}"); /* none; the file's for all the rest */
+  edr = registry_find(registry, "edr", &err);
+  assert_int_equal(edr->concurrent, 2);
+  assert_int_equal(edr->timeout_ms, 300);
+  actions_free(actions);
+  actions = NULL;
+  assert_int_equal(registry_try(product.port, ", 'limits': {'per_minut': 5}", &err), ERR_INVALID);
+  assert_non_null(strstr(err.text, "connectors.edr.limits"));
+  assert_non_null(strstr(err.text, "per_minute"));
+  assert_int_equal(registry_try(product.port, ", 'limits': {'concurrent': 0}", &err), ERR_INVALID);
+  assert_int_equal(registry_try(product.port, ", 'limits': 'none'", &err), ERR_INVALID);
+  registry_make(product.port, NULL);
+  guard_is("{'ceiling': 'destroy'}");
+}
+
 int main(void) {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, test_up, test_down)
   const struct CMUnitTest tests[] = {
@@ -493,6 +530,7 @@ int main(void) {
       TEST(test_lift_after),
       TEST(test_simulated_sends_nothing),
       TEST(test_limits),
+      TEST(test_limits_of_the_settings),
   };
   return cmocka_run_group_tests_name("action", tests, stage_up, stage_down);
 }
