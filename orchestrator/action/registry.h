@@ -23,7 +23,7 @@ struct connector {
   struct connector_state *state;
   const json_t *settings; /* checked, defaults filled in, secrets as slots */
   const json_t *network;  /* for transport; may be NULL */
-  int64_t timeout_ms; /* this and the rest: the file's `limits`, or what the instance's settings put in their place */
+  int64_t timeout_ms;     /* this and the rest: the file's `limits`, or what the instance's settings put in their place */
   size_t response_cap;
   unsigned concurrent, per_minute; /* 0: no limit */
 };
