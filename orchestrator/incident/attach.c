@@ -1,0 +1,187 @@
+/* Attaching alerts to incidents. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/suspect.h"
+#include "incident/internal.h"
+
+struct attach {
+  struct desk *desk;
+  struct alert alert;
+  json_t *finding, *raw;
+  char *id, *source, *raw_text, *group;
+  char queued[SUSPECT_ID];
+  char **playbooks;
+  size_t count;
+  desk_cb *cb;
+  void *arg;
+};
+
+static void attach_end(struct attach *a, const struct err *err) {
+  if (a->cb) a->cb(a->arg, err);
+  for (size_t i = 0; i < a->count; i++) free(a->playbooks[i]);
+  free(a->playbooks);
+  json_decref(a->finding);
+  json_decref(a->raw);
+  free(a->id);
+  free(a->source);
+  free(a->raw_text);
+  free(a->group);
+  free(a);
+}
+
+static void attach_durable(void *arg, const struct err *err) { attach_end(arg, err); }
+
+static json_t *techniques(const json_t *finding) {
+  json_t *all = json_array(), *attack;
+  size_t i;
+  json_array_foreach(json_at(finding, "finding_info.attacks"), i, attack) {
+    json_t *uid = json_at(attack, "technique.uid");
+    if (json_is_string(uid) && !json_array_has(all, json_string_value(uid))) json_array_append(all, uid);
+  }
+  return all;
+}
+
+static json_t *short_observables(const json_t *finding) {
+  json_t *all = json_array(), *o;
+  size_t i;
+  json_array_foreach(json_object_get(finding, "observables"), i, o) {
+    if (i >= STATE_OBSERVABLES) break;
+    json_array_append_new(all, json_pack("{s:O*, s:O*, s:O*}", "type", json_object_get(o, "type"), "value", json_object_get(o, "value"),
+                                         "path", json_object_get(o, "name")));
+  }
+  return all;
+}
+
+static const char *title_of(const json_t *finding) {
+  const char *title = json_string_value(json_at(finding, "finding_info.title"));
+  if (!title || !*title) title = json_str(finding, "message");
+  return title && *title ? title : "Alert without a title";
+}
+
+static void open_for(struct incident *inc, const struct attach *a) {
+  json_t *groups = json_array();
+  if (a->group) json_array_append_new(groups, json_string(a->group));
+  incident_open(inc, "engine",
+                json_pack("{s:s, s:I, s:s, s:o, s:s}", "title", title_of(a->finding), "severity_id",
+                          (json_int_t)json_int_or(a->finding, "severity_id", 0), "mode",
+                          strncmp(inc->id, "EX-", 3) == 0 ? "exercise" : "live", "groups", groups, "by", "alert"));
+}
+
+enum { RAW_PLAIN = 1 << 20, FINDING_KEPT = 16 << 20, FINDING_PART = 64 << 10 };
+
+/* Escaped for JSON, bytes may become six times as many; an entry has room for the very bytes of any document that intake lets in. */
+static bool escapes_swell(const char *bytes, size_t len) {
+  size_t more = 0;
+  for (size_t i = 0; i < len; i++) more += (unsigned char)bytes[i] < ' ' ? 5 : bytes[i] == '"' || bytes[i] == '\\';
+  return more > len / 3 && len > RAW_PLAIN;
+}
+
+/* The finding, or of one that is too large what people look for; its document is kept whole beside it. */
+static json_t *finding_kept(const struct attach *a) {
+  static const char *const kept[] = {"class_uid", "time", "severity_id", "severity", "activity_id", "metadata", NULL};
+  struct buf text;
+  buf_init(&text, FINDING_KEPT);
+  json_write(a->finding, &text);
+  bool fits = buf_ok(&text);
+  buf_release(&text);
+  if (fits) return json_incref(a->finding);
+  json_t *less = json_pack("{s:b}", "too_large", 1), *value;
+  for (const char *const *k = kept; *k; k++) {
+    value = json_object_get(a->finding, *k);
+    buf_init(&text, FINDING_PART);
+    json_write(value ? value : json_null(), &text);
+    if (value && buf_ok(&text)) json_object_set(less, *k, value);
+    buf_release(&text);
+  }
+  return less;
+}
+
+static json_t *attached_body(const struct attach *a) {
+  json_t *finding = finding_kept(a);
+  bool whole = finding == a->finding;
+  json_t *body =
+      json_pack("{s:s, s:s, s:I, s:O, s:I, s:o, s:o}", "id", a->id, "source", a->source, "received", (json_int_t)a->alert.received,
+                "finding", finding, "severity_id", (json_int_t)json_int_or(a->finding, "severity_id", 0), "observables",
+                whole ? short_observables(a->finding) : json_array(), "attack", whole ? techniques(a->finding) : json_array());
+  json_decref(finding);
+  json_t *raw = escapes_swell(a->raw_text, a->alert.raw_len) ? NULL : json_stringn(a->raw_text, a->alert.raw_len);
+  if (raw) {
+    json_object_set_new(body, "raw", raw);
+  } else { /* not UTF-8, or it would swell: the very bytes all the same */
+    char *text = base64_encode(a->raw_text, a->alert.raw_len);
+    json_object_set_new(body, "raw_base64", json_string(text ? text : ""));
+    free(text);
+  }
+  return body;
+}
+
+static void wake_runs(struct incident *inc, const struct attach *a) {
+  struct held_run *h, *next;
+  for (h = LIST_FIRST(&inc->runs); h; h = next) {
+    next = LIST_NEXT(h, next);
+    run_alert(h->run, a->finding);
+  }
+}
+
+static void attach_to(struct incident *inc, void *arg, const struct err *err) {
+  struct attach *a = arg;
+  if (err) {
+    attach_end(a, err);
+    return;
+  }
+  const char *into = json_str(incident_state(inc), "merged_into");
+  if (into) {
+    incident_with(inc->desk, into, false, attach_to, a);
+    return;
+  }
+  suspect_begin(a->queued[0] ? SUSPECT_ALERT : SUSPECT_NONE, a->queued, 0);
+  if (!state_has_alert(incident_state(inc), a->id)) {
+    if (journal_seq(inc->journal) == 0) open_for(inc, a);
+    else if (strcmp(json_str_or(incident_state(inc), "status", ""), "closed") == 0) {
+      incident_index(inc, true);
+      journal_add(inc->journal, KIND_INCIDENT_REOPENED, "engine", 0, NULL,
+                  json_pack("{s:s}", "because", "an alert of its group came while it was being closed"));
+    }
+    journal_add(inc->journal, KIND_ALERT_ATTACHED, "engine", 0, NULL, attached_body(a));
+    inc->desk->attached++;
+    incident_alert_keep(inc, a->finding, a->raw);
+    wake_runs(inc, a);
+    a->alert.finding = a->finding;
+    a->alert.raw = a->raw;
+    a->alert.id = a->id;
+    a->alert.source = a->source;
+    for (size_t i = 0; i < a->count; i++) incident_start_for_alert(inc, a->playbooks[i], &a->alert);
+  }
+  suspect_end();
+  journal_when_durable(inc->journal, attach_durable, a);
+  incident_touch(inc);
+}
+
+static char *copy_bytes(const char *bytes, size_t len) {
+  char *copy = malloc(len + 1);
+  if (!copy) abort();
+  memcpy(copy, bytes, len);
+  copy[len] = 0;
+  return copy;
+}
+
+int desk_attach(struct desk *d, const char *incident, bool created, const struct alert *alert, const char *const *playbooks, size_t count,
+                const char *group, desk_cb *cb, void *arg, struct err *err) {
+  struct attach *a = calloc(1, sizeof *a);
+  if (!a) abort();
+  *a = (struct attach){.desk = d, .alert = *alert, .cb = cb, .arg = arg, .count = count};
+  a->finding = json_incref((json_t *)(uintptr_t)alert->finding);
+  a->raw = json_incref((json_t *)(uintptr_t)alert->raw);
+  a->id = strdup(alert->id);
+  a->source = strdup(alert->source);
+  a->raw_text = copy_bytes(alert->raw_text, alert->raw_len);
+  a->group = group ? strdup(group) : NULL;
+  snprintf(a->queued, sizeof a->queued, "%s", alert->queued ? alert->queued : "");
+  a->playbooks = calloc(count + 1, sizeof *a->playbooks);
+  if (!a->playbooks) abort();
+  for (size_t i = 0; i < count; i++) a->playbooks[i] = strdup(playbooks[i]);
+  incident_with(d, incident, created, attach_to, a);
+  return 0;
+}
