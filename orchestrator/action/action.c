@@ -59,6 +59,13 @@ size_t actions_attended(const struct actions *a) {
   return count;
 }
 
+size_t actions_under_way(const struct actions *a, const struct journal *journal) {
+  const struct action *x;
+  size_t count = 0;
+  TAILQ_FOREACH(x, &a->all, among) count += x->journal == journal && (x->flight || x->awaiting || (x->intended && !x->question));
+  return count;
+}
+
 json_t *failure_new(const char *kind, const char *message, bool retry) {
   return json_pack("{s:s, s:s, s:b}", "kind", kind, "message", message, "retry", retry);
 }

@@ -86,6 +86,10 @@ bool actions_release_asks(const struct actions *a, const json_t *containment);
 json_t *actions_contained(const struct actions *a);
 /* Rebuilds the ledger's part of one incident from its state (at start, after adoption). */
 void actions_ledger_load(struct actions *a, const char *incident, const json_t *state);
+/* The incident is another node's now: so are its containments. */
+void actions_ledger_drop(struct actions *a, const char *incident);
+/* How many of this journal are on their way, or wait for an answer of Redis: not a moment to give the incident away. */
+size_t actions_under_way(const struct actions *a, const struct journal *journal);
 /* lift_after: cb is called when a containment's time has come. */
 typedef void actions_lift_cb(void *arg, const char *incident, const char *of);
 void actions_on_lift(struct actions *a, actions_lift_cb *cb, void *arg);

@@ -119,7 +119,10 @@ static int64_t quiet_ms(const struct action *x) {
   char at[ID_PATH];
   snprintf(at, sizeof at, "%u/%s", x->run, x->step);
   const json_t *intent = json_object_get(json_object_get(journal_state(x->journal), "intents"), at);
-  int64_t until = json_int_or(intent, "send_before", 0) + (json_int_or(intent, "timeout", 0) + settle) * 1000;
+  int64_t wait = (json_int_or(intent, "timeout", 0) + settle) * 1000, until = json_int_or(intent, "send_before", 0) + wait;
+  /* Another node's, whose clock may be wrong: it held no lease any more when ours began, by our clock. */
+  int64_t adopted = json_int_or(journal_state(x->journal), "adopted", 0) + wait;
+  if (adopted > until) until = adopted;
   int64_t left = (until - action_now(x)) / 1000;
   return left > 0 ? left : 0;
 }

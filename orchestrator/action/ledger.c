@@ -68,6 +68,18 @@ void actions_ledger_load(struct actions *a, const char *incident, const json_t *
   json_object_foreach(json_object_get(state, "containments"), of, c) if (in_force(c)) hold_add(a, incident, of, c);
 }
 
+void actions_ledger_drop(struct actions *a, const char *incident) {
+  size_t at = 0;
+  const char *name;
+  void *value;
+  while (map_next(&a->holds, &at, &name, &value)) {
+    struct hold *h = value;
+    if (strcmp(h->incident, incident) != 0) continue;
+    hold_free(map_remove(&a->holds, name));
+    at = 0; /* a map is not changed while it is walked */
+  }
+}
+
 void actions_on_lift(struct actions *a, actions_lift_cb *cb, void *arg) {
   a->lift_cb = cb;
   a->lift_arg = arg;

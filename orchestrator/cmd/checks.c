@@ -53,6 +53,8 @@ int daemon_desk(struct daemon *d, json_t *counts, struct err *err) {
                            .settings = d->settings,
                            .lists = {.arg = d, .list = list_look, .matches = alert_matches},
                            .node = d->node,
+                           .nodes = d->nodes,
+                           .key = d->letters_key,
                            .values = path_values};
   d->desk = desk_new(&desk, err);
   if (!d->desk) return err->code;
@@ -64,6 +66,8 @@ int daemon_desk(struct daemon *d, json_t *counts, struct err *err) {
                                .clock = clock_system(),
                                .node = d->node,
                                .consumer = d->store.node,
+                               .nodes = d->nodes,
+                               .lease_ms = json_int_or(d->settings, "lease", 10000),
                                .settings = d->settings};
   d->intake = intake_new(&intake);
   daemon_commands(d);
@@ -164,7 +168,7 @@ static void on_memory(void *arg, const struct redis_value *reply, const struct e
   bool full = most > 0 && used / 3 > most / 4;
   if (full == d->nearly_full) return;
   d->nearly_full = full;
-  intake_hold(d->intake, full);
+  intake_hold(d->intake, full || d->draining);
   char text[256];
   snprintf(text, sizeof text,
            full ? "Redis uses %lld of %lld bytes: no new alert is taken until there is room (close incidents, or raise maxmemory)"
@@ -227,6 +231,19 @@ static void check_evidence(struct daemon *d, json_t *checks) {
   finding(checks, "evidence key", true, verifier, NULL);
 }
 
+static void check_nodes(json_t *checks, const struct daemon *d) {
+  json_t *nodes = nodes_list(d->nodes), *node;
+  size_t i, dead = 0;
+  char text[256];
+  json_array_foreach(nodes, i, node) dead += strcmp(json_str_or(node, "state", ""), "dead") == 0;
+  snprintf(text, sizeof text, "%zu nodes share this Redis, %zu of them dead", json_array_size(nodes), dead);
+  finding(checks, "nodes", dead == 0, text,
+          "start it again, or if it is gone for good: redis-cli HDEL tocsin:nodes NAME; what it owned was taken over (`tocsin node list`)");
+  json_decref(nodes);
+  finding(checks, "lease", nodes_held(d->nodes), nodes_held(d->nodes) ? "held" : "not held: nothing above `read` is sent",
+          "Redis has not answered for the length of `lease`; it comes back by itself when Redis does");
+}
+
 static void on_doctor(void *arg, const json_t *counts, const struct err *err) {
   struct doctoring *x = arg;
   struct daemon *d = x->d;
@@ -255,6 +272,7 @@ static void on_doctor(void *arg, const json_t *counts, const struct err *err) {
   if (json_int_or(actions, "limited", 0)) finding(checks, "limits", true, text, NULL);
   snprintf(text, sizeof text, "%zu brakes are on", json_object_size(paused));
   finding(checks, "brakes", json_object_size(paused) == 0, text, "`tocsin resume` when it is time");
+  check_nodes(checks, d);
   snprintf(text, sizeof text, "%zu channels tell people of questions", json_object_size(json_object_get(d->settings, "notify")));
   finding(checks, "notify", json_object_size(json_object_get(d->settings, "notify")) > 0, text,
           "name a channel in the settings' `notify`, or questions wait until somebody looks");

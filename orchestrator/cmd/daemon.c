@@ -84,6 +84,8 @@ static void on_desk(void *arg, const struct err *err) {
     daemon_fail(d, &why);
     return;
   }
+  desk_on_draining(d->desk, daemon_draining, d);
+  desk_listen(d->desk);
   intake_start(d->intake);
   d->intake_running = true;
   ready(d);

@@ -37,6 +37,7 @@ struct daemon {
   struct redis *redis;
   struct nodes *nodes;
   int folder_lock;
+  uint8_t letters_key[DIGEST_BYTES];
   struct journal_store store;
   struct journal *node;
   struct feed *feed; /* into the evidence log */
@@ -62,7 +63,7 @@ struct daemon {
   json_t *checked;    /* what the last self-check found, as it was put on record */
   int64_t unattended; /* of intents, at the last self-check */
   char *socket;
-  bool nearly_full;
+  bool nearly_full, draining;
   char redis_told[200]; /* why Redis is away, as the log has said; "" when it is there */
   bool started, stopping, failed, intake_running, intake_ended, left;
   int64_t began;
@@ -80,6 +81,7 @@ void daemon_alone_end(struct daemon *d);
 
 /* nodes.c: takes this node's name and lease; cb once it is ours. */
 int daemon_nodes(struct daemon *d, nodes_cb *cb, struct err *err);
+void daemon_draining(void *arg, bool draining);
 
 /* content.c: playbooks, connectors, lists and routes, all or none. */
 int daemon_content(struct daemon *d, json_t *ret_counts, struct err *err);

@@ -2,6 +2,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/file.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/keyfile.h"
@@ -35,6 +36,8 @@ static int key_print(struct daemon *d, char print[DIGEST_HEX], struct err *err) 
   if (r < 0) return r;
   digest_hmac_sha256(key, sizeof key, "nodes", 5, mac);
   hex_encode(mac, 8, print);
+  digest_hmac_sha256(key, sizeof key, "letters", 7, d->letters_key);
+  explicit_bzero(key, sizeof key);
   return 0;
 }
 
@@ -45,7 +48,8 @@ static void on_brakes(void *arg, int64_t epoch, const struct redis_value *pairs)
 
 static void on_lapsed(void *arg, loop_cb *go_on, void *go_on_arg) {
   struct daemon *d = arg;
-  loop_defer(d->loop, go_on, go_on_arg);
+  if (d->desk) desk_look_owned(d->desk, go_on, go_on_arg);
+  else loop_defer(d->loop, go_on, go_on_arg);
 }
 
 static void on_held(void *arg) {
@@ -53,13 +57,24 @@ static void on_held(void *arg) {
   if (d->actions) actions_lease_held(d->actions);
 }
 
-static void on_gone(void *arg, const char *node) { log_notice("node %s is gone", node); }
+static void on_gone(void *arg, const char *node) {
+  struct daemon *d = arg;
+  if (!d->api || d->stopping || nodes_draining(d->nodes, nodes_self(d->nodes))) return;
+  desk_take_over(d->desk, node);
+  intake_take_over(d->intake, node);
+}
 
 static void on_ousted(void *arg, const struct err *err) {
   struct daemon *d = arg;
   log_error("%s; this process ends, for two must not share a name", err->text);
   d->failed = true;
   loop_stop(d->loop);
+}
+
+void daemon_draining(void *arg, bool draining) {
+  struct daemon *d = arg;
+  d->draining = draining;
+  intake_hold(d->intake, d->nearly_full || draining);
 }
 
 int daemon_nodes(struct daemon *d, nodes_cb *cb, struct err *err) {

@@ -16,6 +16,7 @@ struct attach {
   size_t count;
   desk_cb *cb;
   void *arg;
+  bool remote; /* another node sent it on: it goes no further */
 };
 
 static void attach_end(struct attach *a, const struct err *err) {
@@ -125,8 +126,33 @@ static void wake_runs(struct incident *inc, const struct attach *a) {
   }
 }
 
+/* --- to the node that owns it ----------------------------------------------------------------------------------------- */
+
+enum { ATTACH_WITHIN_MS = 15000 };
+
+static void on_attached_there(void *arg, int status, const json_t *answer, const struct err *err) {
+  struct err why;
+  if (!err && status != 200) err_set(&why, ERR_UNAVAILABLE, "%s", json_str_or(answer, "error", "its owner could not")), err = &why;
+  attach_end(arg, err); /* not attached: it is routed again, and its owner asked for again */
+}
+
+static void attach_there(struct incident *inc, struct attach *a) {
+  json_t *playbooks = json_array();
+  char *raw = base64_encode(a->raw_text, a->alert.raw_len);
+  for (size_t i = 0; i < a->count; i++) json_array_append_new(playbooks, json_string(a->playbooks[i]));
+  json_t *body = json_pack("{s:s, s:s, s:s, s:I, s:O, s:O?, s:s, s:s?, s:s, s:o}", "incident", inc->id, "id", a->id, "source", a->source,
+                           "received", (json_int_t)a->alert.received, "finding", a->finding, "document", a->raw, "raw", raw ? raw : "",
+                           "group", a->group, "queued", a->queued, "playbooks", playbooks);
+  free(raw);
+  post_ask(inc->desk->post, inc->owner, "attach", body, ATTACH_WITHIN_MS, on_attached_there, a);
+}
+
 static void attach_to(struct incident *inc, void *arg, const struct err *err) {
   struct attach *a = arg;
+  if (err && inc->owner[0] && !a->remote) {
+    attach_there(inc, a);
+    return;
+  }
   if (err) {
     attach_end(a, err);
     return;
@@ -167,11 +193,11 @@ static char *copy_bytes(const char *bytes, size_t len) {
   return copy;
 }
 
-int desk_attach(struct desk *d, const char *incident, bool created, const struct alert *alert, const char *const *playbooks, size_t count,
-                const char *group, desk_cb *cb, void *arg, struct err *err) {
+static void attach_begin(struct desk *d, const char *incident, bool created, const struct alert *alert, const char *const *playbooks,
+                         size_t count, const char *group, bool remote, desk_cb *cb, void *arg) {
   struct attach *a = calloc(1, sizeof *a);
   if (!a) abort();
-  *a = (struct attach){.desk = d, .alert = *alert, .cb = cb, .arg = arg, .count = count};
+  *a = (struct attach){.desk = d, .alert = *alert, .cb = cb, .arg = arg, .count = count, .remote = remote};
   a->finding = json_incref((json_t *)(uintptr_t)alert->finding);
   a->raw = json_incref((json_t *)(uintptr_t)alert->raw);
   a->id = strdup(alert->id);
@@ -183,5 +209,38 @@ int desk_attach(struct desk *d, const char *incident, bool created, const struct
   if (!a->playbooks) abort();
   for (size_t i = 0; i < count; i++) a->playbooks[i] = strdup(playbooks[i]);
   incident_with(d, incident, created, attach_to, a);
+}
+
+int desk_attach(struct desk *d, const char *incident, bool created, const struct alert *alert, const char *const *playbooks, size_t count,
+                const char *group, desk_cb *cb, void *arg, struct err *err) {
+  attach_begin(d, incident, created, alert, playbooks, count, group, false, cb, arg);
   return 0;
+}
+
+void attach_from_letter(struct desk *d, const json_t *body, desk_cb *cb, void *arg) {
+  enum { PLAYBOOKS_MOST = 64 };
+  const char *playbooks[PLAYBOOKS_MOST], *raw = json_str_or(body, "raw", ""), *incident = json_str_or(body, "incident", "");
+  size_t len = 0, count = 0, i;
+  json_t *name;
+  struct id parsed;
+  uint8_t *bytes = base64_decode(raw, strlen(raw), &len);
+  if (!bytes || !id_parse(incident, &parsed) || !json_is_object(json_object_get(body, "finding"))) {
+    struct err bad;
+    free(bytes);
+    err_set(&bad, ERR_INVALID, "the letter bears no alert");
+    cb(arg, &bad);
+    return;
+  }
+  json_array_foreach(json_object_get(body, "playbooks"), i, name) if (json_is_string(name) && count < PLAYBOOKS_MOST) playbooks[count++] =
+      json_string_value(name);
+  struct alert alert = {.id = json_str_or(body, "id", ""),
+                        .source = json_str_or(body, "source", ""),
+                        .received = json_int_or(body, "received", 0),
+                        .finding = json_object_get(body, "finding"),
+                        .raw = json_object_get(body, "document"),
+                        .raw_text = (const char *)bytes,
+                        .raw_len = len,
+                        .queued = json_str(body, "queued")};
+  attach_begin(d, incident, false, &alert, playbooks, count, json_str(body, "group"), true, cb, arg);
+  free(bytes);
 }

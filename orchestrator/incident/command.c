@@ -80,6 +80,10 @@ static void with_incident(struct incident *inc, void *arg, const struct err *err
   struct call *call = o->call;
   const struct command_row *row = o->row;
   free(o);
+  if (err && inc->owner[0]) {
+    call_forward(call, inc->owner);
+    return;
+  }
   if (err) {
     call_fail(call, err);
     return;
@@ -130,6 +134,8 @@ static void refuse(struct call *call, const char *name, const char *role) {
   call_fail(call, &err);
 }
 
+static void here(struct call *call) { run_row(call, row_of(json_str_or(call->command, "command", ""))); }
+
 static void command_turn(void *arg) {
   struct call *call = arg;
   struct desk *d = call->desk;
@@ -144,14 +150,24 @@ static void command_turn(void *arg) {
     refuse(call, name, extra ? "viewer" : row->role);
   } else if (extra) {
     extra->cb(extra->arg, call, call->by, call->command);
-  } else {
-    run_row(call, row);
+  } else if (!call_gather(call, here)) {
+    call_to_owner(call, here);
   }
 }
 
+void call_again(struct call *call) { loop_defer(call->desk->deps.loop, command_turn, call); }
+
+static void command_begin(struct call call) {
+  struct call *copy = calloc(1, sizeof *copy);
+  if (!copy) abort();
+  *copy = call;
+  loop_defer(copy->desk->deps.loop, command_turn, copy);
+}
+
 void desk_command(struct desk *d, const struct person *by, const json_t *command, desk_answer_cb *cb, void *arg) {
-  struct call *call = calloc(1, sizeof *call);
-  if (!call) abort();
-  *call = (struct call){.desk = d, .by = by, .command = json_deep_copy(command), .cb = cb, .arg = arg};
-  loop_defer(d->deps.loop, command_turn, call);
+  command_begin((struct call){.desk = d, .by = by, .command = json_deep_copy(command), .cb = cb, .arg = arg});
+}
+
+void desk_command_remote(struct desk *d, const struct person *by, const json_t *command, bool here, desk_answer_cb *cb, void *arg) {
+  command_begin((struct call){.desk = d, .by = by, .command = json_deep_copy(command), .cb = cb, .arg = arg, .remote = true, .here = here});
 }

@@ -41,6 +41,7 @@ struct desk *desk_new(const struct desk_deps *deps, struct err *err) {
       .limits = limits_of(deps->settings),
       .world = {.arg = d, .alerts = world_alerts, .list = world_list, .matches = world_matches, .change = world_change}};
   d->runs = runs_new(&runs);
+  if (deps->nodes && deps->key) d->post = post_new(deps->loop, deps->redis, deps->nodes, deps->key, elsewhere_letter, d);
   questions_on_asked(deps->questions, desk_notify, d);
   actions_on_lift(deps->actions, desk_lift, d);
   return d;
@@ -55,11 +56,8 @@ static void idle_remove(struct incident *inc) {
   inc->is_idle = false;
 }
 
-static void incident_free(struct incident *inc) {
+static void runs_free_all(struct incident *inc) {
   struct held_run *h;
-  struct op *op;
-  struct err gone = {.code = ERR_CANCELLED, .text = "the engine is stopping"};
-  inc->lost = true;
   while ((h = LIST_FIRST(&inc->runs))) {
     LIST_REMOVE(h, next);
     run_free(h->run);
@@ -67,6 +65,13 @@ static void incident_free(struct incident *inc) {
     free(h);
     inc->desk->run_count--;
   }
+}
+
+static void incident_free(struct incident *inc) {
+  struct op *op;
+  struct err gone = {.code = ERR_CANCELLED, .text = "the engine is stopping"};
+  inc->lost = true;
+  runs_free_all(inc);
   if (inc->journal) actions_orphan(inc->desk->deps.actions, inc->journal);
   if (inc->journal) questions_forget(inc->desk->deps.questions, inc->journal);
   while ((op = STAILQ_FIRST(&inc->ops))) {
@@ -102,6 +107,9 @@ void desk_free(struct desk *d) {
   desk_unload(d);
   map_release(&d->incidents, incident_free_value);
   timer_free(d->sweep);
+  timer_free(d->draining);
+  adopting_free(d);
+  post_free(d->post);
   desk_alone_end(d);
   runs_free(d->runs);
   if (d->playbooks) map_release(d->playbooks, declaration_free_value), free(d->playbooks);
@@ -235,11 +243,29 @@ static bool alive(struct incident *inc) {
          json_object_size(json_object_get(state, "intents")) || json_object_size(json_object_get(state, "held"));
 }
 
-static void unload(struct incident *inc) {
+void incident_unload(struct incident *inc) {
   struct desk *d = inc->desk;
   map_remove(&d->incidents, inc->id);
+  owner_release(inc);
   incident_free(inc);
 }
+
+/* Out of sight at once; the memory goes when the commands that still hold it have been answered. */
+void incident_unload_lost(struct incident *inc) {
+  struct desk *d = inc->desk;
+  if (inc->lost) return;
+  inc->busy++;
+  inc->lost = true;
+  map_remove(&d->incidents, inc->id);
+  idle_remove(inc);
+  runs_free_all(inc);
+  actions_orphan(d->deps.actions, inc->journal);
+  questions_forget(d->deps.questions, inc->journal);
+  actions_ledger_drop(d->deps.actions, inc->id);
+  incident_busy(inc, -1);
+}
+
+static void lost_free(void *arg) { incident_free(arg); }
 
 static void sweep(void *arg) {
   struct desk *d = arg;
@@ -248,7 +274,7 @@ static void sweep(void *arg) {
   d->sweep = NULL;
   for (inc = TAILQ_FIRST(&d->idle); inc && d->idle_count > IDLE_KEPT; inc = next) {
     next = TAILQ_NEXT(inc, idle);
-    if (inc->journal && !alive(inc)) unload(inc);
+    if (inc->journal && !alive(inc)) incident_unload(inc);
   }
   if (d->idle_count > IDLE_KEPT) d->sweep = timer_start(d->deps.loop, 50, sweep, d);
 }
@@ -262,7 +288,7 @@ static void lost_turn(void *arg) {
   struct losing *l = arg;
   struct incident *inc = map_get(&l->desk->incidents, l->id);
   if (inc && inc->recovering) inc->leaving = true;
-  else if (inc) unload(inc);
+  else if (inc && !inc->loading) incident_unload_lost(inc); /* while it loads, whoever loads it hears of it */
   free(l);
 }
 
@@ -287,6 +313,7 @@ void desk_redis_up(struct desk *d) {
 /* The least recently used go first, once nothing of theirs is alive. */
 void incident_touch(struct incident *inc) {
   struct desk *d = inc->desk;
+  if (inc->lost) return;
   idle_remove(inc);
   TAILQ_INSERT_TAIL(&d->idle, inc, idle);
   inc->is_idle = true;
@@ -296,6 +323,7 @@ void incident_touch(struct incident *inc) {
 
 void incident_busy(struct incident *inc, int change) {
   inc->busy = (unsigned)((int)inc->busy + change);
+  if (inc->lost && !inc->busy) loop_defer(inc->desk->deps.loop, lost_free, inc);
   incident_touch(inc);
 }
 
@@ -308,8 +336,8 @@ static void ops_run(struct incident *inc, const struct err *err) {
   }
 }
 
-static void load_failed(struct incident *inc, const struct err *err) {
-  log_error("%s cannot be loaded: %s", inc->id, err->text);
+void incident_load_failed(struct incident *inc, const struct err *err) {
+  if (!inc->owner[0]) log_error("%s cannot be loaded: %s", inc->id, err->text);
   ops_run(inc, err);
   map_remove(&inc->desk->incidents, inc->id);
   inc->loading = false;
@@ -319,7 +347,7 @@ static void load_failed(struct incident *inc, const struct err *err) {
 static void on_recovered(void *arg, const struct err *err) {
   struct incident *inc = arg;
   if (err) { /* half taken up is worse than not at all: whoever wants it next tries again */
-    load_failed(inc, err);
+    incident_load_failed(inc, err);
     return;
   }
   inc->loading = false;
@@ -330,11 +358,18 @@ static void on_recovered(void *arg, const struct err *err) {
 static void on_loaded(void *arg, struct journal *j, const struct err *err) {
   struct incident *inc = arg;
   if (err) {
-    load_failed(inc, err);
+    incident_load_failed(inc, err);
     return;
   }
   inc->journal = j;
-  incident_recover(inc, on_recovered, inc);
+  owner_adopted(inc);
+}
+
+void incident_loaded(struct incident *inc) { incident_recover(inc, on_recovered, inc); }
+
+void incident_load(struct incident *inc) {
+  struct err err;
+  if (journal_load(inc->desk->deps.store, inc->id, on_loaded, inc, &err) < 0) incident_load_failed(inc, &err);
 }
 
 static struct incident *incident_new(struct desk *d, const char *id) {
@@ -351,33 +386,25 @@ static struct incident *incident_new(struct desk *d, const char *id) {
 
 void incident_with(struct desk *d, const char *id, bool fresh, incident_op_cb *cb, void *arg) {
   struct incident *inc = map_get(&d->incidents, id);
-  struct err err;
   if (inc && !inc->loading) {
     incident_touch(inc);
     cb(inc, arg, NULL);
     return;
   }
-  if (!inc) {
-    inc = incident_new(d, id);
-    if (fresh) {
-      inc->journal = journal_new(d->deps.store, id);
-      incident_touch(inc);
-      cb(inc, arg, NULL);
-      return;
-    }
-    inc->loading = true;
-    if (journal_load(d->deps.store, id, on_loaded, inc, &err) < 0) {
-      cb(inc, arg, &err);
-      map_remove(&d->incidents, id);
-      inc->loading = false;
-      incident_free(inc);
-      return;
-    }
+  bool known = inc != NULL;
+  if (!known) inc = incident_new(d, id);
+  if (!known && fresh) {
+    inc->journal = journal_new(d->deps.store, id);
+    incident_touch(inc);
+    cb(inc, arg, NULL);
+    return;
   }
   struct op *op = calloc(1, sizeof *op);
   if (!op) abort();
   *op = (struct op){.cb = cb, .arg = arg};
   STAILQ_INSERT_TAIL(&inc->ops, op, next);
+  inc->loading = true;
+  if (!known) owner_claim(inc);
 }
 
 /* The index goes on the incident's own lane, so that Redis has it before the entry it points to. */

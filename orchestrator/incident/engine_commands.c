@@ -21,10 +21,21 @@ static const char *required(struct call *call, const char *name) {
 
 /* --- lists ------------------------------------------------------------------------------------------------------------ */
 
-static json_t *rows_of(struct desk *d, const json_t *states, const char *status) {
+/* Another node that lists everything asks only for what is in memory here. */
+static bool shown(const struct call *call, const json_t *state) {
+  return !call->here || map_get(&call->desk->incidents, json_str_or(state, "id", ""));
+}
+
+/* What others own is alive in their memory only; what Redis holds of it may be old. */
+static bool certain(struct call *call, const json_t *state) {
+  return map_get(&call->desk->incidents, json_str_or(state, "id", "")) || !desk_has_others(call->desk);
+}
+
+static json_t *rows_of(struct call *call, const json_t *states, const char *status) {
+  struct desk *d = call->desk;
   json_t *rows = json_array(), *state;
   size_t i;
-  json_array_foreach(states, i, state) if (!status || strcmp(json_str_or(state, "status", ""), status) == 0)
+  json_array_foreach(states, i, state) if (shown(call, state)) if (!status || strcmp(json_str_or(state, "status", ""), status) == 0)
       json_array_append_new(rows, view_row(d, json_str_or(state, "id", ""), state));
   return rows;
 }
@@ -34,7 +45,8 @@ static void on_now(void *arg, const json_t *states, const struct err *err) {
   struct desk *d = call->desk;
   json_t *in_doubt = json_array(), *handed_over = json_array(), *state;
   size_t i;
-  json_array_foreach(states, i, state) view_add_doubts(d, state, in_doubt, handed_over);
+  json_array_foreach(states, i, state) if (shown(call, state))
+      view_add_doubts(d, state, certain(call, state) ? in_doubt : NULL, handed_over);
   if (err) {
     json_decref(in_doubt);
     json_decref(handed_over);
@@ -43,7 +55,7 @@ static void on_now(void *arg, const json_t *states, const struct err *err) {
   }
   call_answer(call, 200,
               json_pack("{s:o, s:o, s:o, s:o, s:o, s:o}", "paused", view_paused(d), "questions", view_questions(d), "in_doubt", in_doubt,
-                        "contained", view_contained(d), "incidents", rows_of(d, states, "open"), "handed_over", handed_over));
+                        "contained", view_contained(d), "incidents", rows_of(call, states, "open"), "handed_over", handed_over));
 }
 
 static void do_now(struct call *call, struct incident *inc) { desk_list(call->desk, true, false, LIST_DEFAULT, on_now, call); }
@@ -54,8 +66,8 @@ static void on_list(void *arg, const json_t *states, const struct err *err) {
   if (err) call_fail(call, err);
   else
     call_answer(call, 200,
-                json_pack("{s:o, s:o}", "incidents", rows_of(call->desk, states, status && strcmp(status, "all") != 0 ? status : NULL),
-                          "paused", view_paused(call->desk)));
+                json_pack("{s:o, s:o}", "incidents", rows_of(call, states, status && strcmp(status, "all") != 0 ? status : NULL), "paused",
+                          view_paused(call->desk)));
 }
 
 static void do_list(struct call *call, struct incident *inc) {
@@ -76,7 +88,8 @@ static void on_runs(void *arg, const json_t *states, const struct err *err) {
     json_object_foreach(json_object_get(state, "runs"), number, run) {
       const struct held_run *h = NULL, *found = NULL;
       if (inc) LIST_FOREACH(h, &inc->runs, next) if (h->number == (unsigned)strtoul(number, NULL, 10)) found = h;
-      if (all || strcmp(json_str_or(run, "status", ""), "running") == 0)
+      bool running = strcmp(json_str_or(run, "status", ""), "running") == 0;
+      if (shown(call, state) && (running ? certain(call, state) : all))
         json_array_append_new(runs, view_run(call->desk, json_str_or(state, "id", ""), number, run, found ? found->run : NULL));
     }
   }
@@ -212,7 +225,9 @@ static void on_new_id(void *arg, const struct redis_value *reply, const struct e
 static void new_incident(struct call *call) {
   struct err err;
   struct redis *redis = call->desk->deps.redis;
-  if (redis_call(redis, 0, on_new_id, call, &err, "FCALL", "tocsin_open_id", "1", "{tocsin:alerts}:ids", "INC", NULL) < 0)
+  char prefix[64];
+  snprintf(prefix, sizeof prefix, "INC|%s", call->desk->deps.store->node);
+  if (redis_call(redis, 0, on_new_id, call, &err, "FCALL", "tocsin_open_id", "2", "{tocsin:alerts}:ids", NODES_OWNER, prefix, NULL) < 0)
     call_fail(call, &err);
 }
 
@@ -550,5 +565,7 @@ const struct command_row engine_commands[] = {
     {"trigger", "responder", false, do_trigger},
     {"release", "responder", false, do_release},
     {"connector.try", "responder", false, do_try},
+    {"node.list", "viewer", false, do_node_list},
+    {"node.drain", "admin", false, do_node_drain},
     {NULL, NULL, false, NULL},
 };

@@ -9,6 +9,8 @@
 
 #include <jansson.h>
 
+#include "base/digest.h"
+#include "journal/nodes.h"
 #include "people/people.h"
 #include "people/runbook.h"
 #include "run/run.h"
@@ -39,6 +41,8 @@ struct desk_deps {
   const json_t *settings; /* all of them; borrowed */
   struct run_world lists; /* only .arg, .list and .matches are used: route's, so that incident need not know it */
   struct journal *node;   /* the orchestrator's own journal */
+  struct nodes *nodes;    /* who else shares this Redis; NULL: nobody does, and nothing is claimed (tests) */
+  const uint8_t *key;     /* DIGEST_BYTES: what the letters between nodes are signed with; borrowed during desk_new */
   /* Every value at an OCSF path of an alert (route's path_values): what `from` means. New array. */
   json_t *(*values)(const json_t *finding, const json_t *raw, const char *path);
 };
@@ -84,6 +88,7 @@ typedef void desk_answer_cb(void *arg, int status, const json_t *answer);
  *  "pause" {scope, because} · "resume" {scope, because} · "contained" {} → {"contained":[…]} · "release" {id? | target{type,value}, because} → {"id","released":[…],"still":[…],"kept":[…]}
  *  "connector.try" {connector, action, params, because, simulated} → {"outcome"} · "secret.take" {id, name} → {"value"} (once)
  *  "questions" {} · "counts" {}
+ *  "node.list" {} → {"nodes": [{"node","state","version","lease_ms","draining","since","incidents"}…]} · "node.drain" {node?, off?: true} → {"node","draining"}
  *  "reload" {} → {"playbooks": n, "connectors": n, "lists": n, "warnings": [text…]} · "doctor" {} → {"checks": [{"check", "ok", "text", "mend"}…]}
  *  "alert.push" {source?, text} → {"accepted": n} · "alert.dead" {limit?} → {"dead": [{"id","time","source","reason","size","text"}…], "count"} · "alert.retry" {id? | all: true} → {"retried": n}
  * In every answer: times are µs; people are names; ids are whole ("INC-000042", "INC-000042/1/4"). Elements (members that do not apply are left out):
@@ -104,6 +109,18 @@ void desk_reply(struct call *call, int status, json_t *answer_take);
 /* Intents without an outcome in the journals of the incidents that are loaded; and how many of these are in doubt. */
 int64_t desk_open_intents(const struct desk *d, int64_t *ret_in_doubt);
 json_t *desk_counts(const struct desk *d); /* new {"live", "runs", "opened_total", …} */
+/* --- several nodes: each incident has one owner (NODES_OWNER); its commands and alerts reach it through its inbox -------------- */
+/* Reads this node's inbox from now on. */
+void desk_listen(struct desk *d);
+/* The lease had lapsed: lets go of what others have taken over meanwhile, then calls back. */
+void desk_look_owned(struct desk *d, loop_cb *cb, void *arg);
+/* A node is gone: takes over what it owned (of several that try, one gets each), and carries out what lies in its inbox. */
+void desk_take_over(struct desk *d, const char *node);
+/* Gives its incidents to the other nodes, each at a moment when nothing of it is on its way, until none is left or draining is over. */
+int desk_drain(struct desk *d, struct err *err);
+/* Draining begins, or is over: a node that drains takes no alerts. Set before desk_listen. */
+void desk_on_draining(struct desk *d, void (*cb)(void *arg, bool draining), void *arg);
+
 /* Redis came back: journals in trouble read their tails. Ownership of one was lost: it is unloaded. */
 void desk_redis_up(struct desk *d);
 void desk_lost(struct desk *d, const char *incident);

@@ -7,6 +7,7 @@
 #include "base/json.h"
 #include "base/map.h"
 #include "incident/incident.h"
+#include "incident/post.h"
 
 enum { ALERTS_KEPT = 1000, IDLE_KEPT = 512, RUNS_MOST = 1000, KEY_TEXT = 160 };
 
@@ -36,10 +37,13 @@ struct incident {
   LIST_HEAD(, held_run) runs;
   STAILQ_HEAD(, op) ops;
   bool loading, lost;
-  bool recovering; /* its journal is being read to take up what is alive in it: it stays until that has come back */
-  bool leaving;    /* lost meanwhile: unloaded then */
-  bool put_off;    /* its runs, or all but one, are not taken up yet */
-  unsigned busy;   /* commands, releases and notifications under way */
+  char owner[NODE_NAME];      /* another node, which owns it: then it is not loaded */
+  char adopt_from[NODE_NAME]; /* it was that node's until just now: the first entry says so */
+  unsigned tries;             /* loads so far, when another's last entries came in between */
+  bool recovering;            /* its journal is being read to take up what is alive in it: it stays until that has come back */
+  bool leaving;               /* lost meanwhile: unloaded then */
+  bool put_off;               /* its runs, or all but one, are not taken up yet */
+  unsigned busy;              /* commands, releases and notifications under way */
   TAILQ_ENTRY(incident) idle;
   bool is_idle;
 };
@@ -68,6 +72,11 @@ struct desk {
   int64_t resting_at;
   struct timer *sweep;
   struct alone alone;
+  struct post *post; /* NULL: no other nodes */
+  struct adopting *adopting;
+  struct timer *draining;
+  void (*draining_cb)(void *arg, bool draining);
+  void *draining_arg;
   uint64_t opened, attached, closed, runs_started, runs_ended;
 };
 
@@ -86,6 +95,9 @@ struct call {
   json_t *answer; /* while it waits for durability, or is gathered */
   struct incident *inc;
   size_t waiting;
+  bool remote; /* it came from another node, and goes no further */
+  bool here;   /* only what is in memory here is asked for: whoever asks puts the nodes' answers together */
+  unsigned tries;
 };
 
 /* desk.c */
@@ -98,6 +110,37 @@ void incident_index(struct incident *inc, bool open);
 void incident_open(struct incident *inc, const char *actor, json_t *body_take);
 void incident_alert_keep(struct incident *inc, const json_t *finding, const json_t *raw);
 const struct declaration *desk_playbook(struct desk *d, const char *name, struct err *err);
+
+void incident_unload(struct incident *inc);      /* nothing of it is alive */
+void incident_unload_lost(struct incident *inc); /* another node has it: its runs end here without an entry */
+void incident_load_failed(struct incident *inc, const struct err *err);
+void incident_load(struct incident *inc);
+/* Its journal is there, and says who owned it before: takes up what is alive in it. */
+void incident_loaded(struct incident *inc);
+
+/* owners.c */
+void owner_claim(struct incident *inc); /* goes on with incident_load or incident_load_failed */
+void owner_release(struct incident *inc);
+/* Its first entry here, when another had it; then incident_loaded. */
+void owner_adopted(struct incident *inc);
+void desk_adopt(struct desk *d, const char *id, const char *from);
+void adopting_free(struct desk *d);
+
+/* elsewhere.c */
+/* Hands a command to the incident's owner; the answer comes back to whoever asked. */
+void call_forward(struct call *call, const char *owner);
+/* Does another node own the incident that the command is about? Then it goes there, else `go_on` is called, perhaps later. */
+typedef void call_cb(struct call *call);
+void call_to_owner(struct call *call, call_cb *go_on);
+/* Asks the other nodes too and puts the answers together, when it is a command about everything: true. */
+bool call_gather(struct call *call, call_cb *go_on);
+bool desk_has_others(const struct desk *d);
+void elsewhere_letter(void *arg, const struct letter *letter);
+
+/* attach.c */
+struct attach;
+/* An alert that another node has routed; cb as desk_attach's. */
+void attach_from_letter(struct desk *d, const json_t *body, desk_cb *cb, void *arg);
 
 /* start.c */
 int incident_start(struct incident *inc, const char *playbook, const json_t *params, const json_t *trigger, const char *requester,
@@ -145,6 +188,8 @@ void call_fail(struct call *call, const struct err *err);
 /* Answers with 200 once the journal's last entry is durable. */
 void call_answer_durable(struct call *call, struct journal *journal, json_t *answer_take);
 const char *call_text(struct call *call, const char *name);
+void call_again(struct call *call); /* from its beginning: whom it is about has changed hands */
+void desk_command_remote(struct desk *d, const struct person *by, const json_t *command, bool here, desk_answer_cb *cb, void *arg);
 
 /* Every command's handler; `inc` is NULL unless the command is about one. */
 typedef void command_fn(struct call *call, struct incident *inc);
@@ -154,5 +199,6 @@ struct command_row {
   command_fn *run;
 };
 extern const struct command_row incident_commands[], engine_commands[];
+command_fn do_node_list, do_node_drain; /* drain.c */
 
 #endif

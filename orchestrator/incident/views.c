@@ -124,7 +124,7 @@ void view_add_doubts(struct desk *d, const json_t *state, json_t *in_doubt, json
   json_t *value;
   char id[ID_PATH * 2];
   json_object_foreach(json_object_get(state, "intents"), at, value) {
-    if (!json_object_get(value, "doubt")) continue;
+    if (!in_doubt || !json_object_get(value, "doubt")) continue;
     snprintf(id, sizeof id, "%s/%s", incident, at);
     json_t *item = json_pack("{s:s, s:s, s:O}", "id", id, "incident", incident, "why", json_object_get(value, "doubt"));
     for (const char *const *k = keys; *k; k++)

@@ -22,8 +22,10 @@ struct intake_deps {
   struct registry *registry;
   struct secrets *secrets;
   const struct clock *clock;
-  struct journal *node;   /* suppressed and dead alerts are on record here */
-  const char *consumer;   /* this node's name */
+  struct journal *node; /* suppressed and dead alerts are on record here */
+  const char *consumer; /* this node's name */
+  int64_t lease_ms;
+  struct nodes *nodes;    /* NULL: no others (tests) */
   const json_t *settings; /* webhook, dedupe, default_playbook */
 };
 
@@ -43,6 +45,9 @@ void intake_stop(struct intake *in, loop_cb *done, void *arg);
 typedef void intake_alone_cb(void *arg, bool handled);
 void intake_alone(struct intake *in, const char *id, intake_alone_cb *cb, void *arg);
 void intake_alone_end(struct intake *in);
+
+/* A node is gone: what it had taken and not finished is taken from it, once it has lain with it for as long as a lease. */
+void intake_take_over(struct intake *in, const char *node);
 
 /* Takes nothing new while held (Redis is nearly full); the webhook answers 503. */
 void intake_hold(struct intake *in, bool held);

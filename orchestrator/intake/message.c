@@ -256,20 +256,22 @@ static void on_routed(void *arg, const struct redis_value *reply, const struct e
 static void route(struct message *m) {
   struct intake *in = m->in;
   struct err err;
-  char now[24], windows[INCIDENTS_MOST][24];
-  const char *argv[12 + 2 * INCIDENTS_MOST] = {"FCALL",
+  char now[24], prefix[64], windows[INCIDENTS_MOST][24];
+  const char *argv[13 + 2 * INCIDENTS_MOST] = {"FCALL",
                                                "tocsin_route",
-                                               "5",
+                                               "6",
                                                "{tocsin:alerts}:routed",
                                                "{tocsin:alerts}:seen",
                                                "{tocsin:alerts}:group",
                                                "{tocsin:alerts}:ids",
                                                "{tocsin:alerts}:seen_in",
+                                               NODES_OWNER,
                                                m->alert_id,
                                                m->id,
                                                now,
-                                               "INC"};
-  size_t argc = 12;
+                                               prefix};
+  size_t argc = 13;
+  snprintf(prefix, sizeof prefix, "INC|%s", in->deps.consumer); /* what it opens is this node's */
   snprintf(now, sizeof now, "%" PRId64, now_us(m) / 1000);
   for (size_t i = 0; i < m->wanted_count && i < INCIDENTS_MOST; i++) {
     snprintf(windows[i], sizeof windows[i], "%" PRId64, m->wanted[i].window_ms);

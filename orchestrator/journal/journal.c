@@ -361,14 +361,18 @@ uint64_t journal_add(struct journal *j, enum kind kind, const char *actor, unsig
   return j->seq;
 }
 
-static void waiters_turn(void *arg) { waiters_call(arg, NULL); }
+static void waiters_turn(void *arg) {
+  struct journal *j = arg;
+  struct err gone = {.code = ERR_CONFLICT, .text = "another node owns the incident now"};
+  waiters_call(j, j->lost ? &gone : NULL);
+}
 
 void journal_when_durable(struct journal *j, journal_durable_cb *cb, void *arg) {
   struct waiter *w = calloc(1, sizeof *w);
   if (!w) abort();
   *w = (struct waiter){.seq = j->seq, .cb = cb, .arg = arg};
   STAILQ_INSERT_TAIL(&j->waiters, w, next);
-  if (j->seq == j->acked) loop_defer(j->store->loop, waiters_turn, j);
+  if (j->seq == j->acked || j->lost) loop_defer(j->store->loop, waiters_turn, j);
 }
 
 void journal_forget(struct journal *j, journal_durable_cb *cb, void *arg) {

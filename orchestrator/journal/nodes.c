@@ -19,6 +19,7 @@ struct other {
   char name[NODE_NAME], run[2 * RUN_BYTES + 1];
   int64_t beat, lease_ms, brakes;
   int64_t still_us; /* so long it has not moved while our own raises were answered */
+  unsigned moves;   /* so often it was seen moving */
   bool dead, here;  /* here: it has a record */
   json_t *facts;
 };
@@ -113,6 +114,7 @@ static void other_look(struct nodes *n, struct other *o, json_t *facts_take, int
   const char *run = json_str_or(facts_take, "run", "");
   int64_t count = json_int_or(facts_take, "beat", 0);
   bool moved = !o->facts || count != o->beat || strcmp(run, o->run) != 0;
+  o->moves += moved && o->facts;
   if (moved && o->dead) log_notice("node %s is back", o->name);
   o->beat = count;
   o->lease_ms = json_int_or(facts_take, "lease_ms", n->lease_ms);
@@ -271,31 +273,10 @@ static void woken(void *arg) {
   next_beat(n);
 }
 
-static bool other_key(struct nodes *n, struct err *err) {
-  size_t at = 0;
-  void *value;
-  while (map_next(&n->others, &at, NULL, &value)) {
-    const struct other *o = value;
-    const char *key = json_str(o->facts, "key");
-    if (!key || strcmp(key, n->key) == 0) continue;
-    err_set(err, ERR_DENIED, "node %s seals with another key: give all nodes that share a Redis the same `seal_key` in their settings",
-            o->name);
-    return true;
-  }
-  return false;
-}
-
 static void started(struct nodes *n) {
-  struct err err;
-  nodes_cb *cb = n->cb;
   n->started = true;
-  if (other_key(n, &err)) {
-    nodes_leave(n, NULL, NULL);
-    cb(n->arg, &err);
-    return;
-  }
   renew(n);
-  cb(n->arg, NULL);
+  n->cb(n->arg, NULL);
 }
 
 static void begin_look(void *arg);
@@ -385,26 +366,60 @@ static void refused(struct nodes *n) {
   n->cb(n->arg, &err);
 }
 
-/* Nobody has the name, or who had it ran on this very folder, or its counter stands still for longer than its lease. */
-static void on_record(void *arg, const struct redis_value *reply, const struct err *err) {
-  struct nodes *n = arg;
+/* A living node that seals with another key. *ret_unsure: there is one of which it is not known yet whether it lives. */
+static const struct other *other_key(const struct nodes *n, bool *ret_unsure) {
+  size_t at = 0;
+  void *value;
+  while (map_next(&n->others, &at, NULL, &value)) {
+    const struct other *o = value;
+    const char *key = json_str(o->facts, "key");
+    if (!key || strcmp(key, n->key) == 0 || stands_still(o)) continue;
+    if (o->moves) return o;
+    *ret_unsure = true;
+  }
+  return NULL;
+}
+
+static void refused_key(struct nodes *n, const struct other *o) {
+  struct err err;
+  err_set(&err, ERR_DENIED, "node %s seals with another key: give all nodes that share a Redis the same `seal_key` in their settings",
+          o->name);
+  n->cb(n->arg, &err);
+}
+
+static json_t *record_of(const struct redis_value *pairs, const char *node) {
   json_t *facts = NULL;
   size_t len;
+  for (size_t i = 0; i + 1 < redis_count(pairs); i += 2) {
+    if (strcmp(redis_string(redis_item(pairs, i), NULL), node) != 0) continue;
+    const char *text = redis_string(redis_item(pairs, i + 1), &len);
+    if (json_parse(text, len, &facts, NULL) < 0) facts = NULL;
+  }
+  return facts;
+}
+
+/* The name is ours when nobody has it, or who had it ran on this very folder, or its counter stands still for longer than its lease. */
+static void on_records(void *arg, const struct redis_value *reply, const struct err *err) {
+  struct nodes *n = arg;
+  bool unsure = false;
+  char stands[24];
   if (err) {
     beat_failed(n, err);
     return;
   }
-  const char *text = redis_string(reply, &len);
-  if (redis_type(reply) == REDIS_STRING && json_parse(text, len, &facts, NULL) < 0) facts = NULL;
+  json_t *facts = record_of(reply, n->node);
   int64_t lease = json_int_or(facts, "lease_ms", 0);
-  char stands[24];
   snprintf(stands, sizeof stands, "%" PRId64, json_int_or(facts, "beat", 0));
   bool same = facts && strcmp(json_str_or(facts, "folder", ""), n->folder) == 0, moved = n->expect[0] && strcmp(stands, n->expect) != 0;
+  bool free_name = !facts || same || (n->expect[0] && now() - n->moved_at > lease * 1100);
   json_decref(facts);
   if (!n->expect[0]) n->moved_at = now();
   snprintf(n->expect, sizeof n->expect, "%s", stands);
+  others_look(n, reply);
+  const struct other *o = other_key(n, &unsure);
   if (moved && !same) refused(n);
-  else if (!facts || same || now() - n->moved_at > lease * 1100) beat(n);
+  else if (o) refused_key(n, o);
+  else if (free_name && !unsure) beat(n);
   else after(n, RETRY_MS, begin_look);
 }
 
@@ -413,7 +428,8 @@ static void begin_look(void *arg) {
   struct err err;
   timer_free(n->timer);
   n->timer = NULL;
-  if (redis_call(n->redis, redis_lane(n->redis, NODES_KEY), on_record, n, &err, "HGET", NODES_KEY, n->node, NULL) < 0) beat_failed(n, &err);
+  n->sent_at = now();
+  if (redis_call(n->redis, redis_lane(n->redis, NODES_KEY), on_records, n, &err, "HGETALL", NODES_KEY, NULL) < 0) beat_failed(n, &err);
 }
 
 void nodes_start(struct nodes *n, nodes_cb *cb, void *arg) {

@@ -291,6 +291,7 @@ static void fold_body(json_t *state, const struct entry *e) {
   case KIND_INCIDENT_MERGED: fold_merged(state, e); break;
   case KIND_INCIDENT_CLOSED: fold_closed(state, e); break;
   case KIND_INCIDENT_REOPENED: json_object_set_new(state, "status", json_string("open")); break;
+  case KIND_INCIDENT_ADOPTED: set_int(state, "adopted", e->time); break;
   case KIND_ALERT_ATTACHED: fold_alert(state, e); break;
   case KIND_RUN_STARTED: fold_run_started(state, e); break;
   case KIND_RUN_FINISHED: fold_run_ended(state, e, "done"); break;

@@ -1,0 +1,247 @@
+"""Two nodes on one Redis: who owns what, and what becomes of it when one of them dies, stands still, or is drained.
+
+The sink counts every effect: what may not be repeated happened once for each user, whatever was done to the nodes.
+"""
+import json
+import os
+import random
+import signal
+import time
+
+from harness import Raw, Tocsin, done, is_, like, note, ok, wait_until
+from product import Product, alert, conservation, content
+from redis import Redis
+
+LEASE = 2.0
+SEED = int(os.environ.get("TOCSIN_SEED", random.SystemRandom().randrange(1 << 30)))
+dice = random.Random(SEED)
+note("TOCSIN_SEED=%d" % SEED)
+
+WAITER = """
+return playbook {
+  title = "Ask first", when = { ["metadata.product.name"] = "Asker" }, group = { "actor.user" }, window = "1h",
+  uses = { "product.once" }, params = { user = schema.string { from = "actor.user" } },
+  run = function(incident, act, p)
+    local answer = incident:ask { "Go on with " .. p.user .. "?", role = "responder", options = { "yes", "no" }, within = "4h", otherwise = "no" }
+    if answer == "yes" then must(act.product.once { user = p.user }) end
+    return answer
+  end,
+}
+"""
+
+
+class Node(Tocsin):
+    """A `tocsin serve` on a Redis that others use too."""
+
+    def __init__(self, server):
+        super().__init__({})
+        self.server = server
+
+    def redis(self):
+        return self.server.client()
+
+
+def node(name, redis, product):
+    tocsin = Node(redis)
+    folders = content(tocsin.folder)
+    with open(os.path.join(folders["playbooks"], "asker.lua"), "w", encoding="utf-8") as f:
+        f.write(WAITER)
+    connector = os.path.join(folders["connectors"], "product.lua")
+    with open(connector, encoding="utf-8") as f:
+        text = f.read()
+    with open(connector, "w", encoding="utf-8") as f:  # most of what is to be sent waits for a place
+        f.write(text.replace("concurrent = 16", "concurrent = 3"))
+    tocsin.settings({"node": name, "lease": "%ds" % LEASE, "redis": {"socket": redis.socket_path}, "seal_key": Raw('secret "env:SEAL"'),
+                     "folders": folders, "connectors": {"product": Raw('product { url = "%s" }' % product.url)},
+                     "guard": {"ceiling": "notify"}})
+    tocsin.env["SEAL"] = "a key that both nodes share"
+    return tocsin
+
+
+def refused(redis, product, first):
+    other = node("n1", redis, product)
+    other.spawn()
+    ok(wait_until(lambda: other.process.poll() is not None, 20), "a second process under a name that is in use ends")
+    like(other.log(), "another tocsin serve runs as node n1.*`node` name", "and says what to do")
+    other.stop()
+    other = node("n3", redis, product)
+    other.env["SEAL"] = "another key, which opens nothing"
+    other.spawn()
+    ok(wait_until(lambda: other.process.poll() is not None, 20), "a node with another seal_key ends")
+    like(other.log(), "same `seal_key`", "and says what to do")
+    other.stop()
+    is_(first.run("now").status, 0, "the first goes on")
+
+
+def nodes_of(tocsin):
+    return {n["node"]: n for n in tocsin.json("node", "list")["nodes"]}
+
+
+def answer_questions(tocsin, product):
+    """As a responder would who looks at the product: did it happen?"""
+    for q in tocsin.json("now")["questions"]:
+        about = q.get("about", {})
+        if q.get("kind") != "resolve":
+            continue
+        happened = product.count(about.get("action", ""), about.get("target", {}).get("user", "")) > 0
+        tocsin.run("answer", q["id"], "done" if happened else "not done, send it")
+
+
+def runs(tocsin):
+    return tocsin.json("run", "list", "--all")["runs"]
+
+
+def settled(tocsin, product, users):
+    """Everything that was put in has come to its end."""
+    answer_questions(tocsin, product)
+    return conservation(tocsin)["waiting"] == 0 and not tocsin.json("run", "list")["runs"] and all(product.count("once", u) for u in users)
+
+
+def judge(name, tocsin, product, users):
+    is_([u for u in users if product.count("once", u) != 1], [], name + ": what can be neither repeated nor looked for happened once for each")
+    is_([u for u in users if product.count("seen", u) != 1], [], name + ": what can be looked for happened once for each")
+    is_([u for u in users if len(product.keys("again", u)) != 1], [], name + ": what may be repeated happened, under one key")
+    is_(conservation(tocsin)["difference"], 0, name + ": every alert is accounted for")
+
+
+def pour(redis, users):
+    with redis.client() as client:
+        client.pipeline([("XADD", "tocsin:alerts", "*", "alert", json.dumps(alert(u, "uid-" + u))) for u in users])
+
+
+def owners(redis):
+    with redis.client() as client:
+        flat = client.call("HGETALL", "{tocsin:alerts}:owner")
+    return {k.decode(): v.decode() for k, v in zip(flat[::2], flat[1::2])}
+
+
+def owned(tocsin, name):
+    return nodes_of(tocsin).get(name, {}).get("incidents")
+
+
+def together(redis, product, first, second):
+    """Alerts pour in; both work; each sees and may do everything."""
+    users = ["t%03d" % i for i in range(60)]
+    pour(redis, users[:50])
+    first.wait_for(lambda: settled(first, product, users[:50]), "together: all come to their end", 60)
+    pour(redis, users[50:])
+    second.wait_for(lambda: settled(second, product, users), "together: seen from the second too", 60)
+    judge("together", first, product, users)
+    whose = set(owners(redis).values())
+    is_(whose, {"n1", "n2"}, "together: both own incidents")
+    with redis.client() as client:  # further alerts of the same users, which either node may get
+        client.pipeline([("XADD", "tocsin:alerts", "*", "alert", json.dumps(alert(u, "second-" + u))) for u in users])
+    first.wait_for(lambda: conservation(first)["waiting"] == 0, "together: further alerts reach the owners", 30)
+    rows = {r["id"]: r["alerts"] for r in second.json("incident", "list", "--status", "all", "--limit", "1000")["incidents"]}
+    is_(sorted(set(rows.values())), [2], "together: each incident has its two alerts, seen from either node")
+    is_(len(rows), len(users), "together: and is there once")
+
+
+def by_letter(redis, first, second):
+    """Commands reach the owner, whichever node they are given to."""
+    mine = [i for i, n in owners(redis).items() if n == "n1"][0]
+    is_(second.run("incident", "note", mine, "written at the second node").status, 0, "by letter: a note on the other's incident is taken")
+    shown = second.json("incident", "show", mine)
+    is_([e["name"] for e in shown["entries"] if e["type"] == "incident.noted"], [second.me], "by letter: under the name of who wrote it")
+    is_(owners(redis)[mine], "n1", "by letter: and it stays where it was")
+    with redis.client() as client:
+        client.pipeline([("XADD", "tocsin:alerts", "*", "alert", json.dumps(alert("asked%d" % i, "asked-%d" % i, "Asker"))) for i in range(6)])
+    first.wait_for(lambda: len(first.json("now")["questions"]) == 6, "by letter: questions of both nodes are seen at the first", 20)
+    questions = second.json("now")["questions"]
+    is_(len(questions), 6, "by letter: and at the second")
+    is_([first.run("answer", q["id"], "no").status for q in questions], [0] * 6, "by letter: either may answer them all")
+    forged(redis, first, second, mine)
+
+
+def forged(redis, first, second, mine):
+    """What is not signed, and what came before, is thrown away."""
+    before = len(first.json("incident", "show", mine)["entries"])
+    body = {"command": {"command": "incident.note", "id": mine, "text": "forged"}, "by": {"name": "x", "actor": "person:0", "roles": ["lead"]}, "here": False}
+    text = json.dumps({"from": "n2", "to": "n1", "kind": "command", "nonce": "0" * 32, "time": int(time.time() * 1e6), "body": body})
+    with redis.client() as client:
+        client.call("XADD", "tocsin:node:n1:inbox", "*", "m", text, "s", "0" * 64)
+    first.wait_for(lambda: "its signature is not ours" in first.log(), "by letter: a forged one is thrown away", 10)
+    is_(len(first.json("incident", "show", mine)["entries"]), before, "by letter: and does nothing")
+
+
+def paused(redis, product, first, second):
+    """A brake that is pulled at one node is in force at both when the command has been answered."""
+    began = time.monotonic()
+    is_(first.run("pause", "all", "--because", "test").status, 0, "pause: at the first")
+    took, sent = time.monotonic() - began, len(product.requests)
+    ok(took < 2 * LEASE, "pause: answered after %.2f s, when both have it" % took)
+    pour(redis, ["p%02d" % i for i in range(10)])
+    for tocsin in (first, second):
+        is_(list(tocsin.json("now")["paused"]), ["all"], "pause: seen at %s" % tocsin.name)
+    first.wait_for(lambda: conservation(first)["waiting"] == 0, "pause: alerts are attached all the same", 20)
+    is_(len(product.requests), sent, "pause: nothing left")
+    is_(second.run("resume", "all", "--because", "over").status, 0, "pause: released at the second")
+    users = ["p%02d" % i for i in range(10)]
+    first.wait_for(lambda: settled(first, product, users), "pause: then all goes on at both", 30)
+    judge("pause", first, product, users)
+
+
+def killed(redis, product, first, second):
+    """kill -9 of one in the middle of its work."""
+    users = ["k%03d" % i for i in range(80)]
+    pour(redis, users)
+    wait_until(lambda: sum(product.count("again", u) for u in users[:40]) > 10, 10, every=0.005)
+    second.kill()
+    first.wait_for(lambda: nodes_of(first)["n2"]["state"] == "dead", "killed: the first calls it dead", 20)
+    first.wait_for(lambda: settled(first, product, users), "killed: the first brings its work to an end", 90)
+    judge("killed", first, product, users)
+    first.wait_for(lambda: not owned(first, "n2"), "killed: nothing is left with the dead one", 20)
+    adopted = first.log().count("was taken over from node n2")
+    ok(adopted > 0, "killed: %d incidents were taken over" % adopted)
+    second.start()
+    first.wait_for(lambda: nodes_of(first)["n2"]["state"] == "alive", "killed: and it may come back", 10)
+
+
+def stopped(redis, product, first, second):
+    """One stands still for longer than its lease, in the middle of its work, and wakes up."""
+    users = ["s%03d" % i for i in range(80)]
+    pour(redis, users)
+    wait_until(lambda: sum(product.count("again", u) for u in users[:40]) > 10, 10, every=0.005)
+    second.signal(signal.SIGSTOP)
+    first.wait_for(lambda: nodes_of(first)["n2"]["state"] == "dead", "stopped: the first calls it dead", 20)
+    first.wait_for(lambda: not owned(first, "n2"), "stopped: and takes over what it owned", 30)
+    second.signal(signal.SIGCONT)
+    second.wait_for(lambda: "had lapsed" in second.log(), "stopped: woken, it finds its lease lapsed", 10)
+    second.wait_for(lambda: "holds its lease again" in second.log(), "stopped: looks what is still its own, and goes on", 20)
+    first.wait_for(lambda: settled(first, product, users), "stopped: all comes to its end", 90)
+    judge("stopped", first, product, users)
+
+
+def drained(redis, product, first, second):
+    """A rolling restart under load: drain, stop, start, one after the other."""
+    users = ["d%03d" % i for i in range(120)]
+    pour(redis, users[:60])
+    for leaving, other in ((second, first), (first, second)):
+        pour(redis, users[60:90] if leaving is second else users[90:])
+        is_(other.run("node", "drain", leaving.name).status, 0, "drain: %s is told at the other node" % leaving.name)
+        other.wait_for(lambda n=leaving.name, o=other: owned(o, n) == 0, "drain: %s owns nothing any more" % leaving.name, 60)
+        is_(leaving.terminate(), 0, "drain: it ends")
+        leaving.start()
+        other.wait_for(lambda n=leaving.name, o=other: nodes_of(o)[n]["state"] == "alive" and not nodes_of(o)[n]["draining"], "drain: and is back", 20)
+    first.wait_for(lambda: settled(first, product, users), "drain: all comes to its end", 90)
+    judge("drain", first, product, users)
+
+
+with Redis(passwords=False) as redis, Product(slow=0.02) as product:
+    first, second = node("n1", redis, product), node("n2", redis, product)
+    first.name, second.name = "n1", "n2"
+    with first, second:
+        first.wait_for(lambda: sorted(nodes_of(first)) == sorted(nodes_of(second)) == ["n1", "n2"], "each sees both", 10)
+        refused(redis, product, first)
+        together(redis, product, first, second)
+        by_letter(redis, first, second)
+        paused(redis, product, first, second)
+        killed(redis, product, first, second)
+        stopped(redis, product, first, second)
+        drained(redis, product, first, second)
+        everything = first.json("incident", "list", "--status", "all", "--limit", "1000")["incidents"]
+        broken = [i["id"] for i in random.Random(SEED).sample(everything, 20) if second.run("evidence", "verify", i["id"]).status]
+        is_(broken, [], "every journal's chain holds, whoever wrote it")
+        for tocsin in (first, second):
+            ok("Sanitizer" not in tocsin.log() and "runtime error" not in tocsin.log(), "no memory error was seen at %s" % tocsin.name)
+done()
