@@ -272,7 +272,7 @@ static enum style engine_checked(struct view *v, const json_t *body) {
            (long long)json_int_or(alerts, "accepted", 0), (long long)json_int_or(alerts, "attached", 0),
            (long long)json_int_or(alerts, "waiting", 0), (long long)json_int_or(intents, "open", 0),
            (long long)json_int_or(intents, "in_doubt", 0), holds ? "" : ": THE SUMS DIFFER");
-  view_put(v, text);
+  view_put(v, "%s", text);
   return holds ? STYLE_DIM : STYLE_RED;
 }
 
