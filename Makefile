@@ -164,7 +164,8 @@ install: all
 	install -D -m 755 $(BUILD)/tocsin-verify $(DESTDIR)$(PREFIX)/bin/tocsin-verify
 	@for d in connectors playbooks runbooks; do \
 	  [ -d $$d ] || continue; \
-	  find $$d -type f ! -name '*_test.lua' | while read -r f; do install -D -m 644 "$$f" "$(DESTDIR)$(PREFIX)/share/tocsin/$$f"; done; \
+	  find $$d -type f ! -name '*_test.lua' | while read -r f; do to="$(DESTDIR)$(PREFIX)/share/tocsin/$$f"; \
+	    case $$f in *.csv) [ ! -e "$$to" ] || continue ;; esac; install -D -m 644 "$$f" "$$to"; done; \
 	done
 	install -d $(DESTDIR)$(UNITDIR) $(DESTDIR)$(SYSUSERSDIR)
 	sed 's|@PREFIX@|$(PREFIX)|g; s|@SYSCONFDIR@|$(SYSCONFDIR)|g' orchestrator/tocsin.service > $(DESTDIR)$(UNITDIR)/tocsin.service

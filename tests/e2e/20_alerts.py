@@ -92,17 +92,17 @@ def twice(tocsin, product):
 
 def storm(tocsin, product):
     with tocsin.redis() as redis:
-        for part in range(20):
+        for part in range(100):
             redis.pipeline([("XADD", "tocsin:alerts", "*", "alert", json.dumps(alert("stormy", "storm-%d" % (part * 100 + i)))) for i in range(100)])
     began = elapsed()
-    tocsin.wait_for(lambda: drained(tocsin), "2,000 alerts about one user are taken", timeout=60)
+    tocsin.wait_for(lambda: drained(tocsin), "10,000 alerts about one user are taken", timeout=90)
     note("in %.1f s" % (elapsed() - began))
     stormy = [i for i in incidents(tocsin) if i["title"] == "about stormy"]
-    is_([i["alerts"] for i in stormy], [2000], "they are one incident with 2,000 alerts")
+    is_([i["alerts"] for i in stormy], [10000], "they are one incident with 10,000 alerts")
     tocsin.wait_for(lambda: product.count("once", "stormy") == 1, "and one run")
     is_(len([r for r in tocsin.json("run", "list", "--all")["runs"] if r["incident"] == stormy[0]["id"]]), 1, "one and no more")
     tocsin.restart(kill=True)
-    tocsin.wait_for(lambda: (titled(tocsin, "about stormy") or {}).get("alerts") == 2000, "also after a crash")
+    tocsin.wait_for(lambda: (titled(tocsin, "about stormy") or {}).get("alerts") == 10000, "also after a crash")
 
 
 def unwanted(tocsin):

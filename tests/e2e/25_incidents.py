@@ -1,0 +1,90 @@
+"""What happens to an incident by itself: an asset raises its severity, what is over joins it, a containment is lifted when its time has come."""
+from harness import Raw, Tocsin, done, is_, like, ok, wait_until
+from product import Product, alert, conservation, content, entries
+
+LEND = """
+return playbook {
+  title = "Lock for a moment", when = { ["metadata.product.name"] = "Lender" }, group = { "actor.user" }, window = "1h",
+  uses = { "product.lock" }, params = { user = schema.string { from = "actor.user" } },
+  run = function(incident, act, p) must(act.product.lock { user = p.user, because = "for a moment", lift_after = "2s" }) end,
+}
+"""
+
+
+def all_of(tocsin):
+    return tocsin.json("incident", "list", "--status", "all", "--limit", "1000")["incidents"]
+
+
+def titled(tocsin, title):
+    return next((i for i in all_of(tocsin) if title in i["title"]), None)
+
+
+def taken(tocsin, what):
+    tocsin.wait_for(lambda: conservation(tocsin)["waiting"] == 0, what)
+
+
+def severity(tocsin, user):
+    tocsin.xadd(alert(user, "asset-%s" % user, "Nobody's"))
+    return tocsin.wait_for(lambda: titled(tocsin, "about %s" % user), "an alert about %s" % user) and titled(tocsin, "about %s" % user)["severity"]
+
+
+def assets(tocsin):
+    is_(severity(tocsin, "paula"), "medium", "of no asset in particular: as severe as the product says")
+    tocsin.write("playbooks/lists/assets.csv", "id,owner,criticality,tenant\ncarla,payroll team,critical,main\npaul,,low,\n")
+    is_(tocsin.run("reload").status, 0, "a reload takes assets.csv")
+    is_(severity(tocsin, "carla"), "high", "of a critical asset: one step more severe")
+    like(tocsin.run("incident", "show", titled(tocsin, "about carla")["id"], "--json").out, "payroll team", "and its owner is on record")
+    is_(severity(tocsin, "paul"), "medium", "of one that does not matter: as it was")
+    tocsin.write("playbooks/lists/assets.csv", "id,owner,criticality,tenant\ncarl,,enormous,\n")
+    result = tocsin.run("reload")
+    ok(result.status == 1 and "assets.csv: line 2" in result.err, "a mistake in it: nothing is taken, and the line is named")
+    tocsin.write("playbooks/lists/assets.csv", "id,owner\n")
+
+
+def firing(status, name="DiskFull"):
+    one = {"status": status, "labels": {"alertname": name, "severity": "critical"}, "annotations": {"summary": name}, "startsAt": "2026-11-23T10:00:00Z",
+           "endsAt": "2026-11-23T11:00:00Z" if status == "resolved" else "0001-01-01T00:00:00Z", "fingerprint": "%016x" % len(name), "generatorURL": ""}
+    return {"version": "4", "groupKey": "{}:{}", "status": status, "receiver": "tocsin", "groupLabels": {}, "commonLabels": {}, "commonAnnotations": {},
+            "externalURL": "http://am", "truncatedAlerts": 0, "alerts": [one]}
+
+
+def over(tocsin):
+    tocsin.xadd(firing("firing"))
+    tocsin.wait_for(lambda: titled(tocsin, "DiskFull"), "Alertmanager says that it fires")
+    incident = titled(tocsin, "DiskFull")["id"]
+    runs, before = len(tocsin.json("run", "list", "--all")["runs"]), len(all_of(tocsin))
+    tocsin.xadd(firing("resolved"))
+    tocsin.wait_for(lambda: titled(tocsin, "DiskFull")["alerts"] == 2, "that it is over joins the incident")
+    is_((len(all_of(tocsin)), len(tocsin.json("run", "list", "--all")["runs"])), (before, runs), "opens no other, and starts nothing")
+    tocsin.xadd(firing("resolved"), firing("firing"))
+    taken(tocsin, "the same is delivered again")
+    is_(titled(tocsin, "DiskFull")["alerts"], 2, "and is known")
+    is_(tocsin.run("incident", "close", incident, "--verdict", "benign", "--waive", "a full disk").status, 0, "closed")
+
+
+def lent(tocsin, product):
+    tocsin.xadd(alert("lena", "lend-1", "Lender"))
+    tocsin.wait_for(lambda: product.count("lock", "lena") == 1, "contained for two seconds")
+    incident = titled(tocsin, "about lena")["id"]
+    tocsin.wait_for(lambda: product.count("unlock", "lena") == 1, "lifted by itself")
+    tocsin.wait_for(lambda: not [c for c in tocsin.json("contained")["contained"] if c["incident"] == incident], "and no longer listed")
+    tocsin.xadd(alert("lisa", "lend-2", "Lender"))
+    tocsin.wait_for(lambda: any(c["target"] == {"user": "lisa"} for c in tocsin.json("contained")["contained"]), "another one")
+    tocsin.restart(kill=True)
+    tocsin.wait_for(lambda: product.count("unlock", "lisa") == 1, "is lifted also when a crash comes between")
+    taken(tocsin, "and nothing is left")
+    is_((product.count("unlock", "lena"), product.count("lock", "lisa")), (1, 1), "each once")
+    done_by = [e["actor"] for e in entries(tocsin, incident) if e["type"] == "action.intended"]
+    is_(len(done_by), 2, "the lock and its lifting are on record: %s" % done_by)
+
+
+with Product() as product_:
+    tocsin_ = Tocsin({})
+    tocsin_.settings({"folders": content(tocsin_.folder), "connectors": {"product": Raw('product { url = "%s" }' % product_.url)}, "guard": {"ceiling": "contain"}})
+    tocsin_.write("playbooks/lend.lua", LEND)
+    with tocsin_:
+        assets(tocsin_)
+        over(tocsin_)
+        lent(tocsin_, product_)
+        is_(tocsin_.terminate(), 0, "it stops in order")
+done()
