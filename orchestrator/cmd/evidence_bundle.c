@@ -1,6 +1,7 @@
 /* `tocsin evidence export … -o FILE.zip`: entries from `tocsin serve` (or a file), proofs from the sealed log, views of both. */
 #include <dirent.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,7 +18,7 @@
 #include "cmd/options.h"
 #include "evidence/bundle.h"
 
-enum { ARCHIVE_CAP = 2000 << 20, WAIT_MS = 5000, TURN_MS = 200, LIST_MOST = 10000, ANCHORS_DEEP = 4, ANCHOR_CAP = 64 << 20 };
+enum { ARCHIVE_CAP = 2000 << 20, WAIT_MS = 5000, TURN_MS = 200, LIST_MOST = 10000, ANCHOR_CAP = 16 << 20 };
 
 struct export {
   const struct cli *cli;
@@ -28,9 +29,7 @@ struct export {
   bool sealed;          /* there is a log; else nothing below */
   char folder[4096];
   struct note_verifier key;
-  struct proof_log log;
-  struct buf earlier; /* the note; empty: none */
-  struct merkle_proof path;
+  struct reader log;
   struct zip zip;
 };
 
@@ -59,20 +58,12 @@ static size_t open_count(const struct export *x) {
 /* Once, or until everything is sealed or the time is over. */
 static int proofs_collect(struct export *x, int64_t wait_ms, struct err *err) {
   for (int64_t waited = 0;; waited += TURN_MS) {
-    free(x->log.note);
-    x->log.note = NULL;
-    int r = proof_collect(x->folder, &x->key, x->proofs, x->entries, &x->log, err);
+    reader_close(&x->log);
+    int r = reader_open(x->folder, &x->key, &x->log, err);
+    if (r == 0) r = proof_collect(&x->log, x->proofs, x->entries, err);
     if (r < 0 || open_count(x) == 0 || waited >= wait_ms) return r;
     nanosleep(&(struct timespec){.tv_nsec = TURN_MS * 1000000L}, NULL);
   }
-}
-
-static int earlier_prove(struct export *x, struct err *err) {
-  struct checkpoint earlier;
-  const char *kept = options_get(x->o, "checkpoint");
-  if (!kept) return 0;
-  int r = evidence_checkpoint_read(kept, &x->key, &x->earlier, &earlier, err);
-  return r < 0 ? r : proof_consistency(x->folder, &x->log, &earlier, &x->path, err);
 }
 
 static int prove(struct export *x) {
@@ -92,29 +83,62 @@ static int prove(struct export *x) {
   if (!key)
     return cli_misuse(x->cli, "the proofs are made against the log's verifier key: add --key NAME+HASH+BASE64, or a file that holds it");
   if (evidence_key_read(key, &x->key, &err) < 0) return cli_misuse(x->cli, "%s", err.text);
-  if (proofs_collect(x, wait_ms, &err) < 0 || earlier_prove(x, &err) < 0) return cli_fail(x->cli, &err);
+  if (proofs_collect(x, wait_ms, &err) < 0) return cli_fail(x->cli, &err);
   x->sealed = true;
   return EXIT_DONE;
 }
 
-/* ---- files that lie beside the log */
+/* ---- earlier checkpoints: the one that somebody kept, and the one that was anchored */
 
-static int anchors_add(struct export *x, const char *path, const char *name, unsigned depth, struct err *err) {
-  DIR *d = opendir(path);
+static int earlier_add(struct export *x, const char *path, const char *folder, struct err *err) {
+  struct checkpoint earlier;
+  struct merkle_proof way;
+  struct buf note;
+  buf_init(&note, NOTE_CAP);
+  int r = evidence_checkpoint_read(path, &x->key, &note, &earlier, err);
+  if (r == 0) r = proof_consistency(&x->log, &earlier, &way, err);
+  if (r == 0) r = bundle_add_earlier(&x->zip, folder, &earlier, note.data, note.len, &way, err);
+  buf_release(&note);
+  return r;
+}
+
+/* "<size>.checkpoint": its size; 0 for other names. */
+static uint64_t anchored_size(const char *name) {
+  char *end = NULL;
+  uint64_t size = strtoull(name, &end, 10);
+  return end != name && strcmp(end, ".checkpoint") == 0 ? size : 0;
+}
+
+/* The first anchored checkpoint that covers every entry of ours: it dates them best. 0: there is none. */
+static uint64_t anchored_first(const struct export *x, const char *folder) {
+  DIR *d = opendir(folder);
   struct dirent *e;
-  int r = 0;
+  uint64_t least = 0, found = 0;
+  for (size_t i = 0; i < x->entries; i++)
+    if (x->proofs[i].found && x->proofs[i].index >= least) least = x->proofs[i].index + 1;
+  while (d && (e = readdir(d))) {
+    uint64_t size = anchored_size(e->d_name);
+    if (size >= least && size <= x->log.checkpoint.size && size && (!found || size < found)) found = size;
+  }
+  if (d) closedir(d);
+  return found;
+}
+
+/* Stamps and cosignatures of it, as they lie there. */
+static int anchor_files_add(struct export *x, const char *folder, uint64_t size, struct err *err) {
+  DIR *d = opendir(folder);
+  struct dirent *e;
+  char path[4400], name[ZIP_NAME], of[32];
+  int r = 0, n = snprintf(of, sizeof of, "%" PRIu64, size);
   while (d && r == 0 && (e = readdir(d))) {
-    char below[4096], inside[ZIP_NAME];
-    struct stat st;
     struct buf bytes;
-    if (e->d_name[0] == '.' || snprintf(below, sizeof below, "%s/%s", path, e->d_name) >= (int)sizeof below ||
-        snprintf(inside, sizeof inside, "%s/%s", name, e->d_name) >= (int)sizeof inside || lstat(below, &st) < 0)
+    bool ours = strncmp(e->d_name, of, (size_t)n) == 0 && (e->d_name[n] == '.' || e->d_name[n] == '-') && !anchored_size(e->d_name);
+    if (!ours || snprintf(path, sizeof path, "%s/%s", folder, e->d_name) >= (int)sizeof path ||
+        snprintf(name, sizeof name, "anchors/%s", e->d_name) >= (int)sizeof name || !zip_name_valid(name, strlen(name)))
       continue;
-    if (S_ISDIR(st.st_mode) && depth < ANCHORS_DEEP) r = anchors_add(x, below, inside, depth + 1, err);
-    if (!S_ISREG(st.st_mode) || !zip_name_valid(inside, strlen(inside))) continue;
     buf_init(&bytes, ANCHOR_CAP);
-    r = file_read(below, &bytes, err);
-    if (r == 0) r = zip_add(&x->zip, inside, bytes.data, bytes.len, err);
+    r = file_read(path, &bytes, err);
+    if (r == 0) r = zip_add(&x->zip, name, bytes.data, bytes.len, err);
     buf_release(&bytes);
   }
   if (d) closedir(d);
@@ -122,11 +146,17 @@ static int anchors_add(struct export *x, const char *path, const char *name, uns
 }
 
 static int log_add(struct export *x, struct err *err) {
-  char anchors[4200];
+  char anchors[4200], path[4400];
+  const char *kept = options_get(x->o, "checkpoint");
   if (!x->sealed) return 0;
-  int r = bundle_add_log(&x->zip, &x->log, &x->key, x->earlier.len ? x->earlier.data : NULL, x->earlier.len, &x->path, err);
+  int r = bundle_add_log(&x->zip, &x->log, &x->key, err);
+  if (r == 0 && kept) r = earlier_add(x, kept, "log", err);
   snprintf(anchors, sizeof anchors, "%s/../anchors", x->folder);
-  return r < 0 ? r : anchors_add(x, anchors, "anchors", 0, err);
+  uint64_t size = r == 0 ? anchored_first(x, anchors) : 0;
+  if (!size) return r;
+  snprintf(path, sizeof path, "%s/%" PRIu64 ".checkpoint", anchors, size);
+  r = earlier_add(x, path, "anchors", err);
+  return r < 0 ? r : anchor_files_add(x, anchors, size, err);
 }
 
 /* ---- incidents */
@@ -223,7 +253,6 @@ int evidence_bundle_export(const struct cli *cli, const struct options *o, const
   struct buf out;
   struct err err = {0};
   buf_init(&out, ARCHIVE_CAP);
-  buf_init(&x.earlier, NOTE_CAP);
   int status = cases_open(&x, incident);
   if (status == EXIT_DONE) status = prove(&x);
   if (status == EXIT_DONE && (archive_make(&x, &out, &err) < 0 || file_write(file, out.data, out.len, &err) < 0))
@@ -232,9 +261,8 @@ int evidence_bundle_export(const struct cli *cli, const struct options *o, const
   for (size_t i = 0; i < x.count; i++) evidence_case_release(&x.cases[i]);
   free(x.cases);
   free(x.proofs);
-  free(x.log.note);
+  reader_close(&x.log);
   zip_release(&x.zip);
-  buf_release(&x.earlier);
   buf_release(&out);
   return status;
 }

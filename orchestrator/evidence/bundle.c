@@ -90,20 +90,26 @@ void bundle_key_text(const struct note_verifier *key, char out[NOTE_VERIFIER_TEX
   out[n + 1] = 0;
 }
 
-int bundle_add_log(struct zip *z, const struct proof_log *log, const struct note_verifier *key, const void *earlier, size_t earlier_len,
-                   const struct merkle_proof *path, struct err *err) {
+int bundle_add_log(struct zip *z, const struct reader *log, const struct note_verifier *key, struct err *err) {
   char text[NOTE_VERIFIER_TEXT + 1];
-  struct buf lines;
   bundle_key_text(key, text);
-  buf_init(&lines, 1 << 16);
   int r = zip_add(z, "log/checkpoint", log->note, log->note_len, err);
-  if (r == 0) r = zip_add(z, "log/key", text, strlen(text), err);
-  for (size_t i = 0; earlier && i < path->count; i++) {
+  return r < 0 ? r : zip_add(z, "log/key", text, strlen(text), err);
+}
+
+int bundle_add_earlier(struct zip *z, const char *folder, const struct checkpoint *earlier, const void *note, size_t note_len,
+                       const struct merkle_proof *path, struct err *err) {
+  char name[ZIP_NAME];
+  struct buf lines;
+  buf_init(&lines, 1 << 16);
+  for (size_t i = 0; i < path->count; i++) {
     base64_add(&lines, path->hashes[i].bytes, DIGEST_BYTES);
     buf_addc(&lines, '\n');
   }
-  if (r == 0 && earlier) r = zip_add(z, "log/earlier", earlier, earlier_len, err);
-  if (r == 0 && earlier) r = zip_add(z, "log/consistency", lines.data, lines.len, err);
+  snprintf(name, sizeof name, "%.60s/%" PRIu64 ".checkpoint", folder, earlier->size);
+  int r = zip_add(z, name, note, note_len, err);
+  snprintf(name, sizeof name, "%.60s/%" PRIu64 ".consistency", folder, earlier->size);
+  if (r == 0) r = zip_add(z, name, lines.data, lines.len, err);
   buf_release(&lines);
   return r;
 }

@@ -13,8 +13,8 @@
  *   incidents/<ID>/{report.html,timeline.csv,ocsf.json,stix.json}   views of it
  *   log/checkpoint              C2SP signed note: the checkpoint that all proofs lead to
  *   log/key                     the verifier key; to be compared with one that came another way
- *   log/earlier, log/consistency   a checkpoint kept from earlier, and the path ("<base64>" a line) from it to log/checkpoint
- *   anchors/…                   time stamps and cosignatures as they lie in evidence/anchors
+ *   log/<size>.checkpoint, log/<size>.consistency           a checkpoint kept from earlier, and the path ("<base64>" a line) from it to log/checkpoint
+ *   anchors/<size>.checkpoint, .consistency, .tsr, .cosigned   the same of the first anchored checkpoint behind the entries, with its time stamps and cosignatures
  *   blobs/<sha256>              attached files, in clear
  *
  * Proven by the log: heads, and through them bodies; blobs through the bodies that name them. Not proven, only listed in SHA256SUMS: names and views, which a Tocsin of the same version
@@ -39,9 +39,11 @@ struct bundle_entry {
 /* The three files of one incident; entries from seq 1 on, proofs for each of them (NULL: none is sealed). */
 int bundle_add_incident(struct zip *z, const char *incident, const struct bundle_entry *entries, size_t count, const struct proof *proofs,
                         struct err *err);
-/* log/checkpoint and log/key; earlier (NULL: none) with its note and the path from it. */
-int bundle_add_log(struct zip *z, const struct proof_log *log, const struct note_verifier *key, const void *earlier, size_t earlier_len,
-                   const struct merkle_proof *path, struct err *err);
+/* log/checkpoint and log/key. */
+int bundle_add_log(struct zip *z, const struct reader *log, const struct note_verifier *key, struct err *err);
+/* <folder>/<size>.checkpoint and .consistency: an earlier checkpoint, with its note, and the path from it. */
+int bundle_add_earlier(struct zip *z, const char *folder, const struct checkpoint *earlier, const void *note, size_t note_len,
+                       const struct merkle_proof *path, struct err *err);
 /* What log/key holds: the verifier key and a newline. */
 void bundle_key_text(const struct note_verifier *key, char out[NOTE_VERIFIER_TEXT + 1]);
 /* README.txt and SHA256SUMS, when everything else is in. */

@@ -10,6 +10,8 @@
 
 enum { LINES_MOST = 3 << 20 }; /* of the three files of an incident: bounds what a stranger's bundle makes us allocate */
 
+static const char EARLIER[] = ".checkpoint";
+
 struct check {
   struct zip zip;
   const struct verify_options *options;
@@ -173,47 +175,57 @@ static int hashes_read(const char *at, size_t len, char between, struct merkle_p
   return 0;
 }
 
-/* The bundle's own proof that its log goes on from an earlier checkpoint. */
-static bool consistency_check(struct check *c, struct checkpoint *ret) {
-  const struct zip_file *f = zip_find(&c->zip, "log/earlier"), *path = zip_find(&c->zip, "log/consistency");
+/* An earlier checkpoint in the bundle ("….checkpoint"), and the path from it to this one beside it. */
+static bool consistency_check(struct check *c, const struct zip_file *f, struct checkpoint *ret) {
+  char name[ZIP_NAME + 16], place[BUNDLE_PLACE];
   struct merkle_proof proof;
   struct note note;
-  if (!f && !path) return false;
-  if (!f || !path) {
-    fault_at(c, FAULT_MISSING, f ? "file log/consistency" : "file log/earlier", "the one is of no use without the other");
-    return false;
-  }
-  if (note_open(f->bytes, f->len, c->options->key, 1, &note, NULL) < 0 || checkpoint_read(f->bytes, note.text_len, ret, NULL) < 0 ||
-      strcmp(ret->origin, c->options->key->name) != 0) {
-    fault_at(c, FAULT_UNSIGNED, "file log/earlier", "it is no checkpoint that this key signed");
-    return false;
-  }
   const struct checkpoint *now = &c->result->checkpoint;
-  if (hashes_read(path->bytes, path->len, '\n', &proof) < 0 ||
-      !merkle_verify_consistency(ret->size, now->size, &ret->root, &now->root, proof.hashes, proof.count)) {
-    fault_at(c, FAULT_CHANGED, "file log/consistency", "it does not lead from the earlier checkpoint to this one");
-    return false;
+  snprintf(name, sizeof name, "%.*s.consistency", (int)(strlen(f->name) - strlen(EARLIER)), f->name);
+  const struct zip_file *path = zip_find(&c->zip, name);
+  bool is_signed = note_open(f->bytes, f->len, c->options->key, 1, &note, NULL) == 0 &&
+                   checkpoint_read(f->bytes, note.text_len, ret, NULL) == 0 && strcmp(ret->origin, c->options->key->name) == 0;
+  snprintf(place, sizeof place, "file %s", is_signed ? name : f->name);
+  if (!is_signed) fault_at(c, FAULT_UNSIGNED, place, "it is no checkpoint that this key signed");
+  else if (!path) fault_at(c, FAULT_MISSING, place, "nothing leads from that checkpoint to this one");
+  else if (hashes_read(path->bytes, path->len, '\n', &proof) < 0 ||
+           !merkle_verify_consistency(ret->size, now->size, &ret->root, &now->root, proof.hashes, proof.count))
+    fault_at(c, FAULT_CHANGED, place, "it does not lead from that checkpoint to this one");
+  else return true;
+  return false;
+}
+
+static bool is_earlier(const char *name) {
+  size_t n = strlen(name), end = strlen(EARLIER);
+  return n > end && strcmp(name + n - end, EARLIER) == 0;
+}
+
+/* All that the bundle bears; and whether one of them is `kept` (may be NULL). */
+static bool earlier_find(struct check *c, const struct checkpoint *kept) {
+  struct checkpoint found;
+  bool same = false;
+  for (size_t i = 0; i < c->zip.count; i++) {
+    if (!is_earlier(c->zip.files[i].name) || !consistency_check(c, &c->zip.files[i], &found)) continue;
+    same = same || (kept && found.size == kept->size && hash_equal(&found.root, &kept->root));
   }
-  return true;
+  return same;
 }
 
 static void earlier_check(struct check *c) {
-  struct checkpoint proven;
   const struct checkpoint *now = &c->result->checkpoint;
   if (!c->is_signed) return;
-  bool has = consistency_check(c, &proven);
+  if (!c->options->earlier_count) earlier_find(c, NULL);
   for (size_t i = 0; i < c->options->earlier_count; i++) {
     const struct checkpoint *e = &c->options->earlier[i];
-    if (e->size > now->size) {
+    bool proven = earlier_find(c, e);
+    if (e->size > now->size)
       fault_at(c, FAULT_STALE, "checkpoint", "the earlier checkpoint covers %" PRIu64 " entries; this bundle's only %" PRIu64, e->size,
                now->size);
-    } else if (e->size == now->size) {
-      if (!hash_equal(&e->root, &now->root))
-        fault_at(c, FAULT_CHANGED, "checkpoint", "the earlier checkpoint gives the same %" PRIu64 " entries another root", e->size);
-    } else if (!has || proven.size != e->size || !hash_equal(&proven.root, &e->root)) {
-      fault_at(c, FAULT_MISSING, "file log/consistency",
+    else if (e->size == now->size && !hash_equal(&e->root, &now->root))
+      fault_at(c, FAULT_CHANGED, "checkpoint", "the earlier checkpoint gives the same %" PRIu64 " entries another root", e->size);
+    else if (e->size < now->size && !proven)
+      fault_at(c, FAULT_MISSING, "checkpoint",
                "no proof that this log goes on from the earlier checkpoint of %" PRIu64 " entries: export with --checkpoint", e->size);
-    }
   }
 }
 

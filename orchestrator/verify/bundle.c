@@ -167,17 +167,25 @@ static bool leads_on(const struct checkpoint *from, const struct checkpoint *to,
          memcmp(sr, to->root, HASH) == 0;
 }
 
-/* kept: by whoever checks; NULL: what the bundle itself claims. */
+/* Every "X.checkpoint" in the bundle leads to this one by "X.consistency"; and `kept` (by whoever checks; NULL: none) is one of them. */
 static void earlier_check(const struct key *key, const struct checkpoint *now, const struct checkpoint *kept) {
-  const struct file *earlier = file_find("log/earlier"), *way = file_find("log/consistency");
-  struct checkpoint c = {.readable = false};
-  uint8_t path[PATH][HASH];
-  bool leads = earlier && way && checkpoint_open(&(struct bytes){(uint8_t *)(uintptr_t)earlier->at, earlier->len}, key, &c) == SIGNED &&
-               strcmp(c.origin, key->name) == 0 && leads_on(&c, now, path, path_read((const char *)way->at, way->len, '\n', path));
-  if (!kept && (earlier || way) && !leads) file_fault("changed", "log/consistency", "it does not lead from log/earlier to this checkpoint");
+  bool found = kept && leads_on(kept, now, NULL, 0);
+  for (const struct file *f = files; f < files + file_count; f++) {
+    char name[NAME + 16];
+    size_t n = strlen(f->name);
+    struct checkpoint c;
+    uint8_t path[PATH][HASH];
+    if (n < 12 || strcmp(f->name + n - 11, ".checkpoint") != 0) continue;
+    snprintf(name, sizeof name, "%.*s.consistency", (int)n - 11, f->name);
+    const struct file *way = file_find(name);
+    if (!way || checkpoint_open(&(struct bytes){(uint8_t *)(uintptr_t)f->at, f->len}, key, &c) != SIGNED ||
+        strcmp(c.origin, key->name) != 0 || !leads_on(&c, now, path, path_read((const char *)way->at, way->len, '\n', path)))
+      file_fault("changed", f->name, "nothing leads from it to this checkpoint");
+    else found |= kept && c.size == kept->size && memcmp(c.root, kept->root, HASH) == 0;
+  }
   if (kept && kept->size > now->size) fault_at("stale", "checkpoint", "the earlier one covers %" PRIu64 " entries", kept->size);
-  else if (kept && !leads_on(kept, now, path, 0) && (!leads || c.size != kept->size || memcmp(c.root, kept->root, HASH) != 0))
-    file_fault("missing", "log/consistency", "nothing shows that this log goes on from the earlier checkpoint");
+  else if (kept && !found)
+    fault_at("missing", "checkpoint", "nothing shows that this log goes on from the earlier one of %" PRIu64 " entries", kept->size);
 }
 
 /* ---- 4. */
@@ -320,7 +328,7 @@ uint64_t bundle_check(const struct key *key, const char *key_text, const struct 
   if (!k) file_fault("missing", "log/key", "the bundle does not say which key it is signed with");
   else if (k->len != strlen(key_text) + 1 || memcmp(k->at, key_text, k->len - 1) != 0)
     file_fault("wrong-key", "log/key", "it is not the key that you gave");
-  if (is_signed) earlier_check(key, c, NULL);
+  if (is_signed && !count) earlier_check(key, c, NULL);
   for (size_t i = 0; is_signed && i < count; i++) earlier_check(key, c, kept[i]);
   for (const struct file *f = files; f < files + file_count; f++) {
     const char *id = f->name + 10, *slash = strncmp(f->name, "incidents/", 10) == 0 ? strchr(id, '/') : NULL;

@@ -12,7 +12,7 @@ struct made_bundle {
   struct note_signer signer;
   struct bundle_entry entries[CASE_MOST];
   struct proof proofs[CASE_MOST];
-  struct proof_log log;
+  struct reader log;
   struct checkpoint earlier;
   struct zip zip;
   struct buf bytes;
@@ -61,12 +61,14 @@ static inline void bundle_make_since(struct made_bundle *b, size_t sealed, size_
     b->entries[i] = (struct bundle_entry){e->head, e->head_len, e->envelope, e->envelope_len};
     merkle_leaf(e->head, e->head_len, &b->proofs[i].leaf);
   }
-  if (proof_collect(folder, &b->signer.verifier, b->proofs, n, &b->log, &err) < 0) fail_msg("%s", err.text);
-  if (since && proof_consistency(folder, &b->log, &b->earlier, &way, &err) < 0) fail_msg("%s", err.text);
+  if (reader_open(folder, &b->signer.verifier, &b->log, &err) < 0 || proof_collect(&b->log, b->proofs, n, &err) < 0)
+    fail_msg("%s", err.text);
+  if (since && proof_consistency(&b->log, &b->earlier, &way, &err) < 0) fail_msg("%s", err.text);
   tlog_close(log);
   folder_remove(folder);
   assert_int_equal(bundle_add_incident(&b->zip, "INC-000042", b->entries, n, b->proofs, NULL), 0);
-  assert_int_equal(bundle_add_log(&b->zip, &b->log, &b->signer.verifier, since ? early.data : NULL, early.len, &way, NULL), 0);
+  assert_int_equal(bundle_add_log(&b->zip, &b->log, &b->signer.verifier, NULL), 0);
+  if (since) assert_int_equal(bundle_add_earlier(&b->zip, "log", &b->earlier, early.data, early.len, &way, NULL), 0);
   assert_int_equal(zip_add(&b->zip, "incidents/INC-000042/report.html", "<p>", 3, NULL), 0);
   assert_int_equal(bundle_finish(&b->zip, NULL), 0);
   assert_int_equal(zip_write(&b->zip, &b->bytes, NULL), 0);
@@ -82,7 +84,7 @@ static inline void bundle_ask(const struct made_bundle *b, const struct checkpoi
 
 static inline void bundle_free(struct made_bundle *b) {
   case_free(&b->made);
-  free(b->log.note);
+  reader_close(&b->log);
   zip_release(&b->zip);
   buf_release(&b->bytes);
 }

@@ -280,8 +280,8 @@ static void files(void **state) {
     const char *name, *kind;
   } gone[] = {{"log/checkpoint", "unsigned"},
               {"log/key", "missing"},
-              {"log/earlier", NULL},
-              {"log/consistency", NULL},
+             
+              {"log/130.consistency", NULL},
               {HEADS, NULL},
               {BODIES, "missing"},
               {PROOFS, "missing"}};
