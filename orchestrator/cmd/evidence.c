@@ -122,8 +122,8 @@ static const struct option_spec export_options[] = {
          "where to: FILE.zip is a bundle, anything else the journal's lines (default: INCIDENT.jsonl; - is standard output); -o for short"},
     {.name = "from", .value = "TIME", .text = "for a period's bundle: incidents that were open at this time or later (RFC 3339)"},
     {.name = "to", .value = "TIME", .text = "and that were opened before this time"},
-    {.name = "key", .value = "KEY", .text = "for a bundle: the log's verifier key, or a file that holds it"},
-    {.name = "log", .value = "FOLDER", .text = "the sealed log (default: evidence/log in the data folder)"},
+    {.name = "key", .value = "KEY", .text = "for a bundle: the log's verifier key, or a file that holds it (default: this node's)"},
+    {.name = "log", .value = "FOLDER", .text = "the sealed log (default: this node's)"},
     {.name = "checkpoint", .value = "FILE", .text = "a checkpoint kept from earlier, to prove that the log goes on from it"},
     {.name = "wait", .value = "DURATION", .text = "how long to wait for entries that are not sealed yet (default: 5s)"},
     {0}};
@@ -137,8 +137,8 @@ static const struct command evidence_export = {
         "report to "
         "read, a table, OCSF and STIX, and the digest of every file. It is checked by tocsin evidence verify, by tocsin-verify, or by hand "
         "(runbooks/verify-evidence.md). Entries that are not sealed yet are waited for, then named.",
-    .example = "tocsin evidence export 42 -o case.jsonl\ntocsin evidence export 42 -o INC-000042.zip --key evidence.vkey\n"
-               "tocsin evidence export --from 2026-01-01T00:00:00Z --to 2026-04-01T00:00:00Z -o Q1.zip --key evidence.vkey\n",
+    .example = "tocsin evidence export 42 -o case.jsonl\ntocsin evidence export 42 -o INC-000042.zip\n"
+               "tocsin evidence export --from 2026-01-01T00:00:00Z --to 2026-04-01T00:00:00Z -o Q1.zip\n",
     .options = export_options,
     .least = 0,
     .most = 1,
@@ -147,8 +147,8 @@ static const struct command evidence_export = {
 
 static const struct command *const subs[] = {&evidence_verify, &evidence_export, &evidence_report, &evidence_key, &evidence_keygen, NULL};
 
-const struct command cmd_evidence = {
-    .name = "evidence",
-    .text = "check and hand out what is on record",
-    .example = "tocsin evidence export 42 -o INC-000042.zip --key evidence.vkey\ntocsin evidence report 42 -o INC-000042.html\n",
-    .subs = subs};
+const struct command cmd_evidence = {.name = "evidence",
+                                     .text = "check and hand out what is on record",
+                                     .example =
+                                         "tocsin evidence export 42 -o INC-000042.zip\ntocsin evidence report 42 -o INC-000042.html\n",
+                                     .subs = subs};

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "base/json.h"
 #include "build.h"
@@ -35,7 +36,7 @@ struct export {
 
 /* ---- the log */
 
-/* --log, or evidence/log in the data folder. */
+/* --log, or that of the settings' evidence folder. */
 static int folder_find(struct export *x) {
   const char *given = options_get(x->o, "log");
   if (given) {
@@ -44,9 +45,30 @@ static int folder_find(struct export *x) {
   }
   json_t *settings = cli_settings(x->cli, NULL);
   if (!settings) return EXIT_FAILED;
-  snprintf(x->folder, sizeof x->folder, "%s/evidence/log", json_str_or(settings, "data", "tocsin-data"));
+  snprintf(x->folder, sizeof x->folder, "%s/log", json_str_or(json_object_get(settings, "evidence"), "folder", "tocsin-data/evidence"));
   json_decref(settings);
   return EXIT_DONE;
+}
+
+/* --key, or this node's own. */
+static int key_find(struct export *x) {
+  struct err err = {0};
+  char own[NOTE_VERIFIER_TEXT];
+  const char *key = options_get(x->o, "key");
+  int status = key ? EXIT_DONE : evidence_verifier(x->cli, own);
+  if (status != EXIT_DONE) return status;
+  return evidence_key_read(key ? key : own, &x->key, &err) < 0 ? cli_misuse(x->cli, "%s", err.text) : EXIT_DONE;
+}
+
+/* Only its own user and root may read it. */
+static int log_missing(struct export *x, bool *ret_none) {
+  struct stat st;
+  *ret_none = stat(x->folder, &st) < 0 && errno == ENOENT && !options_get(x->o, "log");
+  if (*ret_none || access(x->folder, R_OK | X_OK) == 0) return EXIT_DONE;
+  return cli_fail(
+      x->cli, &(struct err){
+                  ERR_DENIED,
+                  "the evidence log cannot be read by you; run this as root or as the service's user (sudo), or name another with --log"});
 }
 
 static size_t open_count(const struct export *x) {
@@ -68,21 +90,20 @@ static int proofs_collect(struct export *x, int64_t wait_ms, struct err *err) {
 
 static int prove(struct export *x) {
   struct err err = {0};
-  const char *key = options_get(x->o, "key"), *wait = options_get(x->o, "wait");
+  const char *wait = options_get(x->o, "wait");
   int64_t wait_ms = WAIT_MS;
-  struct stat st;
+  bool none = false;
   size_t n = 0;
-  int status = folder_find(x);
-  if (status != EXIT_DONE) return status;
   if (wait && !duration_parse(wait, &wait_ms)) return cli_misuse(x->cli, "--wait is a duration such as 10s, not %.40s", wait);
+  int status = folder_find(x);
+  if (status == EXIT_DONE) status = log_missing(x, &none);
+  if (status == EXIT_DONE && !none) status = key_find(x);
+  if (status != EXIT_DONE) return status;
   x->proofs = calloc(x->entries + 1, sizeof *x->proofs);
   if (!x->proofs) abort();
   for (size_t c = 0; c < x->count; c++)
     for (size_t i = 0; i < x->cases[c].count; i++) hex_decode(x->cases[c].entries[i]->leaf, x->proofs[n++].leaf.bytes, DIGEST_BYTES);
-  if (stat(x->folder, &st) < 0 && errno == ENOENT && !options_get(x->o, "log")) return EXIT_DONE; /* nothing is sealed on this node */
-  if (!key)
-    return cli_misuse(x->cli, "the proofs are made against the log's verifier key: add --key NAME+HASH+BASE64, or a file that holds it");
-  if (evidence_key_read(key, &x->key, &err) < 0) return cli_misuse(x->cli, "%s", err.text);
+  if (none) return EXIT_DONE; /* nothing was ever sealed on this node */
   if (proofs_collect(x, wait_ms, &err) < 0) return cli_fail(x->cli, &err);
   x->sealed = true;
   return EXIT_DONE;

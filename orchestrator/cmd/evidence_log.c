@@ -54,7 +54,7 @@ const struct command evidence_keygen = {
 /* ---- key */
 
 /* From the key file when it may be read here, else from `tocsin serve`. */
-static int verifier_get(const struct cli *cli, char out[NOTE_VERIFIER_TEXT]) {
+int evidence_verifier(const struct cli *cli, char out[NOTE_VERIFIER_TEXT]) {
   struct note_signer signer;
   json_t *settings = cli_settings(cli, NULL), *answer = NULL;
   if (!settings) return EXIT_FAILED;
@@ -73,7 +73,7 @@ static int verifier_get(const struct cli *cli, char out[NOTE_VERIFIER_TEXT]) {
 
 static int key_run(struct cli *cli, const struct options *o) {
   char verifier[NOTE_VERIFIER_TEXT];
-  int status = verifier_get(cli, verifier);
+  int status = evidence_verifier(cli, verifier);
   if (status != EXIT_DONE) return status;
   json_t *value = json_pack("{s:s}", "verifier", verifier);
   if (!cli_json(cli, value)) printf("%s\n", verifier);

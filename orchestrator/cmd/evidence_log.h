@@ -17,6 +17,8 @@ struct evidence_trust {
 };
 /* Prints what is wrong with them; else EXIT_DONE. */
 int evidence_verify_options(const struct cli *cli, const struct options *o, struct evidence_trust *ret);
+/* The verifier key of this node's own log. Prints what is wrong; else EXIT_DONE. */
+int evidence_verifier(const struct cli *cli, char out[NOTE_VERIFIER_TEXT]);
 /* The verifier key itself, or a file that holds it. Never repeats a signing key. */
 int evidence_key_read(const char *text, struct note_verifier *ret, struct err *err);
 /* A signed checkpoint in a file; its bytes are appended too. */

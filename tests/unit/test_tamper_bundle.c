@@ -278,13 +278,9 @@ static void other_incident(void **state) {
 static void files(void **state) {
   static const struct {
     const char *name, *kind;
-  } gone[] = {{"log/checkpoint", "unsigned"},
-              {"log/key", "missing"},
-             
-              {"log/130.consistency", NULL},
-              {HEADS, NULL},
-              {BODIES, "missing"},
-              {PROOFS, "missing"}};
+  } gone[] = {{"log/checkpoint", "unsigned"}, {"log/key", "missing"},
+
+              {"log/130.consistency", NULL},  {HEADS, NULL},          {BODIES, "missing"}, {PROOFS, "missing"}};
   begin("a file taken away, and the list of files made anew");
   for (size_t i = 0; i < sizeof gone / sizeof *gone; i++) {
     struct zip z;
