@@ -12,7 +12,6 @@ answered, and what is in doubt is answered by what nginx's access log says. A ki
 import argparse
 import os
 import random
-import subprocess
 import sys
 import threading
 import time
@@ -20,9 +19,9 @@ import traceback
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from world import Client, Story, Truth, alert, answer, answer_of, conserved, engine, expected, table, verified  # noqa: E402
-from harness import diag, done, is_, note, ok, program, skip, wait_until  # noqa: E402
+from tracer import KINDS, Tracer, possible  # noqa: E402
+from harness import diag, done, is_, note, ok, skip, wait_until  # noqa: E402
 
-KINDS = ("sendto", "recvfrom", "writev", "readv", "write", "read", "sendmsg", "recvmsg")
 LIMIT = 90
 
 
@@ -72,23 +71,20 @@ class Worker(threading.Thread):
     def attach(self, point):
         how = "error=ECONNRESET" if self.plan.faults else "signal=KILL"
         trace = os.path.join(self.tocsin.folder, "trace")
-        self.tracer = subprocess.Popen([program("strace", "strace"), "-f", "-qq", "-s", "60", "-o", trace, "-p", str(self.tocsin.pid), "-e", "trace=" + point.kind,
-                                        "-e", "inject=%s:%s:when=%d" % (point.kind, how, point.number)], stdin=subprocess.DEVNULL,
-                                       stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        self.tracer = Tracer(self.tocsin.pid, point.kind, point.number, how, trace)
 
         def traced():
             with open("/proc/%d/status" % self.tocsin.pid, encoding="ascii") as f:
                 return "TracerPid:\t%d\n" % self.tracer.pid in f.read()
 
-        if not wait_until(lambda: self.tracer.poll() is not None or traced(), 10, every=0.005) or self.tracer.poll() is not None:
-            raise RuntimeError("strace does not attach: " + self.tracer.stderr.read().decode())
+        if not wait_until(lambda: self.tracer.ended() or traced(), 10, every=0.005) or self.tracer.ended():
+            with open(trace, encoding="utf-8", errors="replace") as f:
+                raise RuntimeError("strace does not attach: " + f.read(2000))
 
     def let_go(self):
         if not self.tracer:
             return
-        self.tracer.terminate()
-        self.tracer.wait(10)
-        self.tracer.stderr.close()
+        self.tracer.stop()
         self.tracer = None
 
     def last_call(self):
@@ -211,8 +207,8 @@ class Plan:
 def play(seed, every=1, workers=6, faults=False, tsv=None):
     """The plan, played; TAP lines for what must hold."""
     plan, name = Plan(seed, every, faults), "a fault at every call" if faults else "killed at every call"
-    if os.geteuid():
-        skip(name, "the engine lets nobody of its own user trace it: only root's strace can")
+    if not possible():
+        skip(name, "the engine lets nobody of its own user trace it: only the strace of a root with CAP_SYS_PTRACE can")
         return plan
     note("%s: seed %d, each %s call" % (name, seed, "single" if every == 1 else "%dth" % every))
     with Truth() as truth:
