@@ -7,7 +7,7 @@
 
 struct options;
 
-extern const struct command evidence_key, evidence_keygen;
+extern const struct command evidence_key, evidence_keygen, evidence_search, evidence_rebuild;
 
 /* What the person who checks brings along: --key, --checkpoint, --plain. options points into it. */
 struct evidence_trust {

@@ -54,6 +54,10 @@ void archive_close(struct archive *a) {
 const struct checkpoint *archive_checkpoint(const struct archive *a) { return &a->log.checkpoint; }
 const char *archive_note(const struct archive *a, size_t *ret_len) { return *ret_len = a->log.note_len, a->log.note; }
 
+struct catalogue *archive_catalogue(struct archive *a) {
+  return a->catalogue;
+}
+
 static int within(struct archive *a, const struct place *place, struct err *err) {
   return place->index < a->log.checkpoint.size ? 0 : archive_renew(a, err);
 }

@@ -26,6 +26,9 @@ int archive_renew(struct archive *a, struct err *err);
 const struct checkpoint *archive_checkpoint(const struct archive *a);
 const char *archive_note(const struct archive *a, size_t *ret_len);
 
+/* To search in. Borrowed. */
+struct catalogue *archive_catalogue(struct archive *a);
+
 /* journal: "INC-000042" or "node-n1". ERR_NOT_FOUND: not sealed. */
 int archive_find(struct archive *a, const char *journal, uint64_t seq, struct place *ret, struct err *err);
 int archive_last(struct archive *a, const char *journal, struct place *ret, struct err *err);

@@ -9,38 +9,42 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/clock.h"
+#include "evidence/catalogue_internal.h"
 #include "evidence/head.h"
 
-enum { FORM = 1, PATH_MOST = 4096, BUSY_MS = 5000, STEP = 1 << 14 };
+enum { FORM = 2, PATH_MOST = 4096, BUSY_MS = 5000, STEP = 1 << 14 };
 
-enum { ADD_JOURNAL, FIND_JOURNAL, ADD_ENTRY, FIND_ENTRY, LAST_ENTRY, STATEMENTS };
+enum { KIND_MOST = 64 };
 static const char *const sql[STATEMENTS] = {
     [ADD_JOURNAL] = "INSERT OR IGNORE INTO journal (name) VALUES (?)",
     [FIND_JOURNAL] = "SELECT id FROM journal WHERE name = ?",
-    [ADD_ENTRY] = "INSERT INTO entry (idx, journal, seq, leaf) VALUES (?, ?, ?, ?)",
+    [ADD_KIND] = "INSERT OR IGNORE INTO kind (name) VALUES (?)",
+    [FIND_KIND] = "SELECT id FROM kind WHERE name = ?",
+    [ADD_ENTRY] = "INSERT INTO entry (idx, journal, seq, leaf, time, kind) VALUES (?, ?, ?, ?, ?, ?)",
     /* Twice in a log is a fault of the log, for the verifiers to name: the first counts. */
     [FIND_ENTRY] = "SELECT idx, seq, leaf FROM entry WHERE journal = ? AND seq = ? ORDER BY idx LIMIT 1",
     [LAST_ENTRY] = "SELECT idx, seq, leaf FROM entry WHERE journal = ? ORDER BY seq DESC, idx LIMIT 1",
 };
-static const char form[] =
-    "CREATE TABLE journal (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);"
-    "CREATE TABLE entry (idx INTEGER PRIMARY KEY, journal INTEGER NOT NULL, seq INTEGER NOT NULL, leaf BLOB NOT NULL);"
-    "CREATE INDEX entry_place ON entry (journal, seq);";
+static const char form[] = "CREATE TABLE journal (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);"
+                           "CREATE TABLE kind (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);"
+                           "CREATE TABLE entry (idx INTEGER PRIMARY KEY, journal INTEGER NOT NULL, seq INTEGER NOT NULL, leaf BLOB NOT "
+                           "NULL, time INTEGER NOT NULL, "
+                           "kind INTEGER NOT NULL);"
+                           "CREATE INDEX entry_place ON entry (journal, seq);"
+                           "CREATE INDEX entry_time ON entry (time);"
+                           "CREATE TABLE done (texts INTEGER NOT NULL);" /* entries whose bodies were read */
+                           "INSERT INTO done VALUES (0);"
+                           "CREATE VIRTUAL TABLE text USING fts5 (content, tokenize = 'unicode61');";
 
-struct catalogue {
-  char path[PATH_MOST];
-  sqlite3 *db;
-  sqlite3_stmt *statements[STATEMENTS];
-  uint64_t size;
-  bool checked; /* against the log, since it was opened */
-};
-
-static int fail(struct catalogue *c, struct err *err, const char *what) {
+int catalogue_fail(struct catalogue *c, struct err *err, const char *what) {
+  int code = sqlite3_errcode(c->db) & 0xff;
+  if (code == SQLITE_CORRUPT || code == SQLITE_NOTADB || code == SQLITE_CONSTRAINT) c->damaged = true;
   return err_set(err, ERR_IO, "the evidence's catalogue: cannot %s: %s", what, sqlite3_errmsg(c->db));
 }
 
-static int run(struct catalogue *c, const char *text, struct err *err) {
-  return sqlite3_exec(c->db, text, NULL, NULL, NULL) == SQLITE_OK ? 0 : fail(c, err, "write");
+int catalogue_run(struct catalogue *c, const char *text, struct err *err) {
+  return sqlite3_exec(c->db, text, NULL, NULL, NULL) == SQLITE_OK ? 0 : catalogue_fail(c, err, "write");
 }
 
 /* ---- opening */
@@ -52,7 +56,7 @@ static void handle_close(struct catalogue *c) {
   c->db = NULL;
 }
 
-static int64_t number_of(struct catalogue *c, const char *text) {
+int64_t catalogue_number(struct catalogue *c, const char *text) {
   sqlite3_stmt *s = NULL;
   int64_t n = -1;
   if (sqlite3_prepare_v2(c->db, text, -1, &s, NULL) == SQLITE_OK && sqlite3_step(s) == SQLITE_ROW) n = sqlite3_column_int64(s, 0);
@@ -62,7 +66,8 @@ static int64_t number_of(struct catalogue *c, const char *text) {
 
 static int statements_make(struct catalogue *c, struct err *err) {
   for (int i = 0; i < STATEMENTS; i++)
-    if (sqlite3_prepare_v3(c->db, sql[i], -1, SQLITE_PREPARE_PERSISTENT, &c->statements[i], NULL) != SQLITE_OK) return fail(c, err, "read");
+    if (sqlite3_prepare_v3(c->db, sql[i], -1, SQLITE_PREPARE_PERSISTENT, &c->statements[i], NULL) != SQLITE_OK)
+      return catalogue_fail(c, err, "read");
   return 0;
 }
 
@@ -70,21 +75,21 @@ static int handle_open(struct catalogue *c, struct err *err) {
   int fd = open(c->path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600), r = 0;
   if (fd < 0) return err_errno(err, "cannot open %s", c->path);
   close(fd);
-  if (sqlite3_open_v2(c->path, &c->db, SQLITE_OPEN_READWRITE, NULL) != SQLITE_OK) return fail(c, err, "open");
+  if (sqlite3_open_v2(c->path, &c->db, SQLITE_OPEN_READWRITE, NULL) != SQLITE_OK) return catalogue_fail(c, err, "open");
   sqlite3_busy_timeout(c->db, BUSY_MS);
   /* The log is what must survive a power cut; this one only must not be torn by it. */
-  r = run(c, "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA secure_delete=ON", err);
-  int64_t version = r == 0 ? number_of(c, "PRAGMA user_version") : -1;
+  r = catalogue_run(c, "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA secure_delete=ON", err);
+  int64_t version = r == 0 ? catalogue_number(c, "PRAGMA user_version") : -1;
   if (version == 0) {
-    char text[1024];
+    char text[2048];
     snprintf(text, sizeof text, "BEGIN;%sPRAGMA user_version=%d;COMMIT", form, FORM);
-    r = run(c, text, err);
+    r = catalogue_run(c, text, err);
   } else if (r == 0 && version != FORM) {
     r = err_set(err, ERR_INVALID, "the evidence's catalogue has another form");
   }
   if (r == 0) r = statements_make(c, err);
-  int64_t most = r == 0 ? number_of(c, "SELECT coalesce(max(idx) + 1, 0) FROM entry") : -1;
-  if (r == 0 && most < 0) r = fail(c, err, "read");
+  int64_t most = r == 0 ? catalogue_number(c, "SELECT coalesce(max(idx) + 1, 0) FROM entry") : -1;
+  if (r == 0 && most < 0) r = catalogue_fail(c, err, "read");
   if (r == 0) c->size = (uint64_t)most;
   return r;
 }
@@ -94,6 +99,7 @@ static int files_remove(struct catalogue *c, struct err *err) {
   char path[PATH_MOST + 16];
   handle_close(c);
   c->size = 0;
+  c->damaged = false;
   for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) {
     snprintf(path, sizeof path, "%s%s", c->path, ends[i]);
     if (unlink(path) != 0 && errno != ENOENT) return err_errno(err, "cannot remove %s", path);
@@ -129,9 +135,9 @@ int catalogue_look(const char *folder, struct catalogue **ret, struct err *err) 
   if (!c) abort();
   int r = path_set(c, folder, err);
   if (r == 0 && access(c->path, F_OK) != 0) r = err_set(err, ERR_NOT_FOUND, "there is no catalogue %s", c->path);
-  if (r == 0 && sqlite3_open_v2(c->path, &c->db, SQLITE_OPEN_READONLY, NULL) != SQLITE_OK) r = fail(c, err, "open");
+  if (r == 0 && sqlite3_open_v2(c->path, &c->db, SQLITE_OPEN_READONLY, NULL) != SQLITE_OK) r = catalogue_fail(c, err, "open");
   if (r == 0) sqlite3_busy_timeout(c->db, BUSY_MS);
-  if (r == 0 && number_of(c, "PRAGMA user_version") != FORM)
+  if (r == 0 && catalogue_number(c, "PRAGMA user_version") != FORM)
     r = err_set(err, ERR_INVALID, "the catalogue %s cannot be read; make it anew: tocsin evidence rebuild", c->path);
   if (r == 0) r = statements_make(c, err);
   if (r == 0) *ret = c;
@@ -150,13 +156,13 @@ uint64_t catalogue_size(const struct catalogue *c) { return c->size; }
 /* ---- looking up */
 
 /* 1: found, 0: not, or an error. */
-static int journal_id(struct catalogue *c, const char *name, int64_t *ret, struct err *err) {
-  sqlite3_stmt *s = c->statements[FIND_JOURNAL];
+static int name_find(struct catalogue *c, int statement, const char *name, int64_t *ret, struct err *err) {
+  sqlite3_stmt *s = c->statements[statement];
   sqlite3_bind_text(s, 1, name, -1, SQLITE_STATIC);
   int step = sqlite3_step(s);
   if (step == SQLITE_ROW) *ret = sqlite3_column_int64(s, 0);
   sqlite3_reset(s);
-  return step == SQLITE_ROW ? 1 : step == SQLITE_DONE ? 0 : fail(c, err, "read");
+  return step == SQLITE_ROW ? 1 : step == SQLITE_DONE ? 0 : catalogue_fail(c, err, "read");
 }
 
 static int place_get(struct catalogue *c, sqlite3_stmt *s, struct place *ret, struct err *err) {
@@ -165,7 +171,7 @@ static int place_get(struct catalogue *c, sqlite3_stmt *s, struct place *ret, st
     *ret = (struct place){.index = (uint64_t)sqlite3_column_int64(s, 0), .seq = (uint64_t)sqlite3_column_int64(s, 1)};
     memcpy(ret->leaf.bytes, sqlite3_column_blob(s, 2), DIGEST_BYTES);
   } else {
-    r = step == SQLITE_DONE ? err_set(err, ERR_NOT_FOUND, "the evidence log holds no such entry") : fail(c, err, "read");
+    r = step == SQLITE_DONE ? err_set(err, ERR_NOT_FOUND, "the evidence log holds no such entry") : catalogue_fail(c, err, "read");
   }
   sqlite3_reset(s);
   return r;
@@ -173,7 +179,7 @@ static int place_get(struct catalogue *c, sqlite3_stmt *s, struct place *ret, st
 
 static int lookup(struct catalogue *c, int statement, const char *journal, uint64_t seq, struct place *ret, struct err *err) {
   int64_t id = 0;
-  int found = journal_id(c, journal, &id, err);
+  int found = name_find(c, FIND_JOURNAL, journal, &id, err);
   if (found <= 0) return found < 0 ? found : err_set(err, ERR_NOT_FOUND, "the evidence log holds nothing of %.100s", journal);
   sqlite3_stmt *s = c->statements[statement];
   sqlite3_bind_int64(s, 1, id);
@@ -192,27 +198,43 @@ int catalogue_last(struct catalogue *c, const char *journal, struct place *ret, 
 /* ---- adding */
 
 static int done(struct catalogue *c, sqlite3_stmt *s, struct err *err) {
-  int step = sqlite3_step(s), r = step == SQLITE_DONE ? 0 : fail(c, err, "write");
+  int step = sqlite3_step(s), r = step == SQLITE_DONE ? 0 : catalogue_fail(c, err, "write");
   sqlite3_reset(s);
   return r;
 }
 
-static int journal_make(struct catalogue *c, const char *name, int64_t *ret, struct err *err) {
-  int found = journal_id(c, name, ret, err);
+/* The name's number; one that is new gets one. `add` stands before its look-up among the statements. */
+static int name_make(struct catalogue *c, int add, const char *name, int64_t *ret, struct err *err) {
+  int found = name_find(c, add + 1, name, ret, err);
   if (found != 0) return found < 0 ? found : 0;
-  sqlite3_bind_text(c->statements[ADD_JOURNAL], 1, name, -1, SQLITE_STATIC);
-  int r = done(c, c->statements[ADD_JOURNAL], err);
+  sqlite3_bind_text(c->statements[add], 1, name, -1, SQLITE_STATIC);
+  int r = done(c, c->statements[add], err);
   if (r == 0) *ret = sqlite3_last_insert_rowid(c->db);
   return r;
+}
+
+/* A text member of a head: its quotes are not escaped, so no value can look like it. */
+static void head_text(const char *bytes, size_t len, const char *name, char *out, size_t size) {
+  const char *at = memmem(bytes, len, name, strlen(name)), *end;
+  out[0] = 0;
+  if (!at) return;
+  at += strlen(name);
+  end = memchr(at, '"', len - (size_t)(at - bytes));
+  if (end && (size_t)(end - at) < size) snprintf(out, size, "%.*s", (int)(end - at), at);
 }
 
 /* An entry that is no head of a journal is in nobody's way: it is found by its index only. */
 static int entry_add(struct catalogue *c, uint64_t index, const void *bytes, size_t len, struct err *err) {
   struct head head;
   struct hash leaf;
-  int64_t journal = 0;
+  int64_t journal = 0, kind = 0, time = 0;
+  char text[KIND_MOST];
   bool known = head_scan(bytes, len, &head);
-  int r = known ? journal_make(c, head.incident, &journal, err) : 0;
+  int r = known ? name_make(c, ADD_JOURNAL, head.incident, &journal, err) : 0;
+  head_text(bytes, known ? len : 0, ",\"time\":\"", text, sizeof text);
+  if (r == 0 && !time_parse(text, &time)) time = 0;
+  head_text(bytes, known ? len : 0, ",\"type\":\"", text, sizeof text);
+  if (r == 0) r = name_make(c, ADD_KIND, text, &kind, err);
   if (r < 0) return r;
   merkle_leaf(bytes, len, &leaf);
   sqlite3_stmt *s = c->statements[ADD_ENTRY];
@@ -220,11 +242,13 @@ static int entry_add(struct catalogue *c, uint64_t index, const void *bytes, siz
   sqlite3_bind_int64(s, 2, journal);
   sqlite3_bind_int64(s, 3, known ? (sqlite3_int64)head.seq : 0);
   sqlite3_bind_blob(s, 4, leaf.bytes, DIGEST_BYTES, SQLITE_STATIC);
+  sqlite3_bind_int64(s, 5, time);
+  sqlite3_bind_int64(s, 6, kind);
   return done(c, s, err);
 }
 
 static int end(struct catalogue *c, int r, uint64_t size, struct err *err) {
-  if (r == 0) r = run(c, "COMMIT", err);
+  if (r == 0) r = catalogue_run(c, "COMMIT", err);
   if (r < 0 && !sqlite3_get_autocommit(c->db)) sqlite3_exec(c->db, "ROLLBACK", NULL, NULL, NULL);
   if (r == 0) c->size = size;
   return r;
@@ -232,7 +256,7 @@ static int end(struct catalogue *c, int r, uint64_t size, struct err *err) {
 
 int catalogue_add(struct catalogue *c, uint64_t first, const struct tlog_entry *entries, size_t count, struct err *err) {
   if (first != c->size) return err_set(err, ERR_INVALID, "the evidence's catalogue is behind the log");
-  int r = run(c, "BEGIN IMMEDIATE", err);
+  int r = catalogue_run(c, "BEGIN IMMEDIATE", err);
   for (size_t i = 0; r == 0 && i < count; i++) r = entry_add(c, first + i, entries[i].bytes, entries[i].len, err);
   return end(c, r, first + count, err);
 }
@@ -245,7 +269,7 @@ static int follow_on(struct catalogue *c, const struct tlog *log, struct err *er
   int r = 0;
   while (r == 0 && c->size < tlog_size(log)) {
     uint64_t to = c->size + STEP < tlog_size(log) ? c->size + STEP : tlog_size(log);
-    if ((r = run(c, "BEGIN IMMEDIATE", err)) == 0) r = end(c, tlog_each(log, c->size, to, follow_one, c, err), to, err);
+    if ((r = catalogue_run(c, "BEGIN IMMEDIATE", err)) == 0) r = end(c, tlog_each(log, c->size, to, follow_one, c, err), to, err);
   }
   return r;
 }
@@ -267,7 +291,7 @@ static bool fits(struct catalogue *c, const struct tlog *log) {
   }
   sqlite3_finalize(s);
   buf_release(&bytes);
-  return same && (uint64_t)number_of(c, "SELECT count(*) FROM entry") == c->size;
+  return same && (uint64_t)catalogue_number(c, "SELECT count(*) FROM entry") == c->size;
 }
 
 int catalogue_rebuild(struct catalogue *c, const struct tlog *log, struct err *err) {
@@ -277,14 +301,18 @@ int catalogue_rebuild(struct catalogue *c, const struct tlog *log, struct err *e
   return r;
 }
 
+/* An index that lies about how far a journal is sealed would have it sealed twice: looked for once, before it is first used. */
+static bool sound(struct catalogue *c) {
+  sqlite3_stmt *s = NULL;
+  bool ok = sqlite3_prepare_v2(c->db, "PRAGMA integrity_check(1)", -1, &s, NULL) == SQLITE_OK && sqlite3_step(s) == SQLITE_ROW &&
+            strcmp((const char *)sqlite3_column_text(s, 0), "ok") == 0;
+  sqlite3_finalize(s);
+  return ok;
+}
+
 int catalogue_follow(struct catalogue *c, const struct tlog *log, struct err *err) {
-  struct err first = {0};
-  if (!c->db || (!c->checked && !fits(c, log))) return catalogue_rebuild(c, log, err);
+  if (!c->db || c->damaged || (!c->checked && !(sound(c) && fits(c, log)))) return catalogue_rebuild(c, log, err);
   c->checked = true;
-  if (follow_on(c, log, &first) == 0) return 0;
-  /* A damaged file is one reason among others; only it is made anew. */
-  int code = sqlite3_errcode(c->db);
-  if (code == SQLITE_CORRUPT || code == SQLITE_NOTADB || code == SQLITE_CONSTRAINT) return catalogue_rebuild(c, log, err);
-  if (err) *err = first;
-  return first.code;
+  int r = follow_on(c, log, err);
+  return r < 0 && c->damaged ? catalogue_rebuild(c, log, err) : r;
 }

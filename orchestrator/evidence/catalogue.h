@@ -1,4 +1,4 @@
-/* catalogue.h: where each journal entry lies in the log: journal and seq → index; and how far each journal is sealed.
+/* catalogue.h: where each journal entry lies in the log: journal and seq → index; how far each journal is sealed; and a search over what the entries say.
  *
  * Derived from the log and from nothing else: catalogue_follow brings it up to what the log holds, and a file that is damaged, of another log or of an older form is thrown away and
  * made anew. Losing it costs time only. One writer (the sealer's thread); readers of other threads and processes use catalogue_look beside it. What it holds never runs ahead of the
@@ -6,6 +6,7 @@
 #ifndef TOCSIN_EVIDENCE_CATALOGUE_H
 #define TOCSIN_EVIDENCE_CATALOGUE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -14,6 +15,7 @@
 #include "evidence/tlog.h"
 
 struct catalogue;
+struct bodies;
 
 struct place {
   uint64_t index, seq; /* in the log; in the journal */
@@ -37,5 +39,24 @@ uint64_t catalogue_size(const struct catalogue *c); /* entries that a writer has
 /* ERR_NOT_FOUND: the log holds no such entry; of a journal that it does not know, no last one. */
 int catalogue_find(struct catalogue *c, const char *journal, uint64_t seq, struct place *ret, struct err *err);
 int catalogue_last(struct catalogue *c, const char *journal, struct place *ret, struct err *err);
+
+/* ---- searching: actor, kind, targets and the texts of bodies, as far as those are not removed */
+
+/* Reads the bodies of entries that it has not read yet, `most` at a time; *ret_more: there are others. Bodies over CATALOGUE_BODY bytes give no texts, and of each CATALOGUE_TEXT bytes are kept. */
+enum { CATALOGUE_BODY = 1 << 20, CATALOGUE_TEXT = 4096 };
+int catalogue_read(struct catalogue *c, const struct tlog *log, struct bodies *bodies, size_t most, bool *ret_more, struct err *err);
+/* A body was removed: nothing of its texts is left in the file when it returns. Takes time in proportion to the catalogue. */
+int catalogue_forget(struct catalogue *c, uint64_t index, struct err *err);
+
+struct catalogue_query {
+  const char *match;        /* words, "a phrase", AND, OR, NOT, prefix*; NULL: every entry */
+  int64_t from, to;         /* µs; to 0: no end; from is in, to is not */
+  const char *journal;      /* NULL: all */
+  const char *const *kinds; /* types of entries, ended by NULL; NULL: all */
+  size_t most;
+};
+typedef bool catalogue_hit_cb(void *arg, uint64_t index, const char *journal, uint64_t seq, int64_t time, const char *kind);
+/* The newest first. ERR_INVALID: match is not understood. */
+int catalogue_search(struct catalogue *c, const struct catalogue_query *query, catalogue_hit_cb *cb, void *arg, struct err *err);
 
 #endif

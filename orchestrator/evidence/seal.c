@@ -176,20 +176,35 @@ static bool batch_run(struct sealer *s) {
 
 static bool full(const struct sealer *s) { return s->items >= SEAL_BATCH || s->bytes >= SEAL_BATCH_BYTES; }
 
+/* Under the lock, which it lets go of: texts to be searched are read while nothing waits. Should it fail, the next batch finds out why. */
+static bool texts_read(struct sealer *s) {
+  bool more = false;
+  struct err err;
+  pthread_mutex_unlock(&s->lock);
+  if (store_read(s->store, &more, &err) < 0) more = false;
+  pthread_mutex_lock(&s->lock);
+  return more;
+}
+
 static void *sealer_thread(void *arg) {
   struct sealer *s = arg;
   int64_t next = 0, not_before = 0;
+  bool texts = true;
   pthread_mutex_lock(&s->lock);
   while (!s->stop) {
     int64_t now = now_ms();
     bool due = (!s->status.open || (s->items && (now >= next || full(s)))) && now >= not_before;
+    if (!due && texts && s->status.open && !s->status.failures) {
+      texts = texts_read(s);
+      continue;
+    }
     if (!due) {
       /* An idle sealer keeps looking once an interval; a batch that is full wakes it. */
       int64_t until = full(s) || next < not_before ? not_before : next;
       sleep_until(s, &s->wake, until > now ? until : now + s->interval_ms);
       continue;
     }
-    bool ok = batch_run(s);
+    bool ok = texts = batch_run(s);
     next = now_ms() + s->interval_ms;
     not_before = ok ? 0 : now_ms() + s->retry_ms;
   }

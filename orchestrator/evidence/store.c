@@ -9,7 +9,7 @@
 #include "evidence/bodies.h"
 #include "evidence/tlog.h"
 
-enum { PATH_MOST = 4096, POSITIONS = 65536 };
+enum { PATH_MOST = 4096, POSITIONS = 65536, TEXTS = 1024 };
 
 /* How far a journal is sealed, with what the batch at hand will add. */
 struct position {
@@ -180,5 +180,16 @@ int store_seal(struct store *s, const struct store_entry *entries, size_t count,
   if (r < 0) positions_forget(s);
   free(bodies);
   free(heads);
+  return r;
+}
+
+int store_read(struct store *s, bool *ret_more, struct err *err) {
+  return catalogue_read(s->catalogue, s->log, s->bodies, TEXTS, ret_more, err);
+}
+
+int store_rebuild(struct store *s, struct err *err) {
+  bool more = true;
+  int r = catalogue_rebuild(s->catalogue, s->log, err);
+  while (r == 0 && more) r = store_read(s, &more, err);
   return r;
 }

@@ -5,6 +5,7 @@
 #ifndef TOCSIN_EVIDENCE_STORE_H
 #define TOCSIN_EVIDENCE_STORE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -45,5 +46,8 @@ int store_compare(struct store *s, const char *journal, uint64_t seq, const stru
 /* Seals those judged STORE_NEW under one checkpoint, all or none: 0 when they are in, whatever went wrong meanwhile. */
 int store_seal(struct store *s, const struct store_entry *entries, size_t count, struct err *err);
 uint64_t store_size(const struct store *s);
+/* Makes some more of the entries' texts fit to be searched; *ret_more: there are others. For when nothing waits. */
+int store_read(struct store *s, bool *ret_more, struct err *err);
+int store_rebuild(struct store *s, struct err *err); /* the catalogue, with all texts */
 
 #endif

@@ -1,0 +1,25 @@
+/* catalogue_internal.h: what the two halves of the catalogue share: places (catalogue.c) and texts (catalogue_search.c). */
+#ifndef TOCSIN_EVIDENCE_CATALOGUE_INTERNAL_H
+#define TOCSIN_EVIDENCE_CATALOGUE_INTERNAL_H
+
+#include <sqlite3.h>
+
+#include "evidence/catalogue.h"
+
+enum { CATALOGUE_PATH = 4096 };
+enum { ADD_JOURNAL, FIND_JOURNAL, ADD_KIND, FIND_KIND, ADD_ENTRY, FIND_ENTRY, LAST_ENTRY, STATEMENTS };
+
+struct catalogue {
+  char path[CATALOGUE_PATH];
+  sqlite3 *db;
+  sqlite3_stmt *statements[STATEMENTS];
+  uint64_t size;
+  bool checked; /* against the log and in itself, since it was opened */
+  bool damaged; /* SQLite has said so: made anew before it is used again */
+};
+
+int catalogue_fail(struct catalogue *c, struct err *err, const char *what);
+int catalogue_run(struct catalogue *c, const char *text, struct err *err);
+int64_t catalogue_number(struct catalogue *c, const char *text); /* one number that a query gives; -1 without */
+
+#endif

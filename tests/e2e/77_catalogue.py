@@ -1,0 +1,78 @@
+"""The catalogue of the sealed log: found by words, times, incidents and controls; made anew from the log alone, it is exactly what it was."""
+import os
+import sqlite3
+
+from harness import Raw, Tocsin, done, is_, like, ok, wait_until
+from product import Product, alert, content
+
+ROWS = ("SELECT e.idx, j.name, e.seq, e.leaf, e.time, k.name, t.content FROM entry e JOIN journal j ON j.id = e.journal JOIN kind k ON k.id = e.kind "
+        "LEFT JOIN text t ON t.rowid = e.idx ORDER BY e.idx")
+
+
+def rows(tocsin):
+    with sqlite3.connect(os.path.join(tocsin.data, "evidence", "catalogue.db")) as db:
+        return db.execute(ROWS).fetchall()
+
+
+def hits(tocsin, *words):
+    return tocsin.json("evidence", "search", *words)["hits"]
+
+
+def settled(tocsin):
+    return tocsin.api("POST", "/v1/command", {"command": "evidence.status"})[1].get("settled")
+
+
+def searches(tocsin):
+    ok(wait_until(lambda: len(hits(tocsin, "bob")) > 3, 20), "a word of bodies is found while the engine runs")
+    bob = hits(tocsin, "bob")
+    is_({h["incident"] for h in bob}, {"INC-000002"}, "in bob's incident only")
+    is_([h["index"] for h in bob], sorted((h["index"] for h in bob), reverse=True), "the newest first")
+    both = hits(tocsin, "bob AND intended")
+    is_({h["type"] for h in both}, {"action.intended"}, "words are combined")
+    is_(hits(tocsin, "bob NOT bob"), [], "and taken away")
+    is_(hits(tocsin, "carol"), [], "what nobody wrote is not found")
+    ok(hits(tocsin, "uid-bob"), "a word that is no expression is taken as it stands")
+    is_({h["control"] for h in hits(tocsin, "--control", "A.5.24")}, {"A.5.24"}, "by control")
+    is_({h["incident"] for h in hits(tocsin, "--incident", "1")}, {"INC-000001"}, "by incident")
+    is_(hits(tocsin, "--to", "2020-01-01"), [], "before a day")
+    ok(hits(tocsin, "bob", "--from", "2020-01-01"), "after a day")
+    is_(len(hits(tocsin, "--limit", "2")), 2, "so many at most")
+    is_(tocsin.run("evidence", "search", "--control", "A.99").status, 2, "a control that there is not")
+    is_(tocsin.run("evidence", "search", "AND AND").status, 1, "what is no search")
+    like(tocsin.run("evidence", "search", "bob").out, r"INC-000002 #\d+", "for people, too")
+    is_(tocsin.run("evidence", "rebuild").status, 1, "not beside a running engine")
+
+
+def rebuilt(tocsin):
+    is_(tocsin.terminate(), 0, "an orderly stop")
+    is_(tocsin.run("evidence", "rebuild").status, 0, "made anew")
+    first = rows(tocsin)
+    ok(all(r[6] for r in first), "with every entry's texts (%d)" % len(first))
+    path = os.path.join(tocsin.data, "evidence", "catalogue.db")
+    with open(path, "r+b") as f:
+        f.seek(4096)
+        f.write(os.urandom(8192))
+    is_(tocsin.run("evidence", "rebuild").status, 0, "a damaged one is made anew")
+    is_(rows(tocsin), first, "and is exactly what it was")
+    with open(path, "r+b") as f:
+        f.seek(4096)
+        f.write(os.urandom(8192))
+    tocsin.start()
+    ok(wait_until(lambda: settled(tocsin), 30), "the engine starts with a damaged one and seals")
+    ok(wait_until(lambda: tocsin.run("evidence", "search", "bob").status == 0 and len(hits(tocsin, "bob")) > 3, 30), "having made it anew by itself")
+    ok(wait_until(lambda: tocsin.run("evidence", "search").status == 0 and rows(tocsin)[:len(first)] == first, 30), "as it was")
+
+
+with Product() as product_:
+    tocsin_ = Tocsin({})
+    tocsin_.settings({"folders": content(tocsin_.folder), "connectors": {"product": Raw('product { url = "%s" }' % product_.url)},
+                      "guard": {"ceiling": "notify"}})
+    with tocsin_:
+        tocsin_.xadd(alert("alice", "uid-alice"))
+        ok(wait_until(lambda: len(tocsin_.json("run", "list", "--all")["runs"]) == 1, 30), "one incident")
+        tocsin_.xadd(alert("bob", "uid-bob"))
+        ok(wait_until(lambda: [r["status"] for r in tocsin_.json("run", "list", "--all")["runs"]] == ["done"] * 2, 30), "and another")
+        ok(wait_until(lambda: settled(tocsin_), 30), "all is sealed")
+        searches(tocsin_)
+        rebuilt(tocsin_)
+done()

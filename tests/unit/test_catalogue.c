@@ -1,0 +1,130 @@
+/* The catalogue: places and texts follow the log; what was removed is not in its file any more, nor in one made anew. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "evidence/bodies.h"
+#include "evidence/catalogue.h"
+#include "evidence/leaf.h"
+#include "evidence/store.h"
+#include "log_help.h"
+
+enum { COUNT = 600, REMOVED = 301 };
+static struct note_signer signer;
+static char folder[64];
+
+static void seal_all(struct store *s) {
+  static struct store_entry entries[COUNT];
+  static char heads[COUNT][512], bodies[COUNT][160];
+  char prev[DIGEST_HEX], digest[DIGEST_HEX];
+  struct err err = {0};
+  memcpy(prev, leaf_none(), DIGEST_HEX);
+  for (int i = 0; i < COUNT; i++) {
+    struct store_entry *e = &entries[i];
+    *e = (struct store_entry){.head = heads[i], .envelope = bodies[i]};
+    e->envelope_len = (size_t)snprintf(bodies[i], sizeof bodies[i],
+                                       "%032d{\"target\":{\"user\":\"%s\"},\"text\":\"number n%d\",\"raw\":\"unsearched\"}", i,
+                                       i == REMOVED ? "xyzzyplugh"
+                                       : i % 3      ? "alice"
+                                                    : "bob",
+                                       i);
+    envelope_digest(bodies[i], e->envelope_len, digest);
+    e->head_len = (size_t)snprintf(heads[i], sizeof heads[i],
+                                   "{\"actor\":\"engine\",\"body\":\"%s\",\"incident\":\"INC-000001\",\"prev\":\"%s\",\"seq\":%d,\"time\":"
+                                   "\"2026-01-%02dT00:00:00.000000Z\",\"type\":\"%s\"}",
+                                   digest, prev, i + 1, i / 20 + 1, i % 2 ? "action.intended" : "incident.noted");
+    merkle_leaf(heads[i], e->head_len, &e->leaf);
+    hex_encode(e->leaf.bytes, DIGEST_BYTES, prev);
+  }
+  assert_int_equal(store_ready(s, &err), 0);
+  assert_int_equal(store_judge(s, entries, COUNT, &err), 0);
+  if (store_seal(s, entries, COUNT, &err) < 0) fail_msg("%s", err.text);
+  assert_int_equal(store_size(s), COUNT);
+}
+
+static bool count(void *arg, uint64_t index, const char *journal, uint64_t seq, int64_t time, const char *kind) {
+  assert_int_equal(index + 1, seq);
+  assert_string_equal(journal, "INC-000001");
+  ++*(int *)arg;
+  return true;
+}
+
+static int found(const char *match, int64_t from, int64_t to, const char *const *kinds) {
+  struct catalogue *c = NULL;
+  struct err err = {0};
+  struct catalogue_query q = {match, from, to, "INC-000001", kinds, 10000};
+  int n = 0;
+  assert_int_equal(catalogue_look(folder, &c, &err), 0);
+  int r = catalogue_search(c, &q, count, &n, &err);
+  catalogue_close(c);
+  return r < 0 ? r : n;
+}
+
+/* Whether the word stands anywhere in the catalogue's files. */
+static bool holds(const char *word) {
+  static const char *const ends[] = {"", "-wal"};
+  bool there = false;
+  for (int i = 0; i < 2; i++) {
+    char path[128], piece[1 << 16];
+    size_t n, kept = 0;
+    snprintf(path, sizeof path, "%s/catalogue.db%s", folder, ends[i]);
+    FILE *f = fopen(path, "rb");
+    while (f && (n = fread(piece + kept, 1, sizeof piece - kept, f)) > 0) {
+      there |= memmem(piece, kept + n, word, strlen(word)) != NULL;
+      kept = kept + n < 32 ? kept + n : 32;
+      memmove(piece, piece + sizeof piece - kept, kept);
+    }
+    if (f) fclose(f);
+  }
+  return there;
+}
+
+static void all(void **state) {
+  static const char *const kinds[] = {"action.intended", NULL};
+  struct store *s = NULL;
+  struct bodies *b = NULL;
+  struct catalogue *c = NULL;
+  struct err err = {0};
+  bool more = true;
+  folder_make(folder);
+  if (store_open(folder, &signer, NULL, NULL, &s, &err) < 0) fail_msg("%s", err.text);
+  seal_all(s);
+  assert_int_equal(found(NULL, 0, 0, NULL), COUNT);
+  assert_int_equal(found("bob", 0, 0, NULL), 0); /* not read yet */
+  while (more) assert_int_equal(store_read(s, &more, &err), 0);
+  assert_int_equal(found("bob", 0, 0, NULL), 200);
+  assert_int_equal(found("alice OR bob", 0, 0, NULL), COUNT - 1);
+  assert_int_equal(found("alice OR bob", 0, 0, kinds), COUNT / 2 - 1);
+  assert_int_equal(found("n17", 0, 0, NULL), 1);
+  assert_int_equal(found("unsearched", 0, 0, NULL), 0);
+  assert_int_equal(found("noted", 1767225600000000, 1767312000000000, NULL), 10); /* the first of January */
+  assert_int_equal(found("AND AND", 0, 0, NULL), ERR_INVALID);
+  assert_int_equal(found("10.0.0.1", 0, 0, NULL), 0);
+  assert_int_equal(found("xyzzyplugh", 0, 0, NULL), 1);
+  store_close(s);
+  assert_true(holds("xyzzyplugh"));
+  assert_int_equal(bodies_open(folder, &b, &err), 0);
+  assert_int_equal(bodies_remove(b, REMOVED, &err), 0);
+  bodies_close(b);
+  assert_int_equal(catalogue_open(folder, &c, &err), 0);
+  assert_int_equal(catalogue_forget(c, REMOVED, &err), 0);
+  catalogue_close(c);
+  assert_false(holds("xyzzyplugh"));
+  assert_int_equal(found("xyzzyplugh", 0, 0, NULL), 0);
+  assert_int_equal(found("bob", 0, 0, NULL), 200);
+  assert_int_equal(store_open(folder, &signer, NULL, NULL, &s, &err), 0);
+  assert_int_equal(store_rebuild(s, &err), 0);
+  store_close(s);
+  assert_false(holds("xyzzyplugh"));
+  assert_int_equal(found("alice OR bob", 0, 0, NULL), COUNT - 1);
+  folder_remove(folder);
+}
+
+int main(void) {
+  signer = test_signer("example.com/ir/evidence");
+  const struct CMUnitTest tests[] = {cmocka_unit_test(all)};
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
