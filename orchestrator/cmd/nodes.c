@@ -64,6 +64,11 @@ static void on_gone(void *arg, const char *node) {
   intake_take_over(d->intake, node);
 }
 
+static void on_urge(void *arg) {
+  struct daemon *d = arg;
+  if (d->desk) desk_urge(d->desk);
+}
+
 static void on_ousted(void *arg, const struct err *err) {
   struct daemon *d = arg;
   log_error("%s; this process ends, for two must not share a name", err->text);
@@ -87,7 +92,8 @@ int daemon_nodes(struct daemon *d, nodes_cb *cb, struct err *err) {
                                 .folder = identity,
                                 .key = print,
                                 .lease_ms = json_int_or(d->settings, "lease", 10000)};
-  struct nodes_events events = {.arg = d, .brakes = on_brakes, .lapsed = on_lapsed, .held = on_held, .gone = on_gone, .ousted = on_ousted};
+  struct nodes_events events = {
+      .arg = d, .brakes = on_brakes, .lapsed = on_lapsed, .held = on_held, .gone = on_gone, .urge = on_urge, .ousted = on_ousted};
   d->nodes = nodes_new(d->loop, d->redis, &config, &events);
   nodes_start(d->nodes, cb, d);
   return 0;

@@ -266,6 +266,15 @@ void elsewhere_letter(void *arg, const struct letter *letter) {
   else log_warning("a letter of node %s is of a kind that this version does not know: %.40s", letter->from, letter->kind);
 }
 
+static void urge_one(void *arg, const char *node) {
+  struct desk *d = arg;
+  post_tell(d->post, node, "brakes", json_object(), NULL, NULL);
+}
+
+void desk_urge(struct desk *d) {
+  if (d->post) nodes_each(d->deps.nodes, urge_one, d);
+}
+
 void desk_listen(struct desk *d) {
   if (d->post) post_start(d->post);
 }

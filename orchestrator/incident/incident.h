@@ -116,6 +116,8 @@ void desk_listen(struct desk *d);
 void desk_look_owned(struct desk *d, loop_cb *cb, void *arg);
 /* A node is gone: takes over what it owned (of several that try, one gets each), and carries out what lies in its inbox. */
 void desk_take_over(struct desk *d, const char *node);
+/* Has the other nodes look at once which brakes are on. */
+void desk_urge(struct desk *d);
 /* Gives its incidents to the other nodes, each at a moment when nothing of it is on its way, until none is left or draining is over. */
 int desk_drain(struct desk *d, struct err *err);
 /* Draining begins, or is over: a node that drains takes no alerts. Set before desk_listen. */

@@ -250,6 +250,7 @@ void nodes_when_confirmed(struct nodes *n, int64_t epoch, loop_cb *cb, void *arg
   if (!c) abort();
   *c = (struct confirming){epoch, cb, arg, {NULL, NULL}};
   TAILQ_INSERT_TAIL(&n->confirming, c, next);
+  if (n->events.urge) n->events.urge(n->events.arg);
   nodes_nudge(n);
 }
 

@@ -36,6 +36,7 @@ struct nodes_events {
   void (*lapsed)(void *arg, loop_cb *go_on, void *go_on_arg);
   void (*held)(void *arg);                   /* and now it is */
   void (*gone)(void *arg, const char *node); /* dead, or it has left: what it owned is free */
+  void (*urge)(void *arg);                   /* somebody waits for the others' confirmation: they may be told to look now. May be NULL */
   void (*ousted)(void *arg, const struct err *err);
 };
 
