@@ -88,6 +88,7 @@ static void on_desk(void *arg, const struct err *err) {
   desk_listen(d->desk);
   intake_start(d->intake);
   d->intake_running = true;
+  daemon_take_over(d);
   ready(d);
 }
 

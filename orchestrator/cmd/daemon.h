@@ -81,6 +81,8 @@ void daemon_alone_end(struct daemon *d);
 
 /* nodes.c: takes this node's name and lease; cb once it is ours. */
 int daemon_nodes(struct daemon *d, nodes_cb *cb, struct err *err);
+/* Once everything is up: what nodes have left behind that were gone before. */
+void daemon_take_over(struct daemon *d);
 void daemon_draining(void *arg, bool draining);
 
 /* content.c: playbooks, connectors, lists and routes, all or none. */

@@ -64,6 +64,14 @@ static void on_gone(void *arg, const char *node) {
   intake_take_over(d->intake, node);
 }
 
+void daemon_take_over(struct daemon *d) {
+  json_t *nodes = nodes_list(d->nodes), *node;
+  size_t i;
+  json_array_foreach(nodes, i, node) if (strcmp(json_str_or(node, "state", ""), "dead") == 0) on_gone(d, json_str_or(node, "node", ""));
+  json_decref(nodes);
+  intake_take_over_strays(d->intake);
+}
+
 static void on_urge(void *arg) {
   struct daemon *d = arg;
   if (d->desk) desk_urge(d->desk);

@@ -48,6 +48,8 @@ void intake_alone_end(struct intake *in);
 
 /* A node is gone: what it had taken and not finished is taken from it, once it has lain with it for as long as a lease. */
 void intake_take_over(struct intake *in, const char *node);
+/* The same for every node that has unfinished messages and is not there. */
+void intake_take_over_strays(struct intake *in);
 
 /* Takes nothing new while held (Redis is nearly full); the webhook answers 503. */
 void intake_hold(struct intake *in, bool held);

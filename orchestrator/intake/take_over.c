@@ -86,3 +86,23 @@ void intake_take_over(struct intake *in, const char *node) {
   snprintf(t->node, sizeof t->node, "%.60s", node);
   look(t);
 }
+
+/* [[name, …, pending, …]…]: names that nobody here has any more, too (a node that was given another one). */
+static void on_consumers(void *arg, const struct redis_value *reply, const struct err *err) {
+  struct intake *in = arg;
+  for (size_t i = 0; !err && i < redis_count(reply); i++) {
+    const struct redis_value *pairs = redis_item(reply, i);
+    const char *name = "";
+    int64_t pending = 0;
+    for (size_t k = 0; k + 1 < redis_count(pairs); k += 2) {
+      const char *key = redis_string(redis_item(pairs, k), NULL);
+      if (strcmp(key, "name") == 0) name = redis_string(redis_item(pairs, k + 1), NULL);
+      if (strcmp(key, "pending") == 0) pending = redis_integer(redis_item(pairs, k + 1));
+    }
+    if (pending && nodes_state(in->deps.nodes, name) == NODE_ABSENT) intake_take_over(in, name);
+  }
+}
+
+void intake_take_over_strays(struct intake *in) {
+  redis_call(in->deps.redis, redis_lane(in->deps.redis, QUEUE), on_consumers, in, NULL, "XINFO", "CONSUMERS", QUEUE, QUEUE_GROUP, NULL);
+}
