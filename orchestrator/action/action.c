@@ -108,7 +108,9 @@ static char *copy_or_null(const char *text) { return text ? strdup(text) : NULL;
 static struct action *action_new(struct actions *a, const struct action_spec *spec, action_cb *cb, void *arg) {
   struct action *x = calloc(1, sizeof *x);
   if (!x) abort();
-  *x = (struct action){.all = a, .journal = spec->journal, .run = spec->run, .simulated = spec->simulated, .cb = cb, .arg = arg};
+  *x = (struct action){.all = a, .journal = spec->journal, .run = spec->run, .cb = cb, .arg = arg};
+  x->exercise = id_exercise(journal_incident(spec->journal));
+  x->simulated = spec->simulated || x->exercise;
   snprintf(x->step, sizeof x->step, "%s", spec->step);
   id_path(x->id, journal_incident(spec->journal), spec->run, spec->step);
   x->actor = strdup(spec->actor);
@@ -210,7 +212,7 @@ static int prepare(struct action *x, const struct action_spec *spec, struct err 
   key_derive(x);
   if ((r = params_check(x, spec->params, err)) < 0) return r;
   target_read(x);
-  if (!needs_search(x) && !x->simulated && (r = render(x, NULL, err)) < 0)
+  if (!needs_search(x) && (!x->simulated || x->exercise) && (r = render(x, NULL, err)) < 0)
     return err_wrap(err, "%s.%s", x->connector->instance, x->name), r;
   return 0;
 }
@@ -377,7 +379,7 @@ static void on_search(void *arg, const struct outcome *outcome) {
 
 static void search_stage(struct action *x) {
   struct err err;
-  if (!needs_search(x) || x->simulated || x->request) {
+  if (!needs_search(x) || (x->simulated && !x->exercise) || x->request) {
     approval_stage(x);
     return;
   }

@@ -195,6 +195,7 @@ void action_send(struct action *x) {
   struct err err;
   json_t *simulate = x->simulated ? simulated_answer(x) : NULL, *nothing = json_object();
   struct exchange exchange = {.request = x->request ? x->request : nothing,
+                              .incident = journal_incident(x->journal),
                               .simulated = x->simulated,
                               .simulate = simulate,
                               .read_only = x->effect == EFFECT_READ,

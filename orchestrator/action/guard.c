@@ -221,7 +221,7 @@ unsigned guard_approvals(const struct action *x, const char **ret_role, const ch
   unsigned needed = 0;
   size_t i;
   json_t *rule;
-  if (x->effect == EFFECT_READ || x->simulated || (x->undoing && !lifts_of_others(x))) return 0;
+  if (x->effect == EFFECT_READ || (x->simulated && !x->exercise) || (x->undoing && !lifts_of_others(x))) return 0;
   if (action_is_message(x)) return 0; /* the engine's own message to people (settings' notify): a question about it would need another */
   int ceiling = effect_by_name(json_str_or(x->all->deps.guard, "ceiling", "notify"));
   if (!x->requester && (int)x->effect > ceiling) {
@@ -274,8 +274,11 @@ static int budget_ask(struct budget_walk *walk, const json_t *rule, struct err *
   duration_format(window_ms, within);
   snprintf(walk->rule, sizeof walk->rule, "at most %lld %s in %s", (long long)json_int_or(rule, "most", 0),
            json_str_or(rule, "effect", json_str_or(rule, "action", json_str_or(rule, "connector", "actions"))), within);
-  snprintf(key, sizeof key, "tocsin:budget:%s:%zu:%s", x->simulated ? "exercise" : "live", walk->next - 1,
-           strcmp(per, "incident") == 0 ? journal_incident(x->journal) : "all");
+  snprintf(key, sizeof key, "tocsin:budget:%s:%zu:%s",
+           x->exercise    ? "exercise"
+           : x->simulated ? "simulated"
+                          : "live",
+           walk->next - 1, x->exercise || strcmp(per, "incident") == 0 ? journal_incident(x->journal) : "all");
   snprintf(now, sizeof now, "%lld", (long long)(action_now(x) / 1000));
   snprintf(window, sizeof window, "%lld", (long long)window_ms);
   snprintf(most, sizeof most, "%lld", (long long)json_int_or(rule, "most", 0));

@@ -26,6 +26,7 @@ struct action {
   char step[ID_STEP], id[ID_PATH];
   char *actor, *playbook, *requester, *undo_of, *because;
   bool simulated, undoing;
+  bool exercise; /* of an EX incident: simulated, with the guardrails of earnest */
   const struct connector *connector;
   const char *name;
   const json_t *declaration;
@@ -148,8 +149,8 @@ void ledger_forget(struct actions *a, const char *incident, const char *of);
 void ledger_release(struct actions *a);
 /* The releases of a journal that is about to go (NULL: all): their callers are told that they did not end. */
 void ledger_orphan(struct actions *a, const struct journal *journal);
-/* A simulated containment is held apart: it never keeps a real one in force, nor the other way round. */
-char *ledger_key(const char *connector, const char *action, const json_t *target, bool simulated);
+/* A simulated containment is held apart: it never keeps a real one in force, nor the other way round; each exercise has a world of its own. */
+char *ledger_key(const char *incident, const char *connector, const char *action, const json_t *target, bool simulated);
 
 /* sealed.c */
 typedef void sealed_cb(struct action *x, const struct err *err);

@@ -4,20 +4,21 @@
 #include <string.h>
 
 #include "action/internal.h"
+#include "base/id.h"
 #include "base/json.h"
 
 static const char INDEX_KEY[] = "tocsin:contained";
 
-char *ledger_key(const char *connector, const char *action, const json_t *target, bool simulated) {
-  json_t *key = json_pack("[s, s, O, b]", connector, action, target, simulated);
+char *ledger_key(const char *incident, const char *connector, const char *action, const json_t *target, bool simulated) {
+  json_t *key = json_pack("[s, s, O, b, s]", connector, action, target, simulated, id_exercise(incident) ? incident : "");
   char *text = json_text(key);
   json_decref(key);
   if (!text) abort();
   return text;
 }
 
-static char *key_of(const json_t *containment) {
-  return ledger_key(json_str_or(containment, "connector", ""), json_str_or(containment, "action", ""),
+static char *key_of(const char *incident, const json_t *containment) {
+  return ledger_key(incident, json_str_or(containment, "connector", ""), json_str_or(containment, "action", ""),
                     json_object_get(containment, "target"), json_bool_or(containment, "simulated", false));
 }
 
@@ -51,7 +52,7 @@ static void hold_add(struct actions *a, const char *incident, const char *of, co
   snprintf(h->incident, sizeof h->incident, "%s", incident);
   snprintf(h->of, sizeof h->of, "%s", of);
   h->containment = json_deep_copy(containment);
-  h->key = key_of(containment);
+  h->key = key_of(incident, containment);
   hold_name(name, incident, of);
   hold_free(map_put(&a->holds, name, h));
   if (json_int_or(containment, "lift_at", 0)) h->timer = timer_start(a->deps.loop, 0, lift, h);
@@ -125,7 +126,7 @@ const char *ledger_status(const struct action *x, const json_t *returns, bool pr
   if (!proven_ours) return "found";
   if (!json_bool_or(returns, "already", false)) return "active";
   place_of(x, of);
-  char *key = ledger_key(x->connector->instance, x->name, x->target, x->simulated);
+  char *key = ledger_key(journal_incident(x->journal), x->connector->instance, x->name, x->target, x->simulated);
   bool shared = held_by_others(x->all, key, journal_incident(x->journal), of);
   free(key);
   return shared ? "active" : "found";
@@ -396,7 +397,7 @@ static void release_begin(void *arg) {
   struct release *r = arg;
   const json_t *c = containment(r);
   const char *status = json_str_or(c, "status", "");
-  char *key = key_of(c);
+  char *key = key_of(journal_incident(r->journal), c);
   const char *recover = recover_text(r);
   if (recover) {
     ask_recovered(r, recover);

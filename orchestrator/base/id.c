@@ -11,6 +11,8 @@ void id_incident(char out[ID_INCIDENT], enum mode mode, uint64_t number) {
   snprintf(out, ID_INCIDENT, "%s-%06" PRIu64, mode == MODE_LIVE ? "INC" : "EX", number % 1000000000000u);
 }
 
+bool id_exercise(const char *incident) { return incident && strncmp(incident, "EX-", 3) == 0; }
+
 void id_path(char out[ID_PATH], const char *incident, unsigned run, const char *step) {
   if (step && *step) snprintf(out, ID_PATH, "%s/%u/%s", incident, run, step);
   else if (run) snprintf(out, ID_PATH, "%s/%u", incident, run);

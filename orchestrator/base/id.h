@@ -20,6 +20,8 @@ struct id {
 
 /* "INC-000042" or "EX-000042". */
 void id_incident(char out[ID_INCIDENT], enum mode mode, uint64_t number);
+/* Is it an exercise's? Asked of the id, which the engine gives, and of nothing that an alert, a playbook or a person says. */
+bool id_exercise(const char *incident);
 /* "INC-000042/1/3.2", "INC-000042/1" without a step, "INC-000042" without both; run 0 with a step is one of the engine's own. */
 void id_path(char out[ID_PATH], const char *incident, unsigned run, const char *step);
 /* Parses any of the forms; false when the text is none. */

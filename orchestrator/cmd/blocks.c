@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/id.h"
 #include "base/json.h"
 
 void block_title(struct view *v, enum style style, const char *title) {
@@ -99,7 +100,7 @@ void block_questions(struct view *v, const char *title, const json_t *questions)
   json_array_foreach((json_t *)(uintptr_t)questions, i, q) {
     view_put(v, "  ");
     view_style(v, STYLE_BOLD);
-    view_text(v, json_str_or(q, "id", "?"));
+    view_id(v, json_str_or(q, "id", "?"));
     view_style(v, STYLE_PLAIN);
     view_put(v, "  ");
     view_block(v, json_str_or(q, "text", ""), 4);
@@ -118,7 +119,7 @@ void block_questions(struct view *v, const char *title, const json_t *questions)
 static void action_line(struct view *v, const json_t *item) {
   view_put(v, "  ");
   view_style(v, STYLE_BOLD);
-  view_text(v, json_str_or(item, "id", "?"));
+  view_id(v, json_str_or(item, "id", "?"));
   view_style(v, STYLE_PLAIN);
   view_put(v, "  ");
   view_text(v, json_str_or(item, "connector", "?"));
@@ -204,7 +205,7 @@ void block_handed_over(struct view *v, const char *title, const json_t *runs) {
   json_array_foreach((json_t *)(uintptr_t)runs, i, run) {
     view_put(v, "  ");
     view_style(v, STYLE_BOLD);
-    view_text(v, json_str_or(run, "id", "?"));
+    view_id(v, json_str_or(run, "id", "?"));
     view_style(v, STYLE_PLAIN);
     view_put(v, "  ");
     view_text(v, json_str_or(run, "playbook", ""));
@@ -245,13 +246,14 @@ void block_incidents(struct view *v, const json_t *incidents) {
   table_spare(&t, 2);
   table_spare(&t, 4);
   json_array_foreach((json_t *)(uintptr_t)incidents, i, item) {
-    char age[32], alerts[24], need[128];
+    char age[32], alerts[24], need[128], title[300];
     const char *severity = json_str_or(item, "severity", "unknown");
+    snprintf(title, sizeof title, "%s%s", id_exercise(json_str(item, "id")) ? "EXERCISE: " : "", json_str_or(item, "title", ""));
     age_text(v, json_int_or(item, "opened", v->now), age, sizeof age);
     snprintf(alerts, sizeof alerts, "%lld", (long long)json_int_or(item, "alerts", 0));
     needs(item, need, sizeof need);
-    const char *cells[] = {json_str(item, "id"),   severity, json_str(item, "status"), json_str_or(item, "owner", "-"), age, alerts, need,
-                           json_str(item, "title")};
+    const char *cells[] = {
+        json_str(item, "id"), severity, json_str(item, "status"), json_str_or(item, "owner", "-"), age, alerts, need, title};
     table_row(&t, severity_style(severity), cells);
   }
   table_print(&t, v);

@@ -57,7 +57,7 @@ const struct command incident_list = {
 static void headline(struct view *v, const json_t *s) {
   const char *severity = json_str_or(s, "severity", "unknown");
   view_style(v, STYLE_BOLD);
-  view_text(v, json_str_or(s, "id", "?"));
+  view_id(v, json_str_or(s, "id", "?"));
   view_put(v, "  ");
   view_text(v, json_str_or(s, "title", "without a title"));
   view_style(v, severity_style(severity));

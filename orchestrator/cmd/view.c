@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include "base/clock.h"
+#include "base/id.h"
 #include "base/json.h"
 
 enum { OUT_CAP = 512 << 20, CELL_CAP = 4096 };
@@ -131,6 +132,11 @@ unsigned text_columns(const char *text) {
 
 void view_text(struct view *v, const char *text) {
   if (text) text_clean(text, 0, &v->out);
+}
+
+void view_id(struct view *v, const char *id) {
+  if (id_exercise(id)) view_put(v, "EXERCISE ");
+  view_text(v, id);
 }
 
 unsigned view_cut(struct view *v, const char *text, unsigned columns) { return text ? text_clean(text, columns, &v->out) : 0; }

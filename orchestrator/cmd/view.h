@@ -33,6 +33,7 @@ void view_put(struct view *v, const char *format, ...) __attribute__((format(pri
 void view_style(struct view *v, enum style style); /* until the next one */
 /* Somebody else's words, on one line; NULL is nothing. */
 void view_text(struct view *v, const char *text);
+void view_id(struct view *v, const char *id); /* of an exercise: EXERCISE before it, wherever it is shown */
 /* The same, of at most `columns` columns, ending in "…" when cut. Returns the columns used. */
 unsigned view_cut(struct view *v, const char *text, unsigned columns);
 /* The same over several lines: each line of the text begins with `indent` spaces, long lines are wrapped. The first line's indent is there already. */

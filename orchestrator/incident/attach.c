@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/id.h"
 #include "base/suspect.h"
 #include "incident/internal.h"
 
@@ -66,8 +67,8 @@ static void open_for(struct incident *inc, const struct attach *a) {
   if (a->group) json_array_append_new(groups, json_string(a->group));
   incident_open(inc, "engine",
                 json_pack("{s:s, s:I, s:s, s:o, s:s}", "title", title_of(a->finding), "severity_id",
-                          (json_int_t)json_int_or(a->finding, "severity_id", 0), "mode",
-                          strncmp(inc->id, "EX-", 3) == 0 ? "exercise" : "live", "groups", groups, "by", "alert"));
+                          (json_int_t)json_int_or(a->finding, "severity_id", 0), "mode", id_exercise(inc->id) ? "exercise" : "live",
+                          "groups", groups, "by", "alert"));
 }
 
 enum { RAW_PLAIN = 1 << 20, FINDING_KEPT = 16 << 20, FINDING_PART = 64 << 10 };

@@ -335,6 +335,11 @@ static void do_merge(struct call *call, struct incident *inc) {
     return;
   }
   id_incident(name, id.mode, id.number);
+  if (id_exercise(name) != id_exercise(inc->id)) {
+    err_set(&err, ERR_CONFLICT, "%s and %s are not merged: one is an exercise, the other is real", inc->id, name);
+    call_fail(call, &err);
+    return;
+  }
   incident_with(call->desk, name, false, merge_into, call);
 }
 

@@ -115,14 +115,8 @@ static void tell(struct telling *t) {
   }
   json_t *params = params_of(t, channel, json_object_get(action, "params"));
   snprintf(step, sizeof step, "%llu.%u.%u", (unsigned long long)journal_seq(inc->journal), t->number, t->tries + 1);
-  struct action_spec spec = {.journal = inc->journal,
-                             .run = 0,
-                             .step = step,
-                             .actor = "engine",
-                             .connector = connector,
-                             .action = dot + 1,
-                             .params = params,
-                             .simulated = strncmp(t->incident, "EX-", 3) == 0};
+  struct action_spec spec = {
+      .journal = inc->journal, .run = 0, .step = step, .actor = "engine", .connector = connector, .action = dot + 1, .params = params};
   struct action *started;
   if (action_start(d->deps.actions, &spec, on_sent, t, &started, &err) < 0) told(t, false, err.text);
   json_decref(params);

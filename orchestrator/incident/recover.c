@@ -122,7 +122,7 @@ static void take_up(struct recovery *r, unsigned number, const json_t *view) {
                           .settings = settings,
                           .trigger = json_object_get(started, "trigger"),
                           .requester = json_str(json_object_get(started, "trigger"), "person"),
-                          .simulated = json_bool_or(started, "simulated", false) || strncmp(inc->id, "EX-", 3) == 0};
+                          .simulated = json_bool_or(started, "simulated", false)};
   if (run_take_up(d->runs, &spec, r->entries, incident_run_done, d, &run, &err) < 0)
     journal_add(inc->journal, KIND_RUN_HANDED_OVER, "engine", number, NULL,
                 json_pack("{s:s, s:s}", "text", "the run could not be taken up again", "why", err.text));
@@ -152,7 +152,7 @@ static void resume_orphans(struct recovery *r) {
                                .connector = json_str_or(intent, "connector", ""),
                                .action = json_str_or(intent, "action", ""),
                                .params = params,
-                               .simulated = json_bool_or(intent, "simulated", false) || strncmp(inc->id, "EX-", 3) == 0,
+                               .simulated = json_bool_or(intent, "simulated", false),
                                .history = history,
                                .undo_of = json_str(intent, "undo_of")};
     struct action *action;

@@ -63,12 +63,7 @@ static void lift_next(struct lifting *l) {
     const char *of = json_string_value(json_array_get(l->ofs, l->next++));
     char step[16];
     snprintf(step, sizeof step, "%zu", l->next);
-    struct action_spec spec = {.journal = l->inc->journal,
-                               .run = l->run,
-                               .step = step,
-                               .actor = l->actor,
-                               .requester = l->requester,
-                               .simulated = strncmp(l->id, "EX-", 3) == 0};
+    struct action_spec spec = {.journal = l->inc->journal, .run = l->run, .step = step, .actor = l->actor, .requester = l->requester};
     if (action_release(l->desk->deps.actions, &spec, of, on_lifted, l, NULL, &err) == 0) return;
     json_t *why = failure_text(err.text);
     struct outcome failed = {.returns = why};

@@ -95,7 +95,7 @@ int incident_start(struct incident *inc, const char *playbook, const json_t *par
                           .settings = settings,
                           .trigger = trigger,
                           .requester = requester,
-                          .simulated = simulated || strncmp(inc->id, "EX-", 3) == 0};
+                          .simulated = simulated};
   r = run_start(d->runs, &spec, incident_run_done, d, &run, err);
   json_decref(checked);
   json_decref(settings);

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/id.h"
 #include "base/json.h"
 
 static const char *const severities[] = {"unknown", "informational", "low", "medium", "high", "critical", "fatal"};
@@ -19,9 +20,9 @@ int64_t severity_by_name(const char *name) {
 json_t *state_blank(const char *incident) {
   return json_pack(
       "{s:i, s:i, s:s, s:s, s:s, s:s, s:i, s:i, s:[], s:{}, s:[], s:[], s:[], s:i, s:{}, s:{}, s:{}, s:{}, s:{}, s:{}, s:{}, s:i}", "v", 1,
-      "seq", 0, "id", incident, "mode", strncmp(incident, "EX-", 3) == 0 ? "exercise" : "live", "status", "open", "severity", "unknown",
-      "severity_id", 0, "alerts", 0, "groups", "recent", "observables", "tags", "attack", "next_run", 1, "runs", "questions", "intents",
-      "held", "waits", "containments", "ticks", "notes", 0);
+      "seq", 0, "id", incident, "mode", id_exercise(incident) ? "exercise" : "live", "status", "open", "severity", "unknown", "severity_id",
+      0, "alerts", 0, "groups", "recent", "observables", "tags", "attack", "next_run", 1, "runs", "questions", "intents", "held", "waits",
+      "containments", "ticks", "notes", 0);
 }
 
 bool state_has_alert(const json_t *state, const char *alert_id) {

@@ -8,6 +8,7 @@
 
 #include "base/buf.h"
 #include "base/clock.h"
+#include "base/id.h"
 #include "transport/form.h"
 #include "transport/multi.h"
 #include "transport/pool.h"
@@ -235,17 +236,17 @@ static struct flight *flight_new(struct transports *t, const struct exchange *x,
 int transport_start(struct transports *t, const struct exchange *x, exchange_cb *cb, void *arg, struct flight **ret, struct err *err) {
   const json_t *form = NULL;
   /* A simulated action need not be rendered: what it would be searched by, nobody answers. */
-  bool blank = x->simulated && json_object_size(x->request) == 0;
+  bool simulated = x->simulated || id_exercise(x->incident), blank = simulated && json_object_size(x->request) == 0;
   const struct transport *transport = blank ? &transport_simulated : find_transport(x->request, &form, err);
   if (!transport) return ERR_INVALID;
   if (!blank && check_args(transport, form, err) < 0) return ERR_INVALID;
   if (t->count >= MOST_FLIGHTS) return err_set(err, ERR_LIMIT, "more than %d exchanges are under way", MOST_FLIGHTS);
-  if (x->simulated && !x->simulate) return err_set(err, ERR_INVALID, "the action has no `simulate`, and in a simulation nothing is sent");
+  if (simulated && !x->simulate) return err_set(err, ERR_INVALID, "the action has no `simulate`, and in a simulation nothing is sent");
   struct flight *f = flight_new(t, x, cb, arg);
   int r = 0;
   /* The one place where earnest and play part: a simulated exchange meets no transport that can open anything, and no secret. */
-  f->transport = x->simulated ? &transport_simulated : transport;
-  if (!x->simulated) r = form_fill(t->secrets, transport->name, form, x->idempotency_key, &f->form, err);
+  f->transport = simulated ? &transport_simulated : transport;
+  if (!simulated) r = form_fill(t->secrets, transport->name, form, x->idempotency_key, &f->form, err);
   if (r == 0) r = f->transport->start(f, err);
   if (r < 0) {
     flight_release(f);

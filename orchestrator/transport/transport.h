@@ -3,7 +3,8 @@
  * A request is JSON with one member that names the transport: {"http": {…}}, {"ldap": {…}}, {"sql": {…}}, {"redis": {…}}, {"exec": {…}},
  * {"smtp": {…}}. Its forms stand in transport/README.md. Secrets appear in it as {"$secret": "<slot>"} and are filled in here, at the
  * moment of sending, nowhere else; they never appear in the response, in an error or in a log (the response is redacted before it is handed
- * out). In a simulated exchange nothing but the simulated transport can be chosen: that is decided in transport_start and nowhere else.
+ * out). In a simulated exchange, and in every one for an exercise's incident, nothing but the simulated transport can be chosen: that is decided in
+ * transport_start and nowhere else.
  *
  * What is known afterwards is exactly one of:
  *   DELIVERY_NOT_SENT  proven: no byte of the request proper left (gate said no, name or address refused, connect failed, TLS or bind failed)
@@ -31,7 +32,8 @@ typedef bool transport_gate(void *arg);
 
 struct exchange {
   const json_t *request;  /* borrowed during transport_start; copied */
-  bool simulated;         /* an exercise, a back-test, a dry run */
+  const char *incident;   /* whose it is, or NULL; of an exercise (EX-…) it is simulated, whatever else is said */
+  bool simulated;         /* a back-test, a test, a dry run */
   const json_t *simulate; /* the connector's simulated response for it, or NULL */
   bool read_only;         /* effect read: may follow same-origin redirects */
   const char *connector;  /* instance name: connections and OAuth tokens are pooled per instance */

@@ -89,6 +89,8 @@ def lifted_by_an_alert(tocsin, sink):
     tocsin.xadd({"kind": "free", "id": "f1", "key": "k"})
     other = wait_until(lambda: next((i["id"] for i in tocsin.json("incident", "list")["incidents"] if any(e["type"] == "run.started" and e["body"].get("playbook") == "free" for e in entries(tocsin, i["id"]))), None), 20)
     wait_until(lambda: not [r for r in tocsin.json("run", "list")["runs"] if r["playbook"] == "free"], 20)
+    refused = tocsin.run("incident", "merge", other, "EX-000001", "--because", "the same")
+    ok("one is an exercise" in refused.err and refused.status == 1, "a real incident is never merged into an exercise")
     is_(tocsin.run("incident", "merge", other, incident, "--because", "the same").status, 0, "the two incidents are one")
     tocsin.xadd({"kind": "free", "id": "f2", "key": "k"})
     asked = wait_until(lambda: [q for q in tocsin.json("now")["questions"] if "release_host" in q["text"]] or [r for r in sink.seen("/hosts/web04/isolation") if r["method"] == "DELETE"], 20)

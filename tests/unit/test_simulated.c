@@ -45,6 +45,10 @@ static void opens_nothing(void **state) {
     assert_int_equal(o.delivery, DELIVERY_ANSWERED);
     assert_true(json_equal(o.response, simulate));
     assert_int_equal(count_fds(), fds);
+    help_run((struct exchange){.incident = "EX-000001", .simulate = simulate}, help_json(text), &o); /* the id alone is enough */
+    assert_int_equal(o.delivery, DELIVERY_ANSWERED);
+    assert_true(json_equal(o.response, simulate));
+    assert_int_equal(count_fds(), fds);
   }
   assert_int_equal(transports_sent(transports), 0);
   assert_true(accept(fd, NULL, NULL) < 0); /* nobody knocked */
@@ -57,6 +61,8 @@ static void refused_without_answer(void **state) {
   assert_int_equal(help_refused((struct exchange){.simulated = true}, help_json("{\"exec\":{\"program\":\"/bin/true\"}}"), &err),
                    ERR_INVALID);
   assert_non_null(strstr(err.text, "simulate"));
+  assert_int_equal(help_refused((struct exchange){.incident = "EX-000001"}, help_json("{\"exec\":{\"program\":\"/bin/true\"}}"), &err),
+                   ERR_INVALID);
   json_t *simulate = json_true();
   assert_int_equal(help_refused((struct exchange){.simulated = true, .simulate = simulate}, help_json("{\"carrier-pigeon\":{}}"), &err),
                    ERR_INVALID);

@@ -6,6 +6,7 @@
 
 #include <cmocka.h>
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -53,6 +54,26 @@ static char *printed(const json_t *entries, bool all, unsigned width) {
   char *text = buf_take(&v.out, NULL);
   view_release(&v);
   return text;
+}
+
+/* Nobody takes an exercise for the real thing. */
+static void test_an_exercise_says_so(void **state) {
+  static const char *const ids[] = {"EX-000007", "INC-000007"};
+  for (size_t i = 0; i < 2; i++) {
+    struct view v;
+    char step[64];
+    view_init(&v, false, 0);
+    snprintf(step, sizeof step, "%s/1/3", ids[i]);
+    json_t *rows = json_pack("[{s:s, s:s}]", "id", ids[i], "title", "A leaked key"),
+           *steps = json_pack("[{s:s, s:s}]", "id", step, "text", "?");
+    block_incidents(&v, rows);
+    assert_int_equal(strstr(v.out.data, "EXERCISE: A leaked key") != NULL, i == 0);
+    block_questions(&v, "QUESTIONS", steps);
+    assert_int_equal(strstr(v.out.data, "EXERCISE EX-000007/1/3") != NULL, i == 0);
+    json_decref(rows);
+    json_decref(steps);
+    view_release(&v);
+  }
 }
 
 static void test_every_kind_has_words(void **state) {
@@ -270,6 +291,7 @@ static void test_tables_align_and_clean(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_an_exercise_says_so),
       cmocka_unit_test(test_every_kind_has_words),
       cmocka_unit_test(test_words),
       cmocka_unit_test(test_unknown_kinds_and_removed_bodies),
