@@ -24,6 +24,7 @@ struct actions *actions_new(const struct actions_deps *deps, struct err *err) {
   a->paused = json_object();
   a->untold = json_object();
   a->send_within_ms = deps->nodes && deps->lease_ms * 4 / 5 < SEND_WITHIN_MS ? deps->lease_ms * 4 / 5 : SEND_WITHIN_MS;
+  LIST_INIT(&a->storing);
   TAILQ_INIT(&a->braked);
   TAILQ_INIT(&a->all);
   TAILQ_INIT(&a->releases);
@@ -36,6 +37,7 @@ struct actions *actions_new(const struct actions_deps *deps, struct err *err) {
 
 void actions_free(struct actions *a) {
   if (!a) return;
+  brakes_release(a);
   ledger_release(a);
   limits_release(a);
   json_decref(a->paused);

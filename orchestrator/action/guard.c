@@ -26,10 +26,11 @@ bool guard_lapsed(const struct action *x) {
 }
 
 struct brake_call {
-  struct actions *a;
+  struct actions *a; /* NULL: they are gone, and the answer is nobody's */
   char *scope;
   actions_brake_cb *cb;
   void *arg;
+  LIST_ENTRY(brake_call) next;
 };
 
 static void brake_end(struct brake_call *call, const struct err *err) {
@@ -44,7 +45,11 @@ static void on_brake(void *arg, const struct redis_value *reply, const struct er
   struct brake_call *call = arg;
   struct actions *a = call->a;
   int64_t epoch = err ? 0 : redis_integer(reply);
-  a->storing--;
+  if (!a) {
+    brake_end(call, NULL);
+    return;
+  }
+  LIST_REMOVE(call, next);
   if (epoch > a->brakes_epoch) a->brakes_epoch = epoch;
   if (!err) json_object_del(a->untold, call->scope);
   if (err || !a->deps.nodes) brake_end(call, err);
@@ -54,16 +59,27 @@ static void on_brake(void *arg, const struct redis_value *reply, const struct er
 static int brake_store(struct actions *a, const char *scope, const char *value, actions_brake_cb *cb, void *arg, struct err *err) {
   struct brake_call *call = calloc(1, sizeof *call);
   if (!call) abort();
-  *call = (struct brake_call){a, strdup(scope), cb, arg};
+  *call = (struct brake_call){.a = a, .scope = strdup(scope), .cb = cb, .arg = arg};
   int r = redis_call(a->deps.redis, redis_lane(a->deps.redis, NODES_KEY), on_brake, call, err, "FCALL", "tocsin_brake", "2", NODES_KEY,
                      NODES_BRAKES, scope, value ? value : "", NULL);
   if (r == 0) {
-    a->storing++;
+    LIST_INSERT_HEAD(&a->storing, call, next);
     return 0;
   }
   free(call->scope);
   free(call);
   return r;
+}
+
+void brakes_release(struct actions *a) {
+  struct err gone = {.code = ERR_CANCELLED, .text = "the engine is stopping"};
+  struct brake_call *call;
+  while ((call = LIST_FIRST(&a->storing))) {
+    LIST_REMOVE(call, next);
+    call->a = NULL;
+    if (call->cb) call->cb(call->arg, &gone);
+    call->cb = NULL;
+  }
 }
 
 int actions_pause(struct actions *a, const char *scope, const char *by, const char *because, actions_brake_cb *cb, void *arg,
@@ -128,14 +144,14 @@ static void untold_tell(struct actions *a, json_t *paused) {
     const json_t *brake = json_object_get(a->paused, scope);
     char *text = json_text(brake);
     json_object_set(paused, scope, (json_t *)(uintptr_t)brake);
-    if (text && !a->storing) brake_store(a, scope, text, NULL, NULL, NULL);
+    if (text && LIST_EMPTY(&a->storing)) brake_store(a, scope, text, NULL, NULL, NULL);
     free(text);
   }
   json_decref(scopes);
 }
 
 void actions_brakes(struct actions *a, int64_t epoch, const struct redis_value *pairs) {
-  if (epoch < a->brakes_epoch || a->storing) return; /* older than what this node has done itself: its answer is on the way */
+  if (epoch < a->brakes_epoch || !LIST_EMPTY(&a->storing)) return; /* older than what this node has done itself: its answer is on the way */
   a->brakes_epoch = epoch;
   json_t *paused = brakes_read(pairs), *before = a->paused;
   untold_tell(a, paused);

@@ -84,7 +84,7 @@ struct actions {
   json_t *paused;    /* scope -> {by, because, since} */
   json_t *untold;    /* scopes paused here that Redis does not know of yet */
   int64_t brakes_epoch;
-  unsigned storing; /* brakes on their way to Redis */
+  LIST_HEAD(, brake_call) storing; /* brakes on their way to Redis */
   int64_t send_within_ms;
   struct action_queue braked;
   struct action_queue all;
@@ -112,6 +112,8 @@ json_t *action_about(const struct action *x);
 int action_helper_start(struct action *x, const char *name, const json_t *params, action_cb *cb, struct err *err);
 
 /* guard.c */
+/* Whoever waits for a brake to be on record gets ERR_CANCELLED; answers that are still on the way find nobody. */
+void brakes_release(struct actions *a);
 bool guard_paused(const struct actions *a, const struct action *x, const char **ret_scope);
 /* The lease is not held: nothing above `read` may leave, and no intent is written. */
 bool guard_lapsed(const struct action *x);
