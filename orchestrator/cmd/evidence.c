@@ -14,7 +14,7 @@
 #include "cmd/options.h"
 #include "journal/journal.h"
 
-enum { FILE_CAP = 1 << 30 };
+enum { FILE_CAP = 2000 << 20 };
 
 static int verified(const struct cli *cli, const char *what, const char *text, size_t len) {
   struct err err = {0};

@@ -15,9 +15,9 @@
  *   log/key                     the verifier key; to be compared with one that came another way
  *   log/<size>.checkpoint, log/<size>.consistency           a checkpoint kept from earlier, and the path ("<base64>" a line) from it to log/checkpoint
  *   anchors/<size>.checkpoint, .consistency, .tsr, .cosigned   the same of the first anchored checkpoint behind the entries, with its time stamps and cosignatures
- *   blobs/<sha256>              attached files, in clear
+ *   blobs/<sha256>              the place of attached files, in clear; none are written yet
  *
- * Proven by the log: heads, and through them bodies; blobs through the bodies that name them. Not proven, only listed in SHA256SUMS: names and views, which a Tocsin of the same version
+ * Proven by the log: heads, and through them bodies; Not proven, only listed in SHA256SUMS: names and views, which a Tocsin of the same version
  * makes anew and compares. What no bundle shows: entries that came behind the last one in it. */
 #ifndef TOCSIN_EVIDENCE_BUNDLE_H
 #define TOCSIN_EVIDENCE_BUNDLE_H

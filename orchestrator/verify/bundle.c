@@ -78,12 +78,6 @@ static bool zip_read(const struct bytes *zip) {
 static int by_name(const void *name, const void *f) { return strcmp(name, ((const struct file *)f)->name); }
 static const struct file *file_find(const char *name) { return bsearch(name, files, file_count, sizeof *files, by_name); }
 
-static void file_fault(const char *kind, const char *name, const char *text) {
-  char place[NAME + 8];
-  snprintf(place, sizeof place, "file %s", name);
-  fault_at(kind, place, "%s", text);
-}
-
 /* ---- 2. the list of files; both are in order */
 
 struct lines {
@@ -106,22 +100,26 @@ static struct lines lines_of(const struct file *f) {
 }
 
 static void sums_check(void) {
-  const struct file *sums = file_find("SHA256SUMS"), *f = files, *end = files + file_count;
-  struct lines l = lines_of(sums);
-  if (!sums) file_fault("missing", "SHA256SUMS", "there is no list of the bundle's files");
-  while (sums && (l.line || f < end)) {
-    char name[NAME] = "", hex[2 * HASH + 1];
-    uint8_t hash[HASH];
-    if (l.line) snprintf(name, sizeof name, "%.*s", l.len > 66 ? (int)l.len - 66 : 0, l.line + 66);
-    int order = f == end ? 1 : !l.line ? -1 : strcmp(f->name, name);
-    if (order < 0 && f != sums) file_fault("added", f->name, "SHA256SUMS does not list it");
-    if (order > 0) file_fault("missing", name, "SHA256SUMS lists it, the bundle does not hold it");
-    if (order == 0) hash_bytes(f->at, f->len, hash), hash_hex(hash, hex);
-    if (order == 0 && memcmp(hex, l.line, 64) != 0) file_fault("changed", name, "it is not the file that SHA256SUMS lists");
-    f += order <= 0;
-    if (order >= 0) line_next(&l);
+  const struct file *sums = file_find("SHA256SUMS");
+  if (!sums) {
+    fault_at("missing", "SHA256SUMS", "there is no list of the bundle's files");
+    return;
   }
-  if (l.at != l.end) file_fault("changed", "SHA256SUMS", "it is cut off");
+  const char *at = (const char *)sums->at, *end = at + sums->len;
+  for (const struct file *f = files; f < files + file_count; f++) {
+    char want[NAME + 80] = "";
+    uint8_t hash[HASH];
+    hash_bytes(f->at, f->len, hash);
+    hash_hex(hash, want);
+    size_t n = 64 + (size_t)snprintf(want + 64, sizeof want - 64, "  %s\n", f->name);
+    const char *listed = memmem(at, (size_t)(end - at), want + 64, n - 64); /* what stands before it is not here */
+    if (!listed && f != sums) fault_at("added", f->name, "SHA256SUMS does not list it");
+    if (!listed) continue;
+    if (listed - at > 64) fault_at("missing", "SHA256SUMS", "before %s it lists what the bundle does not hold", f->name);
+    if (listed - at < 64 || memcmp(listed - 64, want, 64) != 0) fault_at("changed", f->name, "it is not the file that SHA256SUMS lists");
+    at = listed + n - 64;
+  }
+  if (at != end) fault_at("missing", "SHA256SUMS", "at its end it lists what the bundle does not hold");
 }
 
 /* ---- paths through the tree: base64 hashes with one character between them */
@@ -180,7 +178,7 @@ static void earlier_check(const struct key *key, const struct checkpoint *now, c
     const struct file *way = file_find(name);
     if (!way || checkpoint_open(&(struct bytes){(uint8_t *)(uintptr_t)f->at, f->len}, key, &c) != SIGNED ||
         strcmp(c.origin, key->name) != 0 || !leads_on(&c, now, path, path_read((const char *)way->at, way->len, '\n', path)))
-      file_fault("changed", f->name, "nothing leads from it to this checkpoint");
+      fault_at("changed", f->name, "nothing leads from it to this checkpoint");
     else found |= kept && c.size == kept->size && memcmp(c.root, kept->root, HASH) == 0;
   }
   if (kept && kept->size > now->size) fault_at("stale", "checkpoint", "the earlier one covers %" PRIu64 " entries", kept->size);
@@ -298,7 +296,7 @@ static uint64_t incident_check(void) {
     char name[NAME + 32];
     snprintf(name, sizeof name, "incidents/%.100s/%s", incident, part_files[i]);
     part[i] = lines_of(file_find(name));
-    if (!file_find(name)) file_fault("missing", name, "the incident is not whole");
+    if (!file_find(name)) fault_at("missing", name, "the incident is not whole");
   }
   for (; (seq == 1 || part[HEAD].line || part[BODY].line || part[PROOF].line) && in_place(part, seq); seq++) {
     entry_check(&c, part, seq);
@@ -319,17 +317,17 @@ bool bundle_open(const struct bytes *zip, struct bytes *checkpoint) {
   return ok;
 }
 
-uint64_t bundle_check(const struct key *key, const char *key_text, const struct checkpoint *c, bool is_signed,
-                      const struct checkpoint *const *kept, size_t count) {
+uint64_t bundle_check(const struct key *key, const char *key_text, const struct checkpoint *c, bool is_signed, const struct earlier *kept,
+                      size_t count) {
   const struct file *k = file_find("log/key");
   uint64_t proven = 0;
   sums_check();
   signed_one = is_signed ? c : NULL;
-  if (!k) file_fault("missing", "log/key", "the bundle does not say which key it is signed with");
+  if (!k) fault_at("missing", "log/key", "the bundle does not say which key it is signed with");
   else if (k->len != strlen(key_text) + 1 || memcmp(k->at, key_text, k->len - 1) != 0)
-    file_fault("wrong-key", "log/key", "it is not the key that you gave");
+    fault_at("wrong-key", "log/key", "it is not the key that you gave");
   if (is_signed && !count) earlier_check(key, c, NULL);
-  for (size_t i = 0; is_signed && i < count; i++) earlier_check(key, c, kept[i]);
+  for (size_t i = 0; is_signed && i < count; i++) earlier_check(key, c, &kept[i].checkpoint);
   for (const struct file *f = files; f < files + file_count; f++) {
     const char *id = f->name + 10, *slash = strncmp(f->name, "incidents/", 10) == 0 ? strchr(id, '/') : NULL;
     if (!slash || (strncmp(id, incident, (size_t)(slash - id)) == 0 && !incident[slash - id])) continue;

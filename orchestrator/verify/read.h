@@ -42,6 +42,12 @@ struct checkpoint {
 };
 enum note_state checkpoint_open(const struct bytes *note, const struct key *key, struct checkpoint *ret);
 
+struct earlier { /* a checkpoint that whoever checks has kept */
+  struct checkpoint checkpoint;
+  const char *file;
+  bool checked;
+};
+
 struct head {
   char incident[NAME], prev[2 * HASH + 1], body[2 * HASH + 1];
   uint64_t seq;
@@ -56,8 +62,8 @@ void fault_at(const char *kind, const char *place, const char *format, ...) __at
 
 /* bundle.c: opens a ZIP; false, and a fault, when it is none of ours. ret_checkpoint: the bytes of log/checkpoint (at NULL: it holds none), not to be freed. */
 bool bundle_open(const struct bytes *zip, struct bytes *ret_checkpoint);
-/* All of it but the checkpoint's own signature. kept: earlier checkpoints. Returns how many entries led to the signed root. */
-uint64_t bundle_check(const struct key *key, const char *key_text, const struct checkpoint *c, bool is_signed,
-                      const struct checkpoint *const *kept, size_t count);
+/* All of it but the checkpoint's own signature. Returns how many entries led to the signed root. */
+uint64_t bundle_check(const struct key *key, const char *key_text, const struct checkpoint *c, bool is_signed, const struct earlier *kept,
+                      size_t count);
 
 #endif

@@ -23,28 +23,21 @@
 
 enum { SHOWN_FAULTS = 1000, EARLIER = 64 };
 
-/* ---- faults: kept until it is known whether the entries or the tiles are wrong */
+/* ---- faults: kept until it is known whether the entries or the lowest tiles are wrong */
 
-enum side { EITHER, ENTRIES, TILES };
 struct fault {
   const char *kind;
   uint64_t from, to; /* entries, when there is no place */
-  enum side side;
   char place[96], text[240];
 };
 static struct fault *faults;
-static size_t fault_count, fault_room;
+static size_t fault_count;
+static bool entries_right; /* they have the signed root: what differs from them was done to the tiles */
 
 static struct fault *fault_new(const char *kind) {
-  if (fault_count == fault_room) {
-    fault_room = fault_room ? 2 * fault_room : 64;
-    faults = realloc(faults, fault_room * sizeof *faults);
-    if (!faults) abort();
-  }
-  struct fault *f = &faults[fault_count++];
-  memset(f, 0, sizeof *f);
-  f->kind = kind;
-  return f;
+  if ((fault_count & (fault_count - 1)) == 0 && !(faults = realloc(faults, (2 * fault_count + 1) * sizeof *faults))) abort();
+  faults[fault_count] = (struct fault){.kind = kind};
+  return &faults[fault_count++];
 }
 
 void fault_at(const char *kind, const char *place, const char *format, ...) {
@@ -71,12 +64,13 @@ static void fault_entry(const char *kind, uint64_t index, const char *text) {
 static void faults_print(void) {
   for (size_t i = 0; i < fault_count && i < SHOWN_FAULTS; i++) {
     const struct fault *f = &faults[i];
-    if (f->place[0]) printf("%s %s: %s\n", f->kind, f->place, f->text);
-    else if (f->side == TILES) printf("changed tile of entr%s %" PRIu64, f->from == f->to ? "y" : "ies", f->from);
-    else printf("%s entr%s %" PRIu64, f->kind, f->from == f->to ? "y" : "ies", f->from);
-    if (!f->place[0] && f->from != f->to) printf("-%" PRIu64, f->to);
-    if (!f->place[0])
-      printf(": %s\n", f->side == TILES ? "the tile does not hold this entry's hash; the entry is as it was signed" : f->text);
+    if (f->place[0]) {
+      printf("%s %s: %s\n", f->kind, f->place, f->text);
+      continue;
+    }
+    printf("%s entr%s %" PRIu64, entries_right ? "changed tile of" : f->kind, f->from == f->to ? "y" : "ies", f->from);
+    if (f->from != f->to) printf("-%" PRIu64, f->to);
+    printf(": %s\n", entries_right ? "the tile does not hold this entry's hash; the entry is as it was signed" : f->text);
   }
   if (fault_count > SHOWN_FAULTS) printf("and %zu faults more\n", fault_count - SHOWN_FAULTS);
 }
@@ -87,12 +81,6 @@ struct level {
   uint8_t entries[WIDTH][HASH], tiles[WIDTH][HASH]; /* the unfinished tile, built from the entries and from the lowest tiles */
   bool blind[WIDTH]; /* nothing below it could be read: its hash is unknown until the tile of this level gives it */
   unsigned n;
-};
-
-struct earlier {
-  struct checkpoint checkpoint;
-  const char *file;
-  bool checked;
 };
 
 static struct {
@@ -327,25 +315,6 @@ static bool walk_bundle(struct bundle *b) {
   return fault_count == before;
 }
 
-/* For a full tile the level above says who is right: the entries or the tile. */
-static enum side bundle_side(struct bundle *b) {
-  struct bytes above;
-  char name[96];
-  uint8_t root[HASH];
-  uint64_t index = b->first / WIDTH, at = index % WIDTH, nodes = v.checkpoint.size / WIDTH;
-  enum side side = EITHER;
-  if (b->width < WIDTH || b->count < WIDTH) return side;
-  if (!tile_load("1", index / WIDTH, nodes / WIDTH > index / WIDTH ? WIDTH : (unsigned)(nodes % WIDTH), name, &above)) return side;
-  if (above.len >= (at + 1) * HASH) {
-    row_root(b->found, WIDTH, root);
-    if (memcmp(root, above.at + at * HASH, HASH) == 0) side = TILES;
-    row_root(b->tile, WIDTH, root);
-    if (memcmp(root, above.at + at * HASH, HASH) == 0) side = ENTRIES;
-  }
-  free(above.at);
-  return side;
-}
-
 static void tile_read(struct bundle *b) {
   struct bytes file;
   char name[96];
@@ -364,18 +333,15 @@ static void tile_read(struct bundle *b) {
 static bool tile_check(uint64_t index, unsigned width) {
   static struct bundle b;
   struct bytes file = {NULL, 0};
-  char name[96], exact[96];
+  char name[96], path[4096];
   struct stat st;
   memset(&b, 0, sizeof b);
   b.first = index * WIDTH;
   b.width = width;
   tile_read(&b);
-  size_t before = fault_count;
   bool present = tile_load("entries", index, width, name, &file), sound = false;
   if (present) {
-    snprintf(exact, sizeof exact, "%s", name);
-    char path[4096];
-    snprintf(path, sizeof path, "%s/%s", v.folder, exact);
+    snprintf(path, sizeof path, "%s/%s", v.folder, name);
     bundle_split(&b, &file, stat(path, &st) != 0);
     if (!b.has_tile) memcpy(b.tile, b.found, sizeof b.tile), sound = b.count == width && !b.rest;
     if (!b.has_tile && !sound) fault_at("changed", name, "it holds %u entries, not %u", b.count, width);
@@ -383,11 +349,9 @@ static bool tile_check(uint64_t index, unsigned width) {
   } else {
     fault_at("missing", name, "entries %" PRIu64 " to %" PRIu64 " are not there", b.first, b.first + width - 1);
   }
-  enum side side = sound || !b.has_tile ? EITHER : bundle_side(&b);
-  for (size_t i = before; i < fault_count; i++) faults[i].side = side;
   if (b.count != width || b.rest) v.incomplete = true;
   for (unsigned i = 0; i < width; i++) {
-    int j = !present ? -1 : sound || side == TILES ? (int)i : b.of_tile[i];
+    int j = !present ? -1 : sound ? (int)i : b.of_tile[i];
     if (j >= 0 && (unsigned)j < b.count) chain_check(b.first + i, b.at[j], b.len[j], b.found[j]);
     else breaks++;
     tree_push(i < b.count ? b.found[i] : b.tile[i], b.tile[i], !present && !b.has_tile);
@@ -420,12 +384,8 @@ static void roots_judge(void) {
   for (int i = 0; i < LEVELS; i++)
     if (any_blind(&v.levels[i])) return; /* what is missing was named; the rest has no root */
   roots(from_entries, from_tiles);
-  bool entries_right = memcmp(from_entries, v.checkpoint.root, HASH) == 0 && !v.incomplete,
-       tiles_right = memcmp(from_tiles, v.checkpoint.root, HASH) == 0;
-  if (entries_right)
-    for (size_t i = 0; i < fault_count; i++)
-      if (!faults[i].place[0] && faults[i].side == EITHER) faults[i].side = TILES;
-  if (!entries_right && (fault_count == 0 || !tiles_right))
+  entries_right = memcmp(from_entries, v.checkpoint.root, HASH) == 0 && !v.incomplete;
+  if (!entries_right && (fault_count == 0 || memcmp(from_tiles, v.checkpoint.root, HASH) != 0))
     fault_at("changed", "log", "its entries do not have the root that the checkpoint gives");
 }
 
@@ -451,12 +411,10 @@ static void log_check(void) {
 }
 
 static uint64_t bundle_judge(const struct bytes *zip, const char *key_text) {
-  const struct checkpoint *kept[EARLIER];
   struct bytes checkpoint;
-  for (size_t i = 0; i < v.earlier_count; i++) kept[i] = &v.earlier[i].checkpoint;
   if (!bundle_open(zip, &checkpoint)) return 0;
   checkpoint_check(&checkpoint);
-  return bundle_check(&v.key, key_text, &v.checkpoint, v.is_signed, kept, v.earlier_count);
+  return bundle_check(&v.key, key_text, &v.checkpoint, v.is_signed, v.earlier, v.earlier_count);
 }
 
 static int misuse(const char *why) {
@@ -466,35 +424,29 @@ static int misuse(const char *why) {
   return 2;
 }
 
-static const char *earlier_add(const char *path) {
+static bool earlier_open(struct earlier *e) {
   struct bytes file;
-  struct earlier *e = &v.earlier[v.earlier_count];
-  if (v.earlier_count == EARLIER) return "too many checkpoints";
-  if (!file_load(NULL, path, FILE_CAP, &file)) return "a file given by --checkpoint cannot be read";
+  if (!file_load(NULL, e->file, FILE_CAP, &file)) return false;
   enum note_state state = checkpoint_open(&file, &v.key, &e->checkpoint);
   free(file.at);
-  if (state != SIGNED || strcmp(e->checkpoint.origin, v.key.name) != 0) return "a file given by --checkpoint is not signed with this key";
-  e->file = path;
-  v.earlier_count++;
-  return NULL;
+  return state == SIGNED && strcmp(e->checkpoint.origin, v.key.name) == 0;
 }
 
 int main(int argc, char **argv) {
-  const char *key = NULL, *why = NULL;
+  const char *key = NULL;
   struct bytes zip;
   for (int i = 1; i < argc; i++) {
     if (strcmp(argv[i], "--key") == 0 && i + 1 < argc) key = argv[++i];
-    else if (strcmp(argv[i], "--checkpoint") == 0 && i + 1 < argc) i++; /* read below: the key may come behind */
+    else if (strcmp(argv[i], "--checkpoint") == 0 && i + 1 < argc && v.earlier_count < EARLIER)
+      v.earlier[v.earlier_count++].file = argv[++i];
     else if (strcmp(argv[i], "--plain") == 0) v.plain = true;
     else if (argv[i][0] == '-' || v.folder) return misuse("what is this for?");
     else v.folder = argv[i];
   }
   if (!v.folder || !key) return misuse("a folder or a bundle, and a key are needed");
   if (!key_read(key, &v.key)) return misuse("the key should read name+hash+base64, and its hash must fit");
-  for (int i = 1; i + 1 < argc && !why; i++)
-    if (strcmp(argv[i], "--key") == 0) i++;
-    else if (strcmp(argv[i], "--checkpoint") == 0) why = earlier_add(argv[++i]);
-  if (why) return misuse(why);
+  for (size_t i = 0; i < v.earlier_count; i++)
+    if (!earlier_open(&v.earlier[i])) return misuse("what --checkpoint names is no checkpoint signed with this key");
   bool is_file = file_load(NULL, v.folder, BUNDLE_CAP, &zip);
   uint64_t proven = is_file ? bundle_judge(&zip, key) : 0;
   if (is_file) free(zip.at);
