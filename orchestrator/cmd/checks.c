@@ -7,6 +7,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "cmd/daemon.h"
+#include "cmd/anchoring.h"
 #include "cmd/sealing.h"
 #include "route/route.h"
 
@@ -90,6 +91,7 @@ json_t *daemon_counts(void *arg) {
                 (json_int_t)d->store.unsent, "process", "max_rss_kib", (json_int_t)usage.ru_maxrss, "redis_up", redis_up(d->redis),
                 "requests_sent_total", (json_int_t)transports_sent(d->transports));
   json_object_set_new(counts, "evidence", feed_counts(d->feed));
+  json_object_set_new(counts, "anchor", daemon_anchor_counts(d));
   if (d->conservation) json_object_set(counts, "alerts", d->conservation);
   if (d->checked) json_object_set(counts, "intents", json_object_get(d->checked, "intents"));
   return counts;
@@ -262,6 +264,7 @@ static void on_doctor(void *arg, const json_t *counts, const struct err *err) {
     finding(checks, "webhook", false, intake_deaf(d->intake), "free the port or change webhook.listen, then restart");
   check_alerts(checks, counts, err);
   check_evidence(d, checks);
+  daemon_anchor_findings(d, checks);
   int64_t in_doubt, open = open_intents(d, &in_doubt), attended = (int64_t)actions_attended(d->actions);
   snprintf(text, sizeof text, "open in the journals %lld = in doubt %lld + in flight %lld%s", (long long)open, (long long)in_doubt,
            (long long)(attended - in_doubt), open == attended ? "" : ": they differ");

@@ -18,6 +18,8 @@
 #include "base/log.h"
 #include "base/trust.h"
 #include "cmd/command.h"
+#include "anchor/anchor.h"
+#include "cmd/anchoring.h"
 #include "cmd/sealing.h"
 
 enum { DRAIN_POLL_MS = 20, START_RETRY_MS = 250, LEAVE_MS = 1000, SEAL_LAST_MS = 1000 };
@@ -68,6 +70,7 @@ static void ready(struct daemon *d) {
   duration_format((clock_boot(clock_system()) - d->began) / 1000, took);
   log_notice("ready after %s; commands at %s", took, d->socket);
   notify("READY=1");
+  daemon_anchor_start(d);
   daemon_check_start(d);
 }
 
@@ -344,6 +347,7 @@ static void daemon_stop(void *arg) {
   }
   d->stopping = true;
   daemon_alone_end(d);
+  daemon_anchor_stop(d);
   d->began = clock_boot(clock_system());
   log_notice("stopping: what is in flight is finished first");
   notify("STOPPING=1");
@@ -432,6 +436,7 @@ static int daemon_init(struct daemon *d, const json_t *secrets, struct err *err)
 }
 
 static void daemon_release(struct daemon *d) {
+  anchor_free(d->anchor);
   struct err err;
   timer_free(d->timer);
   timer_free(d->check);

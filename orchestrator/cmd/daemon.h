@@ -26,6 +26,8 @@ struct checkpoint_watch {
   void *arg;
 };
 
+struct anchor;
+
 struct daemon {
   const char *settings_path;
   json_t *settings;
@@ -54,6 +56,8 @@ struct daemon {
   struct desk *desk;
   struct intake *intake;
   struct api *api;
+  struct anchor *anchor; /* NULL: the settings name no target */
+  char anchor_why[300];  /* why nothing is anchored although they do */
   struct timer *timer, *check, *memory, *alone;
   struct suspect suspect; /* who is tried alone */
   desk_cb *ready;

@@ -30,6 +30,11 @@ static const struct {
     {"evidence.folder", "\"/var/lib/tocsin-evidence\""},
     {"evidence.origin", "\"example.org/ir/n1\""},
     {"evidence.key", "secret \"file:/etc/tocsin/evidence.key\""},
+    {"anchor.tsa", "{\n  { url = \"https://tsa.example/tsr\", ca = \"/etc/tocsin/tsa-ca.pem\" },\n}"},
+    {"anchor.witness", "{\n  { url = \"https://witness.example/\", key = \"witness.example/w1+0123abcd+BA…\" },\n}"},
+    {"anchor.copy", "{\n  { folder = \"/mnt/evidence-copy\" },\n  { bucket = \"https://s3.example/ir-evidence/n1\", region = "
+                    "\"eu-central-1\", lock_days = 400,\n"
+                    "    access_key = secret \"file:/etc/tocsin/s3.access\", secret_key = secret \"file:/etc/tocsin/s3.secret\" },\n}"},
     {"api.socket", "\"/run/tocsin/tocsin.sock\""},
     {"api.group", "\"tocsin\""},
     {"webhook.tls_cert", "\"/etc/tocsin/webhook.pem\""},

@@ -276,6 +276,36 @@ static enum style engine_checked(struct view *v, const json_t *body) {
   return holds ? STYLE_DIM : STYLE_RED;
 }
 
+static enum style stamped(struct view *v, const json_t *body) {
+  view_put(v, "the evidence log's checkpoint was stamped");
+  words_member(v, ", entries: ", body, "size");
+  words_member(v, ", by ", body, "authority");
+  words_member(v, " at ", body, "stamped");
+  return STYLE_DIM;
+}
+
+static enum style cosigned(struct view *v, const json_t *body) {
+  view_put(v, "the evidence log's checkpoint was cosigned");
+  words_member(v, ", entries: ", body, "size");
+  words_member(v, ", by ", body, "witness");
+  words_member(v, " at ", body, "cosigned");
+  return STYLE_DIM;
+}
+
+static enum style copied(struct view *v, const json_t *body) {
+  view_put(v, "the evidence log was copied and read back");
+  words_member(v, ", entries: ", body, "size");
+  words_member(v, ", to ", body, "target");
+  return STYLE_DIM;
+}
+
+static enum style anchor_failed(struct view *v, const json_t *body) {
+  view_put(v, "the evidence log's checkpoint could not be anchored");
+  words_member(v, " with ", body, "target");
+  words_member(v, ": ", body, "why");
+  return STYLE_YELLOW;
+}
+
 words_fn *const words_incident[KIND_COUNT] = {
     [KIND_INCIDENT_OPENED] = opened,
     [KIND_INCIDENT_ADOPTED] = adopted,
@@ -307,4 +337,8 @@ words_fn *const words_incident[KIND_COUNT] = {
     [KIND_ALERT_SUPPRESSED] = suppressed,
     [KIND_ALERT_DEAD] = dead,
     [KIND_REDIS_TAIL_CUT] = tail_cut,
+    [KIND_ANCHOR_STAMPED] = stamped,
+    [KIND_ANCHOR_COSIGNED] = cosigned,
+    [KIND_ANCHOR_COPIED] = copied,
+    [KIND_ANCHOR_FAILED] = anchor_failed,
 };

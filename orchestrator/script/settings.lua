@@ -27,6 +27,28 @@ return {
     origin = text { doc = "Name of this node's log, for ever; default: made of the host's name and the node's", optional = true, pattern = "^[^%s+]+$", max = 120 },
     key = secret { doc = "Its signing key, as `tocsin evidence keygen` makes it; default: evidence.key in the data folder, made at the first start", optional = true },
   } } },
+  { "anchor", object { doc = "Where the evidence log's checkpoints go that its key alone cannot change: time stamps, witnesses, copies", default = {}, fields = {
+    every = time { doc = "How often the newest checkpoint goes there", default = "10m", min = 1000 },
+    tsa = list { doc = "Time-stamping authorities (RFC 3161)", default = {}, max = 8, of = object { fields = {
+      url = schema.url { doc = "Where it answers" },
+      ca = text { doc = "Full path of the certificate (PEM) that its stamps lead to", pattern = "^/", max = 1000 },
+      ca_file = text { doc = "Full path of the CA (PEM) of its HTTPS; the system's without", optional = true, pattern = "^/", max = 1000 },
+    } } },
+    witness = list { doc = "Witnesses (C2SP tlog-witness)", default = {}, max = 8, of = object { fields = {
+      url = schema.url { doc = "Its submission prefix, before /add-checkpoint" },
+      key = text { doc = "Its verifier key: name+hash+base64, of type 4", max = 300 },
+      ca_file = text { doc = "Full path of the CA (PEM) of its HTTPS; the system's without", optional = true, pattern = "^/", max = 1000 },
+    } } },
+    copy = list { doc = "Copies of the log (bodies encrypted, never their keys): folders, or S3 buckets", default = {}, max = 8, of = object { fields = {
+      folder = text { doc = "Full path of a folder", optional = true, pattern = "^/", max = 1000 },
+      bucket = schema.url { doc = "URL of a bucket, with a prefix if wanted", optional = true },
+      region = text { doc = "The bucket's region", optional = true, max = 64 },
+      access_key = secret { doc = "Access key", optional = true },
+      secret_key = secret { doc = "Its secret", optional = true },
+      lock_days = whole { doc = "Object lock: so long nobody can remove what was put (the bucket must allow it); 0: none", default = 0, min = 0, max = 36500 },
+      ca_file = text { doc = "Full path of the CA (PEM) of its HTTPS; the system's without", optional = true, pattern = "^/", max = 1000 },
+    } } },
+  } } },
   { "api", object { doc = "How commands come in", default = {}, fields = {
     socket = text { doc = "Unix socket of `tocsin serve`; default: tocsin.sock in the data folder", optional = true },
     group = text { doc = "Group that may open the socket", optional = true },

@@ -1,0 +1,82 @@
+"""`tocsin serve` anchors its log: an authority, a witness and a copy get each new checkpoint, what came back is on record and checks out, and parties that are away hold up nothing."""
+import os
+import subprocess
+import sys
+
+from harness import BINARY, Raw, Tocsin, done, free_port, is_, like, ok, wait_until
+from product import Product, alert, content
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+OTHER = os.path.join(os.path.dirname(BINARY), "tocsin-verify")
+
+
+def entries(tocsin, kind):
+    with tocsin.redis() as redis:
+        rows = redis.call("XRANGE", "tocsin:{node-n1}:journal", "-", "+")
+    return sum(b'"type":"%s"' % kind in fields[1] for _, fields in rows)
+
+
+def checks(tocsin):
+    return {c["check"]: c for c in tocsin.run("doctor", "--json").json()["checks"] if c["check"].startswith("anchor")}
+
+
+def outside(folder, port):
+    child = subprocess.Popen([sys.executable, os.path.join(HERE, "..", "servers", "outside.py"), "--folder", folder, "--port", str(port)],
+                             stdin=subprocess.PIPE)
+    ok(wait_until(lambda: os.path.exists(os.path.join(folder, "ready")), 30), "the parties outside are there")
+    return child
+
+
+def sound(tocsin, log, key, what):
+    ours = tocsin.run("evidence", "verify", log, "--key", key)
+    theirs = subprocess.run([OTHER, log, "--key", key], capture_output=True, text=True, timeout=60, check=False)
+    is_((ours.status, theirs.returncode), (0, 0), what)
+
+
+with Product() as product:
+    tocsin = Tocsin({})
+    port, away = free_port(), os.path.join(tocsin.folder, "outside")
+    os.mkdir(away)
+    child = outside(away, port)
+    try:
+        url, copy = "http://127.0.0.1:%d" % port, os.path.join(tocsin.folder, "copy")
+        with open(os.path.join(away, "witness.vkey"), encoding="ascii") as f:
+            witness = f.read()
+        tocsin.settings({"folders": content(tocsin.folder), "connectors": {"product": Raw('product { url = "%s" }' % product.url)},
+                         "anchor": {"every": "1s", "tsa": [{"url": url + "/tsa", "ca": os.path.join(away, "ca.pem")}],
+                                    "witness": [{"url": url + "/witness", "key": witness}], "copy": [{"folder": copy}]}})
+        with tocsin:
+            key = tocsin.run("evidence", "key").out.strip()
+            with open(os.path.join(away, "log.vkey"), "w", encoding="ascii") as f:
+                f.write(key)
+            anchors = os.path.join(tocsin.data, "evidence", "anchors")
+            tocsin.xadd(alert("alice", "uid-alice"))
+            for kind in (b"anchor.stamped", b"anchor.cosigned", b"anchor.copied"):
+                tocsin.wait_for(lambda k=kind: entries(tocsin, k), "%s is on record" % kind.decode(), timeout=60)
+            ok(wait_until(lambda: len(checks(tocsin)) == 3 and all(c["ok"] for c in checks(tocsin).values()), 60), "doctor knows all three, and is content")
+            like(checks(tocsin)["anchor tsa"]["text"], "last done .* ago", "and says how long ago")
+            like(tocsin.api("GET", "/metrics")[1], r"(?m)^tocsin_anchor_witness_age_seconds \d", "the metrics give the age")
+            stamps = sorted((f for f in os.listdir(anchors) if f.endswith(".tsr")), key=lambda f: int(f[:-4]))
+            by_hand = subprocess.run(["openssl", "ts", "-verify", "-data", os.path.join(anchors, stamps[-1][:-4] + ".checkpoint"), "-in",
+                                      os.path.join(anchors, stamps[-1]), "-CAfile", os.path.join(away, "ca.pem")], capture_output=True,
+                                     text=True, timeout=30, check=False)
+            like(by_hand.stdout, "Verification: OK", "openssl by itself agrees with the stamp")
+            sound(tocsin, os.path.join(copy, "log"), key, "both verifiers find the copy sound")
+            is_([n for n in os.listdir(copy) if n not in ("log", "bodies", "anchors")], [], "and nothing else is in it")
+            failed = entries(tocsin, b"anchor.failed")
+            child.stdin.close()
+            child.wait(30)
+            before = len(tocsin.json("run", "list", "--all")["runs"])
+            tocsin.xadd(*[alert("u%d" % i, "uid-u%d" % i) for i in range(5)])
+            tocsin.wait_for(lambda: len(tocsin.json("run", "list", "--all")["runs"]) >= before + 5, "runs go on without the parties outside")
+            ok(wait_until(lambda: not checks(tocsin)["anchor tsa"]["ok"] and not checks(tocsin)["anchor witness"]["ok"], 60), "doctor says that they fail")
+            ok(checks(tocsin)["anchor copy"]["ok"], "the copy goes on")
+            tocsin.wait_for(lambda: entries(tocsin, b"anchor.failed") > failed, "failing is on record")
+            is_(tocsin.terminate(), 0, "an orderly stop")
+            ok("Sanitizer" not in tocsin.log() and "runtime error" not in tocsin.log(), "no memory error was seen")
+            tocsin.start()
+    finally:
+        if child.poll() is None:
+            child.kill()
+        child.wait()
+done()
