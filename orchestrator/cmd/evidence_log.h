@@ -7,7 +7,7 @@
 
 struct options;
 
-extern const struct command evidence_key, evidence_keygen, evidence_search, evidence_rebuild;
+extern const struct command evidence_key, evidence_keygen, evidence_search, evidence_rebuild, evidence_coverage;
 
 /* What the person who checks brings along: --key, --checkpoint, --plain. options points into it. */
 struct evidence_trust {
@@ -30,5 +30,11 @@ int evidence_log_verify(const struct cli *cli, const struct options *o, const ch
 int evidence_bundle_verify(const struct cli *cli, const struct options *o, const char *path, const struct buf *bytes);
 /* `tocsin evidence export … -o FILE.zip`: incident NULL: all of --from and --to. */
 int evidence_bundle_export(const struct cli *cli, const struct options *o, const char *incident, const char *file);
+
+/* --from, --to: a day or a time; *ret stays as it was when it is not given. Print what is wrong. */
+int evidence_moment(const struct cli *cli, const struct options *o, const char *name, int64_t *ret);
+struct archive;
+/* --folder and --key, else this node's own. */
+int evidence_archive(const struct cli *cli, const struct options *o, struct archive **ret);
 
 #endif

@@ -71,7 +71,7 @@ static size_t kinds_of(const char *control, const char *kinds[KIND_COUNT + 1]) {
   return n;
 }
 
-static int moment(const struct cli *cli, const struct options *o, const char *name, int64_t *ret) {
+int evidence_moment(const struct cli *cli, const struct options *o, const char *name, int64_t *ret) {
   char whole[TIME_TEXT];
   const char *text = options_get(o, name);
   if (!text) return EXIT_DONE;
@@ -81,7 +81,7 @@ static int moment(const struct cli *cli, const struct options *o, const char *na
 }
 
 /* The folder of the settings, opened with its own key or the one given. */
-static int archive_get(const struct cli *cli, const struct options *o, struct archive **ret) {
+int evidence_archive(const struct cli *cli, const struct options *o, struct archive **ret) {
   struct note_signer signer = {0};
   struct err err = {0};
   json_t *settings = cli_settings(cli, NULL);
@@ -105,8 +105,8 @@ static int query_make(const struct cli *cli, const struct options *o, struct cat
   if (control && !kinds_of(control, kinds))
     return cli_misuse(cli, "no entry is evidence for the control %.40s; they read like A.5.26", control);
   if (control) q->kinds = kinds;
-  int status = moment(cli, o, "from", &q->from);
-  if (status == EXIT_DONE) status = moment(cli, o, "to", &q->to);
+  int status = evidence_moment(cli, o, "from", &q->from);
+  if (status == EXIT_DONE) status = evidence_moment(cli, o, "to", &q->to);
   if (status == EXIT_DONE && word && strncmp(word, "node-", 5) == 0) q->journal = word;
   else if (status == EXIT_DONE && word && (status = client_id(cli, word, incident)) == EXIT_DONE) q->journal = incident;
   return status;
@@ -119,7 +119,7 @@ static int search_run(struct cli *cli, const struct options *o) {
   struct search s = {.archive = NULL};
   struct err err = {0};
   int status = query_make(cli, o, &q, kinds, incident);
-  if (status == EXIT_DONE) status = archive_get(cli, o, &s.archive);
+  if (status == EXIT_DONE) status = evidence_archive(cli, o, &s.archive);
   if (status != EXIT_DONE) return status;
   s.hits = json_array();
   if (catalogue_search(archive_catalogue(s.archive), &q, hit_add, &s, &err) < 0) {

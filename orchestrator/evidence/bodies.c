@@ -198,30 +198,31 @@ static int file_append(const struct bodies *b, uint64_t number, unsigned at, con
   return r;
 }
 
-/* The records of one file, encrypted, with their keys stored. */
-static int part_append(struct bodies *b, uint64_t first, const struct body *list, size_t count, struct err *err) {
-  struct buf records;
-  buf_init(&records, SIZE_MAX / 2);
+/* The batch as its files' records, one buffer for each file, encrypted; all keys in one transaction. */
+static int records_make(struct bodies *b, uint64_t first, const struct body *list, size_t count, struct buf *files, struct err *err) {
   int r = keys_do(b, "BEGIN IMMEDIATE", err);
-  for (size_t i = 0; r == 0 && i < count; i++) r = record_add(b, first + i, &list[i], &records, err);
-  if (r == 0 && !buf_ok(&records)) r = err_set(err, ERR_MEMORY, "no memory for the bodies of a batch");
+  for (size_t i = 0; r == 0 && i < count; i++) {
+    struct buf *records = &files[(first + i) / TILE_WIDTH - first / TILE_WIDTH];
+    r = record_add(b, first + i, &list[i], records, err);
+    if (r == 0 && !buf_ok(records)) r = err_set(err, ERR_MEMORY, "no memory for the bodies of a batch");
+  }
   if (r == 0) r = keys_do(b, "COMMIT", err);
   if (r < 0 && !sqlite3_get_autocommit(b->keys)) keys_do(b, "ROLLBACK", NULL);
-  if (r == 0) r = file_append(b, first / TILE_WIDTH, (unsigned)(first % TILE_WIDTH), &records, err);
-  buf_release(&records);
   return r;
 }
 
 int bodies_append(struct bodies *b, uint64_t first, const struct body *list, size_t count, struct err *err) {
-  int r = 0;
-  while (r == 0 && count) {
-    size_t n = TILE_WIDTH - first % TILE_WIDTH;
-    if (n > count) n = count;
-    r = part_append(b, first, list, n, err);
-    first += n;
-    list += n;
-    count -= n;
-  }
+  if (!count) return 0;
+  uint64_t number = first / TILE_WIDTH;
+  size_t files = (size_t)((first + count - 1) / TILE_WIDTH - number + 1);
+  struct buf *records = calloc(files, sizeof *records);
+  if (!records) abort();
+  for (size_t i = 0; i < files; i++) buf_init(&records[i], SIZE_MAX / 2);
+  int r = records_make(b, first, list, count, records, err);
+  for (size_t i = 0; r == 0 && i < files; i++)
+    r = file_append(b, number + i, i == 0 ? (unsigned)(first % TILE_WIDTH) : 0, &records[i], err);
+  for (size_t i = 0; i < files; i++) buf_release(&records[i]);
+  free(records);
   return r;
 }
 

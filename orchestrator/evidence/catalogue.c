@@ -13,7 +13,7 @@
 #include "evidence/catalogue_internal.h"
 #include "evidence/head.h"
 
-enum { FORM = 2, PATH_MOST = 4096, BUSY_MS = 5000, STEP = 1 << 14 };
+enum { FORM = 3, PATH_MOST = 4096, BUSY_MS = 5000, STEP = 1 << 14 };
 
 enum { KIND_MOST = 64 };
 static const char *const sql[STATEMENTS] = {
@@ -21,7 +21,7 @@ static const char *const sql[STATEMENTS] = {
     [FIND_JOURNAL] = "SELECT id FROM journal WHERE name = ?",
     [ADD_KIND] = "INSERT OR IGNORE INTO kind (name) VALUES (?)",
     [FIND_KIND] = "SELECT id FROM kind WHERE name = ?",
-    [ADD_ENTRY] = "INSERT INTO entry (idx, journal, seq, leaf, time, kind) VALUES (?, ?, ?, ?, ?, ?)",
+    [ADD_ENTRY] = "INSERT INTO entry (idx, journal, seq, leaf, time, kind, person) VALUES (?, ?, ?, ?, ?, ?, ?)",
     /* Twice in a log is a fault of the log, for the verifiers to name: the first counts. */
     [FIND_ENTRY] = "SELECT idx, seq, leaf FROM entry WHERE journal = ? AND seq = ? ORDER BY idx LIMIT 1",
     [LAST_ENTRY] = "SELECT idx, seq, leaf FROM entry WHERE journal = ? ORDER BY seq DESC, idx LIMIT 1",
@@ -30,7 +30,7 @@ static const char form[] = "CREATE TABLE journal (id INTEGER PRIMARY KEY, name T
                            "CREATE TABLE kind (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);"
                            "CREATE TABLE entry (idx INTEGER PRIMARY KEY, journal INTEGER NOT NULL, seq INTEGER NOT NULL, leaf BLOB NOT "
                            "NULL, time INTEGER NOT NULL, "
-                           "kind INTEGER NOT NULL);"
+                           "kind INTEGER NOT NULL, person INTEGER NOT NULL);"
                            "CREATE INDEX entry_place ON entry (journal, seq);"
                            "CREATE INDEX entry_time ON entry (time);"
                            "CREATE TABLE done (texts INTEGER NOT NULL);" /* entries whose bodies were read */
@@ -244,6 +244,7 @@ static int entry_add(struct catalogue *c, uint64_t index, const void *bytes, siz
   sqlite3_bind_blob(s, 4, leaf.bytes, DIGEST_BYTES, SQLITE_STATIC);
   sqlite3_bind_int64(s, 5, time);
   sqlite3_bind_int64(s, 6, kind);
+  sqlite3_bind_int64(s, 7, known && memmem(bytes, len, "{\"actor\":\"person:", 17) == bytes);
   return done(c, s, err);
 }
 

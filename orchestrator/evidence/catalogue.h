@@ -59,4 +59,8 @@ typedef bool catalogue_hit_cb(void *arg, uint64_t index, const char *journal, ui
 /* The newest first. ERR_INVALID: match is not understood. */
 int catalogue_search(struct catalogue *c, const struct catalogue_query *query, catalogue_hit_cb *cb, void *arg, struct err *err);
 
+/* How many entries of each type there are in a time, those that people wrote apart from those of the engine and its playbooks. */
+typedef void catalogue_count_cb(void *arg, const char *kind, bool person, uint64_t count);
+int catalogue_count(struct catalogue *c, int64_t from, int64_t to, catalogue_count_cb *cb, void *arg, struct err *err);
+
 #endif

@@ -184,3 +184,19 @@ int catalogue_search(struct catalogue *c, const struct catalogue_query *q, catal
   buf_release(&quoted);
   return r;
 }
+
+int catalogue_count(struct catalogue *c, int64_t from, int64_t to, catalogue_count_cb *cb, void *arg, struct err *err) {
+  static const char sql[] =
+      "SELECT k.name, e.person, count(*) FROM entry e JOIN kind k ON k.id = e.kind WHERE e.time >= ?1 AND e.time < ?2 "
+      "GROUP BY e.kind, e.person";
+  sqlite3_stmt *s = NULL;
+  if (sqlite3_prepare_v2(c->db, sql, -1, &s, NULL) != SQLITE_OK) return catalogue_fail(c, err, "count");
+  sqlite3_bind_int64(s, 1, from);
+  sqlite3_bind_int64(s, 2, to ? to : INT64_MAX);
+  int step;
+  while ((step = sqlite3_step(s)) == SQLITE_ROW)
+    cb(arg, (const char *)sqlite3_column_text(s, 0), sqlite3_column_int(s, 1) != 0, (uint64_t)sqlite3_column_int64(s, 2));
+  int r = step == SQLITE_DONE ? 0 : catalogue_fail(c, err, "count");
+  sqlite3_finalize(s);
+  return r;
+}

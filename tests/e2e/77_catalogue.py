@@ -43,6 +43,25 @@ def searches(tocsin):
     is_(tocsin.run("evidence", "rebuild").status, 1, "not beside a running engine")
 
 
+def coverage(tocsin):
+    """Against the entries that Redis holds, and a Statement of Applicability."""
+    tocsin.run("incident", "note", "1", "seen by a person")
+    ok(wait_until(lambda: settled(tocsin) and hits(tocsin, "--control", "A.5.28"), 30), "a person's entry is sealed")
+    found = {c["control"]: c for c in tocsin.json("evidence", "coverage")["controls"]}
+    is_(sorted(found), sorted("A." + c for c in "5.5 5.6 5.24 5.25 5.26 5.27 5.28 5.33 5.34 6.8 8.15 8.16 8.17".split()), "the default list")
+    is_((found["A.5.26"]["evidence"], found["A.5.28"]["evidence"], found["A.5.5"]["evidence"]), ("automated", "manual", "no evidence"),
+        "what the playbook did, what was noted, what nobody did")
+    is_(found["A.5.28"]["by_people"], 1, "people's entries are counted apart")
+    is_(found["A.5.24"]["by_engine"] + found["A.5.24"]["by_people"], len(hits(tocsin, "--control", "A.5.24")), "the counts are those of the entries")
+    is_({c["evidence"] for c in tocsin.json("evidence", "coverage", "--to", "2020-01-01")["controls"]}, {"no evidence"}, "nothing before a day")
+    path = tocsin.write("controls.csv", "control,applicable,reason,owner\nA.5.26,yes,,alice\nA.8.17,no,\"clocks are the host's, not ours\",bob\n")
+    of = tocsin.json("evidence", "coverage", "--controls", path)["controls"]
+    is_([(c["control"], c["evidence"], c["owner"]) for c in of], [("A.5.26", "automated", "alice"), ("A.8.17", "not applicable", "bob")], "a statement of one's own")
+    path = tocsin.write("controls.csv", "A.5.26,yes,,alice\nA.8.17,no,,bob\n")
+    like(tocsin.run("evidence", "coverage", "--controls", path).err, "line 2: .*needs a reason", "what is left out needs a reason")
+    like(tocsin.run("evidence", "coverage").out, r"A\.5\.26 +automated", "for people, too")
+
+
 def rebuilt(tocsin):
     is_(tocsin.terminate(), 0, "an orderly stop")
     is_(tocsin.run("evidence", "rebuild").status, 0, "made anew")
@@ -74,5 +93,6 @@ with Product() as product_:
         ok(wait_until(lambda: [r["status"] for r in tocsin_.json("run", "list", "--all")["runs"]] == ["done"] * 2, 30), "and another")
         ok(wait_until(lambda: settled(tocsin_), 30), "all is sealed")
         searches(tocsin_)
+        coverage(tocsin_)
         rebuilt(tocsin_)
 done()
