@@ -44,6 +44,23 @@ static void lift(void *arg) {
   else if (h->all->lift_cb) h->all->lift_cb(h->all->lift_arg, h->incident, h->of);
 }
 
+/* Who holds a target, over all nodes: what another node's incident only found so counts too, for to keep it is the safe side. */
+static void holders_key(const char *key, char out[96]) {
+  uint8_t digest[DIGEST_BYTES];
+  char hex[DIGEST_HEX];
+  digest_sha256(key, strlen(key), digest);
+  hex_encode(digest, sizeof digest, hex);
+  snprintf(out, 96, "tocsin:holders:%s", hex);
+}
+
+static void holders_change(struct actions *a, const struct hold *h, const char *verb) {
+  char name[ID_PATH * 2], set[96];
+  if (!a->deps.nodes) return;
+  hold_name(name, h->incident, h->of);
+  holders_key(h->key, set);
+  redis_call(a->deps.redis, redis_lane(a->deps.redis, set), NULL, NULL, NULL, verb, set, name, NULL);
+}
+
 static void hold_add(struct actions *a, const char *incident, const char *of, const json_t *containment) {
   char name[ID_PATH * 2];
   struct hold *h = calloc(1, sizeof *h);
@@ -55,6 +72,7 @@ static void hold_add(struct actions *a, const char *incident, const char *of, co
   h->key = key_of(incident, containment);
   hold_name(name, incident, of);
   hold_free(map_put(&a->holds, name, h));
+  holders_change(a, h, "SADD");
   if (json_int_or(containment, "lift_at", 0)) h->timer = timer_start(a->deps.loop, 0, lift, h);
 }
 
@@ -149,7 +167,9 @@ void ledger_hold(struct action *x, const char *status) {
 void ledger_forget(struct actions *a, const char *incident, const char *of) {
   char name[ID_PATH * 2], id[ID_PATH * 2];
   hold_name(name, incident, of);
-  hold_free(map_remove(&a->holds, name));
+  struct hold *h = map_remove(&a->holds, name);
+  if (h) holders_change(a, h, "SREM");
+  hold_free(h);
   snprintf(id, sizeof id, "%s/%s", incident, of);
   redis_call(a->deps.redis, redis_lane(a->deps.redis, incident), NULL, NULL, NULL, "HDEL", INDEX_KEY, id, NULL);
 }
@@ -210,7 +230,7 @@ struct release {
   action_cb *cb;
   void *arg;
   json_t *returns;
-  bool ok;
+  bool ok, asking, gone; /* Redis is being asked who else holds it; its journal went meanwhile */
   TAILQ_ENTRY(release) next;
 };
 
@@ -233,15 +253,16 @@ static void release_free(struct release *r) {
 static void release_called_back(void *arg) {
   struct release *r = arg;
   struct outcome outcome = {.ok = r->ok, .returns = r->returns};
+  r->gone = true;
   if (r->cb) r->cb(r->arg, &outcome);
-  release_free(r);
+  if (!r->asking) release_free(r);
 }
 
 void ledger_orphan(struct actions *a, const struct journal *journal) {
   struct release *r, *next;
   for (r = TAILQ_FIRST(&a->releases); r; r = next) {
     next = TAILQ_NEXT(r, next);
-    if (journal && r->journal != journal) continue;
+    if ((journal && r->journal != journal) || r->gone) continue;
     json_decref(r->returns);
     r->ok = false;
     r->returns = failure_new("unloaded", "the incident was let go of before it was lifted", true);
@@ -260,6 +281,10 @@ static const json_t *containment(const struct release *r) {
 }
 
 static void still(struct release *r, const char *why) {
+  char name[ID_PATH * 2];
+  hold_name(name, journal_incident(r->journal), r->of);
+  const struct hold *h = map_get(&r->all->holds, name);
+  if (h) holders_change(r->all, h, "SADD"); /* it had let go, to see whether it was the last */
   journal_add(r->journal, KIND_CONTAINMENT_STILL, r->actor, r->run, r->step, json_pack("{s:s, s:s}", "of", r->of, "why", why));
   release_end(r, false, failure_new("still_contained", why, true));
 }
@@ -393,6 +418,51 @@ static void ask_recovered(struct release *r, const char *recover) {
   release_ask(r, text, json_pack("[s, s]", "recovered", "not yet"), on_recovered);
 }
 
+static void keep_for(struct release *r, json_t *holders_take) {
+  journal_add(r->journal, KIND_CONTAINMENT_KEPT, r->actor, r->run, r->step, json_pack("{s:s, s:O}", "of", r->of, "holders", holders_take));
+  ledger_forget(r->all, journal_incident(r->journal), r->of);
+  release_end(r, true, json_pack("{s:b, s:o}", "kept", 1, "holders", holders_take));
+}
+
+static void on_holders(void *arg, const struct redis_value *reply, const struct err *err) {
+  struct release *r = arg;
+  r->asking = false;
+  if (r->gone) {
+    release_free(r);
+    return;
+  }
+  json_t *holders = json_array();
+  for (size_t i = 0; !err && i < redis_count(reply); i++) {
+    const char *name = redis_string(redis_item(reply, i), NULL);
+    json_array_append_new(holders, json_stringn(name, strcspn(name, "|")));
+  }
+  if (!err && json_array_size(holders)) {
+    keep_for(r, holders);
+    return;
+  }
+  json_decref(holders);
+  if (err) still(r, "Redis could not say whether another node's incident holds it too; release it again");
+  else undo(r);
+}
+
+/* No incident of this node holds it; does one of another? The last that lets go lifts it. */
+static void let_go(struct release *r, const char *key) {
+  char name[ID_PATH * 2], set[96];
+  struct err err;
+  if (!r->all->deps.nodes) {
+    undo(r);
+    return;
+  }
+  hold_name(name, journal_incident(r->journal), r->of);
+  holders_key(key, set);
+  r->asking = true;
+  if (redis_call(r->all->deps.redis, redis_lane(r->all->deps.redis, set), on_holders, r, &err, "FCALL", "tocsin_let_go", "1", set, name,
+                 NULL) == 0)
+    return;
+  r->asking = false;
+  still(r, err.text);
+}
+
 static void release_begin(void *arg) {
   struct release *r = arg;
   const json_t *c = containment(r);
@@ -404,12 +474,9 @@ static void release_begin(void *arg) {
   } else if (strcmp(status, "found") == 0) {
     ask_found(r);
   } else if (held_by_others(r->all, key, journal_incident(r->journal), r->of)) {
-    json_t *holders = holders_of(r->all, key);
-    journal_add(r->journal, KIND_CONTAINMENT_KEPT, r->actor, r->run, r->step, json_pack("{s:s, s:O}", "of", r->of, "holders", holders));
-    ledger_forget(r->all, journal_incident(r->journal), r->of);
-    release_end(r, true, json_pack("{s:b, s:o}", "kept", 1, "holders", holders));
+    keep_for(r, holders_of(r->all, key));
   } else {
-    undo(r);
+    let_go(r, key);
   }
   free(key);
 }

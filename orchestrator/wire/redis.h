@@ -104,9 +104,17 @@ int redis_append(struct redis *link, unsigned lane, const char *journal, const c
  * FCALL_RO tocsin_tally 2 tocsin:alerts A:counts               [XINFO STREAM's reply, HGETALL's reply] of one moment
  * FCALL tocsin_ungroup 1 A:group  <incident> <group key>…     how many keys were removed
  * FCALL tocsin_open_id 1 A:ids  <INC|EX>                       "INC-000043"
+ *   route and open_id with one key more, A:owner, and the prefix "INC|n1": what they open is owned by n1.
+ * FCALL tocsin_claim 1 A:owner  <incident> <node> <from or ''>   [owner now, owner before or '']: the node's when nobody's, its own, or from's
+ * FCALL tocsin_give 1 A:owner  <incident> <node> <to or ''>      1 when it was the node's to give
+ * FCALL tocsin_beat 2 tocsin:nodes tocsin:brakes  <node> <run> <beat, or what its counter stood at> <facts>   [brakes' epoch, brakes, nodes]; FENCE: another's name
+ * FCALL tocsin_leave 1 tocsin:nodes  <node> <run>               1 when the record was this run's
+ * FCALL tocsin_brake 2 tocsin:nodes tocsin:brakes  <scope> <value, '' releases>   the brakes' new epoch
+ * FCALL tocsin_take 2 <inbox> <nonces>  <message> <nonce> <now_ms> <keep_ms>     1: the caller's to carry out, 0: taken already, -1: a nonce seen before
+ * FCALL tocsin_let_go 1 <a target's holders>  <holder>          who still holds it; exactly the last of several gets none
  * FCALL tocsin_hold 1 tocsin:contained  <field> <json>         1 when new;  FCALL tocsin_unhold 1 tocsin:contained <field>
  * FCALL tocsin_budget 1 <sorted set>  <now_ms> <window_ms> <most> <id>   1: reserved (also when it was before), 0: spent
- * done, ungroup and unhold also work when Redis' memory is full. */
+ * done, ungroup, unhold and what nodes call (from claim on) also work when Redis' memory is full. */
 
 /* What Redis' own settings would lose (appendfsync, aof-load-truncated, no-appendfsync-on-rewrite, maxmemory-policy, RDB only…): calls
  * back with one text per problem, NULL-ended, once. */

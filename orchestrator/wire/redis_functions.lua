@@ -247,6 +247,12 @@ local function unhold(keys, args)
   return redis.call('HDEL', keys[1], args[1])
 end
 
+-- KEYS: a target's holders (a set). ARGV: one of them. Lets go in one step, so that of several exactly the last sees nobody left. Who still holds it.
+local function let_go(keys, args)
+  redis.call('SREM', keys[1], args[1])
+  return redis.call('SMEMBERS', keys[1])
+end
+
 -- KEYS: a sorted set. ARGV: now_ms, window_ms, most, id. 1: reserved (or was already), 0: the budget is spent.
 local function budget(keys, args)
   local now, window, most = whole(args[1]), whole(args[2]), whole(args[3])
@@ -327,6 +333,7 @@ redis.register_function('tocsin_revive', revive)
 redis.register_function { function_name = 'tocsin_tally', callback = tally, flags = { 'no-writes' } }
 redis.register_function('tocsin_hold', hold)
 redis.register_function { function_name = 'tocsin_unhold', callback = unhold, flags = { 'allow-oom' } }
+redis.register_function { function_name = 'tocsin_let_go', callback = let_go, flags = { 'allow-oom' } }
 redis.register_function('tocsin_budget', budget)
 redis.register_function('tocsin_open_id', open_id)
 -- A full memory is no reason to be called dead, nor to leave a dead node's incidents alone.
@@ -337,5 +344,5 @@ redis.register_function { function_name = 'tocsin_claim', callback = claim, flag
 redis.register_function { function_name = 'tocsin_give', callback = give, flags = { 'allow-oom' } }
 redis.register_function { function_name = 'tocsin_take', callback = take, flags = { 'allow-oom' } }
 redis.register_function {
-  function_name = 'tocsin_version', callback = function() return 4 end, flags = { 'no-writes', 'allow-stale' },
+  function_name = 'tocsin_version', callback = function() return 5 end, flags = { 'no-writes', 'allow-stale' },
 }

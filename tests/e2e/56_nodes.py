@@ -173,6 +173,21 @@ def stray(redis):
         ok(client.call("XREADGROUP", "GROUP", "tocsin", "n9", "COUNT", "1", "STREAMS", "tocsin:alerts", ">"), "a node has taken an alert and is gone")
 
 
+def held_twice(product, first, second):
+    """Incidents of both nodes contain one user: who lets go last lifts it."""
+    one, two = (tocsin.json("connector", "try", "product.lock", "user=zed", "--because", "test", "--yes")["id"] for tocsin in (first, second))
+    rows = {c["incident"] for c in first.json("contained")["contained"]}
+    is_(rows, {one, two}, "held twice: both are listed at either node")
+    kept = second.json("release", one, "--because", "test", "--yes")
+    is_([c["holders"] for c in kept["kept"]], [[two]], "held twice: the first to let go is told who still holds it")
+    is_(product.count("unlock", "zed"), 0, "held twice: and it stays locked")
+    first.json("release", two, "--because", "test", "--yes")
+    first.wait_for(lambda: [q for q in first.json("now")["questions"] if q["incident"] == two], "held twice: the second found it so, and asks", 10)
+    question = [q for q in first.json("now")["questions"] if q["incident"] == two][0]
+    is_(first.run("answer", question["id"], "release").status, 0, "held twice: a person agrees")
+    first.wait_for(lambda: product.count("unlock", "zed") == 1, "held twice: and it is lifted, once", 10)
+
+
 def paused(redis, product, first, second):
     """A brake that is pulled at one node is in force at both when the command has been answered."""
     began = time.monotonic()
@@ -246,6 +261,7 @@ with Redis(passwords=False) as redis, Product(slow=0.02) as product:
         refused(redis, product, first)
         together(redis, product, first, second)
         by_letter(redis, first, second)
+        held_twice(product, first, second)
         paused(redis, product, first, second)
         killed(redis, product, first, second)
         stopped(redis, product, first, second)

@@ -327,6 +327,14 @@ static void test_take(void **state) {
   expect("!invalid ERR take: wrong arguments", "FCALL tocsin_take 2 in nonces 4-0 a x 500");
 }
 
+static void test_let_go(void **state) {
+  expect("1", "SADD holders a|1/1");
+  expect("1", "SADD holders b|1/1");
+  expect("[b|1/1]", "FCALL tocsin_let_go 1 holders a|1/1");
+  expect("[b|1/1]", "FCALL tocsin_let_go 1 holders a|1/1");
+  expect("[]", "FCALL tocsin_let_go 1 holders b|1/1");
+}
+
 static void test_ends_when_memory_is_full(void **state) {
   char id[64];
   deliver(id);
@@ -369,6 +377,7 @@ int main(void) {
       cmocka_unit_test_setup(test_beat, fresh),
       cmocka_unit_test_setup(test_brake, fresh),
       cmocka_unit_test_setup(test_take, fresh),
+      cmocka_unit_test_setup(test_let_go, fresh),
       cmocka_unit_test_setup(test_ends_when_memory_is_full, fresh),
   };
   int failed = cmocka_run_group_tests(tests, NULL, NULL);
