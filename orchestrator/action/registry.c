@@ -11,6 +11,7 @@
 #include "base/buf.h"
 #include "base/json.h"
 #include "base/map.h"
+#include "transport/address.h"
 
 enum { FILE_CAP = 1 << 20, DEFAULT_TIMEOUT_MS = 20000, DEFAULT_RESPONSE = 256 << 10, DEFAULT_CONCURRENT = 8 };
 enum { TIMEOUT_MOST_MS = 3600000, LIMIT_MOST = 1000000, RESPONSE_MOST_KIB = 64 << 10 }; /* what settings may ask for */
@@ -112,6 +113,15 @@ static int limits_set(struct connector *c, const json_t *declared, const json_t 
   return result;
 }
 
+/* At start, not when the first request wants to leave. */
+static int network_check(const json_t *network, const char *where, struct err *err) {
+  struct netrules rules;
+  int result = netrules_init(&rules, network, err);
+  if (result < 0) return err_wrap(err, "%s", where);
+  netrules_release(&rules);
+  return 0;
+}
+
 /* The settings that belong to the core, not to the connector's schema. */
 static json_t *own_settings(const json_t *given) {
   json_t *copy = json_copy((json_t *)(uintptr_t)given);
@@ -134,6 +144,7 @@ static int instance_add(struct registry *r, const char *name, struct declaration
   if (!i->network) i->network = json_incref(json_object_get(d->json, "network"));
   i->c = (struct connector){
       .instance = i->name, .name = json_str_or(d->json, "name", d->name), .declaration = d, .settings = i->settings, .network = i->network};
+  if (result == 0) result = network_check(i->network, where, err);
   if (result == 0) result = limits_set(&i->c, json_object_get(d->json, "limits"), json_object_get(given, "limits"), where, err);
   if (result == 0) result = connector_state_new(d, i->settings, NULL, &i->c.state, err);
   if (result < 0) {

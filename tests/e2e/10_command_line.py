@@ -97,6 +97,10 @@ def incidents(tocsin):
     for words in (["note", "1", "called alice", "--at", "2026-11-23T18:30:00Z"], ["assign", "inc-1", "tester"], ["tag", "1", "theft"], ["title", "INC-000001", "Stolen", "laptop"],
                   ["severity", "1", "critical", "--because", "a director's"]):
         is_(tocsin.run("incident", *words).status, 0, "incident " + " ".join(words))
+    noted = next(e["seq"] for e in tocsin.json("incident", "show", "1")["entries"] if e["type"] == "incident.noted")
+    is_(tocsin.run("incident", "note", "1", "called bob, not alice", "--corrects", str(noted)).status, 0, "a note that corrects an entry")
+    like(tocsin.run("incident", "note", "1", "x", "--corrects", "999").err, "no entry 999", "of an entry that is not there: it says so")
+    like(tocsin.run("incident", "show", "1").out, r"called alice[\s\S]*corrects entry %d" % noted, "both stay: the note, and what corrects it")
     text = tocsin.run("incident", "show", "1").out
     for pattern in (r"INC-000001  Stolen laptop  \[critical\]", "owner tester", "tags: theft", r"\d\d:\d\d:\d\d  tester  opened: Laptop stolen \(high\)", "note about .*18:30: called alice"):
         like(text, pattern, "incident show: " + pattern)

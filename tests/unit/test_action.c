@@ -502,6 +502,8 @@ static void test_limits_of_the_settings(void **state) {
   assert_non_null(strstr(err.text, "per_minute"));
   assert_int_equal(registry_try(product.port, ", 'limits': {'concurrent': 0}", &err), ERR_INVALID);
   assert_int_equal(registry_try(product.port, ", 'limits': 'none'", &err), ERR_INVALID);
+  assert_int_equal(registry_try(product.port, ", 'network': {'alow': []}", &err), ERR_INVALID);
+  assert_non_null(strstr(err.text, "connectors.edr: network has no member alow"));
   registry_make(product.port, NULL);
   guard_is("{'ceiling': 'destroy'}");
 }
