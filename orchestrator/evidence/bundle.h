@@ -17,7 +17,7 @@
  *   anchors/<size>.checkpoint, .consistency, .tsr, .cosigned   the same of the first anchored checkpoint behind the entries, with its time stamps and cosignatures
  *   blobs/<sha256>              the place of attached files, in clear; none are written yet
  *
- * Proven by the log: heads, and through them bodies; Not proven, only listed in SHA256SUMS: names and views, which a Tocsin of the same version
+ * Proven by the log: heads, and through them bodies. Not proven, only listed in SHA256SUMS: names and views, which a Tocsin of the same version
  * makes anew and compares. What no bundle shows: entries that came behind the last one in it. */
 #ifndef TOCSIN_EVIDENCE_BUNDLE_H
 #define TOCSIN_EVIDENCE_BUNDLE_H

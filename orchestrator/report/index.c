@@ -26,7 +26,7 @@ static void row(struct buf *out, const json_t *incident) {
   html_text(out, json_str_or(incident, "title", "Without a title"));
   buf_adds(out, "</td><td>");
   html_text(out, json_str_or(incident, "severity", ""));
-  buf_adds(out, "</td><td>");
+  buf_adds(out, "</td><td class=\"n\">");
   html_text(out, json_str_or(incident, "verdict", json_str_or(incident, "status", "")));
   buf_adds(out, "</td>");
   time_cell(out, json_object_get(times, "received"));
