@@ -56,22 +56,23 @@ static json_t *failed_report(const char *path, const char *error) {
   return json_pack("{s:s, s:s, s:i, s:i}", "playbook", path, "error", error, "passed", 0, "failed", 1);
 }
 
-static json_t *test_one(const json_t *settings, struct lists *lists, const char *path) {
-  char *tests = tests_path(path);
+static json_t *rehearsed(const json_t *settings, struct lists *lists, const char *path, const char *tests) {
+  struct rehearsal spec = {.playbook = path,
+                           .tests = tests,
+                           .connectors = installed_folder(settings, "connectors"),
+                           .world = {.arg = lists, .list = list_look, .matches = alert_matches},
+                           .values = path_values};
   struct err err = {0};
   json_t *report = NULL;
-  if (access(path, F_OK) != 0) {
-    report = failed_report(path, "there is no such playbook; `tocsin playbook list` shows those that there are");
-  } else if (access(tests, F_OK) != 0) {
-    report = json_pack("{s:s, s:i, s:i, s:b}", "playbook", path, "passed", 0, "failed", 0, "untested", 1);
-  } else {
-    struct rehearsal spec = {.playbook = path,
-                             .tests = tests,
-                             .connectors = installed_folder(settings, "connectors"),
-                             .world = {.arg = lists, .list = list_look, .matches = alert_matches},
-                             .values = path_values};
-    if (rehearse(&spec, &report, &err) < 0) report = failed_report(path, err.text);
-  }
+  return rehearse(&spec, &report, &err) < 0 ? failed_report(path, err.text) : report;
+}
+
+static json_t *test_one(const json_t *settings, struct lists *lists, const char *path) {
+  char *tests = tests_path(path);
+  json_t *report = NULL;
+  if (access(path, F_OK) != 0) report = failed_report(path, "there is no such playbook; `tocsin playbook list` shows those that there are");
+  else if (access(tests, F_OK) != 0) report = json_pack("{s:s, s:i, s:i, s:b}", "playbook", path, "passed", 0, "failed", 0, "untested", 1);
+  else report = rehearsed(settings, lists, path, tests);
   free(tests);
   return report;
 }
@@ -143,6 +144,19 @@ static int test_all(struct cli *cli, const json_t *settings, const json_t *paths
     failed += json_int_or(report, "failed", 0);
     json_array_append_new(reports, report);
   }
+  client_print(cli, reports, reports_view);
+  json_decref(reports);
+  lists_free(lists);
+  return failed ? EXIT_FAILED : EXIT_DONE;
+}
+
+int playbook_rehearse(struct cli *cli, const json_t *settings, const char *path, const char *tests) {
+  struct lists *lists = NULL;
+  struct err err = {0};
+  if (lists_load(installed_folder(settings, "lists"), &lists, &err) < 0) return cli_fail(cli, &err);
+  json_t *reports = json_array();
+  json_array_append_new(reports, rehearsed(settings, lists, path, tests));
+  int64_t failed = json_int_or(json_array_get(reports, 0), "failed", 0);
   client_print(cli, reports, reports_view);
   json_decref(reports);
   lists_free(lists);

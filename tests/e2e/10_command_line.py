@@ -169,6 +169,30 @@ def playbooks(tocsin):
     is_(tocsin.run("run", "cancel", "1/1", "--because", "x").status, 1, "a run that has ended cannot be cancelled")
 
 
+def recorded(tocsin):
+    """From a run that was real to a test: it passes as written, and fails when the playbook does something else."""
+    path = os.path.join(tocsin.folder, "again_test.lua")
+    result = tocsin.run("playbook", "record", "INC-000001/1", "-o", path)
+    ok(result.status == 0 and "1 passed, 0 failed" in result.out, "a recorded test passes as written")
+    with open(path, encoding="utf-8") as f:
+        text = f.read()
+    ok('"ldap.lock_account"' in text and '"keep"' in text and "INC-000001/1" in text, "it bears what was done and answered")
+    unlike(text, "a-secret-for-tests", "and no secret")
+    result = tocsin.run("playbook", "record", "INC-000001/1", "-o", path)
+    ok(result.status == 1 and "there already" in result.err, "a file that is there is never written over")
+    with open(os.path.join(ROOT, "playbooks", "contain-account.lua"), encoding="utf-8") as f:
+        changed = f.read().replace("act.ldap.lock_account { uid = p.user,", 'act.ldap.lock_account { uid = p.user .. "x",')
+    tocsin.write("changed.lua", changed)
+    result = tocsin.run("playbook", "record", "1/1", "-o", path + "2", "--playbook", os.path.join(tocsin.folder, "changed.lua"))
+    ok(result.status == 1 and "actions: expected" in result.out, "a playbook that does something else fails it")
+    result = tocsin.run("playbook", "record", "1/99", "-o", path + "3")
+    ok(result.status == 1 and "no such run" in result.err and not os.path.exists(path + "3"), "a run that is not there is said so, and nothing written")
+    tocsin.run("evidence", "export", "1", "-o", path + ".jsonl")
+    is_(tocsin.run("playbook", "record", path + ".jsonl", "-o", path + "4").status, 0, "an exported journal will do")
+    with open(path + "4", encoding="utf-8") as f:
+        is_(f.read(), text, "and gives the same bytes")
+
+
 def contained(tocsin):
     like(tocsin.run("contained").out, r"INC-000001/1/3  ldap.lock_account  user alice  \[simulated\]", "a simulated containment is listed as what it is")
     is_(tocsin.run("release", "user=alice", "--because", "played", "--yes").status, 0, "and released without touching the (unreachable) directory")
@@ -249,6 +273,6 @@ helps(tocsin_)
 mistakes(tocsin_)
 settings(tocsin_)
 with tocsin_.start():
-    for part in (incidents, brakes, evidence, playbooks, contained, hostile, api, queue):
+    for part in (incidents, brakes, evidence, playbooks, recorded, contained, hostile, api, queue):
         part(tocsin_)
 done()

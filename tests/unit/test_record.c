@@ -1,0 +1,159 @@
+/* From a journal to a playbook's unit test: what is in it, what is left out, and that nothing in it can be more than text. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <string.h>
+
+#include "base/json.h"
+#include "case_help.h"
+#include "exercise/record.h"
+#include "script/testfile.h"
+
+static struct made_case made;
+
+static int up(void **state) {
+  case_begin(&made);
+  return 0;
+}
+
+static int down(void **state) {
+  for (size_t i = 0; i < made.source.count; i++) entry_free(made.entries[i]);
+  json_decref(made.names);
+  return 0;
+}
+
+static int make(unsigned run, struct buf *out, struct err *err) {
+  struct record_source source = {.incident = made.incident, .entries = made.entries, .count = made.source.count, .run = run};
+  const char *playbook = NULL;
+  buf_init(out, 1 << 20);
+  int r = record_test(&source, out, &playbook, err);
+  if (r == 0) assert_string_equal(playbook, "contain-account");
+  return r;
+}
+
+/* Loaded as the engine loads it. */
+static json_t *loaded(void) {
+  struct buf text;
+  struct err err = {0};
+  json_t *tests = NULL;
+  if (make(0, &text, &err) < 0) fail_msg("%s", err.text);
+  if (testfile_load("recorded_test.lua", text.data, text.len, &tests, &err) < 0) fail_msg("%s in %s", err.text, text.data);
+  buf_release(&text);
+  assert_int_equal(json_object_size(tests), 1);
+  json_t *test = json_incref(json_object_get(tests, "as in INC-000042/1"));
+  json_decref(tests);
+  assert_non_null(test);
+  return test;
+}
+
+static void begin(void) {
+  json_t *alert = case_alert();
+  json_object_set_new(alert, "raw", json_string("{\"rule\": {\"id\": 5}}"));
+  case_add(&made, KIND_INCIDENT_OPENED, "engine", 0, NULL, json_pack("{s:s}", "title", "Brute <b>force</b>"));
+  case_add(&made, KIND_ALERT_ATTACHED, "engine", 0, NULL, alert);
+  case_add(&made, KIND_RUN_STARTED, "playbook:contain-account", 1, NULL,
+           json_pack("{s:s, s:{s:s}, s:{s:s}}", "playbook", "contain-account", "params", "user", "alice", "settings", "queue", "Security"));
+}
+
+static void intended(const char *step, const char *action, json_t *params_take) {
+  case_add(&made, KIND_ACTION_INTENDED, "playbook:contain-account", 1, step,
+           json_pack("{s:s, s:s, s:o}", "connector", "ldap", "action", action, "params", params_take));
+}
+
+static void outcome(const char *step, const char *action, bool ok, json_t *value_take) {
+  case_add(&made, KIND_ACTION_OUTCOME, "playbook:contain-account", 1, step,
+           json_pack("{s:s, s:s, s:b, s:o}", "connector", "ldap", "action", action, "ok", ok, ok ? "returns" : "failure", value_take));
+}
+
+static void handed_over(void) {
+  case_add(&made, KIND_RUN_HANDED_OVER, "playbook:contain-account", 1, NULL, json_pack("{s:s}", "text", "look at INC-000042 by hand"));
+}
+
+static void test_what_is_in_it(void **state) {
+  begin();
+  intended("1", "lock_account", json_pack("{s:s, s:s, s:s}", "uid", "alice", "because", "INC-000042", "text", "two\nlines"));
+  outcome("1", "lock_account", true, json_pack("{s:b}", "already", 0));
+  intended("2", "lock_account", json_pack("{s:s}", "uid", "bob"));
+  outcome("2", "lock_account", false, json_pack("{s:s, s:s}", "kind", "denied", "message", "LDAP result 50"));
+  outcome("2.0.1", "find_user", true, json_object()); /* a helper of the engine's own */
+  case_add(&made, KIND_QUESTION_ASKED, "playbook:contain-account", 1, "3", json_pack("{s:s, s:s}", "kind", "ask", "text", "Keep?"));
+  case_add(&made, KIND_QUESTION_EXPIRED, "engine", 1, "3", json_pack("{s:s}", "answer", "keep"));
+  case_add(&made, KIND_QUESTION_ASKED, "playbook:contain-account", 1, "4", json_pack("{s:s, s:s}", "kind", "approve", "text", "May it?"));
+  case_add(&made, KIND_CONTAINMENT_RELEASED, "playbook:contain-account", 1, "5", json_pack("{s:s}", "of", "1/1"));
+  case_add(&made, KIND_INCIDENT_NOTED, "person:7f3a", 0, NULL, json_pack("{s:s}", "text", "a person's note"));
+  handed_over();
+  json_t *test = loaded(), *expect = json_object_get(test, "expect"), *actions = json_object_get(expect, "actions");
+  assert_int_equal(json_array_size(json_object_get(test, "alerts")), 1);
+  assert_int_equal(json_integer_value(json_at(json_array_get(json_object_get(test, "alerts"), 0), "raw.rule.id")), 5);
+  assert_int_equal(json_array_size(actions), 2);
+  assert_string_equal(json_str_or(json_array_get(actions, 0), "action", ""), "ldap.lock_account");
+  json_t *params = json_object_get(json_array_get(actions, 0), "params");
+  assert_string_equal(json_str_or(params, "uid", ""), "alice");
+  assert_int_equal(json_object_size(params), 1); /* what another incident cannot repeat is not expected */
+  json_t *answers = json_object_get(json_object_get(test, "simulate"), "ldap.lock_account");
+  assert_int_equal(json_array_size(answers), 2);
+  assert_string_equal(json_string_value(json_at(json_array_get(answers, 1), "error.kind")), "denied");
+  assert_int_equal(json_array_size(json_object_get(test, "answers")), 1);
+  assert_string_equal(json_string_value(json_array_get(json_object_get(test, "answers"), 0)), "(silence)");
+  assert_string_equal(json_string_value(json_array_get(json_object_get(expect, "undone"), 0)), "ldap.lock_account");
+  assert_int_equal(json_array_size(json_object_get(expect, "notes")), 0);
+  assert_string_equal(json_str_or(expect, "status", ""), "handed_over");
+  assert_string_equal(json_str_or(expect, "says", ""), "look at ");
+  json_decref(test);
+}
+
+/* Whatever a stranger wrote stays a text. */
+static void test_hostile_texts(void **state) {
+  static const char bad[] = "\"}} os.exit() --[[ \\\" ]] \r\x01"
+                            "9 \xc3\xa4 \x7f";
+  begin();
+  json_t *returns = json_object();
+  json_object_set_new(returns, bad, json_string(bad));
+  intended("1", "lock_account", json_pack("{s:s}", "uid", bad));
+  outcome("1", "lock_account", true, returns);
+  handed_over();
+  json_t *test = loaded();
+  json_t *answer = json_array_get(json_object_get(json_object_get(test, "simulate"), "ldap.lock_account"), 0);
+  assert_string_equal(json_str_or(answer, bad, ""), bad);
+  json_t *action = json_array_get(json_object_get(json_object_get(test, "expect"), "actions"), 0);
+  assert_string_equal(json_str_or(json_object_get(action, "params"), "uid", ""), bad);
+  json_decref(test);
+}
+
+static void test_refused(void **state) {
+  struct buf text;
+  struct err err;
+  begin();
+  assert_int_equal(make(0, &text, &err), ERR_CONFLICT); /* it has not ended */
+  assert_int_equal(text.len, 0);
+  buf_release(&text);
+  assert_int_equal(make(7, &text, &err), ERR_NOT_FOUND);
+  buf_release(&text);
+  case_add(&made, KIND_WAIT_STARTED, "playbook:contain-account", 1, "1", json_pack("{s:s}", "verb", "wait_for"));
+  handed_over();
+  assert_int_equal(make(0, &text, &err), ERR_CONFLICT);
+  assert_non_null(strstr(err.text, "waited for an alert"));
+  buf_release(&text);
+}
+
+/* A body that was removed from the evidence is missing, and nothing else. */
+static void test_removed_bodies(void **state) {
+  begin();
+  case_add(&made, KIND_ALERT_ATTACHED, "engine", 0, NULL, NULL);
+  case_add(&made, KIND_ACTION_OUTCOME, "playbook:contain-account", 1, "1", NULL);
+  case_add(&made, KIND_INCIDENT_NOTED, "playbook:contain-account", 1, "2", NULL);
+  handed_over();
+  json_decref(loaded());
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {cmocka_unit_test_setup_teardown(test_what_is_in_it, up, down),
+                                     cmocka_unit_test_setup_teardown(test_hostile_texts, up, down),
+                                     cmocka_unit_test_setup_teardown(test_refused, up, down),
+                                     cmocka_unit_test_setup_teardown(test_removed_bodies, up, down)};
+  return cmocka_run_group_tests_name("record", tests, NULL, NULL);
+}
