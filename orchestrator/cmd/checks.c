@@ -12,6 +12,7 @@
 #include "route/route.h"
 
 enum { CHECK_MS = 60000, MEMORY_MS = 2000 };
+static const int64_t RECORD_US = INT64_C(3600000000);
 
 /* --- making the desk and what stands around it ------------------------------------------------------------------------ */
 
@@ -118,15 +119,17 @@ static json_t *intents_check(struct daemon *d) {
                    (json_int_t)(attended - in_doubt), "difference", (json_int_t)difference);
 }
 
-/* On record when something has changed since the last time. */
+/* On record when something has changed since the last time, and once an hour in any case: a log whose end was cut off then shows a gap in time. */
 static void checked(struct daemon *d, const json_t *alerts) {
   json_t *found = json_pack("{s:O, s:o}", "alerts", alerts, "intents", intents_check(d));
-  if (d->checked && json_equal(d->checked, found)) {
+  int64_t now = clock_boot(clock_system());
+  if (d->checked && json_equal(d->checked, found) && now - d->checked_at < RECORD_US) {
     json_decref(found);
     return;
   }
   json_decref(d->checked);
   d->checked = found;
+  d->checked_at = now;
   journal_add(d->node, KIND_ENGINE_CHECKED, "engine", 0, NULL, json_deep_copy(found));
 }
 

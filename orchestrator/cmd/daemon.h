@@ -65,6 +65,7 @@ struct daemon {
   json_t *problems; /* what Redis' settings would lose, and other warnings: texts */
   json_t *conservation;
   json_t *checked;    /* what the last self-check found, as it was put on record */
+  int64_t checked_at; /* boot time, µs */
   int64_t unattended; /* of intents, at the last self-check */
   char *socket;
   bool nearly_full, draining;
