@@ -52,6 +52,8 @@ static int verify_run(struct cli *cli, const struct options *o) {
   json_t *answer = NULL;
   struct stat st;
   if (stat(what, &st) == 0 && S_ISDIR(st.st_mode)) return evidence_log_verify(cli, o, what);
+  if (options_get(o, "tsa-ca") || options_get(o, "witness"))
+    return cli_misuse(cli, "stamps and cosignatures lie beside a log: --tsa-ca and --witness want its folder, such as evidence/log");
   if (strcmp(what, "-") == 0 || access(what, F_OK) == 0) return file_verify(cli, o, what);
   if (!id_parse(what, &parsed)) return cli_misuse(cli, "there is no file %.200s, and it is no incident's id", what);
   int status = evidence_fetch(cli, what, &answer, id);
@@ -65,6 +67,10 @@ static int verify_run(struct cli *cli, const struct options *o) {
 static const struct option_spec verify_options[] = {
     {.name = "key", .value = "KEY", .text = "for a bundle or a sealed log: its verifier key, or a file that holds it"},
     {.name = "checkpoint", .value = "FILE", .text = "for these: a checkpoint kept from earlier, which the log must go on from"},
+    {.name = "tsa-ca",
+     .value = "FILE",
+     .text = "for a log's folder: a checkpoint must bear a time stamp that leads to this CA (PEM), and no stamp be bad"},
+    {.name = "witness", .value = "KEY", .text = "for a log's folder: a checkpoint must be cosigned by the witness of this verifier key"},
     {.name = "plain", .text = "for a sealed log of other things than journal entries"},
     {0}};
 

@@ -8,6 +8,7 @@
 
 #include "base/json.h"
 #include "cmd/client.h"
+#include "anchor/check.h"
 #include "cmd/file.h"
 #include "cmd/options.h"
 #include "cmd/sealing.h"
@@ -170,6 +171,32 @@ static void result_print(const char *folder, const struct note_verifier *key, co
   else printf("%s: sound: %" PRIu64 " entries of %zu journals, as signed by %s\n", folder, r->size, r->journals, key->name);
 }
 
+/* Stamps and cosignatures beside the log, when they are asked for. Adds to value; returns how many faults there are, -1 when nothing could be looked at. */
+static int anchors_verify(const struct options *o, const char *folder, const struct note_verifier *key, json_t *value, struct err *err) {
+  struct anchor_question question = {.key = key, .tsa_ca = options_get(o, "tsa-ca"), .witness = options_get(o, "witness")};
+  json_t *found;
+  if (!question.tsa_ca && !question.witness) return 0;
+  if (anchor_check(folder, &question, &found, err) < 0) return -1;
+  int count = (int)json_array_size(json_object_get(found, "faults"));
+  json_object_set_new(value, "anchors", found);
+  if (count) json_object_set_new(value, "ok", json_false());
+  return count;
+}
+
+static void anchors_print(const json_t *found) {
+  static const char *const what[] = {"stamped", "cosigned"};
+  size_t i;
+  json_t *fault;
+  json_array_foreach(json_object_get(found, "faults"), i, fault)
+      printf("%s %s: %s\n", json_str(fault, "kind"), json_str(fault, "place"), json_str(fault, "text"));
+  for (i = 0; i < 2; i++) {
+    const json_t *newest = json_object_get(found, what[i]);
+    if (json_is_object(newest))
+      printf("the first %lld entries were %s at %s by %s\n", (long long)json_int_or(newest, "size", 0), what[i], json_str(newest, "time"),
+             json_str(newest, "by"));
+  }
+}
+
 int evidence_log_verify(const struct cli *cli, const struct options *o, const char *folder) {
   struct evidence_trust trust;
   struct verify_result result;
@@ -178,9 +205,14 @@ int evidence_log_verify(const struct cli *cli, const struct options *o, const ch
   if (status != EXIT_DONE) return status;
   if (verify_log(folder, &trust.options, &result, &err) < 0) return cli_fail(cli, &err);
   json_t *value = result_json(folder, &result);
-  if (!cli_json(cli, value)) result_print(folder, &trust.key, &result);
+  int anchors = anchors_verify(o, folder, &trust.key, value, &err);
+  if (anchors >= 0 && !cli_json(cli, value)) {
+    result_print(folder, &trust.key, &result);
+    anchors_print(json_object_get(value, "anchors"));
+  }
   json_decref(value);
-  bool sound = result.count == 0;
+  bool sound = result.count == 0 && anchors == 0;
   verify_release(&result);
+  if (anchors < 0) return cli_fail(cli, &err);
   return sound ? EXIT_DONE : EXIT_FAILED;
 }
