@@ -16,9 +16,16 @@
 
 enum { KEY = 32, NONCE = 12, TAG = 16, HEADER = 4, PLACE = 8 + DIGEST_BYTES, PATH_MOST = 4096 };
 
+enum { KEY_PUT, KEY_DROP, KEY_STATEMENTS };
+static const char *const key_sql[KEY_STATEMENTS] = {
+    [KEY_PUT] = "INSERT OR REPLACE INTO key VALUES (?, ?)",
+    [KEY_DROP] = "DELETE FROM key WHERE entry = ?",
+};
+
 struct bodies {
   char folder[PATH_MOST - TILE_PATH];
   sqlite3 *keys;
+  sqlite3_stmt *statements[KEY_STATEMENTS]; /* each made when it is first needed: parsing costs as much as running */
 };
 
 /* ---- keys */
@@ -46,13 +53,17 @@ static int keys_open(struct bodies *b, struct err *err) {
                  err);
 }
 
-static int key_run(struct bodies *b, const char *sql, uint64_t index, const uint8_t *key, struct err *err) {
-  sqlite3_stmt *s = NULL;
+static int key_run(struct bodies *b, int what, uint64_t index, const uint8_t *key, struct err *err) {
+  sqlite3_stmt **s = &b->statements[what];
   int r = 0;
-  if (sqlite3_prepare_v2(b->keys, sql, -1, &s, NULL) != SQLITE_OK || sqlite3_bind_int64(s, 1, (sqlite3_int64)index) != SQLITE_OK ||
-      (key && sqlite3_bind_blob(s, 2, key, KEY, SQLITE_STATIC) != SQLITE_OK) || sqlite3_step(s) != SQLITE_DONE)
+  if (!*s && sqlite3_prepare_v3(b->keys, key_sql[what], -1, SQLITE_PREPARE_PERSISTENT, s, NULL) != SQLITE_OK)
+    return keys_error(b, err, "write");
+  /* The key is bound only as long as the caller holds it: unbound again before it is wiped. */
+  if (sqlite3_bind_int64(*s, 1, (sqlite3_int64)index) != SQLITE_OK ||
+      (key && sqlite3_bind_blob(*s, 2, key, KEY, SQLITE_STATIC) != SQLITE_OK) || sqlite3_step(*s) != SQLITE_DONE)
     r = keys_error(b, err, "write");
-  sqlite3_finalize(s);
+  sqlite3_reset(*s);
+  sqlite3_clear_bindings(*s);
   return r;
 }
 
@@ -73,7 +84,7 @@ static int key_get(struct bodies *b, uint64_t index, uint8_t key[KEY], struct er
 }
 
 int bodies_remove(struct bodies *b, uint64_t index, struct err *err) {
-  int r = key_run(b, "DELETE FROM key WHERE entry = ?", index, NULL, err);
+  int r = key_run(b, KEY_DROP, index, NULL, err);
   if (r == 0 && sqlite3_changes(b->keys) == 0)
     r = err_set(err, ERR_NOT_FOUND, "the body of entry %" PRIu64 " was removed before, or never was", index);
   return r;
@@ -117,14 +128,13 @@ static int record_add(struct bodies *b, uint64_t index, const struct body *body,
   const uint8_t header[HEADER] = {(uint8_t)(body->len >> 24), (uint8_t)(body->len >> 16), (uint8_t)(body->len >> 8), (uint8_t)body->len};
   if (body->len > BODY_MAX) return err_set(err, ERR_LIMIT, "a body of %zu bytes is too long for the evidence", body->len);
   buf_add(out, header, HEADER);
-  if (!body->len) return key_run(b, "DELETE FROM key WHERE entry = ?", index, NULL, err);
+  if (!body->len) return key_run(b, KEY_DROP, index, NULL, err);
   uint8_t *record = malloc(record_length(body->len));
   if (!record) return err_set(err, ERR_MEMORY, "no memory for a body of %zu bytes", body->len);
   random_bytes(key, sizeof key);
   random_bytes(record, NONCE);
   place_write(index, &body->leaf, place);
-  int r = encrypt(key, place, body, record) ? key_run(b, "INSERT OR REPLACE INTO key VALUES (?, ?)", index, key, err)
-                                            : err_set(err, ERR_INTERNAL, "encrypting a body failed");
+  int r = encrypt(key, place, body, record) ? key_run(b, KEY_PUT, index, key, err) : err_set(err, ERR_INTERNAL, "encrypting a body failed");
   buf_add(out, record, record_length(body->len) - HEADER);
   OPENSSL_cleanse(key, sizeof key);
   free(record);
@@ -304,6 +314,7 @@ int bodies_look(const char *folder, struct bodies **ret, struct err *err) {
 
 void bodies_close(struct bodies *b) {
   if (!b) return;
+  for (int i = 0; i < KEY_STATEMENTS; i++) sqlite3_finalize(b->statements[i]);
   sqlite3_close(b->keys);
   free(b);
 }
