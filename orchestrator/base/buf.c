@@ -51,6 +51,14 @@ void buf_add(struct buf *b, const void *bytes, size_t len) {
   b->data[b->len] = 0;
 }
 
+char *buf_extend(struct buf *b, size_t len) {
+  if (!buf_room(b, len)) return NULL;
+  char *room = b->data + b->len;
+  b->len += len;
+  b->data[b->len] = 0;
+  return room;
+}
+
 void buf_adds(struct buf *b, const char *string) { buf_add(b, string, strlen(string)); }
 
 void buf_addc(struct buf *b, char c) {

@@ -25,6 +25,8 @@ bool buf_ok(const struct buf *b);
 void buf_add(struct buf *b, const void *bytes, size_t len);
 void buf_adds(struct buf *b, const char *string);
 void buf_addc(struct buf *b, char c);
+/* Room for len bytes more, counted as added, for the caller to write at once; NULL when they do not fit. */
+char *buf_extend(struct buf *b, size_t len);
 void buf_addf(struct buf *b, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* The string as a JSON string literal with its quotes; bytes that are not UTF-8 become U+FFFD. */
 void buf_add_json_string(struct buf *b, const char *bytes, size_t len);

@@ -43,11 +43,12 @@ static const unsigned char special[256] = {
     [128 ... 255] = 2,
 };
 
-static void write_string(const char *text, size_t len, struct buf *out) {
+/* A string with bytes that must be escaped or looked at; the first of them is at i. */
+static void write_rest(const char *text, size_t len, size_t i, struct buf *out) {
   const unsigned char *p = (const unsigned char *)text;
   char room[8];
+  size_t plain = 0;
   buf_addc(out, '"');
-  size_t plain = 0, i = 0;
   while (i < len) {
     unsigned char kind = special[p[i]];
     if (kind == 0) {
@@ -67,6 +68,24 @@ static void write_string(const char *text, size_t len, struct buf *out) {
   }
   buf_add(out, text + plain, len - plain);
   buf_addc(out, '"');
+}
+
+/* Most strings are plain ASCII and go in by one copy, with the quotes around them and the byte behind them (a key's colon; 0: none). */
+static void write_string(const char *text, size_t len, char behind, struct buf *out) {
+  const unsigned char *p = (const unsigned char *)text;
+  size_t i = 0;
+  while (i < len && !special[p[i]]) i++;
+  if (i < len) {
+    write_rest(text, len, i, out);
+    if (behind) buf_addc(out, behind);
+    return;
+  }
+  char *room = buf_extend(out, len + 2 + (behind != 0));
+  if (!room) return;
+  room[0] = '"';
+  memcpy(room + 1, text, len);
+  room[len + 1] = '"';
+  if (behind) room[len + 2] = behind;
 }
 
 static void write_integer(json_int_t value, struct buf *out) {
@@ -120,8 +139,7 @@ static void write_object(json_t *object, struct buf *out, unsigned depth) {
   buf_addc(out, '{');
   for (size_t i = 0; i < count; i++) {
     if (i) buf_addc(out, ',');
-    write_string(members[i].key, members[i].len, out);
-    buf_addc(out, ':');
+    write_string(members[i].key, members[i].len, ':', out);
     write_value(members[i].value, out, depth + 1);
   }
   buf_addc(out, '}');
@@ -146,7 +164,7 @@ static void write_value(const json_t *value, struct buf *out, unsigned depth) {
   switch (json_typeof(value)) {
   case JSON_OBJECT: write_object((json_t *)(uintptr_t)value, out, depth); break;
   case JSON_ARRAY: write_array(value, out, depth); break;
-  case JSON_STRING: write_string(json_string_value(value), json_string_length(value), out); break;
+  case JSON_STRING: write_string(json_string_value(value), json_string_length(value), 0, out); break;
   case JSON_INTEGER: write_integer(json_integer_value(value), out); break;
   case JSON_REAL: write_real(value, out); break;
   case JSON_TRUE: buf_adds(out, "true"); break;
