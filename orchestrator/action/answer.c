@@ -68,9 +68,9 @@ static bool gateway_error(const json_t *response) {
   return status == 502 || status == 503 || status == 504 || status == 408;
 }
 
-static void conclude(struct action *x, json_t *returns_take, const json_t *response) {
+static void conclude(struct action *x, json_t *returns_take, json_t *kept) {
   struct err err;
-  json_t *checked = NULL, *kept = kept_response(x, response);
+  json_t *checked = NULL;
   const json_t *schema = json_object_get(x->declaration, "returns");
   bool secret = false;
   int r = json_is_object(returns_take) || !schema ? 0 : err_set(&err, ERR_INVALID, "it returned no table");
@@ -84,7 +84,6 @@ static void conclude(struct action *x, json_t *returns_take, const json_t *respo
     json_t *returns = checked ? checked : json_incref(returns_take);
     action_end(x, true, returns, ledger_status(x, returns, true), kept);
   }
-  json_decref(kept);
   json_decref(returns_take);
 }
 
@@ -105,7 +104,7 @@ static void read_answer(struct action *x, const json_t *response) {
                failure ? json_incref(failure) : failure_new("refused", "the connector gave neither a result nor a failure", false), NULL,
                kept);
   } else {
-    conclude(x, json_incref(returns), response);
+    conclude(x, json_incref(returns), kept);
   }
   json_decref(kept);
   json_decref(failure);

@@ -45,7 +45,8 @@ static void shape_of(const json_t *document, struct buf *out) {
   size_t count = 0;
   json_object_foreach((json_t *)(uintptr_t)document, key, value) {
     if (count++ == 24) break;
-    buf_addf(out, "%.60s,", key);
+    buf_add(out, key, strnlen(key, 60));
+    buf_addc(out, ',');
   }
 }
 

@@ -287,9 +287,10 @@ void run_free(struct run *run) {
 static bool asks(const struct step *s) {
   char at[ID_PATH];
   const char *id;
-  json_t *question;
+  json_t *question, *questions = json_object_get(journal_state(s->run->journal), "questions");
+  if (!json_object_size(questions)) return false;
   int n = snprintf(at, sizeof at, "%u/%s", s->run->number, s->path);
-  json_object_foreach(json_object_get(journal_state(s->run->journal), "questions"), id,
+  json_object_foreach(questions, id,
                       question) if (strncmp(id, at, (size_t)n) == 0 && (!id[n] || strncmp(id + n, ".0.", 3) == 0)) return true;
   return false;
 }
