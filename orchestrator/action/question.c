@@ -8,7 +8,11 @@
 #include "base/json.h"
 #include "base/map.h"
 
-enum { REMEMBERED = 4096, GRACE_MS = 10 * 60 * 1000 };
+enum { REMEMBERED = 4096, GRACE_US = 10 * 60 * 1000000, OUTAGES = 256 };
+
+struct outage {
+  int64_t from, to;
+};
 
 struct question {
   struct questions *all;
@@ -18,8 +22,8 @@ struct question {
   json_t *options;
   char *role, *otherwise, *exclude, *kind;
   unsigned approvals;
-  json_t *given;    /* people who have approved so far */
-  int64_t deadline; /* µs of the journal's clock, 0: none */
+  json_t *given;           /* people who have approved so far */
+  int64_t asked, deadline; /* µs of the journal's clock; deadline 0: none */
   bool held;
   int64_t held_since;
   struct timer *timer;
@@ -32,9 +36,11 @@ struct question {
 struct questions {
   struct loop *loop;
   struct people *people;
-  struct map open;            /* id -> struct question */
-  TAILQ_HEAD(, question) all; /* also those that are decided and whose callback has still to come */
-  struct map answered;        /* id -> text of who answered what; the newest few thousand */
+  struct map open;                /* id -> struct question */
+  TAILQ_HEAD(, question) all;     /* also those that are decided and whose callback has still to come */
+  struct map answered;            /* id -> text of who answered what; the newest few thousand */
+  struct outage outages[OUTAGES]; /* the newest, in order */
+  size_t outage_count;
   questions_notify_cb *notify_cb;
   void *notify_arg;
 };
@@ -170,6 +176,7 @@ struct question *question_ask(struct questions *qs, const struct question_spec *
   if (!q) abort();
   *q = (struct question){
       .all = qs, .journal = spec->journal, .run = spec->run, .approvals = spec->approvals ? spec->approvals : 1, .cb = cb, .arg = arg};
+  q->asked = now_of(q);
   snprintf(q->step, sizeof q->step, "%s", spec->step);
   id_path(q->id, journal_incident(spec->journal), spec->run, spec->step);
   snprintf(at, sizeof at, "%u/%s", spec->run, spec->step);
@@ -183,9 +190,8 @@ struct question *question_ask(struct questions *qs, const struct question_spec *
   bool taken_up = open && strcmp(json_str_or(open, "kind", ""), spec->kind) == 0 &&
                   strcmp(json_str_or(json_object_get(open, "about"), "digest", ""), json_str_or(spec->about, "digest", "")) == 0;
   if (taken_up) {
-    q->deadline = json_int_or(open, "deadline", 0);
-    /* While the engine was down nobody could answer: what is left is never less than ten minutes. */
-    if (q->deadline && q->deadline < now_of(q) + (int64_t)GRACE_MS * 1000) q->deadline = now_of(q) + (int64_t)GRACE_MS * 1000;
+    q->asked = json_int_or(open, "asked", 0);
+    q->deadline = questions_deadline(qs, q->asked, json_int_or(open, "deadline", 0));
     q->given = json_deep_copy(json_object_get(open, "given"));
   } else if (spec->within_ms > 0 && spec->otherwise) {
     q->deadline = now_of(q) + spec->within_ms * 1000;
@@ -203,6 +209,37 @@ struct question *question_ask(struct questions *qs, const struct question_spec *
   }
   timer_set(q);
   return q;
+}
+
+/* --- time in which nobody could have answered ------------------------------------------------------------------------ */
+
+int64_t question_deadline_after(int64_t deadline, int64_t asked, int64_t from, int64_t to) {
+  if (!deadline || to <= asked) return deadline;
+  if (from < asked) from = asked;
+  if (from < deadline) deadline += to - from;
+  return deadline < to + GRACE_US ? to + GRACE_US : deadline;
+}
+
+int64_t questions_deadline(const struct questions *qs, int64_t asked, int64_t deadline) {
+  for (size_t i = 0; i < qs->outage_count; i++) deadline = question_deadline_after(deadline, asked, qs->outages[i].from, qs->outages[i].to);
+  return deadline;
+}
+
+void questions_outage(struct questions *qs, int64_t from, int64_t to) {
+  size_t at = 0;
+  void *value;
+  if (qs->outage_count == OUTAGES) memmove(qs->outages, qs->outages + 1, --qs->outage_count * sizeof *qs->outages);
+  qs->outages[qs->outage_count++] = (struct outage){from, to};
+  while (map_next(&qs->open, &at, NULL, &value)) {
+    struct question *q = value;
+    q->deadline = question_deadline_after(q->deadline, q->asked, from, to);
+    timer_set(q);
+  }
+}
+
+bool question_sleeps(const struct question *q, int64_t *ret_due) {
+  *ret_due = q->otherwise ? q->deadline : 0;
+  return !q->held && !q->answer && map_get(&q->all->open, q->id) == q;
 }
 
 /* The time in which nobody could be told does not count. */
@@ -318,6 +355,7 @@ json_t *questions_open(const struct questions *qs) {
     json_object_set_new(item, "id", json_string(id));
     json_object_set_new(item, "incident", json_string(journal_incident(q->journal)));
     json_object_set(item, "title", json_object_get(journal_state(q->journal), "title"));
+    if (q->deadline) json_object_set_new(item, "deadline", json_integer(q->deadline));
     json_object_set_new(item, "waiting_for_channel", json_boolean(q->held));
     list[count++] = item;
   }

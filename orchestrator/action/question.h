@@ -2,7 +2,7 @@
  *
  * A question has the id of its step ("INC-000042/1/4"). Of answer and expiry the first appended wins; a later one is refused and told who was
  * first. An answer from somebody without the role, from an excluded person, or that is no option is refused and recorded. The deadline is
- * absolute and stands in the asking entry; it does not run while nobody could have been told (question_hold).
+ * absolute and stands in the asking entry; it does not run while nobody could have been told (question_hold) or have answered (questions_outage).
  * The callback comes once, in the turn after the answer's entry was appended; whatever leaves the process because of it waits for durability by itself. */
 #ifndef TOCSIN_ACTION_QUESTION_H
 #define TOCSIN_ACTION_QUESTION_H
@@ -50,6 +50,14 @@ json_t *questions_open(const struct questions *qs);
 /* The incidents' clock was set (exercises, tests): deadlines that have passed by it expire in the next turn. */
 void questions_clock_moved(struct questions *qs);
 size_t questions_count(const struct questions *qs);
+/* From `from` to `to` (µs of the wall clock) nobody could have answered (the engine or Redis was down, or the machine stood still): that time does not count,
+ * and each open question keeps at least ten minutes after it. Outages are told in order, those of the past before the first question is taken up. */
+void questions_outage(struct questions *qs, int64_t from, int64_t to);
+/* What a deadline in an asking entry became by the outages since it was asked (µs). 0 stays 0. */
+int64_t questions_deadline(const struct questions *qs, int64_t asked, int64_t deadline);
+int64_t question_deadline_after(int64_t deadline, int64_t asked, int64_t from, int64_t to); /* by one outage */
+/* It waits for a person or its deadline and for nothing else: what a run that asks it needs, its journal has. *ret_due: the deadline (µs), 0: none. */
+bool question_sleeps(const struct question *q, int64_t *ret_due);
 /* Called after each asking: somebody tells people. */
 typedef void questions_notify_cb(void *arg, struct journal *journal, const char *id, const json_t *question);
 void questions_on_asked(struct questions *qs, questions_notify_cb *cb, void *arg);

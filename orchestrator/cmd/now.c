@@ -10,6 +10,8 @@ static void show(struct view *v, const json_t *answer) {
   block_paused(v, json_object_get(answer, "paused"));
   block_doubt(v, "IN DOUBT", doubt);
   block_questions(v, "QUESTIONS", questions);
+  long long more = (long long)json_int_or(answer, "questions_total", 0) - (long long)json_array_size(questions);
+  if (more > 0) view_put(v, "  … and %lld more: `tocsin run list` names their runs\n", more);
   block_handed_over(v, "HANDED OVER", handed);
   block_contained(v, "CONTAINED NOW", contained);
   if (!json_array_size(questions) && !json_array_size(doubt) && !json_array_size(handed))

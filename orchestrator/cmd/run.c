@@ -10,8 +10,10 @@
 
 static void list_view(struct view *v, const json_t *answer) {
   block_paused(v, json_object_get(answer, "paused"));
+  long long more = (long long)json_int_or(answer, "more", 0);
   if (json_array_size(json_object_get(answer, "runs"))) block_runs(v, json_object_get(answer, "runs"));
   else view_put(v, "No run is under way. (`--all` shows ended ones too)\n");
+  if (more > 0) view_put(v, "… and %lld more, of older incidents; `tocsin run list INCIDENT` shows one's\n", more);
 }
 
 static void keep_only(json_t *runs, const char *incident) {

@@ -42,6 +42,7 @@ struct desk *desk_new(const struct desk_deps *deps, struct err *err) {
       .world = {.arg = d, .alerts = world_alerts, .list = world_list, .matches = world_matches, .change = world_change}};
   d->runs = runs_new(&runs);
   if (deps->nodes && deps->key) d->post = post_new(deps->loop, deps->redis, deps->nodes, deps->key, elsewhere_letter, d);
+  d->sleepers = sleepers_new(d);
   questions_on_asked(deps->questions, desk_notify, d);
   actions_on_lift(deps->actions, desk_lift, d);
   return d;
@@ -55,6 +56,8 @@ static void idle_remove(struct incident *inc) {
   inc->desk->idle_count--;
   inc->is_idle = false;
 }
+
+static void settle(void *arg);
 
 static void runs_free_all(struct incident *inc) {
   struct held_run *h;
@@ -80,6 +83,8 @@ static void incident_free(struct incident *inc) {
     free(op);
   }
   journal_free(inc->journal);
+  loop_undefer(inc->desk->deps.loop, settle, inc);
+  sleepers_unwatch(inc->desk->sleepers, inc);
   idle_remove(inc); /* last: whoever was called back may have touched it */
   json_decref(inc->alerts);
   free(inc);
@@ -110,6 +115,8 @@ void desk_free(struct desk *d) {
   timer_free(d->draining);
   adopting_free(d);
   post_free(d->post);
+  outages_free(d->outages);
+  sleepers_free(d->sleepers);
   desk_alone_end(d);
   runs_free(d->runs);
   if (d->playbooks) map_release(d->playbooks, declaration_free_value), free(d->playbooks);
@@ -179,10 +186,12 @@ bool desk_full(struct desk *d) {
 }
 
 json_t *desk_counts(const struct desk *d) {
-  return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "in_memory", (json_int_t)map_count(&d->incidents), "runs",
-                   (json_int_t)d->run_count, "opened_total", (json_int_t)d->opened, "attached_total", (json_int_t)d->attached,
-                   "closed_total", (json_int_t)d->closed, "runs_started_total", (json_int_t)d->runs_started, "runs_ended_total",
-                   (json_int_t)d->runs_ended);
+  return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "asleep", (json_int_t)sleepers_count(d->sleepers), "runs_asleep",
+                   (json_int_t)sleepers_runs(d->sleepers), "questions",
+                   (json_int_t)questions_count(d->deps.questions) + sleepers_questions(d->sleepers), "in_memory",
+                   (json_int_t)map_count(&d->incidents), "runs", (json_int_t)d->run_count, "opened_total", (json_int_t)d->opened,
+                   "attached_total", (json_int_t)d->attached, "closed_total", (json_int_t)d->closed, "runs_started_total",
+                   (json_int_t)d->runs_started, "runs_ended_total", (json_int_t)d->runs_ended);
 }
 
 /* --- what runs may ask of us ----------------------------------------------------------------------------------------- */
@@ -247,6 +256,11 @@ void incident_unload(struct incident *inc) {
   struct desk *d = inc->desk;
   map_remove(&d->incidents, inc->id);
   owner_release(inc);
+  incident_free(inc);
+}
+
+void incident_let_sleep(struct incident *inc) {
+  map_remove(&inc->desk->incidents, inc->id);
   incident_free(inc);
 }
 
@@ -338,6 +352,7 @@ static void ops_run(struct incident *inc, const struct err *err) {
 
 void incident_load_failed(struct incident *inc, const struct err *err) {
   if (!inc->owner[0]) log_error("%s cannot be loaded: %s", inc->id, err->text);
+  else sleepers_drop(inc->desk->sleepers, inc->id);
   ops_run(inc, err);
   map_remove(&inc->desk->incidents, inc->id);
   inc->loading = false;
@@ -350,7 +365,19 @@ static void on_recovered(void *arg, const struct err *err) {
     incident_load_failed(inc, err);
     return;
   }
+  settle(inc);
+}
+
+/* Whoever waits for the incident finds its runs where their journal ends, not in the middle of a replay. */
+static void settle(void *arg) {
+  struct incident *inc = arg;
+  const struct held_run *h;
+  LIST_FOREACH(h, &inc->runs, next) if (run_replaying(h->run)) {
+    loop_defer(inc->desk->deps.loop, settle, inc);
+    return;
+  }
   inc->loading = false;
+  sleepers_drop(inc->desk->sleepers, inc->id);
   ops_run(inc, NULL);
   incident_touch(inc);
 }
@@ -370,6 +397,18 @@ void incident_loaded(struct incident *inc) { incident_recover(inc, on_recovered,
 void incident_load(struct incident *inc) {
   struct err err;
   if (journal_load(inc->desk->deps.store, inc->id, on_loaded, inc, &err) < 0) incident_load_failed(inc, &err);
+}
+
+static void on_woken(void *arg, const struct err *err) {
+  if (err) incident_load_failed(arg, err);
+  else owner_claim(arg);
+}
+
+static void claim_or_wake(struct incident *inc) {
+  struct err err;
+  struct sleepers *s = inc->desk->sleepers;
+  if (!sleepers_have(s, inc->id)) owner_claim(inc);
+  else if (sleepers_wake(s, inc->id, on_woken, inc, &err) < 0) incident_load_failed(inc, &err);
 }
 
 static struct incident *incident_new(struct desk *d, const char *id) {
@@ -404,7 +443,7 @@ void incident_with(struct desk *d, const char *id, bool fresh, incident_op_cb *c
   *op = (struct op){.cb = cb, .arg = arg};
   STAILQ_INSERT_TAIL(&inc->ops, op, next);
   inc->loading = true;
-  if (!known) owner_claim(inc);
+  if (!known) claim_or_wake(inc);
 }
 
 /* The index goes on the incident's own lane, so that Redis has it before the entry it points to. */

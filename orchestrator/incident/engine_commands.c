@@ -22,14 +22,15 @@ static const char *required(struct call *call, const char *name) {
 /* --- lists ------------------------------------------------------------------------------------------------------------ */
 
 /* Another node that lists everything asks only for what is in memory here. */
-static bool shown(const struct call *call, const json_t *state) {
-  return !call->here || map_get(&call->desk->incidents, json_str_or(state, "id", ""));
+static bool ours(const struct call *call, const json_t *state) {
+  const char *id = json_str_or(state, "id", "");
+  return map_get(&call->desk->incidents, id) || sleepers_have(call->desk->sleepers, id);
 }
 
+static bool shown(const struct call *call, const json_t *state) { return !call->here || ours(call, state); }
+
 /* What others own is alive in their memory only; what Redis holds of it may be old. */
-static bool certain(struct call *call, const json_t *state) {
-  return map_get(&call->desk->incidents, json_str_or(state, "id", "")) || !desk_has_others(call->desk);
-}
+static bool certain(struct call *call, const json_t *state) { return ours(call, state) || !desk_has_others(call->desk); }
 
 static json_t *rows_of(struct call *call, const json_t *states, const char *status) {
   struct desk *d = call->desk;
@@ -53,12 +54,23 @@ static void on_now(void *arg, const json_t *states, const struct err *err) {
     call_fail(call, err);
     return;
   }
-  call_answer(call, 200,
-              json_pack("{s:o, s:o, s:o, s:o, s:o, s:o}", "paused", view_paused(d), "questions", view_questions(d), "in_doubt", in_doubt,
-                        "contained", view_contained(d), "incidents", rows_of(call, states, "open"), "handed_over", handed_over));
+  json_t *answer = json_pack("{s:o, s:o, s:o, s:o, s:o}", "paused", view_paused(d), "in_doubt", in_doubt, "contained", view_contained(d),
+                             "incidents", rows_of(call, states, "open"), "handed_over", handed_over);
+  json_object_update(answer, call->answer);
+  call_answer(call, 200, answer);
 }
 
-static void do_now(struct call *call, struct incident *inc) { desk_list(call->desk, true, false, LIST_DEFAULT, on_now, call); }
+static void now_asks(void *arg, const json_t *states, const struct err *err) {
+  struct call *call = arg;
+  if (err) {
+    call_fail(call, err);
+    return;
+  }
+  asking_end(call, states);
+  desk_list(call->desk, true, false, LIST_DEFAULT, on_now, call);
+}
+
+static void do_now(struct call *call, struct incident *inc) { asking_begin(call, now_asks); }
 
 static void on_list(void *arg, const json_t *states, const struct err *err) {
   struct call *call = arg;
@@ -81,6 +93,7 @@ static void on_runs(void *arg, const json_t *states, const struct err *err) {
   struct call *call = arg;
   bool all = json_bool_or(call->command, "all", false);
   json_t *runs = json_array(), *state, *run;
+  int64_t more = (int64_t)call->desk->run_count + sleepers_runs(call->desk->sleepers);
   const char *number;
   size_t i;
   json_array_foreach(states, i, state) {
@@ -89,12 +102,14 @@ static void on_runs(void *arg, const json_t *states, const struct err *err) {
       const struct held_run *h = NULL, *found = NULL;
       if (inc) LIST_FOREACH(h, &inc->runs, next) if (h->number == (unsigned)strtoul(number, NULL, 10)) found = h;
       bool running = strcmp(json_str_or(run, "status", ""), "running") == 0;
-      if (shown(call, state) && (running ? certain(call, state) : all))
-        json_array_append_new(runs, view_run(call->desk, json_str_or(state, "id", ""), number, run, found ? found->run : NULL));
+      if (!shown(call, state) || !(running ? certain(call, state) : all)) continue;
+      more -= running;
+      json_array_append_new(runs, view_run(call->desk, state, number, run, found ? found->run : NULL));
     }
   }
   if (!err) {
-    call_answer(call, 200, json_pack("{s:o, s:o}", "runs", runs, "paused", view_paused(call->desk)));
+    call_answer(call, 200,
+                json_pack("{s:o, s:o, s:I}", "runs", runs, "paused", view_paused(call->desk), "more", (json_int_t)(more > 0 ? more : 0)));
     return;
   }
   json_decref(runs);
@@ -105,9 +120,17 @@ static void do_runs(struct call *call, struct incident *inc) {
   desk_list(call->desk, true, json_bool_or(call->command, "all", false), LIST_MOST, on_runs, call);
 }
 
-static void do_questions(struct call *call, struct incident *inc) {
-  call_answer(call, 200, json_pack("{s:o}", "questions", view_questions(call->desk)));
+static void on_questions(void *arg, const json_t *states, const struct err *err) {
+  struct call *call = arg;
+  if (err) {
+    call_fail(call, err);
+    return;
+  }
+  asking_end(call, states);
+  call_answer(call, 200, json_incref(call->answer));
 }
+
+static void do_questions(struct call *call, struct incident *inc) { asking_begin(call, on_questions); }
 static void do_contained(struct call *call, struct incident *inc) {
   call_answer(call, 200, json_pack("{s:o, s:o}", "contained", view_contained(call->desk), "paused", view_paused(call->desk)));
 }
@@ -122,7 +145,6 @@ static void do_counts(struct call *call, struct incident *inc) {
 static void do_answer(struct call *call, struct incident *inc) {
   struct err err;
   struct id id;
-  struct journal *journal = NULL;
   char full[ID_PATH], incident[ID_INCIDENT];
   const char *text = required(call, "id"), *answer = text ? required(call, "answer") : NULL;
   if (!answer) return;
@@ -133,8 +155,7 @@ static void do_answer(struct call *call, struct incident *inc) {
   }
   id_incident(incident, id.mode, id.number);
   id_path(full, incident, id.run, id.step);
-  if (question_answer(call->desk->deps.questions, full, call->by, answer, &journal, &err) < 0) call_fail(call, &err);
-  else call_answer_durable(call, journal, json_pack("{s:s, s:s}", "id", full, "answer", answer));
+  asking_answer(call, incident, full);
 }
 
 static void on_brake(void *arg, const struct err *err) {

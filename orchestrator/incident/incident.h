@@ -75,7 +75,7 @@ bool desk_full(struct desk *d); /* run.most reached: intake waits */
 /* Answers a command: status as HTTP's (200, 400, 403, 404, 409, 503), answer JSON ({"error": text} on failure), borrowed. Exactly once, later. */
 typedef void desk_answer_cb(void *arg, int status, const json_t *answer);
 /* {"command": …} with:
- *  "now" {} → {"paused","questions","in_doubt","contained","incidents":[…],"handed_over"}
+ *  "now" {limit?} → {"paused","questions","in_doubt","contained","incidents":[…],"handed_over"}
  *  "incident.list" {status?, limit?} → {"incidents":[{id,title,severity,status,owner,opened,updated,alerts,runs,questions,in_doubt,contained}], "paused"}
  *  "incident.show" {id} → {"incident": state, "entries":[{seq,time,actor,name,type,run,step,body,meaning,control}…], "runbook":[…]}   (name: the person's name where known)
  *  "incident.entries" {id, from} → {"entries":[…], "last": seq}            (follow)
@@ -87,7 +87,7 @@ typedef void desk_answer_cb(void *arg, int status, const json_t *answer);
  *  "run.list" {} · "run.show" {id} · "run.cancel" {id, because} · "answer" {id, answer} → {"id","answer"}
  *  "pause" {scope, because} · "resume" {scope, because} · "contained" {} → {"contained":[…]} · "release" {id? | target{type,value}, because} → {"id","released":[…],"still":[…],"kept":[…]}
  *  "connector.try" {connector, action, params, because, simulated} → {"outcome"} · "secret.take" {id, name} → {"value"} (once)
- *  "questions" {} · "counts" {}
+ *  "questions" {limit?} → {"questions":[…], "questions_total"} · "counts" {}   (so has "now": of what sleeps both show the first `limit`, 1000)
  *  "node.list" {} → {"nodes": [{"node","state","version","lease_ms","draining","since","incidents"}…]} · "node.drain" {node?, off?: true} → {"node","draining"}
  *  "reload" {} → {"playbooks": n, "connectors": n, "lists": n, "warnings": [text…]} · "doctor" {} → {"checks": [{"check", "ok", "text", "mend"}…]}
  *  "alert.push" {source?, text} → {"accepted": n} · "alert.dead" {limit?} → {"dead": [{"id","time","source","reason","size","text"}…], "count"} · "alert.retry" {id? | all: true} → {"retried": n}
@@ -96,7 +96,7 @@ typedef void desk_answer_cb(void *arg, int status, const json_t *answer);
  *  in_doubt [{id,incident,connector,action,effect,target,since,why}] · handed_over [{id,incident,playbook,text,since}]
  *  contained [actions_contained's + "id": "INC-000042/1/3", "because", "why"] · runs [{id,incident,playbook,status,step,line,waiting_for,started,ended,memory,steps}]
  *  incident.list's "in_doubt" and "questions" are counts, "contained" too; "now"'s "incidents" are the open ones in the same form.
- *  "run.list" {incident?, all?} → {"runs": […], "paused"} · "run.show" {id} → {"run": {…, "params", "trigger"}, "entries": […of that run…]}
+ *  "run.list" {incident?, all?} → {"runs": […], "paused", "more": how many running ones it leaves out} · "run.show" {id} → {"run": {…, "params", "trigger"}, "entries": […of that run…]}
  *  "release" → also "asked": [question ids]; elements of released, still, kept: {"id","connector","action","target","why","holders"}
  *  a plan: {"playbook","title","effects": {"contain": ["ldap.lock_account"…]}, "most": "contain", "params", "missing": [names], "ceiling", "paused", "runbook"} */
 void desk_command(struct desk *d, const struct person *by, const json_t *command, desk_answer_cb *cb, void *arg);

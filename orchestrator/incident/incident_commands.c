@@ -85,7 +85,7 @@ static json_t *run_answer(struct reading *r) {
   snprintf(number, sizeof number, "%u", r->run);
   const json_t *run = json_object_get(json_object_get(incident_state(r->inc), "runs"), number);
   const struct held_run *h = live_run(r->inc, r->run);
-  json_t *view = view_run(r->call->desk, r->inc->id, number, run, h ? h->run : NULL), *e;
+  json_t *view = view_run(r->call->desk, incident_state(r->inc), number, run, h ? h->run : NULL), *e;
   size_t i;
   json_array_foreach(r->entries, i, e) if (strcmp(json_str_or(e, "type", ""), "run.started") == 0) {
     json_t *body = json_object_get(e, "body");

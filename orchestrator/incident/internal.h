@@ -8,6 +8,7 @@
 #include "base/map.h"
 #include "incident/incident.h"
 #include "incident/post.h"
+#include "incident/sleep.h"
 
 enum { ALERTS_KEPT = 1000, IDLE_KEPT = 512, RUNS_MOST = 1000, KEY_TEXT = 160 };
 
@@ -44,8 +45,10 @@ struct incident {
   bool leaving;               /* lost meanwhile: unloaded then */
   bool put_off;               /* its runs, or all but one, are not taken up yet */
   unsigned busy;              /* commands, releases and notifications under way */
-  TAILQ_ENTRY(incident) idle;
-  bool is_idle;
+  unsigned retelling;         /* people are told again later */
+  TAILQ_ENTRY(incident) idle, awake;
+  bool is_idle, watched;
+  int64_t looked_at; /* µs since boot: could it sleep? */
 };
 
 /* While one run, or one alert, is tried alone. */
@@ -71,6 +74,8 @@ struct desk {
   size_t resting; /* runs that wait for people, time, alerts or a brake, as counted at resting_at (µs since boot) */
   int64_t resting_at;
   struct timer *sweep;
+  struct sleepers *sleepers;
+  struct outages *outages;
   struct alone alone;
   struct post *post; /* NULL: no other nodes */
   struct adopting *adopting;
@@ -106,6 +111,7 @@ void incident_with(struct desk *d, const char *id, bool fresh, incident_op_cb *c
 void incident_touch(struct incident *inc); /* it may be unloaded again when nothing is alive */
 json_t *incident_state(struct incident *inc);
 void incident_busy(struct incident *inc, int change);
+void incident_let_sleep(struct incident *inc); /* unloaded without an entry, and still this node's */
 void incident_index(struct incident *inc, bool open);
 void incident_open(struct incident *inc, const char *actor, json_t *body_take);
 void incident_alert_keep(struct incident *inc, const json_t *finding, const json_t *raw);
@@ -163,6 +169,12 @@ json_t *failure_text(const char *message); /* {"message"} */
 /* recover.c */
 void incident_recover(struct incident *inc, desk_cb *cb, void *arg);
 
+/* outage.c: finds the time in which nobody could have answered, by a beat that Redis answers, and tells it to the questions and the sleepers. */
+struct outages;
+/* Those of the past, and the one that ends now with this start; then the beat goes on by itself. cb comes once they are known. */
+int outages_begin(struct desk *d, desk_cb *cb, void *arg, struct err *err);
+void outages_free(struct outages *o);
+
 /* alone.c */
 /* May this run be taken up now? */
 bool alone_allows(const struct incident *inc, unsigned number);
@@ -176,11 +188,12 @@ void desk_notify(void *arg, struct journal *journal, const char *id, const json_
 json_t *view_row(struct desk *d, const char *id, const json_t *state);
 json_t *view_state(struct desk *d, const json_t *state);
 json_t *view_entry(struct desk *d, const struct entry *e);
-json_t *view_questions(struct desk *d);
+json_t *view_questions(struct desk *d, json_t *open_take,
+                       const json_t *sleeping); /* questions_open's, and states of incidents that sleep */
 json_t *view_contained(struct desk *d);
 json_t *view_paused(struct desk *d);
 void view_add_doubts(struct desk *d, const json_t *state, json_t *in_doubt, json_t *handed_over);
-json_t *view_run(struct desk *d, const char *incident, const char *number, const json_t *run, const struct run *live);
+json_t *view_run(struct desk *d, const json_t *state, const char *number, const json_t *run, const struct run *live);
 
 /* command.c */
 void call_answer(struct call *call, int status, json_t *answer_take);

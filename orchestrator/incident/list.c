@@ -107,3 +107,10 @@ void desk_list(struct desk *d, bool open, bool recent, size_t limit, list_cb *cb
       .desk = d, .ids = json_array(), .states = json_array(), .limit = limit, .open = open, .recent = recent, .cb = cb, .arg = arg};
   ids_ask(l);
 }
+
+void desk_list_asking(struct desk *d, size_t limit, list_cb *cb, void *arg) {
+  struct list *l = calloc(1, sizeof *l);
+  if (!l) abort();
+  *l = (struct list){.desk = d, .ids = sleepers_asking(d->sleepers, limit), .states = json_array(), .limit = limit, .cb = cb, .arg = arg};
+  ids_ask(l);
+}

@@ -39,6 +39,8 @@ static void tell_again(void *arg) {
   struct telling *t = arg;
   timer_free(t->again);
   t->again = NULL;
+  struct incident *inc = map_get(&t->desk->incidents, t->incident);
+  if (inc && inc->retelling) inc->retelling--;
   if (still_open(t)) tell(t);
   else telling_free(t);
 }
@@ -54,7 +56,7 @@ static void told(struct telling *t, bool ok, const char *why) {
   if (ok) question_hold(t->desk->deps.questions, t->id, false);
   if (!ok) log_warning("%s: nobody could be told through %s: %s", t->id, t->channel, why ? why : "");
   if (ok || ++t->tries >= TRIES || !still_open(t)) telling_free(t);
-  else t->again = timer_start(t->desk->deps.loop, AGAIN_MS, tell_again, t);
+  else inc->retelling++, t->again = timer_start(t->desk->deps.loop, AGAIN_MS, tell_again, t);
 }
 
 static void on_sent(void *arg, const struct outcome *outcome) {

@@ -269,15 +269,16 @@ void incident_recover(struct incident *inc, desk_cb *cb, void *arg) {
 struct loading {
   struct desk *desk;
   json_t *ids, *again; /* again: those that Redis could not give for the moment */
+  json_t *known;       /* the ids as a set */
   size_t next, under_way;
   struct timer *timer;
   bool cancelled;
-  bool indexes[2];
   desk_cb *cb;
   void *arg;
 };
 
 static void load_more(struct loading *l);
+static void load_one(struct loading *l, const char *id);
 
 static void on_incident(struct incident *inc, void *arg, const struct err *err) {
   struct loading *l = arg;
@@ -292,6 +293,7 @@ static void loading_free(struct loading *l) {
   timer_free(l->timer);
   json_decref(l->ids);
   json_decref(l->again);
+  json_decref(l->known);
   free(l);
 }
 
@@ -309,8 +311,7 @@ static void load_again(void *arg) {
 static void load_more(struct loading *l) {
   l->under_way++; /* this call itself: an incident that fails at once comes back here before the loop is through */
   while (l->under_way <= LOADING_AT_ONCE && l->next < json_array_size(l->ids) && !l->cancelled) {
-    l->under_way++;
-    incident_with(l->desk, json_string_value(json_array_get(l->ids, l->next++)), false, on_incident, l);
+    load_one(l, json_string_value(json_array_get(l->ids, l->next++)));
   }
   if (--l->under_way || (l->next < json_array_size(l->ids) && !l->cancelled)) return;
   if (l->cancelled) {
@@ -325,12 +326,53 @@ static void load_more(struct loading *l) {
   loading_free(l);
 }
 
-static void ids_add(struct loading *l, const struct redis_value *reply) {
-  for (size_t i = 0; i < redis_count(reply); i++) {
-    const char *id = redis_string(redis_item(reply, i), NULL);
-    struct id parsed;
-    if (id_parse(id, &parsed) && !json_array_has(l->ids, id)) json_array_append_new(l->ids, json_string(id));
-  }
+/* A sleeper stays asleep; only what it contains is looked up. */
+struct ledger_of {
+  struct loading *l;
+  char id[ID_INCIDENT];
+};
+
+static void on_ledger(void *arg, const struct redis_value *reply, const struct err *err) {
+  struct ledger_of *of = arg;
+  struct loading *l = of->l;
+  struct desk *d = l->desk;
+  json_t *state = NULL;
+  size_t len;
+  const char *text = err ? "" : redis_string(reply, &len);
+  l->under_way--;
+  if (!err && redis_type(reply) == REDIS_STRING && json_parse_stored(text, len, &state, NULL) == 0)
+    actions_ledger_load(d->deps.actions, of->id, state);
+  else json_array_append_new(l->again, json_string(of->id));
+  json_decref(state);
+  free(of);
+  load_more(l);
+}
+
+static void ledger_ask(struct loading *l, const char *id) {
+  char key[KEY_TEXT];
+  struct redis *redis = l->desk->deps.redis;
+  struct ledger_of *of = calloc(1, sizeof *of);
+  if (!of) abort();
+  of->l = l;
+  snprintf(of->id, sizeof of->id, "%s", id);
+  snprintf(key, sizeof key, "tocsin:{%s}:state", id);
+  if (redis_call(redis, redis_lane(redis, id), on_ledger, of, NULL, "GET", key, NULL) == 0) return;
+  l->under_way--;
+  json_array_append_new(l->again, json_string(id));
+  free(of);
+}
+
+static void load_one(struct loading *l, const char *id) {
+  l->under_way++;
+  if (sleepers_have(l->desk->sleepers, id)) ledger_ask(l, id);
+  else incident_with(l->desk, id, false, on_incident, l);
+}
+
+static void id_add(struct loading *l, const char *id) {
+  struct id parsed;
+  if (!id_parse(id, &parsed) || json_object_get(l->known, id)) return;
+  json_object_set_new(l->known, id, json_true());
+  json_array_append_new(l->ids, json_string(id));
 }
 
 static void load_failed(struct loading *l, const struct err *err) {
@@ -344,7 +386,7 @@ static void on_contained(void *arg, const struct redis_value *reply, const struc
     load_failed(l, err);
     return;
   }
-  ids_add(l, reply);
+  for (size_t i = 0; i < redis_count(reply); i++) id_add(l, redis_string(redis_item(reply, i), NULL));
   load_more(l);
 }
 
@@ -355,15 +397,32 @@ static void on_open(void *arg, const struct redis_value *reply, const struct err
     load_failed(l, err);
     return;
   }
-  for (size_t i = 0; i < redis_count(reply); i++) json_array_append_new(l->ids, json_string(redis_string(redis_item(reply, i), NULL)));
+  for (size_t i = 0; i < redis_count(reply); i++) {
+    const char *id = redis_string(redis_item(reply, i), NULL);
+    if (!sleepers_have(l->desk->sleepers, id)) id_add(l, id);
+  }
   if (redis_call(l->desk->deps.redis, 0, on_contained, l, &why, "HVALS", "tocsin:contained", NULL) < 0) load_failed(l, &why);
+}
+
+static void on_sleepers(void *arg, const struct err *err) {
+  struct loading *l = arg;
+  struct err why;
+  if (err) load_failed(l, err);
+  else if (redis_call(l->desk->deps.redis, 0, on_open, l, &why, "ZRANGE", "tocsin:open", "0", "-1", NULL) < 0) load_failed(l, &why);
+}
+
+static void on_outages(void *arg, const struct err *err) {
+  struct loading *l = arg;
+  struct err why;
+  if (err) load_failed(l, err);
+  else if (sleepers_load(l->desk->sleepers, on_sleepers, l, &why) < 0) load_failed(l, &why);
 }
 
 int desk_load(struct desk *d, desk_cb *cb, void *arg, struct err *err) {
   struct loading *l = calloc(1, sizeof *l);
   if (!l) abort();
-  *l = (struct loading){.desk = d, .ids = json_array(), .again = json_array(), .cb = cb, .arg = arg};
-  int r = redis_call(d->deps.redis, 0, on_open, l, err, "ZRANGE", "tocsin:open", "0", "-1", NULL);
+  *l = (struct loading){.desk = d, .ids = json_array(), .again = json_array(), .known = json_object(), .cb = cb, .arg = arg};
+  int r = outages_begin(d, on_outages, l, err);
   if (r < 0) loading_free(l);
   return r;
 }

@@ -25,6 +25,7 @@ void incident_run_keep(struct incident *inc, struct run *run, const char *playbo
   LIST_INSERT_HEAD(&inc->runs, h, next);
   inc->desk->run_count++;
   inc->desk->runs_started++;
+  sleepers_watch(inc->desk->sleepers, inc);
 }
 
 struct ending {

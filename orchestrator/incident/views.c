@@ -39,11 +39,20 @@ json_t *view_row(struct desk *d, const char *id, const json_t *state) {
   return row;
 }
 
+/* As the outages since it was asked have moved it. */
+static void deadline_in(struct desk *d, json_t *question) {
+  int64_t deadline = json_int_or(question, "deadline", 0);
+  if (deadline)
+    json_object_set_new(question, "deadline",
+                        json_integer(questions_deadline(d->deps.questions, json_int_or(question, "asked", 0), deadline)));
+}
+
 json_t *view_state(struct desk *d, const json_t *state) {
   json_t *copy = json_deep_copy(state), *part;
   const char *key;
   json_object_del(copy, "recent");
   name_in(d, copy, "owner");
+  json_object_foreach(json_object_get(copy, "questions"), key, part) deadline_in(d, part);
   static const char *const with_people[] = {"runs", "containments", "ticks"};
   for (size_t i = 0; i < sizeof with_people / sizeof *with_people; i++) {
     json_object_foreach(json_object_get(copy, with_people[i]), key, part) {
@@ -88,9 +97,46 @@ int64_t desk_open_intents(const struct desk *d, int64_t *ret_in_doubt) {
   return count;
 }
 
-json_t *view_questions(struct desk *d) {
-  json_t *all = questions_open(d->deps.questions), *q;
+/* What a sleeper asks, in the form of questions_open. */
+static void add_questions(struct desk *d, json_t *all, const json_t *state) {
+  const char *incident = json_str_or(state, "id", ""), *at;
+  json_t *q;
+  char id[ID_PATH * 2];
+  json_object_foreach(json_object_get(state, "questions"), at, q) {
+    json_t *item = json_copy(q);
+    snprintf(id, sizeof id, "%s/%s", incident, at);
+    deadline_in(d, item);
+    json_object_set_new(item, "id", json_string(id));
+    json_object_set_new(item, "incident", json_string(incident));
+    json_object_set(item, "title", json_object_get(state, "title"));
+    json_object_set_new(item, "waiting_for_channel", json_false());
+    json_array_append_new(all, item);
+  }
+}
+
+static int by_age(const void *a, const void *b) {
+  const json_t *const *x = a, *const *y = b;
+  int64_t p = json_int_or(*x, "asked", 0), q = json_int_or(*y, "asked", 0);
+  return p < q ? -1 : p > q;
+}
+
+static json_t *oldest_first(json_t *all_take) {
+  size_t count = json_array_size(all_take), i;
+  json_t **list = calloc(count + 1, sizeof *list), *sorted = json_array();
+  if (!list) abort();
+  for (i = 0; i < count; i++) list[i] = json_array_get(all_take, i);
+  qsort(list, count, sizeof *list, by_age);
+  for (i = 0; i < count; i++) json_array_append(sorted, list[i]);
+  free(list);
+  json_decref(all_take);
+  return sorted;
+}
+
+json_t *view_questions(struct desk *d, json_t *open_take, const json_t *sleeping) {
+  json_t *all = open_take, *q, *state;
   size_t i;
+  json_array_foreach(sleeping, i, state) add_questions(d, all, state);
+  all = oldest_first(all);
   json_array_foreach(all, i, q) {
     name_in(d, q, "exclude");
     json_object_del(q, "run");
@@ -144,9 +190,30 @@ void view_add_doubts(struct desk *d, const json_t *state, json_t *in_doubt, json
   }
 }
 
-json_t *view_run(struct desk *d, const char *incident, const char *number, const json_t *run, const struct run *live) {
+/* Of a run that sleeps: "3 ask, 4.1 wait". */
+static void waiting_in(json_t *view, const json_t *state, const char *number) {
+  static const char *const parts[] = {"questions", "waits"};
+  struct buf text;
+  const char *at;
+  json_t *value;
+  size_t n = strlen(number);
+  buf_init(&text, 4096);
+  for (size_t i = 0; i < 2; i++) {
+    json_object_foreach(json_object_get(state, parts[i]), at, value) {
+      if (strncmp(at, number, n) != 0 || at[n] != '/') continue;
+      if (!text.len) json_object_set_new(view, "step", json_string(at + n + 1));
+      buf_addf(&text, "%s%s %s", text.len ? ", " : "", at + n + 1, i == 0 ? "ask" : json_object_get(value, "alert") ? "wait_for" : "wait");
+    }
+  }
+  if (text.len) json_object_set_new(view, "waiting_for", json_string(text.data));
+  buf_release(&text);
+}
+
+json_t *view_run(struct desk *d, const json_t *state, const char *number, const json_t *run, const struct run *live) {
   char id[ID_PATH * 2];
+  const char *incident = json_str_or(state, "id", "");
   json_t *view = live ? run_view(live) : json_object();
+  if (!live && strcmp(json_str_or(run, "status", ""), "running") == 0) waiting_in(view, state, number);
   const char *key;
   json_t *value;
   json_object_foreach((json_t *)(uintptr_t)run, key, value) if (!json_object_get(view, key) || strcmp(key, "status") != 0)

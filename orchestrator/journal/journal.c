@@ -47,6 +47,7 @@ struct journal {
   STAILQ_HEAD(, watcher) watchers;
   size_t flying;
   bool scheduled, save_state, troubled, reading, lost;
+  uint64_t state_seq, state_flying; /* what the stored state folds, and what the one under way does (0: none is) */
   unsigned since_state, patience;
   int64_t retry_ms;
   struct timer *retry;
@@ -196,6 +197,8 @@ static void acknowledge(struct journal *j, size_t count) {
   }
   j->flying = 0;
   j->retry_ms = 0;
+  if (j->state_flying && j->state_flying <= j->acked) j->state_seq = j->state_flying;
+  j->state_flying = 0;
   tell(j->store, "");
   waiters_call(j, NULL);
 }
@@ -243,6 +246,7 @@ static void journal_wave(void *arg) {
     j->save_state = false;
     j->since_state = 0;
   }
+  j->state_flying = state ? j->seq : 0;
   j->flying = count;
   j->store->waves++;
   struct call *call = call_new(j);
@@ -250,6 +254,7 @@ static void journal_wave(void *arg) {
                    state ? strlen(state) : 0, on_append, call, &err) < 0) {
     call_end(call);
     if (state) j->save_state = true;
+    j->state_flying = 0;
     trouble(j, &err);
   }
   free(state);
@@ -387,6 +392,15 @@ void journal_forget(struct journal *j, journal_durable_cb *cb, void *arg) {
 
 bool journal_idle(const struct journal *j) { return STAILQ_EMPTY(&j->queue) && STAILQ_EMPTY(&j->waiters); }
 void journal_save_state(struct journal *j) { j->save_state = true; }
+
+/* Needs no fence: all that it folds is in Redis, so even a stale owner's is a true state of that very journal, only an older one. */
+void journal_store_state(struct journal *j) {
+  if (j->state_seq == j->seq || j->seq != j->acked) return;
+  char *state = json_text(j->state);
+  if (state && redis_call(j->store->redis, j->lane, NULL, NULL, NULL, "SET", j->state_key, state, NULL) == 0) j->state_seq = j->seq;
+  free(state);
+}
+
 const char *journal_incident(const struct journal *j) { return j->incident; }
 uint64_t journal_seq(const struct journal *j) { return j->seq; }
 json_t *journal_state(struct journal *j) { return j->state; }
@@ -399,6 +413,7 @@ struct journal_store *journal_store_of(const struct journal *j) {
 void journal_set_state(struct journal *j, json_t *state_take) {
   json_decref(j->state);
   j->state = state_take;
+  j->state_seq = (uint64_t)json_int_or(state_take, "seq", 0);
 }
 
 void journal_take_entry(struct journal *j, const struct entry *e) {

@@ -66,6 +66,8 @@ void journal_unwatch(struct journal *j, journal_watch_cb *cb, void *arg);
 void journal_redis_up(struct journal *j);
 /* Has the next wave carry the folded state along (done by itself every 64 entries). */
 void journal_save_state(struct journal *j);
+/* Before the journal is let go of: stores the state by itself, unless Redis has this one. Nothing when there are unacknowledged entries. */
+void journal_store_state(struct journal *j);
 
 const char *journal_incident(const struct journal *j);
 uint64_t journal_seq(const struct journal *j);

@@ -303,6 +303,23 @@ bool run_rests(const struct run *run) {
   return true;
 }
 
+bool run_replaying(const struct run *run) { return run->replay != NULL && !run->over; }
+
+bool run_sleeps(const struct run *run, int64_t *ret_due, bool *ret_by_question) {
+  const struct step *s;
+  if (run_quiet(run) || run->replay || run->pumping || !TAILQ_EMPTY(&run->ready) || TAILQ_EMPTY(&run->steps)) return false;
+  *ret_due = 0;
+  TAILQ_FOREACH(s, &run->steps, next) {
+    int64_t due = s->timer ? s->due : 0;
+    bool waits = s->group || s->verb == &verb_wait || s->verb == &verb_wait_for || (s->question && question_sleeps(s->question, &due));
+    if (s->ended || s->action || s->ticket || !waits) return false;
+    if (!due || (*ret_due && due >= *ret_due)) continue;
+    *ret_due = due;
+    *ret_by_question = s->question != NULL;
+  }
+  return true;
+}
+
 int64_t run_due(const struct run *run) {
   const struct step *s;
   int64_t due = 0;

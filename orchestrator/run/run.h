@@ -76,6 +76,10 @@ void run_alert(struct run *run, const json_t *alert);
 bool run_rests(const struct run *run);
 int64_t run_due(const struct run *run);
 void run_clock_moved(struct run *run);
+/* It waits for answers, times and alerts only, all of it is in its journal, and taking it up again later gives the same. *ret_due: the next of its deadlines (µs), 0: none;
+ * *ret_by_question: it is a question's. */
+bool run_sleeps(const struct run *run, int64_t *ret_due, bool *ret_by_question);
+bool run_replaying(const struct run *run); /* taken up, and not yet where its journal ends */
 /* Unloads without an entry. */
 void run_free(struct run *run);
 

@@ -2,7 +2,7 @@
 
 engine_http: alerts through queue, router, journal, Lua and three real HTTP requests above `read`, ten entries each.
 first_request_p50/p99: from XADD to the first request in nginx's log, at a tenth of the measured load.
-run_suspended: resident memory per run that waits for an answer. idle: resident memory of the process after start.
+idle: resident memory of the process after start.
 start: from exec to the first accepted connection, Redis being up.
 """
 import json
@@ -21,7 +21,6 @@ from redis import Client  # noqa: E402
 
 REDIS, URL = os.environ["BENCH_REDIS"], os.environ["BENCH_URL"]
 RUNS = int(os.environ.get("BENCH_RUNS", "20000"))
-SUSPENDED = min(RUNS, 2000)
 
 CONNECTOR = """-- bench.lua: three POSTs to nginx.
 local function action(path)
@@ -139,25 +138,31 @@ def throughput(engine, count, first):
     return count / (time.monotonic() - began)
 
 
-def latency(rate):
+def first_requests(nginx, rate):
     """(p50, p99) in ms from XADD to the first request's line in nginx's log."""
+    count, sent = max(200, min(3000, int(rate * 5))), {}
+    head, tail = alert("Bench")
+    tick = threading.Event()
+    with Client(REDIS) as client:
+        began = time.time()
+        for n in range(count):
+            tick.wait(max(0, began + n / rate - time.time()))
+            sent[str(n)] = time.time()
+            client.call("XADD", "tocsin:alerts", "*", "alert", head + str(n) + tail)
+
+    def first():
+        return {urllib.parse.urlparse(r["uri"]).path.rsplit("/", 1)[1]: float(r["msec"]) for r in nginx.requests() if "/first/" in r["uri"]}
+
+    if not wait_until(lambda: len(first()) >= count, 60, every=0.2):
+        raise RuntimeError("only %d of %d first requests" % (len(first()), count))
+    waits = sorted(1000 * (at - sent[n]) for n, at in first().items() if n in sent)
+    return waits[len(waits) // 2], waits[len(waits) * 99 // 100]
+
+
+def latency(rate):
     fresh()
     with Nginx() as nginx, Engine(nginx.url + "/json") as engine:
-        count, sent = max(200, min(3000, int(rate * 5))), {}
-        head, tail = alert("Bench")
-        tick = threading.Event()
-        with Client(REDIS) as client:
-            began = time.time()
-            for n in range(count):
-                tick.wait(max(0, began + n / rate - time.time()))
-                sent[str(n)] = time.time()
-                client.call("XADD", "tocsin:alerts", "*", "alert", head + str(n) + tail)
-        def first():
-            return {urllib.parse.urlparse(r["uri"]).path.rsplit("/", 1)[1]: float(r["msec"]) for r in nginx.requests() if "/first/" in r["uri"]}
-        if not wait_until(lambda: len(first()) >= count, 60, every=0.2):
-            raise RuntimeError("only %d of %d first requests" % (len(first()), count))
-        waits = sorted(1000 * (at - sent[n]) for n, at in first().items() if n in sent)
-        return waits[len(waits) // 2], waits[len(waits) * 99 // 100]
+        return first_requests(nginx, rate)
 
 
 def main():
@@ -168,11 +173,6 @@ def main():
     with engine:
         row("start", 1000 * (time.monotonic() - began), "ms", "<= 100")
         row("idle", engine.resident() / 1024, "MB", "<= 20")
-        before = engine.resident()
-        engine.push(SUSPENDED, 10000000, "BenchAsk")
-        if not wait_until(lambda: len(engine.api("POST", "/v1/command", {"command": "questions"})[1].get("questions", [])) >= SUSPENDED, 120, every=0.2):
-            raise RuntimeError("the questions did not come: " + engine.log()[-1500:])
-        row("run_suspended", (engine.resident() - before) / SUSPENDED, "kB/run")
     fresh()
     with Engine(base) as engine:
         throughput(engine, min(1000, RUNS), 0)

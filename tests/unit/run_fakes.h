@@ -309,6 +309,11 @@ struct question *question_ask(struct questions *qs, const struct question_spec *
   return q;
 }
 
+bool question_sleeps(const struct question *q, int64_t *ret_due) {
+  *ret_due = 0;
+  return true;
+}
+
 void question_drop(struct question *q) {
   if (!q) return;
   loop_undefer(fake.loop, question_turn, q);

@@ -235,7 +235,9 @@ static void test_taken_up(void **state) {
   questions_free(questions);
   questions = questions_new(loop, people);
   questions_on_asked(questions, on_asked, NULL);
-  clock_set(&clock_set_by_us, clock_wall(&clock_set_by_us) + (int64_t)3600 * 1000000); /* long past its deadline */
+  int64_t before = clock_wall(&clock_set_by_us);
+  clock_set(&clock_set_by_us, before + (int64_t)3600 * 1000000); /* long past its deadline, and the engine was down */
+  questions_outage(questions, before, clock_wall(&clock_set_by_us));
   ask_one(&t, (struct question_spec){.kind = "approve", .approvals = 2, .within_ms = 60000, .otherwise = "release"});
   assert_int_equal(journal_seq(journal), seq);
   assert_int_equal(notified, 1);
@@ -243,6 +245,31 @@ static void test_taken_up(void **state) {
   assert_int_equal(t.calls, 0);
   assert_int_equal(say("rita", "keep", &err), ERR_DENIED);
   assert_int_equal(say("ron", "keep", &err), 0);
+  wait_told(&t, "keep");
+}
+
+/* Time in which nobody could have answered does not count, and ten minutes are left after it at least. */
+static void test_outages(void **state) {
+  const int64_t minute = 60000000, at = 1000 * minute;
+  assert_int_equal(question_deadline_after(0, at, at + minute, at + 2 * minute), 0); /* it never expires */
+  assert_int_equal(question_deadline_after(at + 60 * minute, at, at + 10 * minute, at + 30 * minute), at + 80 * minute);
+  assert_int_equal(question_deadline_after(at + 60 * minute, at, at - 10 * minute, at + 30 * minute),
+                   at + 90 * minute);                                                                      /* asked in the middle */
+  assert_int_equal(question_deadline_after(at + 60 * minute, at, at - 10 * minute, at), at + 60 * minute); /* before it was asked */
+  assert_int_equal(question_deadline_after(at + 60 * minute, at, at + 59 * minute, at + 61 * minute), at + 71 * minute);
+  struct told t;
+  ask_one(&t, (struct question_spec){.within_ms = 60000, .otherwise = "keep"});
+  int64_t now = clock_wall(&clock_set_by_us);
+  clock_set(&clock_set_by_us, now + 30 * minute); /* Redis was away: nobody was answered */
+  questions_outage(questions, now, now + 30 * minute);
+  for (int i = 0; i < 50; i++) loop_turn(loop);
+  assert_int_equal(t.calls, 0);
+  clock_set(&clock_set_by_us, now + 39 * minute);
+  questions_clock_moved(questions);
+  for (int i = 0; i < 50; i++) loop_turn(loop);
+  assert_int_equal(t.calls, 0);
+  clock_set(&clock_set_by_us, now + 40 * minute);
+  questions_clock_moved(questions);
   wait_told(&t, "keep");
 }
 
@@ -280,6 +307,7 @@ int main(void) {
       TEST(test_several_must_agree),
       TEST(test_one_refusal_is_enough),
       TEST(test_taken_up),
+      TEST(test_outages),
       TEST(test_dropped_and_let_go),
   };
   return cmocka_run_group_tests_name("questions", tests, stage_up, stage_down);

@@ -1,0 +1,39 @@
+/* sleep.h: incidents that only wait, kept as one small record each.
+ *
+ * An incident whose runs all wait for a person's answer, a time or an alert is unloaded: its Lua states, its journal and its state are freed, and what stays is where it
+ * is, when it is due, and how much it asks (about 250 bytes). Whatever concerns it (an answer, a command, an alert, its deadline) loads it again, and its runs
+ * are rebuilt by replay (incident_with does that by itself); a failed loading leaves it asleep, to be tried again.
+ * The node's index `tocsin:asleep:<node>` (incident -> "seq due slept asked runs questions by_question") says after a restart who sleeps, so that nobody is replayed who is not woken. An entry
+ * counts only when the journal still ends at that seq; it is removed, and the removal answered by Redis, before the journal is read to wake it.
+ * At most a few of those that are due are woken at a time: live alerts go first.
+ * Never puts to sleep what has a request under way, in doubt, held back, or a question about one of these. */
+#ifndef TOCSIN_INCIDENT_SLEEP_H
+#define TOCSIN_INCIDENT_SLEEP_H
+
+#include "incident/incident.h"
+
+struct sleepers;
+struct incident;
+
+struct sleepers *sleepers_new(struct desk *d);
+void sleepers_free(struct sleepers *s);
+bool sleepers_have(const struct sleepers *s, const char *id);
+/* It has runs: looked at again and again until it can be put to sleep, or has none. */
+void sleepers_watch(struct sleepers *s, struct incident *inc);
+void sleepers_unwatch(struct sleepers *s, struct incident *inc);
+/* Removes it from the index; cb comes once Redis has answered, and then the journal may be read. */
+typedef void sleepers_cb(void *arg, const struct err *err);
+int sleepers_wake(struct sleepers *s, const char *id, sleepers_cb *cb, void *arg, struct err *err);
+/* It is loaded again, or gone. */
+void sleepers_drop(struct sleepers *s, const char *id);
+/* Reads the index; cb comes when it is known who sleeps. */
+int sleepers_load(struct sleepers *s, sleepers_cb *cb, void *arg, struct err *err);
+/* From `from` to `to` (µs) nobody could have answered: deadlines of questions move. */
+void sleepers_outage(struct sleepers *s, int64_t from, int64_t to);
+/* The ids of the first `limit` that ask something, those that fell asleep first in front. New array. */
+json_t *sleepers_asking(const struct sleepers *s, size_t limit);
+size_t sleepers_count(const struct sleepers *s);
+int64_t sleepers_runs(const struct sleepers *s);
+int64_t sleepers_questions(const struct sleepers *s);
+
+#endif
