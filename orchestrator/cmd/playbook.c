@@ -45,10 +45,9 @@ static json_t *row_json(const char *path) {
   struct declaration *d = NULL;
   struct err err = {0};
   if (installed_playbook(path, &d, &err) < 0) return json_pack("{s:s, s:s}", "file", path, "error", err.text);
-  json_t *row =
-      json_pack("{s:s, s:s, s:s, s:s, s:O*, s:O*, s:b, s:b}", "file", path, "playbook", d->name, "title", json_str_or(d->json, "title", ""),
-                "digest", d->digest, "uses", json_object_get(d->json, "uses"), "attack", json_object_get(d->json, "attack"), "by_alert",
-                json_object_get(d->json, "when") != NULL, "shadow", json_bool_or(d->json, "shadow", false));
+  json_t *row = json_pack("{s:s, s:s, s:s, s:s, s:O*, s:O*, s:b}", "file", path, "playbook", d->name, "title",
+                          json_str_or(d->json, "title", ""), "digest", d->digest, "uses", json_object_get(d->json, "uses"), "attack",
+                          json_object_get(d->json, "attack"), "by_alert", json_object_get(d->json, "when") != NULL);
   declaration_free(d);
   return row;
 }
@@ -67,7 +66,6 @@ static void list_view(struct view *v, const json_t *rows) {
     const char *error = json_str(row, "error");
     const char *cells[] = {json_str_or(row, "playbook", json_str(row, "file")),
                            error                                  ? "BROKEN"
-                           : json_bool_or(row, "shadow", false)   ? "in shadow"
                            : json_bool_or(row, "by_alert", false) ? "by alerts"
                                                                   : "by hand",
                            error ? error : json_str(row, "title")};

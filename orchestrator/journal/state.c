@@ -106,7 +106,7 @@ static json_t *run_of(json_t *state, const struct entry *e) {
 }
 
 static void fold_run_started(json_t *state, const struct entry *e) {
-  static const char *const keys[] = {"playbook", "digest", "trigger", "group", "shadow", NULL};
+  static const char *const keys[] = {"playbook", "digest", "trigger", "group", NULL};
   char number[16];
   json_t *run = json_pack("{s:s, s:s, s:I}", "status", "running", "actor", e->actor, "started", (json_int_t)e->time);
   snprintf(number, sizeof number, "%u", e->run);

@@ -31,7 +31,7 @@ struct script_limits {
 /* A loaded file. declaration is the file's table without its functions (a function is `true`), after the prelude has checked its shape.
  *
  * Playbook: {"title", "attack": […], "when": {…}|[{…}…], "group": […], "window": ms, "mode": "single"|"parallel"|"queued"|"restart", "uses": ["ldap.lock_account"…],
- *   "runbook", "params": {name: schema}, "settings": {name: schema}, "shadow": bool, "run": true}. A list named in `when` is {"$list": "vpn-egress"}.
+ *   "runbook", "params": {name: schema}, "settings": {name: schema}, "run": true}. A list named in `when` is {"$list": "vpn-egress"}.
  * Connector: {"name", "title", "docs", "settings": {…}, "limits": {"timeout": ms, "concurrent", "per_minute", "response": bytes}, "network", "actions": {name:
  *   {"doc", "effect", "target": {type: param}, "params": {…}, "returns": {…}, "request": true, "result": true, "simulate": true, "idempotent": bool, "probe":
  *   "action", "undo": "action"|false, "undo_params": true, "recover": "text", "resolve": "action", "settle": ms, "timeout": ms, "role": …}}, "alert": {"source", "recognise": true, "split": true, "normalise": true, "signature": {…}}}. */
