@@ -124,6 +124,5 @@ return {
     total = time { doc = "CPU time in all", default = "10s", min = 10 },
     most = whole { doc = "Runs at the same time", default = 1000, min = 1 },
   } } },
-  { "hot", time { doc = "How long closed incidents stay in Redis", default = "30d" } },
   { "stop_within", time { doc = "How long a stop waits for what is in flight", default = "20s" } },
 }

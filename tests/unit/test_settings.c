@@ -111,7 +111,7 @@ static const struct {
     {"return {\n  redis = { password = 'hunter22' },\n}", {":2: `redis.password` must be a secret, not a text"}},
     {"return {\n  redis = { password = secret 'hunter22' },\n}", {":2: a secret is named as secret \"env:NAME\""}},
     {"return {\n  redis = { password = secrte 'env:X' },\n}", {":2: unknown name `secrte`; did you mean `secret`?"}},
-    {"return {\n  hot = 30,\n  dedupe = 'a day',\n}", {":3: `dedupe` must be a time like"}},
+    {"return {\n  stop_within = 30,\n  dedupe = 'a day',\n}", {":3: `dedupe` must be a time like"}},
     {"return {\n  webhook = { sources = {\n    wazuh = {},\n  } },\n}", {":3: `webhook.sources.wazuh` needs a `token` or a `signature`"}},
     {"return {\n  guard = { budgets = {\n    { effect = 'contain', most = 1, within = '1m' },\n    { most = 5, within = '1m' },\n  } },\n}",
      {":4: `guard.budgets[2]` must say what it is about"}},
