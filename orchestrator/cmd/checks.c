@@ -7,6 +7,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "cmd/daemon.h"
+#include "cmd/alarm.h"
 #include "cmd/anchoring.h"
 #include "cmd/sealing.h"
 #include "route/route.h"
@@ -113,7 +114,9 @@ static json_t *intents_check(struct daemon *d) {
              (long long)open, (long long)attended);
     log_error("%s", text);
     journal_add(d->node, KIND_ENGINE_WARNING, "engine", 0, NULL, json_pack("{s:s}", "text", text));
+    daemon_alarm(d, ALARM_INTENTS, difference, text);
   }
+  if (!difference) daemon_alarm(d, ALARM_INTENTS, 0, "");
   d->unattended = difference;
   return json_pack("{s:I, s:I, s:I, s:I}", "open", (json_int_t)open, "in_doubt", (json_int_t)in_doubt, "in_flight",
                    (json_int_t)(attended - in_doubt), "difference", (json_int_t)difference);
@@ -140,7 +143,10 @@ static void on_conservation(void *arg, const json_t *counts, const struct err *e
   d->conservation = json_deep_copy(counts);
   if (!d->stopping) checked(d, counts);
   int64_t difference = json_int_or(counts, "difference", 0);
-  if (!difference) return;
+  if (!difference) {
+    daemon_alarm(d, ALARM_ALERTS, 0, "");
+    return;
+  }
   char text[256];
   snprintf(text, sizeof text,
            "conservation is broken: %lld alerts were accepted and are neither attached, duplicate, suppressed, dead, split nor waiting",
@@ -148,6 +154,7 @@ static void on_conservation(void *arg, const json_t *counts, const struct err *e
   log_error("%s", text);
   journal_add(d->node, KIND_ENGINE_WARNING, "engine", 0, NULL,
               json_pack("{s:s, s:O}", "text", text, "counts", (json_t *)(uintptr_t)counts));
+  if (!d->stopping) daemon_alarm(d, ALARM_ALERTS, difference, text);
 }
 
 static void check(void *arg) {

@@ -28,6 +28,8 @@ struct checkpoint_watch {
 
 struct anchor;
 
+enum alarm { ALARM_ALERTS, ALARM_INTENTS, ALARMS };
+
 struct daemon {
   const char *settings_path;
   json_t *settings;
@@ -64,9 +66,10 @@ struct daemon {
   struct watch *signals[3];
   json_t *problems; /* what Redis' settings would lose, and other warnings: texts */
   json_t *conservation;
-  json_t *checked;    /* what the last self-check found, as it was put on record */
-  int64_t checked_at; /* boot time, µs */
-  int64_t unattended; /* of intents, at the last self-check */
+  json_t *checked;         /* what the last self-check found, as it was put on record */
+  int64_t checked_at;      /* boot time, µs */
+  int64_t unattended;      /* of intents, at the last self-check */
+  int64_t alarmed[ALARMS]; /* the difference that responders were told of; 0: none */
   char *socket;
   bool nearly_full, draining;
   char redis_told[200]; /* why Redis is away, as the log has said; "" when it is there */

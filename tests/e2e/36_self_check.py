@@ -2,6 +2,7 @@
 import json
 
 from harness import Raw, Tocsin, done, is_, like, ok, wait_until
+from product import conservation
 from sink import Sink
 
 TELL = """return playbook { title = "Tell", when = { ["raw.kind"] = "tell" }, uses = { "webhook.post" }, params = { path = schema.string { from = "raw.path" } },
@@ -50,6 +51,25 @@ def open_intents(engine, server):
     intents(engine, 1, 1, 0, "one is given up")
 
 
+def missed(engine):
+    """The incidents that the engine opened about itself: [(severity, alerts)]."""
+    return [(i["severity"], i["alerts"]) for i in engine.json("incident", "list", "--status", "all")["incidents"] if i["title"] == "Tocsin misses alerts"]
+
+
+def alarms(engine):
+    """A difference is an alert of its own: one, also when it is found again; another difference is another."""
+    ok(wait_until(lambda: missed(engine), 30), "responders see it as an incident")
+    is_(missed(engine), [("high", 1)], "of high severity, with one alert")
+    engine.restart()
+    ok(wait_until(lambda: conservation(engine).get("duplicate") == 1, 30), "found again after a restart it is a duplicate")
+    is_(missed(engine), [("high", 1)], "and opens nothing")
+    is_(conservation(engine)["difference"], 1, "the alert about it is counted like any other")
+    with engine.redis() as redis:
+        redis.call("HINCRBY", "{tocsin:alerts}:counts", "attached", -1)
+    engine.restart()
+    ok(wait_until(lambda: sum(n for _, n in missed(engine)) == 2, 30), "another difference is told too")
+
+
 sink = Sink().start()
 tocsin = Tocsin({"webhook": {"listen": ""}, "folders": {"playbooks": "{folder}/playbooks"}, "default_playbook": "nobody",
                  "connectors": {"webhook": Raw('webhook { url = "%s" }' % sink.url)}})
@@ -76,6 +96,7 @@ with tocsin:
     like(tocsin.log(), "level=error msg=.conservation is broken", "in the log too")
     ok(not doctor(tocsin)["alerts"]["ok"], "and doctor finds it")
     ok(any("not while it handled an alert or a run" in b["text"] for b in of(tocsin, "engine.warning")), "that the process ended without a stop is on record")
+    alarms(tocsin)
 sink.stop()
 sink.stop()
 done()
