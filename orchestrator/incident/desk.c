@@ -392,7 +392,11 @@ static void on_loaded(void *arg, struct journal *j, const struct err *err) {
   owner_adopted(inc);
 }
 
-void incident_loaded(struct incident *inc) { incident_recover(inc, on_recovered, inc); }
+/* Its containments first: they were dropped if it had been lost, and what is taken up again may lift them. */
+void incident_loaded(struct incident *inc) {
+  actions_ledger_load(inc->desk->deps.actions, inc->id, incident_state(inc));
+  incident_recover(inc, on_recovered, inc);
+}
 
 void incident_load(struct incident *inc) {
   struct err err;

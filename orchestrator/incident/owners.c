@@ -102,7 +102,6 @@ static void on_adopted(void *arg, const struct err *err) {
   }
   log_notice("%s was taken over from node %s", inc->id, inc->adopt_from);
   inc->adopt_from[0] = 0;
-  actions_ledger_load(inc->desk->deps.actions, inc->id, incident_state(inc));
   struct journal_store *store = inc->desk->deps.store;
   if (store->feed) feed_adopt(store->feed, inc->id); /* all of it, from its first entry on, is in this node's log too */
   incident_loaded(inc);

@@ -283,9 +283,8 @@ static void load_one(struct loading *l, const char *id);
 static void on_incident(struct incident *inc, void *arg, const struct err *err) {
   struct loading *l = arg;
   l->under_way--;
-  if (!err) actions_ledger_load(l->desk->deps.actions, inc->id, incident_state(inc));
-  else if (err->code == ERR_CANCELLED) l->cancelled = true; /* the engine is going down before it was up */
-  else if (err->code == ERR_UNAVAILABLE || err->code == ERR_TIMEOUT) json_array_append_new(l->again, json_string(inc->id));
+  if (err && err->code == ERR_CANCELLED) l->cancelled = true; /* the engine is going down before it was up */
+  else if (err && (err->code == ERR_UNAVAILABLE || err->code == ERR_TIMEOUT)) json_array_append_new(l->again, json_string(inc->id));
   load_more(l);
 }
 
