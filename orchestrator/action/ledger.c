@@ -8,6 +8,7 @@
 #include "base/json.h"
 
 static const char INDEX_KEY[] = "tocsin:contained";
+enum { LET_GO_AGAIN_MS = 250 };
 
 char *ledger_key(const char *incident, const char *connector, const char *action, const json_t *target, bool simulated) {
   json_t *key = json_pack("[s, s, O, b, s]", connector, action, target, simulated, id_exercise(incident) ? incident : "");
@@ -231,6 +232,7 @@ struct release {
   void *arg;
   json_t *returns;
   bool ok, asking, gone; /* Redis is being asked who else holds it; its journal went meanwhile */
+  struct timer *again;   /* Redis was not there to answer */
   TAILQ_ENTRY(release) next;
 };
 
@@ -241,6 +243,7 @@ static void release_free(struct release *r) {
   loop_undefer(r->all->deps.loop, release_begin, r);
   loop_undefer(r->all->deps.loop, release_called_back, r);
   TAILQ_REMOVE(&r->all->releases, r, next);
+  timer_free(r->again);
   question_drop(r->question);
   json_decref(r->history);
   json_decref(r->returns);
@@ -424,11 +427,17 @@ static void keep_for(struct release *r, json_t *holders_take) {
   release_end(r, true, json_pack("{s:b, s:o}", "kept", 1, "holders", holders_take));
 }
 
+static void let_go_again(void *arg);
+
 static void on_holders(void *arg, const struct redis_value *reply, const struct err *err) {
   struct release *r = arg;
   r->asking = false;
   if (r->gone) {
     release_free(r);
+    return;
+  }
+  if (err && (err->code == ERR_UNAVAILABLE || err->code == ERR_TIMEOUT || err->code == ERR_LIMIT)) {
+    r->again = timer_start(r->all->deps.loop, LET_GO_AGAIN_MS, let_go_again, r);
     return;
   }
   json_t *holders = json_array();
@@ -457,10 +466,18 @@ static void let_go(struct release *r, const char *key) {
   holders_key(key, set);
   r->asking = true;
   if (redis_call(r->all->deps.redis, redis_lane(r->all->deps.redis, set), on_holders, r, &err, "FCALL", "tocsin_let_go", "1", set, name,
-                 NULL) == 0)
-    return;
-  r->asking = false;
-  still(r, err.text);
+                 NULL) < 0)
+    on_holders(r, NULL, &err);
+}
+
+/* To let go twice is to let go once, so it is asked until Redis answers. */
+static void let_go_again(void *arg) {
+  struct release *r = arg;
+  timer_free(r->again);
+  r->again = NULL;
+  char *key = key_of(journal_incident(r->journal), containment(r));
+  let_go(r, key);
+  free(key);
 }
 
 static void release_begin(void *arg) {

@@ -27,7 +27,7 @@ ECHO = """return playbook { title = "Echo", when = { ["raw.kind"] = "echo" }, us
 def make(sink, env=None, **more):
     port = free_port()
     tocsin = Tocsin(dict({"folders": {"playbooks": "playbooks"}, "connectors": {"webhook": Raw('webhook { url = "%s", limits = { per_minute = 0 } }' % sink.url)},
-                          "webhook": {"listen": "127.0.0.1:%d" % port, "sources": {"siem": {"token": Raw('secret "env:TOKEN"')}}}}, **more), env=dict({"TOKEN": "right-token-123"}, **(env or {})))
+                          "webhook": {"listen": "127.0.0.1:%d" % port, "per_minute": 1000000, "sources": {"siem": {"token": Raw('secret "env:TOKEN"')}}}}, **more), env=dict({"TOKEN": "right-token-123"}, **(env or {})))
     tocsin.port = port
     tocsin.write("playbooks/steady.lua", STEADY)
     tocsin.write("playbooks/echo.lua", ECHO)
