@@ -138,7 +138,8 @@ static void adopt_again(void *arg) {
 static void on_one(struct incident *inc, void *arg, const struct err *err) {
   struct adopting *a = arg;
   a->under_way--;
-  if (err && err->code != ERR_CANCELLED && !inc->owner[0]) json_array_append_new(a->again, json_string(inc->id));
+  if (err && err->code == ERR_CANCELLED) return; /* the engine is stopping: no further one is begun, Redis may be gone already */
+  if (err && !inc->owner[0]) json_array_append_new(a->again, json_string(inc->id));
   adopt_more(a);
 }
 
