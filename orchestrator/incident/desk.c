@@ -74,8 +74,10 @@ static void incident_free(struct incident *inc) {
   struct op *op;
   struct err gone = {.code = ERR_CANCELLED, .text = "the engine is stopping"};
   inc->lost = true;
+  inc->busy++; /* whoever lets go of it meanwhile is not the last */
   runs_free_all(inc);
   if (inc->journal) actions_orphan(inc->desk->deps.actions, inc->journal);
+  notify_forget(inc);
   if (inc->journal) questions_forget(inc->desk->deps.questions, inc->journal);
   while ((op = STAILQ_FIRST(&inc->ops))) {
     STAILQ_REMOVE_HEAD(&inc->ops, next);
@@ -274,6 +276,7 @@ void incident_unload_lost(struct incident *inc) {
   idle_remove(inc);
   runs_free_all(inc);
   actions_orphan(d->deps.actions, inc->journal);
+  notify_forget(inc);
   questions_forget(d->deps.questions, inc->journal);
   actions_ledger_drop(d->deps.actions, inc->id);
   incident_busy(inc, -1);
@@ -423,6 +426,7 @@ static struct incident *incident_new(struct desk *d, const char *id) {
   inc->alerts = json_array();
   LIST_INIT(&inc->runs);
   STAILQ_INIT(&inc->ops);
+  LIST_INIT(&inc->tellings);
   map_put(&d->incidents, id, inc);
   return inc;
 }

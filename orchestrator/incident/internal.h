@@ -37,6 +37,7 @@ struct incident {
   json_t *alerts;          /* normalised, with "raw"; the first ALERTS_KEPT */
   LIST_HEAD(, held_run) runs;
   STAILQ_HEAD(, op) ops;
+  LIST_HEAD(, telling) tellings;
   bool loading, lost;
   char owner[NODE_NAME];      /* another node, which owns it: then it is not loaded */
   char adopt_from[NODE_NAME]; /* it was that node's until just now: the first entry says so */
@@ -183,6 +184,8 @@ bool alone_set_aside(struct incident *inc, unsigned number);
 
 /* notify.c */
 void desk_notify(void *arg, struct journal *journal, const char *id, const json_t *question);
+/* Whoever is being told, or would be again, is not: the incident goes. */
+void notify_forget(struct incident *inc);
 
 /* views.c */
 json_t *view_row(struct desk *d, const char *id, const json_t *state);

@@ -10,7 +10,9 @@ enum { AGAIN_MS = 60000, TRIES = 10 };
 
 struct telling {
   struct desk *desk;
-  char incident[ID_INCIDENT], id[ID_PATH];
+  struct incident *inc; /* lets go of it before it goes itself */
+  LIST_ENTRY(telling) next;
+  char id[ID_PATH];
   char *channel;
   json_t *question;
   struct timer *again;
@@ -20,6 +22,7 @@ struct telling {
 };
 
 static void telling_free(struct telling *t) {
+  LIST_REMOVE(t, next);
   timer_free(t->again);
   free(t->channel);
   json_decref(t->question);
@@ -27,10 +30,9 @@ static void telling_free(struct telling *t) {
 }
 
 static bool still_open(const struct telling *t) {
-  struct incident *inc = map_get(&t->desk->incidents, t->incident);
   char at[ID_PATH];
   snprintf(at, sizeof at, "%u/%s", t->run, t->step);
-  return inc && inc->journal && json_object_get(json_object_get(incident_state(inc), "questions"), at);
+  return json_object_get(json_object_get(incident_state(t->inc), "questions"), at);
 }
 
 static void tell(struct telling *t);
@@ -39,24 +41,20 @@ static void tell_again(void *arg) {
   struct telling *t = arg;
   timer_free(t->again);
   t->again = NULL;
-  struct incident *inc = map_get(&t->desk->incidents, t->incident);
-  if (inc && inc->retelling) inc->retelling--;
+  t->inc->retelling--;
   if (still_open(t)) tell(t);
   else telling_free(t);
 }
 
 static void told(struct telling *t, bool ok, const char *why) {
-  struct incident *inc = map_get(&t->desk->incidents, t->incident);
-  if (inc && inc->journal) {
-    json_t *body = json_pack("{s:s, s:b}", "channel", t->channel, "ok", ok);
-    if (why) json_object_set_new(body, "why", json_string(why));
-    journal_add(inc->journal, KIND_QUESTION_NOTIFIED, "engine", t->run, t->step, body);
-    incident_busy(inc, -1);
-  }
+  json_t *body = json_pack("{s:s, s:b}", "channel", t->channel, "ok", ok);
+  if (why) json_object_set_new(body, "why", json_string(why));
+  journal_add(t->inc->journal, KIND_QUESTION_NOTIFIED, "engine", t->run, t->step, body);
+  incident_busy(t->inc, -1);
   if (ok) question_hold(t->desk->deps.questions, t->id, false);
   if (!ok) log_warning("%s: nobody could be told through %s: %s", t->id, t->channel, why ? why : "");
   if (ok || ++t->tries >= TRIES || !still_open(t)) telling_free(t);
-  else inc->retelling++, t->again = timer_start(t->desk->deps.loop, AGAIN_MS, tell_again, t);
+  else t->inc->retelling++, t->again = timer_start(t->desk->deps.loop, AGAIN_MS, tell_again, t);
 }
 
 static void on_sent(void *arg, const struct outcome *outcome) {
@@ -81,12 +79,11 @@ static void text_of(const struct telling *t, struct buf *out) {
 
 static json_t *params_of(const struct telling *t, const json_t *channel, const json_t *schema) {
   json_t *params = json_object_get(channel, "params") ? json_deep_copy(json_object_get(channel, "params")) : json_object();
-  struct incident *inc = map_get(&t->desk->incidents, t->incident);
   struct buf text;
   char subject[256];
   buf_init(&text, 16384);
   text_of(t, &text);
-  snprintf(subject, sizeof subject, "[%s] %s", t->id, json_str_or(incident_state(inc), "title", "a question waits"));
+  snprintf(subject, sizeof subject, "[%s] %s", t->id, json_str_or(incident_state(t->inc), "title", "a question waits"));
   for (char *p = subject; *p; p++)
     if ((unsigned char)*p < 0x20) *p = ' ';
   if (json_object_get(schema, "subject") && !json_object_get(params, "subject"))
@@ -99,14 +96,10 @@ static json_t *params_of(const struct telling *t, const json_t *channel, const j
 static void tell(struct telling *t) {
   struct desk *d = t->desk;
   struct err err;
-  struct incident *inc = map_get(&d->incidents, t->incident);
+  struct incident *inc = t->inc;
   const json_t *channel = json_object_get(json_object_get(d->deps.settings, "notify"), t->channel);
   char connector[128] = "", step[64];
   const char *full = json_str_or(channel, "action", ""), *dot = strchr(full, '.');
-  if (!inc || !inc->journal) {
-    telling_free(t);
-    return;
-  }
   incident_busy(inc, 1);
   if (dot && (size_t)(dot - full) < sizeof connector) memcpy(connector, full, (size_t)(dot - full));
   const struct connector *c = registry_find(d->deps.registry, connector, &err);
@@ -131,19 +124,33 @@ static bool for_role(const json_t *channel, const char *role) {
 
 void desk_notify(void *arg, struct journal *journal, const char *id, const json_t *question) {
   struct desk *d = arg;
+  struct incident *inc = map_get(&d->incidents, journal_incident(journal));
   const char *name;
   json_t *channel;
   struct id parsed;
   unsigned number = 0;
+  if (!inc || inc->journal != journal) return;
   json_object_foreach(json_object_get(d->deps.settings, "notify"), name, channel) {
     if (!for_role(channel, json_str_or(question, "role", "responder")) || !id_parse(id, &parsed)) continue;
     struct telling *t = calloc(1, sizeof *t);
     if (!t) abort();
-    *t = (struct telling){.desk = d, .channel = strdup(name), .question = json_deep_copy(question), .run = parsed.run, .number = ++number};
-    snprintf(t->incident, sizeof t->incident, "%.*s", ID_INCIDENT - 1, journal_incident(journal));
+    *t = (struct telling){
+        .desk = d, .inc = inc, .channel = strdup(name), .question = json_deep_copy(question), .run = parsed.run, .number = ++number};
+    LIST_INSERT_HEAD(&inc->tellings, t, next);
     snprintf(t->id, sizeof t->id, "%s", id);
     snprintf(t->step, sizeof t->step, "%s", parsed.step);
     question_hold(d->deps.questions, id, true); /* until the first channel has delivered */
     tell(t);
+  }
+}
+
+/* Its actions are orphans already: none of them calls back. */
+void notify_forget(struct incident *inc) {
+  struct telling *t;
+  while ((t = LIST_FIRST(&inc->tellings))) {
+    bool later = t->again != NULL;
+    telling_free(t);
+    if (later) inc->retelling--;
+    else incident_busy(inc, -1);
   }
 }

@@ -129,6 +129,7 @@ static void restart_cancel(struct incident *inc, const char *playbook) {
 /* A parameter that the alert leaves open: nobody guesses, a person is asked, then the run starts. */
 struct choosing {
   struct desk *desk;
+  struct incident *holder; /* kept busy while the question is open */
   char id[ID_INCIDENT];
   char *playbook, *param;
   json_t *params, *trigger, *finding, *raw;
@@ -152,14 +153,15 @@ static void chosen(struct incident *inc, void *arg, const struct err *err) {
     choosing_free(c);
     return;
   }
-  incident_busy(inc, -1);
   params_go_on(inc, c);
 }
 
 static void on_choice(void *arg, const char *answer, const char *by) {
   struct choosing *c = arg;
+  struct incident *holder = c->holder;
   if (!answer) { /* the incident is let go of; whoever loads it next takes the question up */
     choosing_free(c);
+    incident_busy(holder, -1);
     return;
   }
   if (strcmp(answer, "none of them") == 0) {
@@ -167,7 +169,8 @@ static void on_choice(void *arg, const char *answer, const char *by) {
   } else {
     json_object_set_new(c->params, c->param, json_string(answer));
   }
-  incident_with(c->desk, c->id, false, chosen, c);
+  incident_with(c->desk, c->id, false, chosen, c); /* the holder, unless it was lost since the answer */
+  incident_busy(holder, -1);
 }
 
 static void choose(struct incident *inc, struct choosing *c, const char *param, json_t *values) {
@@ -183,6 +186,7 @@ static void choose(struct incident *inc, struct choosing *c, const char *param, 
       .journal = inc->journal, .run = 1000000, .step = step, .actor = "engine", .kind = "parameter", .text = text, .options = options};
   json_t *about = json_pack("{s:s, s:s, s:O, s:O}", "playbook", c->playbook, "param", param, "params", c->params, "trigger", c->trigger);
   spec.about = about;
+  c->holder = inc;
   incident_busy(inc, 1);
   question_ask(inc->desk->deps.questions, &spec, on_choice, c);
   json_decref(options);
@@ -209,6 +213,7 @@ void incident_choose_again(struct incident *inc, const json_t *entries) {
     struct choosing *c = calloc(1, sizeof *c);
     if (!c) abort();
     *c = (struct choosing){.desk = inc->desk,
+                           .holder = inc,
                            .playbook = strdup(json_str_or(about, "playbook", "")),
                            .param = strdup(json_str_or(about, "param", "")),
                            .params = json_deep_copy(json_object_get(about, "params")),
