@@ -173,7 +173,7 @@ static int params_check(struct action *x, const json_t *given, struct err *err) 
 }
 
 static int action_resolve_names(struct action *x, const struct action_spec *spec, struct err *err) {
-  x->connector = registry_find(x->all->deps.registry, spec->connector, err);
+  x->connector = registry_find_version(x->all->deps.registry, spec->connector, spec->version, err);
   if (!x->connector) return err->code;
   x->declaration = registry_action(x->connector, spec->action, err);
   if (!x->declaration) return err->code;
@@ -574,6 +574,7 @@ int action_helper_start(struct action *x, const char *name, const json_t *params
                              .actor = x->actor,
                              .playbook = x->playbook,
                              .connector = x->connector->instance,
+                             .version = x->connector->declaration->digest,
                              .action = name,
                              .params = fitting,
                              .requester = x->requester,

@@ -57,6 +57,7 @@ struct action_spec {
   const char *actor;     /* "playbook:contain-account" */
   const char *playbook;  /* brakes by playbook; NULL: a person's own command */
   const char *connector; /* instance or, when it is the only one of its kind, the connector's name */
+  const char *version;   /* digest of the connector that the run is bound to; NULL: the one in force */
   const char *action;
   const json_t *params;  /* as called; borrowed during the call */
   const char *requester; /* a person who asked for it ("person:…"): the ceiling is theirs, and they cannot approve; NULL: an alert's */

@@ -10,6 +10,7 @@
 
 #include "base/buf.h"
 #include "base/json.h"
+#include "base/log.h"
 #include "base/map.h"
 #include "transport/address.h"
 
@@ -19,12 +20,15 @@ enum { TIMEOUT_MOST_MS = 3600000, LIMIT_MOST = 1000000, RESPONSE_MOST_KIB = 64 <
 struct instance {
   struct connector c; /* first */
   json_t *settings, *network;
+  json_t *given;           /* as the settings have it; NULL: not mentioned */
+  struct declaration *own; /* of an earlier version; NULL: the registry's */
   char *name;
 };
 
 struct registry {
   struct map declarations; /* connector name -> struct declaration */
   struct map instances;    /* instance name -> struct instance */
+  struct map versions;     /* "instance@digest" -> struct instance */
 };
 
 static const char *const effects[] = {"read", "record", "notify", "contain", "destroy"};
@@ -86,6 +90,8 @@ static void instance_free(void *value) {
   connector_state_free(i->c.state);
   json_decref(i->settings);
   json_decref(i->network);
+  json_decref(i->given);
+  declaration_free(i->own);
   free(i->name);
   free(i);
 }
@@ -131,11 +137,12 @@ static json_t *own_settings(const json_t *given) {
   return copy;
 }
 
-static int instance_add(struct registry *r, const char *name, struct declaration *d, const json_t *given, struct err *err) {
+static int instance_new(const char *name, struct declaration *d, const json_t *given, struct instance **ret, struct err *err) {
   struct instance *i = calloc(1, sizeof *i);
   char where[256];
   if (!i) abort();
   i->name = strdup(name);
+  i->given = json_incref((json_t *)(uintptr_t)given);
   json_t *own = given ? own_settings(given) : json_object();
   snprintf(where, sizeof where, "connectors.%s", name);
   int result = schema_check(json_object_get(d->json, "settings"), own, where, &i->settings, err);
@@ -151,8 +158,15 @@ static int instance_add(struct registry *r, const char *name, struct declaration
     instance_free(i);
     return result;
   }
-  map_put(&r->instances, name, i);
+  *ret = i;
   return 0;
+}
+
+static int instance_add(struct registry *r, const char *name, struct declaration *d, const json_t *given, struct err *err) {
+  struct instance *i;
+  int result = instance_new(name, d, given, &i, err);
+  if (result == 0) map_put(&r->instances, name, i);
+  return result;
 }
 
 static int instances_from_settings(struct registry *r, const json_t *settings, struct err *err) {
@@ -190,6 +204,7 @@ int registry_new(const char *folder, const json_t *settings, struct registry **r
   if (!r) abort();
   map_init(&r->declarations);
   map_init(&r->instances);
+  map_init(&r->versions);
   int result = folder_load(r, folder, err);
   if (result == 0) result = instances_from_settings(r, settings, err);
   if (result < 0) {
@@ -205,6 +220,7 @@ static void declaration_free_value(void *value) { declaration_free(value); }
 
 void registry_free(struct registry *r) {
   if (!r) return;
+  map_release(&r->versions, instance_free);
   map_release(&r->instances, instance_free);
   map_release(&r->declarations, declaration_free_value);
   free(r);
@@ -242,4 +258,61 @@ json_t *registry_declarations(const struct registry *r) {
   const struct connector *c;
   while ((c = registry_next(r, &at))) json_object_set(all, c->instance, c->declaration->json);
   return all;
+}
+
+/* --- earlier versions ------------------------------------------------------------------------------------------------- */
+
+static void version_key(char *out, size_t size, const char *instance, const char *digest) {
+  snprintf(out, size, "%s@%s", instance, digest);
+}
+
+int registry_version_add(struct registry *r, const char *instance, const char *digest, const char *source, size_t len, struct err *err) {
+  const struct instance *now = map_get(&r->instances, instance);
+  struct declaration *d = NULL;
+  struct instance *i = NULL;
+  char key[400];
+  version_key(key, sizeof key, instance, digest);
+  if (!now) return err_set(err, ERR_NOT_FOUND, "the settings' `connectors` have no `%s` any more", instance);
+  if (strcmp(now->c.declaration->digest, digest) == 0 || map_get(&r->versions, key)) return 0;
+  int result = connector_load(now->c.name, source, len, &d, err);
+  if (result < 0) return result;
+  if (strcmp(d->digest, digest) != 0)
+    result = err_set(err, ERR_CONFLICT, "the kept source of %s was changed: its digest is %s", key, d->digest);
+  if (result == 0) result = instance_new(instance, d, now->given, &i, err);
+  if (result < 0) {
+    declaration_free(d);
+    return result;
+  }
+  i->own = d;
+  map_put(&r->versions, key, i);
+  return 0;
+}
+
+static void inherit_all(struct registry *r, const struct map *from) {
+  size_t at = 0;
+  void *value;
+  struct err err;
+  while (map_next(from, &at, NULL, &value)) {
+    const struct connector *c = &((struct instance *)value)->c;
+    const struct declaration *d = c->declaration;
+    if (registry_version_add(r, c->instance, d->digest, d->source, d->source_len, &err) < 0)
+      log_warning("runs that began with an earlier version of %s cannot go on: %s", c->instance, err.text);
+  }
+}
+
+void registry_inherit(struct registry *r, const struct registry *old) {
+  inherit_all(r, &old->instances);
+  inherit_all(r, &old->versions);
+}
+
+const struct connector *registry_find_version(const struct registry *r, const char *name, const char *digest, struct err *err) {
+  const struct connector *now = registry_find(r, name, err);
+  char key[400];
+  if (!now || !digest || strcmp(now->declaration->digest, digest) == 0) return now;
+  version_key(key, sizeof key, now->instance, digest);
+  const struct instance *found = map_get(&r->versions, key);
+  if (found) return &found->c;
+  err_set(err, ERR_NOT_FOUND, "the run began with %s of digest %s, which is not to be found; in force is %s", now->instance, digest,
+          now->declaration->digest);
+  return NULL;
 }

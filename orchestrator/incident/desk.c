@@ -30,6 +30,7 @@ struct desk *desk_new(const struct desk_deps *deps, struct err *err) {
   d->deps = *deps;
   map_init(&d->incidents);
   map_init(&d->pins);
+  d->kept = json_object();
   map_init(&d->extras);
   TAILQ_INIT(&d->idle);
   d->run_most = (size_t)json_int_or(json_object_get(deps->settings, "run"), "most", RUNS_MOST);
@@ -123,6 +124,7 @@ void desk_free(struct desk *d) {
   runs_free(d->runs);
   if (d->playbooks) map_release(d->playbooks, declaration_free_value), free(d->playbooks);
   map_release(&d->pins, declaration_free_value);
+  json_decref(d->kept);
   map_release(&d->extras, free);
   free(d->runbooks);
   free(d);
@@ -145,6 +147,7 @@ void desk_set_playbooks(struct desk *d, struct map *playbooks_take, const char *
 }
 
 void desk_set_registry(struct desk *d, struct registry *registry) {
+  if (d->deps.registry && d->deps.registry != registry) registry_inherit(registry, d->deps.registry);
   d->deps.registry = registry;
   runs_set_registry(d->runs, registry);
   actions_set_registry(d->deps.actions, registry);

@@ -68,6 +68,7 @@ struct desk {
   struct map incidents;  /* id -> struct incident */
   struct map *playbooks; /* name -> struct declaration */
   struct map pins;       /* digest -> struct declaration: what running runs use */
+  json_t *kept;          /* {digest: true}: playbooks and connectors whose source this process has put beside the journals */
   struct map extras;     /* command -> struct extra: commands of the rooms above */
   char *runbooks;
   TAILQ_HEAD(, incident) idle;

@@ -96,6 +96,17 @@ static void release_cut_short(struct incident *inc, unsigned number) {
               json_pack("{s:s, s:s}", "status", "failed", "error", "the engine stopped in the middle; release again"));
 }
 
+/* Every connector that the run began with is there in that version; else why names both. */
+static bool connectors_there(const struct desk *d, const json_t *started, struct err *why) {
+  const char *instance;
+  json_t *digest;
+  if (!d->deps.registry) return true;
+  json_object_foreach(json_object_get(started, "connectors"), instance, digest) {
+    if (!registry_find_version(d->deps.registry, instance, json_string_value(digest), why)) return false;
+  }
+  return true;
+}
+
 static void take_up(struct recovery *r, unsigned number, const json_t *view) {
   struct incident *inc = r->inc;
   struct desk *d = inc->desk;
@@ -112,6 +123,12 @@ static void take_up(struct recovery *r, unsigned number, const json_t *view) {
   if (!p) {
     journal_add(inc->journal, KIND_RUN_HANDED_OVER, "engine", number, NULL,
                 json_pack("{s:s, s:s}", "text", "the playbook's pinned version is not to be found, so the run cannot go on", "why", name));
+    return;
+  }
+  if (!connectors_there(d, started, &err)) {
+    journal_add(inc->journal, KIND_RUN_HANDED_OVER, "engine", number, NULL,
+                json_pack("{s:s, s:s}", "text", "a connector's pinned version is not to be found, so the run cannot go on", "why",
+                          err.text));
     return;
   }
   json_t *settings = playbook_settings(d, p);
@@ -185,8 +202,15 @@ static void one_done(struct recovery *r) {
 
 struct fetching {
   struct recovery *r;
+  bool connector; /* else the playbook */
   char digest[65], name[128];
 };
+
+static void connector_known(struct desk *d, const struct fetching *f, const char *text, size_t len) {
+  struct err why;
+  if (registry_version_add(d->deps.registry, f->name, f->digest, text, len, &why) < 0)
+    log_error("the pinned connector %s cannot be loaded: %s", f->name, why.text);
+}
 
 static void on_source(void *arg, const struct redis_value *reply, const struct err *err) {
   struct fetching *f = arg;
@@ -195,7 +219,8 @@ static void on_source(void *arg, const struct redis_value *reply, const struct e
   struct desk *d = f->r->inc->desk;
   size_t len;
   const char *text = err ? "" : redis_string(reply, &len);
-  if (!err && redis_type(reply) == REDIS_STRING && !map_get(&d->pins, f->digest)) {
+  if (!err && redis_type(reply) == REDIS_STRING && f->connector) connector_known(d, f, text, len);
+  else if (!err && redis_type(reply) == REDIS_STRING && !map_get(&d->pins, f->digest)) {
     if (playbook_load(f->name, text, len, &p, &why) < 0) log_error("the pinned playbook %s cannot be loaded: %s", f->name, why.text);
     else if (strcmp(p->digest, f->digest) != 0) declaration_free(p), log_error("the pinned playbook %s was changed in Redis", f->name);
     else map_put(&d->pins, f->digest, p);
@@ -204,13 +229,14 @@ static void on_source(void *arg, const struct redis_value *reply, const struct e
   free(f);
 }
 
-static void fetch(struct recovery *r, const char *digest, const char *name) {
+static void fetch(struct recovery *r, const char *digest, const char *name, bool connector) {
   struct desk *d = r->inc->desk;
   struct err err;
   char key[128];
   struct fetching *f = calloc(1, sizeof *f);
   if (!f) abort();
   f->r = r;
+  f->connector = connector;
   snprintf(f->digest, sizeof f->digest, "%s", digest);
   snprintf(f->name, sizeof f->name, "%s", name);
   snprintf(key, sizeof key, "tocsin:source:%s", digest);
@@ -218,6 +244,15 @@ static void fetch(struct recovery *r, const char *digest, const char *name) {
   if (redis_call(d->deps.redis, redis_lane(d->deps.redis, key), on_source, f, &err, "GET", key, NULL) < 0) {
     one_done(r);
     free(f);
+  }
+}
+
+static void fetch_connectors(struct recovery *r, unsigned number) {
+  const char *instance;
+  json_t *digest;
+  json_object_foreach(json_object_get(run_started(r->entries, number), "connectors"), instance, digest) {
+    if (json_is_string(digest) && !registry_find_version(r->inc->desk->deps.registry, instance, json_string_value(digest), NULL))
+      fetch(r, json_string_value(digest), instance, true);
   }
 }
 
@@ -237,8 +272,9 @@ static void on_entries(void *arg, const struct err *err) {
   json_t *run;
   json_object_foreach(json_object_get(incident_state(r->inc), "runs"), number, run) {
     const char *digest = json_str(run, "digest");
-    if (strcmp(json_str_or(run, "status", ""), "running") == 0 && digest && !map_get(&d->pins, digest))
-      fetch(r, digest, json_str_or(run, "playbook", ""));
+    if (strcmp(json_str_or(run, "status", ""), "running") != 0) continue;
+    if (digest && !map_get(&d->pins, digest)) fetch(r, digest, json_str_or(run, "playbook", ""), false);
+    if (d->deps.registry) fetch_connectors(r, (unsigned)strtoul(number, NULL, 10));
   }
   r->waiting++;
   if (actions_unseal(d->deps.actions, r->inc->id, on_unsealed, r, &local) < 0) r->waiting--;

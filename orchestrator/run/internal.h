@@ -99,6 +99,7 @@ struct run {
   char actor[ENTRY_ACTOR];
   json_t *params, *settings, *trigger, *simulate;
   char *requester;
+  json_t *pins; /* {instance: digest}: the connectors it is bound to, as run.started has them */
   char seed[33];
   bool simulated, over, fresh /* to be begun anew */, pumping, watching;
   struct script *script;
@@ -168,6 +169,7 @@ void parallel_branch_ended(struct branch *b, bool ok, json_t *value_take);
 /* verbs.c, waits.c, undo.c */
 const struct verb *verb_find(const char *name);
 extern const struct verb verb_wait, verb_wait_for, verb_poll, verb_undo, verb_release;
+const struct connector *run_connector(const struct run *run, const char *name, struct err *err);
 void verb_spec(const struct step *s, const char *path, const char *connector, const char *action, const json_t *params,
                const json_t *history, struct action_spec *out);
 bool verb_refused(const struct step *s, enum kind kind, const json_t *body);

@@ -75,6 +75,17 @@ static json_t *uses_of(const struct declaration *playbook) {
   return uses;
 }
 
+/* The connector that a call of this run means, in the version it is bound to; NULL with err. */
+const struct connector *run_connector(const struct run *run, const char *name, struct err *err) {
+  const struct registry *registry = run->all->deps.registry;
+  if (!registry) {
+    err_set(err, ERR_NOT_FOUND, "there are no connectors");
+    return NULL;
+  }
+  const struct connector *c = registry_find(registry, name, err);
+  return c ? registry_find_version(registry, c->instance, json_str(run->pins, c->instance), err) : NULL;
+}
+
 /* The versions that this run is bound to. */
 static json_t *pins(const struct run *run) {
   json_t *pinned = json_object(), *uses = uses_of(run->playbook), *actions;
@@ -92,8 +103,9 @@ static void run_announce(struct run *run) {
   json_t *lists = NULL;
   random_bytes(seed, sizeof seed);
   hex_encode(seed, sizeof seed, run->seed);
-  json_t *body = json_pack("{s:s, s:s, s:o, s:O, s:s}", "playbook", run->playbook->name, "digest", run->playbook->digest, "connectors",
-                           pins(run), "params", run->params, "seed", run->seed);
+  run->pins = pins(run);
+  json_t *body = json_pack("{s:s, s:s, s:O, s:O, s:s}", "playbook", run->playbook->name, "digest", run->playbook->digest, "connectors",
+                           run->pins, "params", run->params, "seed", run->seed);
   if (run->trigger) json_object_set(body, "trigger", run->trigger);
   if (run->settings) json_object_set(body, "settings", run->settings);
   if (run->requester) json_object_set_new(body, "requester", json_string(run->requester));
@@ -277,6 +289,7 @@ void run_free(struct run *run) {
   json_decref(run->simulate);
   buf_release(&run->story);
   free(run->requester);
+  json_decref(run->pins);
   free(run->error);
   free(run);
 }

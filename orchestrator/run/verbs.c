@@ -69,6 +69,12 @@ static const json_t *simulated(const struct run *run, const char *name) {
   return json_object_get(run->simulate, "");
 }
 
+/* The digest that run.started names for it. */
+static const char *bound_to(const struct run *run, const char *connector) {
+  const struct connector *c = run->all->deps.registry ? registry_find(run->all->deps.registry, connector, NULL) : NULL;
+  return c ? json_str(run->pins, c->instance) : NULL;
+}
+
 void verb_spec(const struct step *s, const char *path, const char *connector, const char *action, const json_t *params,
                const json_t *history, struct action_spec *out) {
   const struct run *run = s->run;
@@ -80,6 +86,7 @@ void verb_spec(const struct step *s, const char *path, const char *connector, co
                               .actor = run->actor,
                               .playbook = run->playbook->name,
                               .connector = connector,
+                              .version = connector ? bound_to(run, connector) : NULL,
                               .action = action,
                               .params = params,
                               .requester = run->requester,
@@ -129,7 +136,7 @@ static void action_answer(const struct step *s, struct answer *out) {
 static bool same_connector(const struct step *s, const char *recorded) {
   const char *called = json_str_or(s->args, "connector", "");
   if (strcmp(called, recorded) == 0) return true;
-  const struct connector *c = s->run->all->deps.registry ? registry_find(s->run->all->deps.registry, called, NULL) : NULL;
+  const struct connector *c = run_connector(s->run, called, NULL);
   return c && strcmp(c->instance, recorded) == 0;
 }
 

@@ -187,10 +187,8 @@ static void on_poll(void *arg, const struct outcome *outcome) {
 }
 
 static bool reads_only(const struct step *s, struct err *err) {
-  const struct registry *registry = s->run->all->deps.registry;
-  const struct connector *c = registry ? registry_find(registry, json_str_or(s->args, "connector", ""), err) : NULL;
+  const struct connector *c = run_connector(s->run, json_str_or(s->args, "connector", ""), err);
   const json_t *action = c ? registry_action(c, json_str_or(s->args, "action", ""), err) : NULL;
-  if (!registry) err_set(err, ERR_NOT_FOUND, "there are no connectors");
   if (!action) return false;
   if (strcmp(json_str_or(action, "effect", ""), "read") == 0) return true;
   err_set(err, ERR_INVALID, "poll repeats read actions only; %s.%s does more", c->instance, json_str_or(s->args, "action", ""));

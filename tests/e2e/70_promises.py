@@ -101,7 +101,7 @@ def lifted_by_an_alert(tocsin, sink):
 
 
 def bound_to_the_request(tocsin, sink):
-    """What a person approved is what is sent, or it is asked again: here the connector changes between approval and sending."""
+    """What a person approved is what is sent, or it is asked again: here the settings change between approval and sending (the connector's version is pinned)."""
     tocsin.xadd({"kind": "cut", "id": "b1", "host": "web02"})
     asked = wait_until(lambda: [q for q in tocsin.json("now")["questions"] if "web02" in q["text"]], 20)
     is_(tocsin.run("pause", "all", "--because", "between approval and sending").status, 0, "paused")
@@ -109,18 +109,20 @@ def bound_to_the_request(tocsin, sink):
     incident = asked[0]["incident"]
     ok(wait_until(lambda: of_type(tocsin, incident, "action.held"), 20), "the brake holds it")
     digest = asked[0].get("about", {}).get("digest")
-    with open(os.path.join(tocsin.folder, "connectors", "edr.lua"), encoding="utf-8") as f:
+    with open(os.path.join(tocsin.folder, "tocsin.lua"), encoding="utf-8") as f:
         text = f.read()
+    moved = text.replace('edr { url = "%s"' % sink.url, 'edr { url = "%s/elsewhere"' % sink.url)
+    ok(moved != text, "the settings name another place")
     tocsin.terminate()
-    tocsin.write("connectors/edr.lua", text.replace('"isolation"', '"destruction"'))
+    tocsin.write("tocsin.lua", moved)
     tocsin.start()
-    is_(tocsin.run("resume", "all", "--because", "go").status, 0, "resumed after a restart, with another connector")
-    again = wait_until(lambda: [q for q in tocsin.json("now")["questions"] if "web02" in q["text"]] or sink.seen("/hosts/web02/destruction"), 20)
-    is_(sink.seen("/hosts/web02/destruction"), [], "a request that nobody approved is not sent")
+    is_(tocsin.run("resume", "all", "--because", "go").status, 0, "resumed after a restart, with other settings")
+    again = wait_until(lambda: [q for q in tocsin.json("now")["questions"] if "web02" in q["text"]] or sink.seen("/elsewhere/"), 20)
+    is_(sink.seen("/elsewhere/"), [], "a request that nobody approved is not sent")
     ok(again and isinstance(again[0], dict) and again[0].get("about", {}).get("digest") not in (None, digest), "it is asked anew, with the new request's digest")
     # And a question that is still open shows what would be sent now.
     tocsin.terminate()
-    tocsin.write("connectors/edr.lua", text)
+    tocsin.write("tocsin.lua", text)
     tocsin.start()
     now = wait_until(lambda: [q for q in tocsin.json("now")["questions"] if "web02" in q["text"]], 20)
     ok(now and now[0]["about"]["digest"] == digest, "an open question is asked anew when its request has changed")
