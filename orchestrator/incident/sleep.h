@@ -1,7 +1,7 @@
 /* sleep.h: incidents that only wait, kept as one small record each.
  *
  * An incident whose runs all wait for a person's answer, a time or an alert is unloaded: its Lua states, its journal and its state are freed, and what stays is where it
- * is, when it is due, and how much it asks (about 250 bytes). Whatever concerns it (an answer, a command, an alert, its deadline) loads it again, and its runs
+ * is, when it is due, and how much it asks (struct sleeper). Whatever concerns it (an answer, a command, an alert, its deadline) loads it again, and its runs
  * are rebuilt by replay (incident_with does that by itself); a failed loading leaves it asleep, to be tried again.
  * The node's index `tocsin:asleep:<node>` (incident -> "seq due slept asked runs questions by_question") says after a restart who sleeps, so that nobody is replayed who is not woken. An entry
  * counts only when the journal still ends at that seq; it is removed, and the removal answered by Redis, before the journal is read to wake it.

@@ -85,6 +85,7 @@ static void restore(struct run *run, const json_t *started) {
   snprintf(run->seed, sizeof run->seed, "%s", json_str_or(started, "seed", ""));
   if (params) json_decref(run->params), run->params = json_deep_copy(params);
   if (trigger) json_decref(run->trigger), run->trigger = json_deep_copy(trigger);
+  json_decref(run->pins);
   run->pins = json_incref(json_object_get(started, "connectors"));
   if (settings) json_decref(run->settings), run->settings = json_deep_copy(settings);
   if (!run->requester && json_str(started, "requester")) run->requester = strdup(json_str(started, "requester"));

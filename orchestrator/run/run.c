@@ -103,6 +103,7 @@ static void run_announce(struct run *run) {
   json_t *lists = NULL;
   random_bytes(seed, sizeof seed);
   hex_encode(seed, sizeof seed, run->seed);
+  json_decref(run->pins); /* of the run that this one continues */
   run->pins = pins(run);
   json_t *body = json_pack("{s:s, s:s, s:O, s:O, s:s}", "playbook", run->playbook->name, "digest", run->playbook->digest, "connectors",
                            run->pins, "params", run->params, "seed", run->seed);
