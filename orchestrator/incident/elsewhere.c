@@ -61,6 +61,12 @@ void call_forward(struct call *call, const char *owner) {
     call_answer(call, 503, json_pack("{s:s, s:b}", "error", "the incident has just changed hands; try again", "moved", 1));
     return;
   }
+  if (strcmp(json_str_or(call->command, "command", ""), "secret.take") == 0) {
+    struct err err;
+    err_set(&err, ERR_CONFLICT, "the incident is with node %s, and a secret never travels between nodes: take it there", owner);
+    call_fail(call, &err);
+    return;
+  }
   post_ask(call->desk->post, owner, "command", command_pack(call, false), WITHIN_MS, on_forwarded, call);
 }
 

@@ -115,6 +115,13 @@ def owners(redis):
     return {k.decode(): v.decode() for k, v in zip(flat[::2], flat[1::2])}
 
 
+def added(redis, name):
+    """Letters that a node has ever been sent."""
+    with redis.client() as client:
+        flat = client.call("XINFO", "STREAM", "tocsin:node:%s:inbox" % name)
+    return dict(zip(flat[::2], flat[1::2]))[b"entries-added"]
+
+
 def owned(tocsin, name):
     return nodes_of(tocsin).get(name, {}).get("incidents")
 
@@ -145,6 +152,9 @@ def by_letter(redis, first, second):
     shown = second.json("incident", "show", mine)
     is_([e["name"] for e in shown["entries"] if e["type"] == "incident.noted"], [second.me], "by letter: under the name of who wrote it")
     is_(owners(redis)[mine], "n1", "by letter: and it stays where it was")
+    letters = added(redis, "n1"), added(redis, "n2")
+    like(second.run("secret", "take", mine, "password", "--yes").err, "with node n1, and a secret never travels", "by letter: a secret is handed out by its owner alone")
+    is_((added(redis, "n1"), added(redis, "n2")), letters, "by letter: so none lies in an inbox")
     with redis.client() as client:
         client.pipeline([("XADD", "tocsin:alerts", "*", "alert", json.dumps(alert("asked%d" % i, "asked-%d" % i, "Asker"))) for i in range(6)])
     first.wait_for(lambda: len(first.json("now")["questions"]) == 6, "by letter: questions of both nodes are seen at the first", 20)
