@@ -146,3 +146,14 @@ bool json_array_has(const json_t *array, const char *string) {
   }
   return false;
 }
+
+void json_array_add(json_t *array, const json_t *value) {
+  const char *text = json_string_value(value);
+  if (text && !json_array_has(array, text)) json_array_append(array, (json_t *)(uintptr_t)value);
+}
+
+void json_array_add_each(json_t *array, const json_t *values) {
+  size_t i;
+  json_t *value;
+  json_array_foreach(values, i, value) json_array_add(array, value);
+}

@@ -39,5 +39,8 @@ bool json_bool_or(const json_t *object, const char *key, bool fallback);
 json_t *json_at(const json_t *value, const char *path);
 /* True when the array holds the string. */
 bool json_array_has(const json_t *array, const char *string);
+/* Appends the string, or each string of an array, that it does not hold yet; anything else is passed over. */
+void json_array_add(json_t *array, const json_t *value);
+void json_array_add_each(json_t *array, const json_t *values);
 
 #endif

@@ -42,17 +42,6 @@ static void copy_all(json_t *to, const json_t *from, const char *const *keys) {
   for (; *keys; keys++) copy(to, from, *keys);
 }
 
-static void add_unique(json_t *array, const json_t *value) {
-  const char *text = json_string_value(value);
-  if (text && !json_array_has(array, text)) json_array_append(array, (json_t *)(uintptr_t)value);
-}
-
-static void add_each(json_t *array, const json_t *values) {
-  size_t i;
-  json_t *value;
-  json_array_foreach(values, i, value) add_unique(array, value);
-}
-
 static void place(char out[ID_PATH], unsigned run, const char *step) { snprintf(out, ID_PATH, "%u/%s", run, step); }
 
 static void fold_severity(json_t *state, const json_t *body, bool raise_only) {
@@ -96,7 +85,7 @@ static void fold_alert(json_t *state, const struct entry *e) {
   if (id) json_object_set_new(recent, id, json_integer((json_int_t)e->seq));
   fold_severity(state, e->body, true);
   fold_observables(state, json_object_get(e->body, "observables"));
-  add_each(part(state, "attack"), json_object_get(e->body, "attack"));
+  json_array_add_each(part(state, "attack"), json_object_get(e->body, "attack"));
 }
 
 static json_t *run_of(json_t *state, const struct entry *e) {
@@ -240,7 +229,7 @@ static void fold_opened(json_t *state, const struct entry *e) {
   copy_all(state, e->body, keys);
   set_int(state, "opened", e->time);
   fold_severity(state, e->body, false);
-  add_each(part(state, "groups"), json_object_get(e->body, "groups"));
+  json_array_add_each(part(state, "groups"), json_object_get(e->body, "groups"));
 }
 
 static void fold_closed(json_t *state, const struct entry *e) {
@@ -277,7 +266,7 @@ static void fold_merged(json_t *state, const struct entry *e) {
     json_object_set(state, "merged_into", json_object_get(e->body, "into"));
     json_array_clear(part(state, "groups"));
   } else {
-    add_each(part(state, "groups"), json_object_get(e->body, "groups"));
+    json_array_add_each(part(state, "groups"), json_object_get(e->body, "groups"));
   }
 }
 
@@ -286,7 +275,7 @@ static void fold_body(json_t *state, const struct entry *e) {
   case KIND_INCIDENT_OPENED: fold_opened(state, e); break;
   case KIND_INCIDENT_ASSIGNED: copy(state, e->body, "owner"); break;
   case KIND_INCIDENT_SEVERITY: fold_severity(state, e->body, false); break;
-  case KIND_INCIDENT_TAGGED: add_unique(part(state, "tags"), json_object_get(e->body, "tag")); break;
+  case KIND_INCIDENT_TAGGED: json_array_add(part(state, "tags"), json_object_get(e->body, "tag")); break;
   case KIND_INCIDENT_TITLED: copy(state, e->body, "title"); break;
   case KIND_INCIDENT_NOTED: set_int(state, "notes", json_int_or(state, "notes", 0) + 1); break;
   case KIND_INCIDENT_MERGED: fold_merged(state, e); break;

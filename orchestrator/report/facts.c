@@ -63,17 +63,6 @@ static void set_actor(const struct report_source *s, json_t *object, const char 
   set_text(object, key, report_actor(s, actor, room, sizeof room));
 }
 
-static void add_unique(json_t *array, const json_t *value) {
-  const char *text = json_string_value(value);
-  if (text && !json_array_has(array, text)) json_array_append(array, (json_t *)(uintptr_t)value);
-}
-
-static void add_each(json_t *array, const json_t *values) {
-  size_t i;
-  json_t *value;
-  json_array_foreach(values, i, value) add_unique(array, value);
-}
-
 /* A new member of a list, with where and when it began. */
 static json_t *begin(json_t *list, const struct entry *e) {
   json_t *item = json_pack("{s:I, s:I}", "seq", (json_int_t)e->seq, "time", (json_int_t)e->time);
@@ -136,7 +125,7 @@ static void alert(json_t *facts, const struct entry *e) {
   if (detected) set_int(a, "detected", detected);
   if (event) set_int(a, "event", event);
   severity(facts, e->body, true);
-  add_each(part(facts, "attack"), json_object_get(e->body, "attack"));
+  json_array_add_each(part(facts, "attack"), json_object_get(e->body, "attack"));
   observables(facts, finding);
 }
 
@@ -215,7 +204,7 @@ static void run_started(const struct report_source *s, json_t *facts, const stru
   copy(run, e->body, "digest");
   copy(run, json_object_get(e->body, "trigger"), "because");
   set_actor(s, run, "by", e->actor);
-  if (!json_bool_or(e->body, "engine", false)) add_unique(part(facts, "playbooks"), json_object_get(e->body, "playbook"));
+  if (!json_bool_or(e->body, "engine", false)) json_array_add(part(facts, "playbooks"), json_object_get(e->body, "playbook"));
 }
 
 static void run_ended(json_t *facts, const struct entry *e, const char *status) {
@@ -247,7 +236,7 @@ static void fold(const struct report_source *s, json_t *facts, const struct entr
   case KIND_INCIDENT_OPENED: opened(s, facts, e); break;
   case KIND_INCIDENT_ASSIGNED: copy(facts, e->body, "owner"); break;
   case KIND_INCIDENT_SEVERITY: severity(facts, e->body, false); break;
-  case KIND_INCIDENT_TAGGED: add_unique(part(facts, "tags"), json_object_get(e->body, "tag")); break;
+  case KIND_INCIDENT_TAGGED: json_array_add(part(facts, "tags"), json_object_get(e->body, "tag")); break;
   case KIND_INCIDENT_TITLED: copy(facts, e->body, "title"); break;
   case KIND_INCIDENT_MERGED: merged(facts, e); break;
   case KIND_INCIDENT_CLOSED: closed(s, facts, e); break;
