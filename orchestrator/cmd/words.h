@@ -10,6 +10,7 @@ typedef enum style words_fn(struct view *v, const json_t *body);
 
 extern words_fn *const words_incident[KIND_COUNT]; /* words_incident.c: people, alerts, runs, the engine */
 extern words_fn *const words_action[KIND_COUNT];   /* words_action.c: actions, questions, containment, secrets */
+extern words_fn *const words_exercise[KIND_COUNT]; /* words_exercise.c: exercises, corrective actions */
 
 /* Somebody's text, with its line breaks, bounded. */
 void words_lines(struct view *v, const char *text);
