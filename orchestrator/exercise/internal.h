@@ -31,6 +31,7 @@ extern const char *const condition_groups[];
 struct moment {
   const char *incident;
   const struct entry *entry;
+  size_t order; /* as the journals were given */
 };
 /* A play with its entries in one row. Released by story_release. */
 struct story {

@@ -66,7 +66,8 @@ struct scenario_play {
   const struct scenario_journal *journals;
   size_t count;
   int64_t started;     /* of the exercise's clock */
-  const json_t *roles; /* {role: "person:7f3a"}; NULL: nobody was named, any person plays any role */
+  const json_t *roles; /* {role: "person:7f3a"}; NULL, or without the role: any person plays it */
+  const json_t *names; /* {"person:7f3a": "alice"}, for what people read; may be NULL */
 };
 
 /* New [{due, inject: the inject}], in the order in which they are due; those that came, were skipped, or whose only_if or unless spoke against them are not in it. *ret_next (may be NULL): when
@@ -83,9 +84,12 @@ const json_t *scenario_answer(const struct scenario *s, const struct scenario_pl
 /* The world as the injects that came have changed it; new. */
 json_t *scenario_world(const struct scenario *s, const struct scenario_play *p);
 
-/* How it went, new: {objectives [{id, text, verdict "met"|"not met"|"open"|"not judged", why, time, entries [{incident, seq}], gap}], times {detected, acknowledged, decided, contained, recovered: null or
- * {time, after (ms from the start), incident, seq}}, injects [{id, kind, due, time, status "came"|"skipped"|"left out"|"open"}], decisions [{time, incident, seq, by, type, about, answer}],
- * playbooks [{incident, run, playbook, by, status}], actions {"playbooks": n, "by hand": n}, gaps [{objective, key, text, owner, days}]}. ended: nothing more will come, so what is still open is not met. */
+/* How it went, new. ended: nothing more will come, so what is still open is not met. Members (a "place" is {incident, seq}):
+ *   scenario, title, started, objectives [{id, text, verdict "met"|"not met"|"open"|"not judged", why, time, entries [place]}]
+ *   times {detected, acknowledged, decided, contained, recovered}: null or {time, after (ms from the start), incident, seq}
+ *   injects [{id, kind, status "came"|"skipped"|"left out"|"open", due, time, incident, seq}], decisions [{time, incident, seq, by, person, type, about, answer}]
+ *   actions [{time, incident, seq, connector, action, effect, target, ok, by, hand}] above read; hand: a person began it, runs [{incident, run, playbook, by, status}]
+ *   gaps [{key "<scenario>/<objective>", objective, text, owner: role, days}] of what was not met and says what to do then */
 json_t *scenario_judge(const struct scenario *s, const struct scenario_play *p, int64_t now, bool ended);
 
 #endif
