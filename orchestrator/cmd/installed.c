@@ -64,3 +64,34 @@ static int load(const char *path, load_fn *fn, struct declaration **ret, struct 
 
 int installed_playbook(const char *path, struct declaration **ret, struct err *err) { return load(path, playbook_load, ret, err); }
 int installed_connector(const char *path, struct declaration **ret, struct err *err) { return load(path, connector_load, ret, err); }
+
+json_t *installed_connectors(const json_t *settings, const struct registry *registry) {
+  json_t *known = json_object(), *configured = registry_declarations(registry), *files = NULL, *path;
+  size_t i;
+  if (installed_files(installed_folder(settings, "connectors"), &files, NULL) < 0) files = NULL;
+  json_array_foreach(files, i, path) {
+    struct declaration *d = NULL;
+    if (installed_connector(json_string_value(path), &d, NULL) == 0) json_object_set(known, d->name, d->json);
+    declaration_free(d);
+  }
+  json_object_update(known, configured);
+  json_decref(configured);
+  json_decref(files);
+  return known;
+}
+
+json_t *installed_playbooks(const json_t *settings, struct err *err) {
+  json_t *known = json_object(), *files = NULL, *path;
+  size_t i;
+  int r = installed_files(installed_folder(settings, "playbooks"), &files, err);
+  json_array_foreach(files, i, path) {
+    struct declaration *d = NULL;
+    if (r == 0) r = installed_playbook(json_string_value(path), &d, err);
+    if (d) json_object_set(known, d->name, d->json);
+    declaration_free(d);
+  }
+  json_decref(files);
+  if (r == 0) return known;
+  json_decref(known);
+  return NULL;
+}

@@ -17,5 +17,9 @@ int installed_files(const char *folder, json_t **ret, struct err *err);
 /* One file. */
 int installed_playbook(const char *path, struct declaration **ret, struct err *err);
 int installed_connector(const char *path, struct declaration **ret, struct err *err);
+/* {instance or file's name: declaration}, also of what is installed and not configured, so that its actions' parameters can be checked. New. */
+json_t *installed_connectors(const json_t *settings, const struct registry *registry);
+/* {name: declaration} of all playbooks; NULL with err when one cannot be read. New. */
+json_t *installed_playbooks(const json_t *settings, struct err *err);
 
 #endif

@@ -122,29 +122,13 @@ static int check_all(const struct cli *cli, struct checking *c, const json_t *pa
   return wrong ? EXIT_FAILED : EXIT_DONE;
 }
 
-/* What is installed but not configured is known too, so that its actions' parameters can be checked. */
-static json_t *connectors_known(const json_t *settings, const struct registry *registry) {
-  json_t *known = json_object(), *configured = registry_declarations(registry), *files = NULL, *path;
-  size_t i;
-  if (installed_files(installed_folder(settings, "connectors"), &files, NULL) < 0) files = NULL;
-  json_array_foreach(files, i, path) {
-    struct declaration *d = NULL;
-    if (installed_connector(json_string_value(path), &d, NULL) == 0) json_object_set(known, d->name, d->json);
-    declaration_free(d);
-  }
-  json_object_update(known, configured);
-  json_decref(configured);
-  json_decref(files);
-  return known;
-}
-
 static int run(struct cli *cli, const struct options *o) {
   json_t *settings = cli_settings(cli, NULL), *paths = settings ? playbook_paths(cli, settings, o) : NULL;
   struct registry *registry = paths ? installed_registry(cli, settings) : NULL;
   int status = EXIT_FAILED;
   if (registry) {
     struct checking c = {.settings = settings,
-                         .connectors = connectors_known(settings, registry),
+                         .connectors = installed_connectors(settings, registry),
                          .registry = cli->settings_path ? registry : NULL};
     status = check_all(cli, &c, paths);
     json_decref(c.connectors);

@@ -355,7 +355,10 @@ static const struct member call_members[] = {{"to", SHAPE_ROLES, true},
                                              {"from", SHAPE_TEXT, true},
                                              {"text", SHAPE_TEXT, true},
                                              {NULL, SHAPE_ANY, false}};
-static const struct member alert_members[] = {{"source", SHAPE_TEXT, true}, {"body", SHAPE_ANY, true}, {NULL, SHAPE_ANY, false}};
+static const struct member alert_members[] = {{"source", SHAPE_TEXT, true},
+                                              {"body", SHAPE_ANY, true},
+                                              {"noise", SHAPE_TRUE, false},
+                                              {NULL, SHAPE_ANY, false}};
 
 static void world(struct reader *r, const char *path, const json_t *w) {
   const char *kind, *id;

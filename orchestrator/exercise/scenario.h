@@ -8,7 +8,7 @@
  *   name (of the file), title, summary, duration, roles {role: what it does}, world {kind: {id: {…}}} (accounts, hosts, services, owners… with what is true of them)
  *   objectives [{id, text, judge: condition, only_if: condition, gap {owner: role, days, text}}]
  *   injects [{id, kind, at | after: condition [delay] [by], only_if: condition, unless: condition, and one of
- *     alert {source, body}, message {to [role…], text}, question {to: role, text, options […], otherwise, within}, call {to [role…], from, text}, fact: text, world {kind: {id: {…}}}}]
+ *     alert {source, body, noise: true (no playbook wants it)}, message {to [role…], text}, question {to: role, text, options […], otherwise, within}, call {to [role…], from, text}, fact: text, world {kind: {id: {…}}}}]
  *     kind is the name of that one. `at` counts from the start. `after` (in the file also an inject's id): when the condition was met, and `delay` later; `by`: then at the latest.
  *     only_if and unless are looked at once, at the moment at which the inject is due: it comes then or never.
  *   answers [{action "ldap.lock_account" | "rt.*", params {those that must be equal}, where {"hosts.db-1.state": value in the world}, from: inject, until: inject, lasts, only_if: condition,

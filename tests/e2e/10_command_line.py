@@ -13,7 +13,7 @@ from harness import ROOT, Raw, Tocsin, done, is_, like, ok, unlike, wait_until
 from sink import Sink
 
 COMMANDS = ["now", "serve", "reload", "trigger", "alert", "incident", "run", "answer", "pause", "resume", "contained", "release", "secret", "evidence", "playbook",
-            "connector", "doctor", "settings", "version"]
+            "connector", "tabletop", "doctor", "settings", "version"]
 CONNECTORS = {
     "ldap": Raw('ldap { url = "ldap://127.0.0.1:1", bind_dn = "cn=x", password = secret "env:SECRET", base = "dc=example" }'),
     "postgresql": Raw('postgresql { host = "127.0.0.1", port = 1, dbname = "app", user = "tocsin", password = secret "env:SECRET", sslmode = "disable" }'),
@@ -256,6 +256,24 @@ def api(tocsin):
     is_(tocsin.api("GET", "/healthz"), (200, {"ok": True}), "/healthz")
 
 
+def scenarios(tocsin):
+    """What can be said about a scenario without playing it; no daemon is needed."""
+    ours = os.path.join(ROOT, "runbooks", "tabletop", "ci-credentials.lua")
+    result = tocsin.run("tabletop", "check", ours)
+    ok(result.status == 0 and re.search(r"ci-credentials.lua: ok, \d+ injects, \d+ objectives, 2h", result.out), "tabletop check: a scenario of ours is whole")
+    with open(ours, encoding="utf-8") as f:
+        text = f.read()
+    for name, old, new, says in (("loop", '{ id = "start", at = "0s"', '{ id = "start", after = "start"', "inject start: it can never come"), ("syntax", "injects = {", "injects = {{", "lua:[0-9]+: .*expected"),
+                                 ("role", "to = { \"legal\", \"lead\" }", "to = \"lawyer\"", "there is no role `lawyer`")):
+        tocsin.write(name + ".lua", text.replace(old, new, 1))
+        result = tocsin.run("tabletop", "check", "./%s.lua" % name)
+        ok(result.status == 1 and re.search(says, result.out), "tabletop check: %s" % name)
+    found = tocsin.run("tabletop", "check", "./loop.lua", "--json").json()
+    ok(found[0]["findings"][0].startswith("error: ./loop.lua:"), "and as JSON")
+    is_(tocsin.run("tabletop", "check", "nowhere").status, 1, "a scenario that is not there")
+    is_(tocsin.run("tabletop", "chekc").status, 2, "a sub-command that is not there")
+
+
 CUT_HOST = """return playbook {
   title = "Cut a host off", uses = { "edr.isolate_host" }, params = { host = schema.string {}, minutes = schema.integer { optional = true } },
   run = function(incident, act, p) must(act.edr.isolate_host { host = p.host, because = "seen mining" }) end,
@@ -272,6 +290,7 @@ for name in os.listdir(os.path.join(ROOT, "playbooks")):
 helps(tocsin_)
 mistakes(tocsin_)
 settings(tocsin_)
+scenarios(tocsin_)
 with tocsin_.start():
     for part in (incidents, brakes, evidence, playbooks, recorded, contained, hostile, api, queue):
         part(tocsin_)

@@ -1,0 +1,14 @@
+/* tabletop.h: the sub-commands of `tocsin tabletop` that stand in files of their own. */
+#ifndef TOCSIN_CMD_TABLETOP_H
+#define TOCSIN_CMD_TABLETOP_H
+
+#include "cmd/command.h"
+
+extern const struct command tabletop_check;
+
+/* The path of a word: a file as it is, or a scenario's name in runbooks/tabletop. The caller frees. */
+char *tabletop_path(const json_t *settings, const char *word);
+/* All scenarios that are installed: new array of paths. */
+json_t *tabletop_paths(const json_t *settings, struct err *err);
+
+#endif
