@@ -16,16 +16,26 @@
 
 enum { KEY = 32, NONCE = 12, TAG = 16, HEADER = 4, PLACE = 8 + DIGEST_BYTES, PATH_MOST = 4096 };
 
-enum { KEY_PUT, KEY_DROP, KEY_STATEMENTS };
+enum { KEY_PUT, KEY_DROP, KEY_FIND, KEY_STATEMENTS };
 static const char *const key_sql[KEY_STATEMENTS] = {
     [KEY_PUT] = "INSERT OR REPLACE INTO key VALUES (?, ?)",
     [KEY_DROP] = "DELETE FROM key WHERE entry = ?",
+    [KEY_FIND] = "SELECT key FROM key WHERE entry = ?",
+};
+
+/* Between bodies_read_begin and _end: the file that was read last, and where its next record begins. */
+struct reader {
+  int fd; /* -1: none */
+  uint64_t number;
+  unsigned at;
+  off_t offset;
 };
 
 struct bodies {
   char folder[PATH_MOST - TILE_PATH];
   sqlite3 *keys;
   sqlite3_stmt *statements[KEY_STATEMENTS]; /* each made when it is first needed: parsing costs as much as running */
+  struct reader reader;
 };
 
 /* ---- keys */
@@ -53,33 +63,35 @@ static int keys_open(struct bodies *b, struct err *err) {
                  err);
 }
 
-static int key_run(struct bodies *b, int what, uint64_t index, const uint8_t *key, struct err *err) {
+static int statement_make(struct bodies *b, int what, const char *doing, struct err *err) {
   sqlite3_stmt **s = &b->statements[what];
-  int r = 0;
-  if (!*s && sqlite3_prepare_v3(b->keys, key_sql[what], -1, SQLITE_PREPARE_PERSISTENT, s, NULL) != SQLITE_OK)
-    return keys_error(b, err, "write");
+  if (*s || sqlite3_prepare_v3(b->keys, key_sql[what], -1, SQLITE_PREPARE_PERSISTENT, s, NULL) == SQLITE_OK) return 0;
+  return keys_error(b, err, doing);
+}
+
+static int key_run(struct bodies *b, int what, uint64_t index, const uint8_t *key, struct err *err) {
+  int r = statement_make(b, what, "write", err);
+  if (r < 0) return r;
+  sqlite3_stmt *s = b->statements[what];
   /* The key is bound only as long as the caller holds it: unbound again before it is wiped. */
-  if (sqlite3_bind_int64(*s, 1, (sqlite3_int64)index) != SQLITE_OK ||
-      (key && sqlite3_bind_blob(*s, 2, key, KEY, SQLITE_STATIC) != SQLITE_OK) || sqlite3_step(*s) != SQLITE_DONE)
+  if (sqlite3_bind_int64(s, 1, (sqlite3_int64)index) != SQLITE_OK ||
+      (key && sqlite3_bind_blob(s, 2, key, KEY, SQLITE_STATIC) != SQLITE_OK) || sqlite3_step(s) != SQLITE_DONE)
     r = keys_error(b, err, "write");
-  sqlite3_reset(*s);
-  sqlite3_clear_bindings(*s);
+  sqlite3_reset(s);
+  sqlite3_clear_bindings(s);
   return r;
 }
 
 static int key_get(struct bodies *b, uint64_t index, uint8_t key[KEY], struct err *err) {
-  sqlite3_stmt *s = NULL;
-  int r = 0;
-  if (sqlite3_prepare_v2(b->keys, "SELECT key FROM key WHERE entry = ?", -1, &s, NULL) != SQLITE_OK ||
-      sqlite3_bind_int64(s, 1, (sqlite3_int64)index) != SQLITE_OK) {
-    r = keys_error(b, err, "read");
-  } else {
-    int step = sqlite3_step(s);
-    if (step == SQLITE_ROW && sqlite3_column_bytes(s, 0) == KEY) memcpy(key, sqlite3_column_blob(s, 0), KEY);
-    else if (step == SQLITE_DONE) r = err_set(err, ERR_NOT_FOUND, "the body of entry %" PRIu64 " was removed", index);
-    else r = keys_error(b, err, "read");
-  }
-  sqlite3_finalize(s);
+  int r = statement_make(b, KEY_FIND, "read", err);
+  if (r < 0) return r;
+  sqlite3_stmt *s = b->statements[KEY_FIND];
+  sqlite3_bind_int64(s, 1, (sqlite3_int64)index);
+  int step = sqlite3_step(s);
+  if (step == SQLITE_ROW && sqlite3_column_bytes(s, 0) == KEY) memcpy(key, sqlite3_column_blob(s, 0), KEY);
+  else if (step == SQLITE_DONE) r = err_set(err, ERR_NOT_FOUND, "the body of entry %" PRIu64 " was removed", index);
+  else r = keys_error(b, err, "read");
+  sqlite3_reset(s);
   return r;
 }
 
@@ -170,10 +182,10 @@ static int folders_make(const struct bodies *b, const char *path, struct err *er
   return r < 0 ? r : folder_sync(b->folder, err);
 }
 
-/* Where record `at` begins; ERR_INVALID when the file ends before it. */
-static int record_find(int fd, unsigned at, off_t *ret, struct err *err) {
-  off_t offset = 0;
-  for (unsigned i = 0; i < at; i++) {
+/* Where record `at` begins, when record `from` begins at *ret; ERR_INVALID when the file ends before it. */
+static int record_find_from(int fd, unsigned from, unsigned at, off_t *ret, struct err *err) {
+  off_t offset = *ret;
+  for (unsigned i = from; i < at; i++) {
     uint8_t header[HEADER];
     if (pread(fd, header, HEADER, offset) != HEADER) return err_set(err, ERR_INVALID, "a file of bodies holds only %u of its records", i);
     offset += (off_t)record_length((size_t)header[0] << 24 | (size_t)header[1] << 16 | (size_t)header[2] << 8 | header[3]);
@@ -183,6 +195,34 @@ static int record_find(int fd, unsigned at, off_t *ret, struct err *err) {
   if (offset > st.st_size) return err_set(err, ERR_INVALID, "a file of bodies ends in the middle of record %u", at);
   *ret = offset;
   return 0;
+}
+
+static int record_find(int fd, unsigned at, off_t *ret, struct err *err) {
+  *ret = 0;
+  return record_find_from(fd, 0, at, ret, err);
+}
+
+static void reader_close(struct reader *reader) {
+  if (reader->fd >= 0) close(reader->fd);
+  reader->fd = -1;
+}
+
+/* Stands at that record, from the last one on when it lies behind that in the same file. */
+static int reader_seek(struct bodies *b, uint64_t index, struct err *err) {
+  struct reader *reader = &b->reader;
+  uint64_t number = index / TILE_WIDTH;
+  unsigned at = (unsigned)(index % TILE_WIDTH);
+  if (reader->fd < 0 || reader->number != number || reader->at > at) {
+    char path[PATH_MOST];
+    reader_close(reader);
+    file_path(b, number, path);
+    *reader = (struct reader){.fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW), .number = number};
+    if (reader->fd < 0) return err_errno(err, "cannot open %s", path);
+  }
+  int r = record_find_from(reader->fd, reader->at, at, &reader->offset, err);
+  if (r < 0) reader_close(reader);
+  else reader->at = at;
+  return r;
 }
 
 /* Records go in from place `at` on; what was there is cut off. */
@@ -237,32 +277,37 @@ int bodies_append(struct bodies *b, uint64_t first, const struct body *list, siz
 }
 
 int bodies_read(struct bodies *b, uint64_t index, const struct hash *leaf, struct buf *out, struct err *err) {
-  char path[PATH_MOST];
+  struct reader *reader = &b->reader;
   uint8_t key[KEY] = {0}, place[PLACE], header[HEADER], *bytes = NULL;
-  off_t offset = 0;
   int r = key_get(b, index, key, err);
   if (r < 0) return r;
-  file_path(b, index / TILE_WIDTH, path);
-  int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-  if (fd < 0) r = err_errno(err, "cannot open %s", path);
-  else r = record_find(fd, (unsigned)(index % TILE_WIDTH), &offset, err);
-  if (r == 0 && pread(fd, header, HEADER, offset) != HEADER)
+  r = reader_seek(b, index, err);
+  if (r == 0 && pread(reader->fd, header, HEADER, reader->offset) != HEADER)
     r = err_set(err, ERR_INVALID, "the body of entry %" PRIu64 " is missing", index);
   if (r < 0) goto out;
   size_t len = (size_t)header[0] << 24 | (size_t)header[1] << 16 | (size_t)header[2] << 8 | header[3], rest = NONCE + len + TAG;
   place_write(index, leaf, place);
-  if (len == 0 || len > BODY_MAX || !(bytes = malloc(rest + len)) || pread(fd, bytes, rest, offset + HEADER) != (ssize_t)rest ||
-      !decrypt(key, place, bytes, len, bytes + rest)) {
+  if (len == 0 || len > BODY_MAX || !(bytes = malloc(rest + len)) ||
+      pread(reader->fd, bytes, rest, reader->offset + HEADER) != (ssize_t)rest || !decrypt(key, place, bytes, len, bytes + rest)) {
     r = err_set(err, ERR_INVALID, "the body of entry %" PRIu64 " was changed", index);
     goto out;
   }
+  reader->at++;
+  reader->offset += (off_t)record_length(len);
   buf_add(out, bytes + rest, len);
   if (!buf_ok(out)) r = err_set(err, ERR_LIMIT, "the body of entry %" PRIu64 " is larger than %zu bytes", index, out->cap);
 out:
   OPENSSL_cleanse(key, sizeof key);
   free(bytes);
-  if (fd >= 0) close(fd);
+  if (sqlite3_get_autocommit(b->keys)) reader_close(reader);
   return r;
+}
+
+void bodies_read_begin(struct bodies *b) { keys_do(b, "BEGIN", NULL); }
+
+void bodies_read_end(struct bodies *b) {
+  reader_close(&b->reader);
+  if (!sqlite3_get_autocommit(b->keys)) keys_do(b, "COMMIT", NULL);
 }
 
 int bodies_records(const char *folder, uint64_t number, unsigned count, struct buf *out, struct err *err) {
@@ -287,6 +332,7 @@ int bodies_records(const char *folder, uint64_t number, unsigned count, struct b
 int bodies_open(const char *folder, struct bodies **ret, struct err *err) {
   struct bodies *b = calloc(1, sizeof *b);
   if (!b) abort();
+  b->reader.fd = -1;
   int r = 0;
   if ((size_t)snprintf(b->folder, sizeof b->folder, "%s", folder) >= sizeof b->folder)
     r = err_set(err, ERR_INVALID, "the path of the evidence folder is too long");
@@ -301,6 +347,7 @@ int bodies_look(const char *folder, struct bodies **ret, struct err *err) {
   struct bodies *b = calloc(1, sizeof *b);
   char path[PATH_MOST];
   if (!b) abort();
+  b->reader.fd = -1;
   int r = 0;
   if ((size_t)snprintf(b->folder, sizeof b->folder, "%s", folder) >= sizeof b->folder)
     r = err_set(err, ERR_INVALID, "the path of the evidence folder is too long");
@@ -314,6 +361,7 @@ int bodies_look(const char *folder, struct bodies **ret, struct err *err) {
 
 void bodies_close(struct bodies *b) {
   if (!b) return;
+  reader_close(&b->reader);
   for (int i = 0; i < KEY_STATEMENTS; i++) sqlite3_finalize(b->statements[i]);
   sqlite3_close(b->keys);
   free(b);

@@ -33,6 +33,9 @@ void bodies_close(struct bodies *b);
 int bodies_append(struct bodies *b, uint64_t first, const struct body *list, size_t count, struct err *err);
 /* Appends the envelope to out. ERR_NOT_FOUND: it was removed, or never was. ERR_INVALID: the record was changed, or belongs to another head. */
 int bodies_read(struct bodies *b, uint64_t index, const struct hash *leaf, struct buf *out, struct err *err);
+/* Around many reads in a row: they share one look at the keys and find one record behind the other. Nothing may be appended or removed through b between them. */
+void bodies_read_begin(struct bodies *b);
+void bodies_read_end(struct bodies *b);
 /* Appends the first `count` records of file `number` to out as they lie there, encrypted; needs no key, and may run beside bodies_append. */
 int bodies_records(const char *folder, uint64_t number, unsigned count, struct buf *out, struct err *err);
 /* Destroys the key. ERR_NOT_FOUND when it is gone already. Durable when it returns. */

@@ -80,7 +80,9 @@ int catalogue_read(struct catalogue *c, const struct tlog *log, struct bodies *b
   if (e < 0) return e;
   if (sqlite3_prepare_v2(c->db, "INSERT OR REPLACE INTO text (rowid, content) VALUES (?, ?)", -1, &r.add, NULL) != SQLITE_OK)
     e = catalogue_fail(c, err, "write");
+  bodies_read_begin(bodies);
   if (e == 0) e = tlog_each(log, from, to, text_add, &r, err);
+  bodies_read_end(bodies);
   sqlite3_finalize(r.add);
   snprintf(sql, sizeof sql, "UPDATE done SET texts = %" PRIu64, to);
   if (e == 0) e = catalogue_run(c, sql, err);

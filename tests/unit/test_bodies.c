@@ -68,6 +68,19 @@ static void there_and_back(void **state) {
   bodies_close(b);
 }
 
+/* Entry 7 has no body: the one behind it is found all the same, and so is one that lies before. */
+static void read_in_a_row(void **state) {
+  struct bodies *b = open_bodies();
+  bodies_read_begin(b);
+  for (unsigned i = 0; i < COUNT; i++) assert_int_equal(get(b, i, &list[i].leaf, texts[i]), i == 7 ? ERR_NOT_FOUND : 0);
+  assert_int_equal(get(b, COUNT - 1, &list[COUNT - 1].leaf, texts[COUNT - 1]), 0);
+  assert_int_equal(get(b, 5, &list[6].leaf, ""), ERR_INVALID);
+  assert_int_equal(get(b, 5, &list[5].leaf, texts[5]), 0);
+  bodies_read_end(b);
+  assert_int_equal(get(b, 6, &list[6].leaf, texts[6]), 0);
+  bodies_close(b);
+}
+
 static void nothing_in_clear(void **state) {
   struct stat st;
   char path[128];
@@ -146,7 +159,7 @@ static void removed(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(there_and_back), cmocka_unit_test(nothing_in_clear), cmocka_unit_test(written_anew),
-                                     cmocka_unit_test(changed_record), cmocka_unit_test(removed)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(there_and_back), cmocka_unit_test(read_in_a_row),  cmocka_unit_test(nothing_in_clear),
+                                     cmocka_unit_test(written_anew),   cmocka_unit_test(changed_record), cmocka_unit_test(removed)};
   return cmocka_run_group_tests(tests, setup, teardown);
 }
