@@ -1,14 +1,13 @@
 /* The catalogue's texts: filled behind the batches, searched by FTS5. */
 #include <inttypes.h>
-#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/json.h"
 #include "evidence/bodies.h"
 #include "evidence/catalogue_internal.h"
 #include "evidence/leaf.h"
+#include "evidence/texts.h"
 
 enum { MATCH_MOST = 4096, KINDS_MOST = 256 };
 
@@ -20,29 +19,13 @@ struct reading {
   sqlite3_stmt *add;
 };
 
-/* Every text in it but the raw alert, which its finding says again. */
-static void texts_add(const json_t *value, struct buf *out) {
-  const char *key;
-  json_t *member;
-  size_t i;
-  if (json_is_string(value) && out->len + json_string_length(value) < CATALOGUE_TEXT) {
-    buf_add(out, json_string_value(value), json_string_length(value));
-    buf_addc(out, ' ');
-  }
-  json_array_foreach((json_t *)(uintptr_t)value, i, member) texts_add(member, out);
-  json_object_foreach((json_t *)(uintptr_t)value, key, member) if (strcmp(key, "raw") != 0) texts_add(member, out);
-}
-
 /* 0 also when there is no body: it was removed, or cannot be read any more, which is the verifiers' business. */
 static int body_add(struct reading *r, uint64_t index, const struct hash *leaf, struct buf *out, struct err *err) {
   struct buf envelope;
-  json_t *body = NULL;
   buf_init(&envelope, CATALOGUE_BODY);
   int e = bodies_read(r->bodies, index, leaf, &envelope, err);
-  if (e == 0 && envelope.len > ENVELOPE_PREFIX &&
-      json_parse_stored(envelope.data + ENVELOPE_PREFIX, envelope.len - ENVELOPE_PREFIX, &body, NULL) == 0)
-    texts_add(body, out);
-  json_decref(body);
+  if (e == 0 && envelope.len > ENVELOPE_PREFIX)
+    texts_add(envelope.data + ENVELOPE_PREFIX, envelope.len - ENVELOPE_PREFIX, CATALOGUE_TEXT, out);
   buf_release(&envelope);
   return e == ERR_IO ? e : 0;
 }
@@ -51,11 +34,9 @@ static int text_add(void *arg, uint64_t index, const void *bytes, size_t len, st
   struct reading *r = arg;
   struct buf text;
   struct hash leaf;
-  json_t *head = NULL;
   buf_init(&text, CATALOGUE_TEXT + 1024);
-  if (json_parse_stored(bytes, len, &head, NULL) == 0)
-    buf_addf(&text, "%s %s ", json_str_or(head, "actor", ""), json_str_or(head, "type", ""));
-  json_decref(head);
+  texts_add_member(bytes, len, "actor", CATALOGUE_TEXT, &text);
+  texts_add_member(bytes, len, "type", CATALOGUE_TEXT, &text);
   merkle_leaf(bytes, len, &leaf);
   int e = body_add(r, index, &leaf, &text, err);
   if (e == 0) {
