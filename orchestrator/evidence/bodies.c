@@ -14,7 +14,7 @@
 
 #include "evidence/tiles.h"
 
-enum { KEY = 32, NONCE = 12, TAG = 16, HEADER = 4, PLACE = 8 + DIGEST_BYTES, PATH_MOST = 4096 };
+enum { AHEAD = 128 << 10, KEY = 32, NONCE = 12, TAG = 16, HEADER = 4, PLACE = 8 + DIGEST_BYTES, PATH_MOST = 4096 };
 
 enum { KEY_PUT, KEY_DROP, KEY_FIND, KEY_STATEMENTS };
 static const char *const key_sql[KEY_STATEMENTS] = {
@@ -29,6 +29,9 @@ struct reader {
   uint64_t number;
   unsigned at;
   off_t offset;
+  uint8_t *window; /* bytes of the file, read ahead */
+  size_t window_len, window_size;
+  off_t window_at;
 };
 
 struct bodies {
@@ -204,7 +207,24 @@ static int record_find(int fd, unsigned at, off_t *ret, struct err *err) {
 
 static void reader_close(struct reader *reader) {
   if (reader->fd >= 0) close(reader->fd);
-  reader->fd = -1;
+  free(reader->window);
+  *reader = (struct reader){.fd = -1};
+}
+
+/* len bytes at an offset, and `ahead` more for the next; NULL when they are not there. Good until the next call. */
+static const uint8_t *reader_bytes(struct reader *reader, off_t at, size_t len, size_t ahead) {
+  if (at >= reader->window_at && at + (off_t)len <= reader->window_at + (off_t)reader->window_len)
+    return reader->window + (at - reader->window_at);
+  if (len + ahead > reader->window_size) {
+    free(reader->window);
+    reader->window_size = reader->window_len = 0;
+    if (!(reader->window = malloc(len + ahead))) return NULL;
+    reader->window_size = len + ahead;
+  }
+  ssize_t n = pread(reader->fd, reader->window, reader->window_size, at);
+  reader->window_at = at;
+  reader->window_len = n > 0 ? (size_t)n : 0;
+  return reader->window_len >= len ? reader->window : NULL;
 }
 
 /* Stands at that record, from the last one on when it lies behind that in the same file. */
@@ -216,10 +236,11 @@ static int reader_seek(struct bodies *b, uint64_t index, struct err *err) {
     char path[PATH_MOST];
     reader_close(reader);
     file_path(b, number, path);
-    *reader = (struct reader){.fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW), .number = number};
+    reader->fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    reader->number = number;
     if (reader->fd < 0) return err_errno(err, "cannot open %s", path);
   }
-  int r = record_find_from(reader->fd, reader->at, at, &reader->offset, err);
+  int r = reader->at == at ? 0 : record_find_from(reader->fd, reader->at, at, &reader->offset, err);
   if (r < 0) reader_close(reader);
   else reader->at = at;
   return r;
@@ -278,28 +299,31 @@ int bodies_append(struct bodies *b, uint64_t first, const struct body *list, siz
 
 int bodies_read(struct bodies *b, uint64_t index, const struct hash *leaf, struct buf *out, struct err *err) {
   struct reader *reader = &b->reader;
-  uint8_t key[KEY] = {0}, place[PLACE], header[HEADER], *bytes = NULL;
+  bool in_a_row = !sqlite3_get_autocommit(b->keys);
+  uint8_t key[KEY] = {0}, place[PLACE], *text = NULL;
+  const uint8_t *header, *record;
   int r = key_get(b, index, key, err);
   if (r < 0) return r;
-  r = reader_seek(b, index, err);
-  if (r == 0 && pread(reader->fd, header, HEADER, reader->offset) != HEADER)
+  if ((r = reader_seek(b, index, err)) < 0) goto out;
+  if (!(header = reader_bytes(reader, reader->offset, HEADER, in_a_row ? AHEAD : 0))) {
     r = err_set(err, ERR_INVALID, "the body of entry %" PRIu64 " is missing", index);
-  if (r < 0) goto out;
+    goto out;
+  }
   size_t len = (size_t)header[0] << 24 | (size_t)header[1] << 16 | (size_t)header[2] << 8 | header[3], rest = NONCE + len + TAG;
   place_write(index, leaf, place);
-  if (len == 0 || len > BODY_MAX || !(bytes = malloc(rest + len)) ||
-      pread(reader->fd, bytes, rest, reader->offset + HEADER) != (ssize_t)rest || !decrypt(key, place, bytes, len, bytes + rest)) {
+  if (len == 0 || len > BODY_MAX || !(record = reader_bytes(reader, reader->offset + HEADER, rest, in_a_row ? AHEAD : 0)) ||
+      !(text = malloc(len)) || !decrypt(key, place, record, len, text)) {
     r = err_set(err, ERR_INVALID, "the body of entry %" PRIu64 " was changed", index);
     goto out;
   }
   reader->at++;
   reader->offset += (off_t)record_length(len);
-  buf_add(out, bytes + rest, len);
+  buf_add(out, text, len);
   if (!buf_ok(out)) r = err_set(err, ERR_LIMIT, "the body of entry %" PRIu64 " is larger than %zu bytes", index, out->cap);
 out:
   OPENSSL_cleanse(key, sizeof key);
-  free(bytes);
-  if (sqlite3_get_autocommit(b->keys)) reader_close(reader);
+  free(text);
+  if (!in_a_row) reader_close(reader);
   return r;
 }
 
