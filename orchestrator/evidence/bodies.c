@@ -39,6 +39,8 @@ struct bodies {
   sqlite3 *keys;
   sqlite3_stmt *statements[KEY_STATEMENTS]; /* each made when it is first needed: parsing costs as much as running */
   struct reader reader;
+  EVP_CIPHER *gcm; /* looked up once, and its context kept: both cost as much as encrypting a body */
+  EVP_CIPHER_CTX *cipher;
 };
 
 /* ---- keys */
@@ -112,27 +114,35 @@ static void place_write(uint64_t index, const struct hash *leaf, uint8_t out[PLA
   memcpy(out + 8, leaf->bytes, DIGEST_BYTES);
 }
 
-static bool encrypt(const uint8_t key[KEY], const uint8_t place[PLACE], const struct body *body, uint8_t *nonce_out_tag) {
-  EVP_CIPHER_CTX *c = EVP_CIPHER_CTX_new();
-  int n = 0;
-  uint8_t *out = nonce_out_tag + NONCE;
-  bool ok = c && EVP_EncryptInit_ex(c, EVP_aes_256_gcm(), NULL, key, nonce_out_tag) == 1 &&
-            EVP_EncryptUpdate(c, NULL, &n, place, PLACE) == 1 && EVP_EncryptUpdate(c, out, &n, body->bytes, (int)body->len) == 1 &&
-            EVP_EncryptFinal_ex(c, out + n, &n) == 1 && EVP_CIPHER_CTX_ctrl(c, EVP_CTRL_GCM_GET_TAG, TAG, out + body->len) == 1;
-  EVP_CIPHER_CTX_free(c);
-  return ok;
+static EVP_CIPHER_CTX *cipher_of(struct bodies *b) {
+  if (!b->gcm) b->gcm = EVP_CIPHER_fetch(NULL, "AES-256-GCM", NULL);
+  if (!b->cipher) b->cipher = EVP_CIPHER_CTX_new();
+  return b->gcm ? b->cipher : NULL;
 }
 
-static bool decrypt(const uint8_t key[KEY], const uint8_t place[PLACE], const uint8_t *nonce_in_tag, size_t len, uint8_t *out) {
-  EVP_CIPHER_CTX *c = EVP_CIPHER_CTX_new();
+static bool encrypt(struct bodies *b, const uint8_t key[KEY], const uint8_t place[PLACE], const struct body *body, uint8_t *nonce_out_tag) {
+  EVP_CIPHER_CTX *c = cipher_of(b);
+  int n = 0;
+  uint8_t *out = nonce_out_tag + NONCE;
+  return c && EVP_EncryptInit_ex2(c, b->gcm, key, nonce_out_tag, NULL) == 1 && EVP_EncryptUpdate(c, NULL, &n, place, PLACE) == 1 &&
+         EVP_EncryptUpdate(c, out, &n, body->bytes, (int)body->len) == 1 && EVP_EncryptFinal_ex(c, out + n, &n) == 1 &&
+         EVP_CIPHER_CTX_ctrl(c, EVP_CTRL_GCM_GET_TAG, TAG, out + body->len) == 1;
+}
+
+static bool decrypt(struct bodies *b, const uint8_t key[KEY], const uint8_t place[PLACE], const uint8_t *nonce_in_tag, size_t len,
+                    uint8_t *out) {
+  EVP_CIPHER_CTX *c = cipher_of(b);
   int n = 0;
   const uint8_t *in = nonce_in_tag + NONCE;
-  bool ok = c && EVP_DecryptInit_ex(c, EVP_aes_256_gcm(), NULL, key, nonce_in_tag) == 1 &&
-            EVP_DecryptUpdate(c, NULL, &n, place, PLACE) == 1 && EVP_DecryptUpdate(c, out, &n, in, (int)len) == 1 &&
-            EVP_CIPHER_CTX_ctrl(c, EVP_CTRL_GCM_SET_TAG, TAG, (void *)(uintptr_t)(in + len)) == 1 &&
-            EVP_DecryptFinal_ex(c, out + n, &n) == 1;
-  EVP_CIPHER_CTX_free(c);
-  return ok;
+  return c && EVP_DecryptInit_ex2(c, b->gcm, key, nonce_in_tag, NULL) == 1 && EVP_DecryptUpdate(c, NULL, &n, place, PLACE) == 1 &&
+         EVP_DecryptUpdate(c, out, &n, in, (int)len) == 1 &&
+         EVP_CIPHER_CTX_ctrl(c, EVP_CTRL_GCM_SET_TAG, TAG, (void *)(uintptr_t)(in + len)) == 1 && EVP_DecryptFinal_ex(c, out + n, &n) == 1;
+}
+
+/* No key of a body outlives the batch or the read that it was for. */
+static void cipher_forget(struct bodies *b) {
+  EVP_CIPHER_CTX_free(b->cipher); /* wiped by libcrypto */
+  b->cipher = NULL;
 }
 
 static size_t record_length(size_t len) { return HEADER + (len ? NONCE + len + TAG : 0); }
@@ -149,7 +159,8 @@ static int record_add(struct bodies *b, uint64_t index, const struct body *body,
   random_bytes(key, sizeof key);
   random_bytes(record, NONCE);
   place_write(index, &body->leaf, place);
-  int r = encrypt(key, place, body, record) ? key_run(b, KEY_PUT, index, key, err) : err_set(err, ERR_INTERNAL, "encrypting a body failed");
+  int r =
+      encrypt(b, key, place, body, record) ? key_run(b, KEY_PUT, index, key, err) : err_set(err, ERR_INTERNAL, "encrypting a body failed");
   buf_add(out, record, record_length(body->len) - HEADER);
   OPENSSL_cleanse(key, sizeof key);
   free(record);
@@ -277,6 +288,7 @@ static int records_make(struct bodies *b, uint64_t first, const struct body *lis
     r = record_add(b, first + i, &list[i], records, err);
     if (r == 0 && !buf_ok(records)) r = err_set(err, ERR_MEMORY, "no memory for the bodies of a batch");
   }
+  cipher_forget(b);
   if (r == 0) r = keys_do(b, "COMMIT", err);
   if (r < 0 && !sqlite3_get_autocommit(b->keys)) keys_do(b, "ROLLBACK", NULL);
   return r;
@@ -312,7 +324,7 @@ int bodies_read(struct bodies *b, uint64_t index, const struct hash *leaf, struc
   size_t len = (size_t)header[0] << 24 | (size_t)header[1] << 16 | (size_t)header[2] << 8 | header[3], rest = NONCE + len + TAG;
   place_write(index, leaf, place);
   if (len == 0 || len > BODY_MAX || !(record = reader_bytes(reader, reader->offset + HEADER, rest, in_a_row ? AHEAD : 0)) ||
-      !(text = malloc(len)) || !decrypt(key, place, record, len, text)) {
+      !(text = malloc(len)) || !decrypt(b, key, place, record, len, text)) {
     r = err_set(err, ERR_INVALID, "the body of entry %" PRIu64 " was changed", index);
     goto out;
   }
@@ -323,7 +335,7 @@ int bodies_read(struct bodies *b, uint64_t index, const struct hash *leaf, struc
 out:
   OPENSSL_cleanse(key, sizeof key);
   free(text);
-  if (!in_a_row) reader_close(reader);
+  if (!in_a_row) reader_close(reader), cipher_forget(b);
   return r;
 }
 
@@ -331,6 +343,7 @@ void bodies_read_begin(struct bodies *b) { keys_do(b, "BEGIN", NULL); }
 
 void bodies_read_end(struct bodies *b) {
   reader_close(&b->reader);
+  cipher_forget(b);
   if (!sqlite3_get_autocommit(b->keys)) keys_do(b, "COMMIT", NULL);
 }
 
@@ -386,6 +399,8 @@ int bodies_look(const char *folder, struct bodies **ret, struct err *err) {
 void bodies_close(struct bodies *b) {
   if (!b) return;
   reader_close(&b->reader);
+  cipher_forget(b);
+  EVP_CIPHER_free(b->gcm);
   for (int i = 0; i < KEY_STATEMENTS; i++) sqlite3_finalize(b->statements[i]);
   sqlite3_close(b->keys);
   free(b);
