@@ -23,11 +23,11 @@ json_t *tabletop_paths(const json_t *settings, struct err *err) {
   return installed_files(folder, &paths, err) == 0 ? paths : NULL;
 }
 
-static const struct command *const subs[] = {&tabletop_check, NULL};
+static const struct command *const subs[] = {&tabletop_check, &tabletop_report, NULL};
 
 const struct command cmd_tabletop = {
     .name = "tabletop",
     .text = "exercises: scenarios that a team plays",
-    .example = "tocsin tabletop check all\n",
+    .example = "tocsin tabletop check all\ntocsin tabletop report EX-7 -o exercise.html\n",
     .subs = subs,
 };

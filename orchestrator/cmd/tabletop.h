@@ -4,7 +4,7 @@
 
 #include "cmd/command.h"
 
-extern const struct command tabletop_check;
+extern const struct command tabletop_check, tabletop_report;
 
 /* The path of a word: a file as it is, or a scenario's name in runbooks/tabletop. The caller frees. */
 char *tabletop_path(const json_t *settings, const char *word);

@@ -77,6 +77,13 @@ static void came(json_t *item, const char *status, const struct moment *m) {
   json_object_set_new(item, "seq", json_integer((json_int_t)m->entry->seq));
 }
 
+/* What was said, in its own words; of an alert, who sent it. */
+static void inject_text(json_t *item, const json_t *spec) {
+  static const char *const keys[] = {"text", "to", "from", "source", NULL};
+  copy(item, json_object_get(spec, json_str_or(spec, "kind", "")), keys);
+  if (json_str(spec, "fact")) json_object_set(item, "text", json_object_get(spec, "fact"));
+}
+
 static void inject(const struct judging *j, const json_t *spec) {
   static const char *const keys[] = {"id", "kind", NULL};
   const char *id = json_str_or(spec, "id", "");
@@ -86,6 +93,7 @@ static void inject(const struct judging *j, const json_t *spec) {
   const struct moment *skipped = story_find(&j->story, KIND_EXERCISE_SKIPPED, "inject", id, j->now);
   enum timing t = story_timing(&j->story, spec, j->now, &due);
   copy(item, spec, keys);
+  inject_text(item, spec);
   if (injected) came(item, "came", injected);
   else if (skipped) came(item, "skipped", skipped);
   else json_object_set_new(item, "status", json_string(t == TIMING_LEFT_OUT ? "left out" : "open"));
@@ -215,13 +223,71 @@ static json_t *facts_of(const struct scenario_play *p) {
   return all;
 }
 
+/* ---- the exercise itself */
+
+static void who_played(const struct judging *j, const json_t *roles) {
+  const char *role;
+  json_t *person, *named = json_object();
+  json_object_foreach((json_t *)(uintptr_t)roles, role, person) {
+    const char *actor = json_string_value(person) ? json_string_value(person) : "";
+    json_object_set_new(named, role, json_string(json_str_or(j->story.play->names, actor, actor)));
+  }
+  json_object_set_new(j->out, "roles", named);
+}
+
+static void exercise(const struct judging *j) {
+  static const char *const kept[] = {"speed", "seed", NULL};
+  const struct scenario_play *p = j->story.play;
+  const char *status = "running";
+  for (size_t i = 0; p->count && i < p->journals[0].count; i++) {
+    const struct entry *e = p->journals[0].entries[i];
+    if (e->kind == KIND_EXERCISE_STARTED) copy(j->out, e->body, kept);
+    if (e->kind != KIND_EXERCISE_ENDED) continue;
+    status = strcmp(json_str_or(e->body, "status", ""), "aborted") == 0 ? "aborted" : "finished";
+    json_object_set_new(j->out, "ended", json_integer(e->time));
+  }
+  json_object_set_new(j->out, "id", json_string(p->count ? p->journals[0].incident : ""));
+  json_object_set_new(j->out, "status", json_string(status));
+  who_played(j, p->roles);
+}
+
+static void incidents(const struct judging *j) {
+  json_t *facts, *list = json_array();
+  size_t i;
+  json_array_foreach(j->facts, i, facts) {
+    if (i == 0 && !json_array_size(json_object_get(facts, "alerts"))) continue;
+    json_array_append_new(list, json_pack("{s:s, s:s}", "id", json_str_or(facts, "id", ""), "title", json_str_or(facts, "title", "")));
+  }
+  json_object_set_new(j->out, "incidents", list);
+}
+
+int scenario_recall(const struct scenario_journal *journals, size_t count, struct scenario **ret, struct scenario_play *ret_play,
+                    struct err *err) {
+  struct scenario *s = NULL;
+  for (size_t i = 0; count && i < journals[0].count; i++) {
+    const struct entry *e = journals[0].entries[i];
+    if (e->kind != KIND_EXERCISE_STARTED) continue;
+    int r = scenario_from_json(json_object_get(e->body, "story"), &s, err);
+    if (r < 0) return r;
+    *ret = s;
+    *ret_play =
+        (struct scenario_play){.journals = journals, .count = count, .started = e->time, .roles = json_object_get(e->body, "roles")};
+    return 0;
+  }
+  return err_set(err, ERR_NOT_FOUND, "%s is no exercise: no scenario was started in it", count ? journals[0].incident : "this");
+}
+
 json_t *scenario_judge(const struct scenario *s, const struct scenario_play *p, int64_t now, bool ended) {
   struct judging j = {.now = now, .ended = ended, .facts = facts_of(p)};
   json_t *item;
   size_t i;
-  j.out = json_pack("{s:s, s:O, s:I, s:[], s:[], s:[], s:[], s:[], s:[]}", "scenario", s->name, "title", json_object_get(s->json, "title"),
-                    "started", (json_int_t)p->started, "objectives", "injects", "decisions", "actions", "runs", "gaps");
+  j.out = json_pack("{s:s, s:O, s:O, s:s, s:I, s:I, s:[], s:[], s:[], s:[], s:[], s:[]}", "scenario", s->name, "title",
+                    json_object_get(s->json, "title"), "summary", json_object_get(s->json, "summary"), "digest", s->digest, "started",
+                    (json_int_t)p->started, "duration", (json_int_t)json_int_or(s->json, "duration", 0), "objectives", "injects",
+                    "decisions", "actions", "runs", "gaps");
   story_init(&j.story, s, p);
+  exercise(&j);
+  incidents(&j);
   json_array_foreach(json_object_get(s->json, "objectives"), i, item) judge_one(&j, item);
   json_array_foreach(json_object_get(s->json, "injects"), i, item) inject(&j, item);
   json_object_set_new(j.out, "times",

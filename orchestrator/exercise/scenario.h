@@ -28,6 +28,7 @@
  * What an exercise writes into its own journal (kinds.def), and these functions read:
  *   exercise.started {scenario, digest, story: the JSON, seed, speed, roles {role: "person:…"}}   exercise.injected {inject, kind, due, …what people saw of it}
  *   exercise.skipped {inject, because}   exercise.played {play: id of the script's item}   exercise.paused, .resumed, .jumped {to}   exercise.ended {status "finished"|"aborted", because}
+ *   An incident that is opened in an exercise bears `exercise`: its id, in incident.opened's body.
  *   A question that an inject asks is a question.asked like any other, whose body bears `inject`: its id. */
 #ifndef TOCSIN_EXERCISE_SCENARIO_H
 #define TOCSIN_EXERCISE_SCENARIO_H
@@ -70,6 +71,10 @@ struct scenario_play {
   const json_t *names; /* {"person:7f3a": "alice"}, for what people read; may be NULL */
 };
 
+/* What exercise.started keeps: the scenario (new), started and roles of the play (borrowed from the entries). ERR_NOT_FOUND: the first journal is no exercise's. */
+int scenario_recall(const struct scenario_journal *journals, size_t count, struct scenario **ret, struct scenario_play *ret_play,
+                    struct err *err);
+
 /* New [{due, inject: the inject}], in the order in which they are due; those that came, were skipped, or whose only_if or unless spoke against them are not in it. *ret_next (may be NULL): when
  * the next one can be due by time alone, INT64_MAX: none; a new entry may make one due sooner. */
 json_t *scenario_due(const struct scenario *s, const struct scenario_play *p, int64_t now, int64_t *ret_next);
@@ -85,9 +90,10 @@ const json_t *scenario_answer(const struct scenario *s, const struct scenario_pl
 json_t *scenario_world(const struct scenario *s, const struct scenario_play *p);
 
 /* How it went, new. ended: nothing more will come, so what is still open is not met. Members (a "place" is {incident, seq}):
- *   scenario, title, started, objectives [{id, text, verdict "met"|"not met"|"open"|"not judged", why, time, entries [place]}]
+ *   id, scenario, title, summary, digest, started, duration, status "running"|"finished"|"aborted", ended, speed, seed, roles {role: name}, incidents [{id, title}]
+ *   objectives [{id, text, verdict "met"|"not met"|"open"|"not judged", why, time, entries [place]}]
  *   times {detected, acknowledged, decided, contained, recovered}: null or {time, after (ms from the start), incident, seq}
- *   injects [{id, kind, status "came"|"skipped"|"left out"|"open", due, time, incident, seq}], decisions [{time, incident, seq, by, person, type, about, answer}]
+ *   injects [{id, kind, text, to, status "came"|"skipped"|"left out"|"open", due, time, incident, seq}], decisions [{time, incident, seq, by, person, type, about, answer}]
  *   actions [{time, incident, seq, connector, action, effect, target, ok, by, hand}] above read; hand: a person began it, runs [{incident, run, playbook, by, status}]
  *   gaps [{key "<scenario>/<objective>", objective, text, owner: role, days}] of what was not met and says what to do then */
 json_t *scenario_judge(const struct scenario *s, const struct scenario_play *p, int64_t now, bool ended);

@@ -225,7 +225,7 @@ static void fold_containment_status(json_t *state, const struct entry *e, const 
 }
 
 static void fold_opened(json_t *state, const struct entry *e) {
-  static const char *const keys[] = {"title", "mode", "playbook", "by", "occurred", "tenant", NULL};
+  static const char *const keys[] = {"title", "mode", "playbook", "by", "occurred", "tenant", "exercise", NULL};
   copy_all(state, e->body, keys);
   set_int(state, "opened", e->time);
   fold_severity(state, e->body, false);
@@ -302,6 +302,7 @@ static void fold_body(json_t *state, const struct entry *e) {
   case KIND_CONTAINMENT_KEPT: fold_containment_status(state, e, "kept"); break;
   case KIND_CONTAINMENT_STILL: fold_containment_status(state, e, "still"); break;
   case KIND_RUNBOOK_TICKED: fold_tick(state, e); break;
+  case KIND_EXERCISE_STARTED: copy(state, e->body, "scenario"); break;
   default: break;
   }
 }

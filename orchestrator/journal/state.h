@@ -11,6 +11,7 @@
  *   held {"1/3": {connector, action, effect, why}} waiting before their intent
  *   waits {"1/5": {until, alert}}
  *   containments {"1/3": {connector, action, target, params, returns, digest, since, lift_at, status, because, simulated}} status: active|found|still|released|kept
+ *   scenario (of an exercise: its name), exercise (of an incident that an exercise opened: the exercise's id)
  *   ticks {"2": {by, time}}, closing {verdict, root_cause, impact, affected, lessons, by, time}, merged_into, notes (how many).
  * Pure: no I/O, no clock. */
 #ifndef TOCSIN_JOURNAL_STATE_H

@@ -48,6 +48,9 @@ json_t *report_stix(const json_t *facts); /* new */
 /* The first page of a bundle of several incidents; contents as contents.json holds them: {from, to, incidents [{id, title, severity, status, verdict, entries, sealed, times}]}. */
 void report_index(const json_t *contents, struct buf *out);
 
+/* The page about an exercise, of what its judge says (exercise/scenario.h); before: the same of the last time that the scenario was played, or NULL. EXERCISE stands on every printed page. */
+void report_exercise(const json_t *result, const json_t *before, struct buf *out);
+
 /* The name of an actor: "alice", "playbook contain-account", "tocsin". Borrowed from names or from the entry, or written to room. */
 const char *report_actor(const struct report_source *s, const char *actor, char *room, size_t size);
 /* What an Annex A control is called; "" when it is not one of ours. Static. */

@@ -176,9 +176,9 @@ return scenario {
   script = {
     { by = "lead", after = "secret-found", delay = "2m", note = "I have it. Platform looks at what the secret opens; comms and legal stand by." },
     { by = "platform", answer = "Which database role does the credential in acme/shop open", with = "app_orders", delay = "1m" },
-    { by = "lead", answer = "postgresql.rotate_password", with = "approve", delay = "1m" },
-    { by = "lead", answer = "ldap.lock_account", with = "approve", delay = "3m" },
-    { by = "platform", answer = "edr.isolate_host", with = "approve", delay = "2m" },
+    { by = "lead", answer = 'postgresql.rotate_password on {"role":"app_orders"}', with = "approve", delay = "1m" },
+    { by = "lead", answer = 'ldap.lock_account on {"user":"ci-deploy"}', with = "approve", delay = "3m" },
+    { by = "platform", answer = 'edr.isolate_host on {"host":"ci-runner-2"}', with = "approve", delay = "2m" },
     { by = "platform", answer = "Try the leaked one", with = "refused", delay = "4m" },
     { by = "platform", after = { contained = "host=ci-runner-2" }, delay = "5m", note = "Disk image of ci-runner-2 taken, with its digest, to the evidence share." },
     { by = "lead", answer = "release-question", with = "one release, by hand, watched", delay = "4m" },
