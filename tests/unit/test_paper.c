@@ -3,7 +3,7 @@
 #include "paper_help.h"
 #include "report/report.h"
 
-static const char *const scenarios[] = {"ci-credentials"};
+static const char *const scenarios[] = {"ci-credentials", "cross-tenant-kubernetes", "leaked-payment-key", "ransomware-file-server"};
 
 static struct paper *begun(const char *name) {
   char path[128];
