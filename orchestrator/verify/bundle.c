@@ -78,48 +78,26 @@ static bool zip_read(const struct bytes *zip) {
 static int by_name(const void *name, const void *f) { return strcmp(name, ((const struct file *)f)->name); }
 static const struct file *file_find(const char *name) { return bsearch(name, files, file_count, sizeof *files, by_name); }
 
-/* ---- 2. the list of files; both are in order */
-
-struct lines {
-  const char *at, *end; /* what is left */
-  const char *line;     /* the one at hand, without its newline; NULL: there is none */
-  size_t len;
-};
-
-static void line_next(struct lines *l) {
-  const char *newline = l->at < l->end ? memchr(l->at, '\n', (size_t)(l->end - l->at)) : NULL;
-  l->line = newline ? l->at : NULL;
-  l->len = newline ? (size_t)(newline - l->at) : 0;
-  if (newline) l->at = newline + 1;
-}
-
-static struct lines lines_of(const struct file *f) {
-  struct lines l = {.at = f ? (const char *)f->at : "", .end = f ? (const char *)f->at + f->len : ""};
-  line_next(&l);
-  return l;
-}
+/* ---- 2. the list of files */
 
 static void sums_check(void) {
   const struct file *sums = file_find("SHA256SUMS");
+  size_t listed = 0;
   if (!sums) {
     fault_at("missing", "SHA256SUMS", "there is no list of the bundle's files");
     return;
   }
-  const char *at = (const char *)sums->at, *end = at + sums->len;
   for (const struct file *f = files; f < files + file_count; f++) {
-    char want[NAME + 80] = "";
+    char line[NAME + 80] = "";
     uint8_t hash[HASH];
     hash_bytes(f->at, f->len, hash);
-    hash_hex(hash, want);
-    size_t n = 64 + (size_t)snprintf(want + 64, sizeof want - 64, "  %s\n", f->name);
-    const char *listed = memmem(at, (size_t)(end - at), want + 64, n - 64); /* what stands before it is not here */
-    if (!listed && f != sums) fault_at("added", f->name, "SHA256SUMS does not list it");
-    if (!listed) continue;
-    if (listed - at > 64) fault_at("missing", "SHA256SUMS", "before %s it lists what the bundle does not hold", f->name);
-    if (listed - at < 64 || memcmp(listed - 64, want, 64) != 0) fault_at("changed", f->name, "it is not the file that SHA256SUMS lists");
-    at = listed + n - 64;
+    hash_hex(hash, line);
+    size_t n = 64 + (size_t)snprintf(line + 64, sizeof line - 64, "  %s\n", f->name);
+    if (memmem(sums->at, sums->len, line, n)) listed += n;
+    else if (!memmem(sums->at, sums->len, line + 64, n - 64) && f != sums) fault_at("added", f->name, "SHA256SUMS does not list it");
+    else if (f != sums) fault_at("changed", f->name, "it is not the file that SHA256SUMS lists"), listed += n;
   }
-  if (at != end) fault_at("missing", "SHA256SUMS", "at its end it lists what the bundle does not hold");
+  if (listed != sums->len) fault_at("missing", "SHA256SUMS", "it does not list just the files that this bundle holds");
 }
 
 /* ---- paths through the tree: base64 hashes with one character between them */
@@ -295,8 +273,9 @@ static uint64_t incident_check(void) {
   for (int i = 0; i < PARTS; i++) {
     char name[NAME + 32];
     snprintf(name, sizeof name, "incidents/%.100s/%s", incident, part_files[i]);
-    part[i] = lines_of(file_find(name));
-    if (!file_find(name)) fault_at("missing", name, "the incident is not whole");
+    const struct file *f = file_find(name);
+    part[i] = lines_of(f ? (const char *)f->at : "", f ? f->len : 0);
+    if (!f) fault_at("missing", name, "the incident is not whole");
   }
   for (; (seq == 1 || part[HEAD].line || part[BODY].line || part[PROOF].line) && in_place(part, seq); seq++) {
     entry_check(&c, part, seq);

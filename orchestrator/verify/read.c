@@ -1,5 +1,6 @@
 #include "verify/read.h"
 
+#include <limits.h>
 #include <openssl/evp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -49,22 +50,26 @@ void hash_hex(const uint8_t hash[HASH], char out[2 * HASH + 1]) {
 /* ---- text */
 
 long base64_read(const char *text, size_t len, uint8_t *out, size_t max) {
-  static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-  size_t padding = 0, n = 0;
-  uint32_t bits = 0;
-  if (len % 4) return -1;
-  while (padding < 2 && padding < len && text[len - 1 - padding] == '=') padding++;
-  for (size_t i = 0; i < len; i++) {
-    const char *digit = i < len - padding ? memchr(alphabet, text[i], 64) : alphabet;
-    if (!digit) return -1;
-    bits = bits << 6 | (uint32_t)(digit - alphabet);
-    if (i % 4 != 3) continue;
-    size_t whole = i + 1 == len ? 3 - padding : 3;
-    if ((whole == 2 && (bits & 0xff)) || (whole == 1 && (bits & 0xffff)) || n + whole > max) return -1;
-    for (size_t j = 0; j < whole; j++) out[n++] = (uint8_t)(bits >> (16 - 8 * j));
-    bits = 0;
-  }
-  return (long)n;
+  uint8_t *raw = malloc(2 * len + 8), *again = raw + len + 4;
+  size_t padding = len && text[len - 1] == '=' ? 1 + (text[len - 2] == '=') : 0;
+  long n = raw && len % 4 == 0 && len < INT_MAX ? EVP_DecodeBlock(raw, (const uint8_t *)text, (int)len) - (long)padding : -1;
+  bool ok = n >= 0 && (size_t)n <= max && (size_t)EVP_EncodeBlock(again, raw, (int)n) == len && memcmp(again, text, len) == 0;
+  if (ok) memcpy(out, raw, (size_t)n);
+  free(raw);
+  return ok ? n : -1;
+}
+
+void line_next(struct lines *l) {
+  const char *newline = l->at < l->end ? memchr(l->at, '\n', (size_t)(l->end - l->at)) : NULL;
+  l->line = newline ? l->at : NULL;
+  l->len = newline ? (size_t)(newline - l->at) : 0;
+  if (newline) l->at = newline + 1;
+}
+
+struct lines lines_of(const void *text, size_t len) {
+  struct lines l = {.at = text, .end = (const char *)text + len};
+  line_next(&l);
+  return l;
 }
 
 bool number_read(const char *text, size_t len, uint64_t *ret) {
@@ -81,24 +86,21 @@ bool number_read(const char *text, size_t len, uint64_t *ret) {
 /* ---- keys and notes */
 
 bool key_read(const char *text, struct key *ret) {
-  struct key k;
+  struct key k = {.name = ""};
   uint8_t raw[33], digest[HASH];
+  char hex[2 * HASH + 1];
   const char *plus = strchr(text, '+');
   if (!plus || plus == text || plus - text >= NAME || strlen(plus) < 10 || plus[9] != '+') return false;
-  memset(&k, 0, sizeof k);
   memcpy(k.name, text, (size_t)(plus - text));
   for (const char *c = k.name; *c; c++)
     if ((uint8_t)*c <= ' ') return false;
-  for (int i = 0; i < 4; i++) {
-    char hex[3] = {plus[1 + 2 * i], plus[2 + 2 * i], 0};
-    if (strspn(hex, "0123456789abcdef") != 2) return false;
-    k.id[i] = (uint8_t)strtoul(hex, NULL, 16);
-  }
   if (base64_read(plus + 10, strlen(plus + 10), raw, sizeof raw) != sizeof raw || raw[0] != 1) return false;
-  memcpy(k.public_key, raw + 1, sizeof k.public_key);
-  /* The four bytes are the start of SHA-256(name, newline, algorithm, key). */
+  /* Its hash is the start of SHA-256(name, newline, algorithm, key). */
   sha256((const void *const[]){k.name, "\n", raw}, (const size_t[]){strlen(k.name), 1, sizeof raw}, 3, digest);
-  if (memcmp(digest, k.id, sizeof k.id) != 0) return false;
+  hash_hex(digest, hex);
+  if (memcmp(hex, plus + 1, 8) != 0) return false;
+  memcpy(k.id, digest, sizeof k.id);
+  memcpy(k.public_key, raw + 1, sizeof k.public_key);
   *ret = k;
   return true;
 }
@@ -115,20 +117,14 @@ static bool signature_fits(const struct key *key, const uint8_t *text, size_t le
 
 /* Origin, size and root: the first three lines of the text. */
 static void checkpoint_parse(const char *text, size_t len, struct checkpoint *c) {
-  const char *line[3], *at = text;
-  size_t n[3];
-  for (int i = 0; i < 3; i++) {
-    const char *end = memchr(at, '\n', len - (size_t)(at - text));
-    if (!end) return;
-    line[i] = at;
-    n[i] = (size_t)(end - at);
-    at = end + 1;
-  }
-  if (n[0] == 0 || n[0] >= NAME || memchr(line[0], 0, n[0]) || !number_read(line[1], n[1], &c->size) ||
-      base64_read(line[2], n[2], c->root, HASH) != HASH)
+  struct lines origin = lines_of(text, len), size = origin, root;
+  line_next(&size);
+  root = size;
+  line_next(&root);
+  if (!root.line || origin.len == 0 || origin.len >= NAME || memchr(origin.line, 0, origin.len) ||
+      !number_read(size.line, size.len, &c->size) || base64_read(root.line, root.len, c->root, HASH) != HASH)
     return;
-  memcpy(c->origin, line[0], n[0]);
-  c->origin[n[0]] = 0;
+  memcpy(c->origin, origin.line, origin.len);
   c->readable = true;
 }
 
@@ -146,25 +142,18 @@ static enum note_state signature_judge(const char *line, size_t len, const struc
 
 enum note_state checkpoint_open(const struct bytes *note, const struct key *key, struct checkpoint *ret) {
   const char *text = (const char *)note->at;
-  size_t at = note->len;
+  size_t at = note->len; /* behind the last empty line: there the signatures begin */
   memset(ret, 0, sizeof *ret);
   while (at >= 2 && !(text[at - 1] == '\n' && text[at - 2] == '\n')) at--;
-  checkpoint_parse(text, at >= 2 ? at - 1 : note->len, ret);
+  size_t text_len = at >= 2 ? at - 1 : note->len;
+  checkpoint_parse(text, text_len, ret);
   if (at < 2 || note->len == at) return ret->readable ? UNSIGNED : NO_NOTE;
   if (text[note->len - 1] != '\n') return NO_NOTE;
-  size_t text_len = at - 1;
-  enum note_state state = UNSIGNED;
-  bool fits = false, changed = false;
-  while (at < note->len) {
-    size_t n = (size_t)((const char *)memchr(text + at, '\n', note->len - at) - (text + at));
-    enum note_state one = signature_judge(text + at, n, key, note, text_len);
-    if (one == NO_NOTE) return NO_NOTE;
-    fits |= one == SIGNED;
-    changed |= one == CHANGED;
-    if (one == WRONG_KEY) state = WRONG_KEY;
-    at += n + 1;
-  }
-  return changed ? CHANGED : !fits ? state : ret->readable ? SIGNED : NO_NOTE;
+  bool found[NO_NOTE + 1] = {false};
+  for (struct lines l = lines_of(text + at, note->len - at); l.line; line_next(&l))
+    found[signature_judge(l.line, l.len, key, note, text_len)] = true;
+  if (found[NO_NOTE] || (found[SIGNED] && !ret->readable)) return NO_NOTE;
+  return found[CHANGED] ? CHANGED : found[SIGNED] ? SIGNED : found[WRONG_KEY] ? WRONG_KEY : UNSIGNED;
 }
 
 /* ---- heads */

@@ -45,7 +45,6 @@ enum note_state checkpoint_open(const struct bytes *note, const struct key *key,
 struct earlier { /* a checkpoint that whoever checks has kept */
   struct checkpoint checkpoint;
   const char *file;
-  bool checked;
 };
 
 struct head {
@@ -54,6 +53,14 @@ struct head {
 };
 /* A journal entry's head: one line of compact JSON. False when it is none. */
 bool head_read(const char *bytes, size_t len, struct head *ret);
+
+struct lines {
+  const char *at, *end; /* what is left */
+  const char *line;     /* the one at hand, without its newline; NULL: there is none */
+  size_t len;
+};
+struct lines lines_of(const void *text, size_t len);
+void line_next(struct lines *l);
 
 bool number_read(const char *text, size_t len, uint64_t *ret); /* decimal, no leading zero */
 

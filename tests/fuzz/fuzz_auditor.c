@@ -7,7 +7,6 @@ int verify_main(int argc, char **argv);
 #define main verify_main
 #include "verify/verify.c"
 #undef main
-#define earlier_check bundle_earlier_check
 #include "verify/bundle.c"
 #include "verify/read.c"
 
