@@ -129,18 +129,28 @@ static int copy_anchors(struct copy *c, struct err *err) {
   return r;
 }
 
-static int copy_run(struct copy *c, struct err *err) {
+/* The checkpoint, with the cosignatures of its witnesses when there are some. */
+static int copy_checkpoint(struct copy *c, struct err *err) {
+  char path[ANCHOR_FILE];
+  struct note opened;
   struct buf note;
+  snprintf(path, sizeof path, "%" PRIu64 ".cosigned", c->log->checkpoint.size);
+  buf_init(&note, NOTE_FILE_CAP);
+  int r = disk_read(&c->anchor->disk, path, &note, err);
+  bool fits = r == 0 && note_open(note.data, note.len, &c->anchor->key, 1, &opened, NULL) == 0 && opened.text_len == c->log->text_len &&
+              memcmp(note.data, c->log->note, opened.text_len) == 0;
+  if (!fits) buf_reset(&note), buf_add(&note, c->log->note, c->log->note_len);
+  r = r < 0 && r != ERR_NOT_FOUND ? r : copy_file(c, "log/checkpoint", &note, err);
+  buf_release(&note);
+  return r;
+}
+
+static int copy_run(struct copy *c, struct err *err) {
   int r = copy_begin(c, err);
   for (int level = TILE_ENTRIES; r == 0 && level < TILE_LEVELS; level++) r = copy_tiles(c, level, err);
   if (r == 0) r = copy_bodies(c, err);
   if (r == 0) r = copy_anchors(c, err);
-  if (r < 0) return r;
-  buf_init(&note, NOTE_FILE_CAP);
-  buf_add(&note, c->log->note, c->log->note_len);
-  r = copy_file(c, "log/checkpoint", &note, err);
-  buf_release(&note);
-  return r;
+  return r < 0 ? r : copy_checkpoint(c, err);
 }
 
 /* ---- a folder */

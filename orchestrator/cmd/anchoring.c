@@ -10,6 +10,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "cmd/sealing.h"
+#include "journal/feed.h"
 
 static enum kind kind_of(const char *event) {
   if (strcmp(event, "stamped") == 0) return KIND_ANCHOR_STAMPED;
@@ -37,14 +38,23 @@ static void take_news(void *arg) {
 /* On the anchor's thread. */
 static void on_news(void *arg) { loop_post(((struct daemon *)arg)->loop, take_news, arg); }
 
+static void on_cosigned(void *arg, uint64_t size, const char *lines, size_t len) {
+  feed_cosign(((struct daemon *)arg)->feed, size, lines, len);
+}
+
 void daemon_anchor_start(struct daemon *d) {
   const json_t *settings = json_object_get(d->settings, "anchor");
   const char *folder = evidence_folder(d->settings);
   struct err err;
   size_t targets = json_array_size(json_object_get(settings, "tsa")) + json_array_size(json_object_get(settings, "witness")) +
                    json_array_size(json_object_get(settings, "copy"));
-  struct anchor_options options = {
-      .folder = folder, .key = &d->verifier, .settings = settings, .secrets = d->secrets, .news = on_news, .arg = d};
+  struct anchor_options options = {.folder = folder,
+                                   .key = &d->verifier,
+                                   .settings = settings,
+                                   .secrets = d->secrets,
+                                   .news = on_news,
+                                   .cosigned = d->feed ? on_cosigned : NULL,
+                                   .arg = d};
   if (!targets || d->anchor) return;
   int r = mkdir(folder, 0700) == 0 || errno == EEXIST ? 0 : err_errno(&err, "cannot make the folder %s", folder);
   if (r == 0) r = anchor_new(&options, &d->anchor, &err);

@@ -11,7 +11,7 @@
 #include "base/map.h"
 #include "evidence/store.h"
 
-enum { PATH_MOST = 4096, INTERVAL_MS = 1000 };
+enum { PATH_MOST = 4096, INTERVAL_MS = 1000, COSIGNED_CAP = 1 << 16 };
 
 struct item {
   struct item *next;
@@ -30,6 +30,8 @@ struct sealer {
   struct map behind;   /* journal → its first seq to be read again, as a number in a pointer's place */
   struct map troubled; /* journal → why */
   struct sealer_status status;
+  struct buf cosigned; /* signature lines for the checkpoint of cosigned_size; empty: none */
+  uint64_t cosigned_size;
   int64_t checkpoint_at;
   bool stop, ended;
   void (*news)(void *arg);
@@ -186,6 +188,20 @@ static bool texts_read(struct sealer *s) {
   return more;
 }
 
+/* Under the lock, which it lets go of while it writes. A failure loses nothing: whoever got the lines keeps them, and they are of a checkpoint that is soon an old one. */
+static void cosign_run(struct sealer *s) {
+  struct buf lines;
+  struct err err;
+  uint64_t size = s->cosigned_size;
+  buf_init(&lines, COSIGNED_CAP);
+  buf_add(&lines, s->cosigned.data, s->cosigned.len);
+  buf_reset(&s->cosigned);
+  pthread_mutex_unlock(&s->lock);
+  store_cosign(s->store, size, lines.data, lines.len, &err);
+  pthread_mutex_lock(&s->lock);
+  buf_release(&lines);
+}
+
 static void *sealer_thread(void *arg) {
   struct sealer *s = arg;
   int64_t next = 0, not_before = 0;
@@ -194,6 +210,10 @@ static void *sealer_thread(void *arg) {
   while (!s->stop) {
     int64_t now = now_ms();
     bool due = (!s->status.open || (s->items && (now >= next || full(s)))) && now >= not_before;
+    if (!due && s->cosigned.len && s->status.open) {
+      cosign_run(s);
+      continue;
+    }
     if (!due && texts && s->status.open && !s->status.failures) {
       texts = texts_read(s);
       continue;
@@ -222,6 +242,7 @@ static void *sealer_thread(void *arg) {
 
 static void sealer_free(struct sealer *s) {
   items_drop(s, s->items);
+  buf_release(&s->cosigned);
   map_release(&s->behind, NULL);
   map_release(&s->troubled, free);
   note_signer_wipe(&s->signer);
@@ -255,6 +276,7 @@ int sealer_start(const struct sealer_options *o, struct sealer **ret, struct err
   s->fault = o->fault;
   s->fault_arg = o->fault_arg;
   s->checkpoint_at = now_ms();
+  buf_init(&s->cosigned, COSIGNED_CAP);
   map_init(&s->behind);
   map_init(&s->troubled);
   pthread_mutex_init(&s->lock, NULL);
@@ -341,6 +363,16 @@ bool sealer_behind(struct sealer *s, char ret_journal[HEAD_INCIDENT], uint64_t *
 void sealer_read_again(struct sealer *s, const char *journal, uint64_t from) {
   pthread_mutex_lock(&s->lock);
   behind_add(s, journal, from);
+  pthread_mutex_unlock(&s->lock);
+}
+
+void sealer_cosign(struct sealer *s, uint64_t size, const char *lines, size_t len) {
+  pthread_mutex_lock(&s->lock);
+  if (s->cosigned_size != size) buf_reset(&s->cosigned);
+  s->cosigned_size = size;
+  buf_add(&s->cosigned, lines, len);
+  if (!buf_ok(&s->cosigned)) buf_reset(&s->cosigned);
+  pthread_cond_signal(&s->wake);
   pthread_mutex_unlock(&s->lock);
 }
 

@@ -4,7 +4,7 @@
  * entry of a journal goes in exactly once and after the one before it, whatever is handed over and how often (store.h). What fails is tried again, byte for byte.
  * Memory is bounded: what does not fit, or whose predecessors are missing, is let go, and its journal is named by sealer_behind to be read from Redis again; nothing is ever dropped
  * without that. sealer_add copies and never waits for a disk. Only what Redis has acknowledged may be handed over. An evidence folder that cannot be used delays sealing, never the caller.
- * All functions here belong to one thread, the owner's; news comes on the sealer's. */
+ * All functions here but sealer_cosign belong to one thread, the owner's; news comes on the sealer's. */
 #ifndef TOCSIN_EVIDENCE_SEAL_H
 #define TOCSIN_EVIDENCE_SEAL_H
 
@@ -59,6 +59,8 @@ void sealer_expect(struct sealer *s, const char *journal, uint64_t seq, const ch
 bool sealer_room(struct sealer *s);
 /* Takes one journal that is behind, with the seq from which on it must be handed over again (an earlier one does no harm). False: there is none. */
 bool sealer_behind(struct sealer *s, char ret_journal[HEAD_INCIDENT], uint64_t *ret_from);
+/* Signature lines of others for the checkpoint of that size (tlog_cosign): put behind it by the thread, if it is still the newest then. Any thread; copies. */
+void sealer_cosign(struct sealer *s, uint64_t size, const char *lines, size_t len);
 /* Names it as behind, from this seq on. */
 void sealer_read_again(struct sealer *s, const char *journal, uint64_t from);
 /* Something of this journal can never be sealed: said once, and asked for no more in this process. */

@@ -183,6 +183,10 @@ int store_seal(struct store *s, const struct store_entry *entries, size_t count,
   return r;
 }
 
+int store_cosign(struct store *s, uint64_t size, const char *lines, size_t len, struct err *err) {
+  return tlog_cosign(s->log, size, lines, len, err);
+}
+
 int store_read(struct store *s, bool *ret_more, struct err *err) {
   return catalogue_read(s->catalogue, s->log, s->bodies, TEXTS, ret_more, err);
 }

@@ -340,6 +340,38 @@ int tlog_append(struct tlog *t, const struct tlog_entry *entries, size_t count, 
   return r;
 }
 
+/* The lines that the note does not bear yet. */
+static void lines_add(struct buf *note, const char *lines, size_t len) {
+  for (const char *end = lines + len, *next; lines < end; lines = next) {
+    const char *newline = memchr(lines, '\n', (size_t)(end - lines));
+    next = newline ? newline + 1 : end;
+    if (newline && !memmem(note->data, note->len, lines, (size_t)(next - lines))) buf_add(note, lines, (size_t)(next - lines));
+  }
+}
+
+int tlog_cosign(struct tlog *t, uint64_t size, const char *lines, size_t len, struct err *err) {
+  struct checkpoint c;
+  struct note note;
+  struct buf bytes;
+  int r = t->stale ? reload(t, err) : 0;
+  if (r < 0) return r;
+  if (size != t->edge.size) return err_set(err, ERR_CONFLICT, "the log has gone on: its newest checkpoint is another");
+  t->disk.count = 0;
+  buf_init(&bytes, CHECKPOINT_CAP);
+  r = disk_read(&t->disk, "checkpoint", &bytes, err);
+  size_t before = bytes.len;
+  if (r == 0) lines_add(&bytes, lines, len);
+  /* What is put in place opens with our key, and says what this log is. */
+  if (r == 0 && !buf_ok(&bytes)) r = err_set(err, ERR_LIMIT, "the checkpoint has too many cosignatures");
+  if (r == 0) r = note_open(bytes.data, bytes.len, &t->signer.verifier, 1, &note, err);
+  if (r == 0) r = checkpoint_read(bytes.data, note.text_len, &c, err);
+  if (r == 0 && (c.size != size || !hash_equal(&c.root, &t->root)))
+    r = err_set(err, ERR_INVALID, "the checkpoint on disk is not the one that was published");
+  if (r == 0 && bytes.len != before) r = disk_replace(&t->disk, "checkpoint", bytes.data, bytes.len, err);
+  buf_release(&bytes);
+  return r;
+}
+
 uint64_t tlog_size(const struct tlog *t) { return t->edge.size; }
 void tlog_root(const struct tlog *t, struct hash *out) { *out = t->root; }
 const char *tlog_origin(const struct tlog *t) { return t->signer.verifier.name; }

@@ -33,6 +33,9 @@ void tlog_close(struct tlog *t);
 /* Appends all of them under one checkpoint. After an error nobody knows yet whether they are in (it may have come behind the rename): call it with no entries until that
  * succeeds, then tlog_size tells. */
 int tlog_append(struct tlog *t, const struct tlog_entry *entries, size_t count, struct err *err);
+/* Puts signature lines of others (checked already, each with its newline) behind the checkpoint, as long as it is the one of that size; those that are there stay once. ERR_CONFLICT:
+ * the log has gone on, and its newest checkpoint is left as it is. */
+int tlog_cosign(struct tlog *t, uint64_t size, const char *lines, size_t len, struct err *err);
 uint64_t tlog_size(const struct tlog *t);
 void tlog_root(const struct tlog *t, struct hash *out);
 const char *tlog_origin(const struct tlog *t);

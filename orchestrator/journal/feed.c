@@ -280,6 +280,8 @@ json_t *feed_counts(struct feed *f) {
                    (json_int_t)s.failed, "read_again_total", (json_int_t)f->pulled, "checkpoint_age_seconds", (double)s.age_ms / 1000);
 }
 
+void feed_cosign(struct feed *f, uint64_t size, const char *lines, size_t len) { sealer_cosign(f->sealer, size, lines, len); }
+
 void feed_finish(struct feed *f) { sealer_finish(f->sealer); }
 bool feed_over(struct feed *f) { return sealer_ended(f->sealer); }
 

@@ -33,6 +33,8 @@ void feed_sweep(struct feed *f);
 void feed_adopt(struct feed *f, const char *journal);
 void feed_status(struct feed *f, struct sealer_status *ret);
 void feed_trouble(struct feed *f, char ret[256]);
+/* Signature lines of witnesses for the checkpoint of that size: it bears them from now on, if it is still the newest. Any thread, until feed_stop. */
+void feed_cosign(struct feed *f, uint64_t size, const char *lines, size_t len);
 /* Nothing waits, nothing is behind, nothing is looked for. */
 bool feed_settled(struct feed *f);
 /* Counts for metrics. New. */

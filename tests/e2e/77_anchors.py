@@ -56,6 +56,11 @@ with Product() as product:
             ok(wait_until(lambda: len(checks(tocsin)) == 3 and all(c["ok"] for c in checks(tocsin).values()), 60), "doctor knows all three, and is content")
             like(checks(tocsin)["anchor tsa"]["text"], "last done .* ago", "and says how long ago")
             like(tocsin.api("GET", "/metrics")[1], r"(?m)^tocsin_anchor_witness_age_seconds \d", "the metrics give the age")
+            def signers(folder):
+                with open(os.path.join(folder, "checkpoint"), encoding="utf-8") as f:
+                    return [line.split()[1] for line in f if line.startswith("\u2014")]
+            for folder, what in ((os.path.join(tocsin.data, "evidence", "log"), "the log's"), (os.path.join(copy, "log"), "the copy's")):
+                ok(wait_until(lambda f=folder: signers(f)[1:] == ["witness.example/w1"], 60), "%s checkpoint bears the cosignature" % what)
             stamps = sorted((f for f in os.listdir(anchors) if f.endswith(".tsr")), key=lambda f: int(f[:-4]))
             by_hand = subprocess.run(["openssl", "ts", "-verify", "-data", os.path.join(anchors, stamps[-1][:-4] + ".checkpoint"), "-in",
                                       os.path.join(anchors, stamps[-1]), "-CAfile", os.path.join(away, "ca.pem")], capture_output=True,

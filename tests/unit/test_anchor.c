@@ -183,6 +183,16 @@ static void stamped(void **state) {
 
 static const char witness_settings[] = "{\"witness\":[{\"url\":\"http://127.0.0.1:$P/witness\",\"key\":\"$W\"}]}";
 
+static void sound(const char *log, uint64_t size) {
+  struct verify_options o = {.key = &signer.verifier, .plain = true};
+  struct verify_result result;
+  struct err err = {0};
+  assert_int_equal(verify_log(log, &o, &result, &err), 0);
+  if (result.count) fail_msg("%s %s", result.faults[0].place, result.faults[0].text);
+  assert_int_equal(result.size, size);
+  verify_release(&result);
+}
+
 static void witnessed(void **state) {
   const char *evidence = at("witnessed");
   struct buf note, text;
@@ -216,8 +226,13 @@ static void witnessed(void **state) {
   /* What we knew of the witness is lost: it tells, and the proof follows. */
   assert_int_equal(unlink(at("witnessed/anchors/state.json")), 0);
   grow(evidence, 300, 310, "entry");
-  a = make(evidence, witness_settings);
+  a = make(evidence, "{\"witness\":[{\"url\":\"http://127.0.0.1:$P/witness\",\"key\":\"$W\"}],\"copy\":[{\"folder\":\"$F/cosigned\"}]}");
   round_ok(a);
+  /* The copy's checkpoint bears the cosignature. */
+  buf_release(&note);
+  read_all(at("cosigned/log/checkpoint"), &note);
+  assert_non_null(strstr(note.data, "\n\xe2\x80\x94 witness.example/w1 "));
+  sound(at("cosigned/log"), 310);
   anchor_free(a);
   buf_release(&note);
   buf_release(&text);
@@ -252,16 +267,6 @@ static void same_file(const char *a, const char *b) {
   assert_int_equal(x.len, y.len);
   assert_memory_equal(x.data, y.data, x.len);
   buf_release(&x), buf_release(&y);
-}
-
-static void sound(const char *log, uint64_t size) {
-  struct verify_options o = {.key = &signer.verifier, .plain = true};
-  struct verify_result result;
-  struct err err = {0};
-  assert_int_equal(verify_log(log, &o, &result, &err), 0);
-  if (result.count) fail_msg("%s %s", result.faults[0].place, result.faults[0].text);
-  assert_int_equal(result.size, size);
-  verify_release(&result);
 }
 
 static void folder_copied(void **state) {

@@ -14,6 +14,7 @@
 #include "evidence/bodies.h"
 #include "evidence/leaf.h"
 #include "evidence/seal.h"
+#include "evidence/verify.h"
 #include "log_help.h"
 
 static struct note_signer signer;
@@ -121,6 +122,57 @@ static void seals(void **state) {
   add(s, 310, 6000);
   assert_int_equal(sealer_stop(s, 20000, NULL), 0);
   expect(folder, 6000);
+  folder_remove(folder);
+}
+
+static size_t checkpoint_count(const char *folder, const char *what) {
+  char path[128], text[8192];
+  size_t count = 0;
+  snprintf(path, sizeof path, "%s/log/checkpoint", folder);
+  FILE *f = fopen(path, "re");
+  assert_non_null(f);
+  text[fread(text, 1, sizeof text - 1, f)] = 0;
+  fclose(f);
+  for (const char *p = text; (p = strstr(p, what)); p++) count++;
+  return count;
+}
+
+/* The checkpoint bears what witnesses sign, as long as it is the newest; the log goes on from it, in this process and the next. */
+static void cosigned(void **state) {
+  static const char one[] = "\xe2\x80\x94 witness.example/one "
+                            "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA==\n",
+                    two[] = "\xe2\x80\x94 witness.example/two "
+                            "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA==\n";
+  char folder[64], path[80];
+  struct timespec nap = {.tv_nsec = 2000000};
+  struct verify_options o = {.key = &signer.verifier};
+  struct verify_result result;
+  folder_make(folder);
+  snprintf(path, sizeof path, "%s/log", folder);
+  struct sealer *s = start(folder, NULL);
+  add(s, 0, 3);
+  wait_size(s, 3);
+  sealer_cosign(s, 3, one, sizeof one - 1);
+  sealer_cosign(s, 3, one, sizeof one - 1);
+  sealer_cosign(s, 3, two, sizeof two - 1);
+  for (int i = 0; i < 10000 && checkpoint_count(folder, "witness.example/two") == 0; i++) nanosleep(&nap, NULL);
+  assert_int_equal(checkpoint_count(folder, "witness.example/one"), 1);
+  assert_int_equal(checkpoint_count(folder, "witness.example/two"), 1);
+  assert_int_equal(sealer_stop(s, 20000, NULL), 0);
+  assert_int_equal(verify_log(path, &o, &result, NULL), 0);
+  assert_int_equal(result.count, 0);
+  assert_int_equal(result.size, 3);
+  verify_release(&result);
+  s = start(folder, NULL);
+  add(s, 0, 10);
+  wait_size(s, 10);
+  assert_int_equal(checkpoint_count(folder, "witness.example"), 0);
+  sealer_cosign(s, 3, one, sizeof one - 1); /* too late: it is of an older checkpoint */
+  add(s, 10, 11);
+  wait_size(s, 11);
+  assert_int_equal(checkpoint_count(folder, "witness.example"), 0);
+  assert_int_equal(sealer_stop(s, 20000, NULL), 0);
+  expect(folder, 11);
   folder_remove(folder);
 }
 
@@ -268,8 +320,8 @@ static void bounded(void **state) {
 int main(void) {
   all_make(6000);
   signer = test_signer("example.com/ir/evidence");
-  const struct CMUnitTest tests[] = {cmocka_unit_test(seals), cmocka_unit_test(keeps_trying), cmocka_unit_test(says_so),
-                                     cmocka_unit_test(exact), cmocka_unit_test(bounded)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(seals),   cmocka_unit_test(cosigned), cmocka_unit_test(keeps_trying),
+                                     cmocka_unit_test(says_so), cmocka_unit_test(exact),    cmocka_unit_test(bounded)};
   int r = cmocka_run_group_tests(tests, NULL, NULL);
   free(made);
   return r;
