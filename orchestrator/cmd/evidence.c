@@ -33,6 +33,13 @@ static int verified(const struct cli *cli, const char *what, const char *text, s
   return ok ? EXIT_DONE : EXIT_FAILED;
 }
 
+/* What a journal cannot show must not seem to have been checked. */
+static int anchors_refuse(const struct cli *cli, const struct options *o) {
+  if (!options_get(o, "tsa-ca") && !options_get(o, "witness")) return EXIT_DONE;
+  return cli_misuse(cli, "a journal by itself bears no stamps and no cosignatures: --tsa-ca and --witness want a bundle, or a log's folder "
+                         "such as evidence/log");
+}
+
 static int file_verify(const struct cli *cli, const struct options *o, const char *path) {
   struct buf text;
   struct err err = {0};
@@ -40,7 +47,7 @@ static int file_verify(const struct cli *cli, const struct options *o, const cha
   int status;
   if (file_read(path, &text, &err) < 0) status = cli_fail(cli, &err);
   else if (text.len >= 2 && memcmp(text.data, "PK", 2) == 0) status = evidence_bundle_verify(cli, o, path, &text);
-  else status = verified(cli, path, text.data, text.len);
+  else if ((status = anchors_refuse(cli, o)) == EXIT_DONE) status = verified(cli, path, text.data, text.len);
   buf_release(&text);
   return status;
 }
@@ -52,11 +59,10 @@ static int verify_run(struct cli *cli, const struct options *o) {
   json_t *answer = NULL;
   struct stat st;
   if (stat(what, &st) == 0 && S_ISDIR(st.st_mode)) return evidence_log_verify(cli, o, what);
-  if (options_get(o, "tsa-ca") || options_get(o, "witness"))
-    return cli_misuse(cli, "stamps and cosignatures lie beside a log: --tsa-ca and --witness want its folder, such as evidence/log");
   if (strcmp(what, "-") == 0 || access(what, F_OK) == 0) return file_verify(cli, o, what);
   if (!id_parse(what, &parsed)) return cli_misuse(cli, "there is no file %.200s, and it is no incident's id", what);
-  int status = evidence_fetch(cli, what, &answer, id);
+  int status = anchors_refuse(cli, o);
+  if (status == EXIT_DONE) status = evidence_fetch(cli, what, &answer, id);
   if (status != EXIT_DONE) return status;
   const json_t *lines = json_object_get(answer, "lines");
   status = verified(cli, id, json_string_value(lines) ? json_string_value(lines) : "", json_string_length(lines));
@@ -69,8 +75,8 @@ static const struct option_spec verify_options[] = {
     {.name = "checkpoint", .value = "FILE", .text = "for these: a checkpoint kept from earlier, which the log must go on from"},
     {.name = "tsa-ca",
      .value = "FILE",
-     .text = "for a log's folder: a checkpoint must bear a time stamp that leads to this CA (PEM), and no stamp be bad"},
-    {.name = "witness", .value = "KEY", .text = "for a log's folder: a checkpoint must be cosigned by the witness of this verifier key"},
+     .text = "for a bundle or a log's folder: a checkpoint must bear a time stamp that leads to this CA (PEM), and no stamp be bad"},
+    {.name = "witness", .value = "KEY", .text = "for these: a checkpoint must be cosigned by the witness of this verifier key"},
     {.name = "plain", .text = "for a sealed log of other things than journal entries"},
     {0}};
 

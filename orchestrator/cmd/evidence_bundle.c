@@ -123,22 +123,23 @@ static int earlier_add(struct export *x, const char *path, const char *folder, s
   return r;
 }
 
-/* "<size>.checkpoint": its size; 0 for other names. */
-static uint64_t anchored_size(const char *name) {
+/* "<size>.tsr", "<size>-2.tsr": its size; 0 for names that end otherwise. */
+static uint64_t anchored_size(const char *name, const char *suffix) {
   char *end = NULL;
   uint64_t size = strtoull(name, &end, 10);
-  return end != name && strcmp(end, ".checkpoint") == 0 ? size : 0;
+  const char *dot = strrchr(name, '.');
+  return end != name && dot && strcmp(dot, suffix) == 0 ? size : 0;
 }
 
-/* The first anchored checkpoint that covers every entry of ours: it dates them best. 0: there is none. */
-static uint64_t anchored_first(const struct export *x, const char *folder) {
+/* The first stamped or cosigned checkpoint that covers every entry of ours: it dates them best. 0: there is none. */
+static uint64_t anchored_first(const struct export *x, const char *folder, const char *suffix) {
   DIR *d = opendir(folder);
   struct dirent *e;
   uint64_t least = 0, found = 0;
   for (size_t i = 0; i < x->entries; i++)
     if (x->proofs[i].found && x->proofs[i].index >= least) least = x->proofs[i].index + 1;
   while (d && (e = readdir(d))) {
-    uint64_t size = anchored_size(e->d_name);
+    uint64_t size = anchored_size(e->d_name, suffix);
     if (size >= least && size <= x->log.checkpoint.size && size && (!found || size < found)) found = size;
   }
   if (d) closedir(d);
@@ -153,7 +154,8 @@ static int anchor_files_add(struct export *x, const char *folder, uint64_t size,
   int r = 0, n = snprintf(of, sizeof of, "%" PRIu64, size);
   while (d && r == 0 && (e = readdir(d))) {
     struct buf bytes;
-    bool ours = strncmp(e->d_name, of, (size_t)n) == 0 && (e->d_name[n] == '.' || e->d_name[n] == '-') && !anchored_size(e->d_name);
+    bool ours =
+        strncmp(e->d_name, of, (size_t)n) == 0 && (e->d_name[n] == '.' || e->d_name[n] == '-') && !anchored_size(e->d_name, ".checkpoint");
     if (!ours || snprintf(path, sizeof path, "%s/%s", folder, e->d_name) >= (int)sizeof path ||
         snprintf(name, sizeof name, "anchors/%s", e->d_name) >= (int)sizeof name || !zip_name_valid(name, strlen(name)))
       continue;
@@ -166,18 +168,24 @@ static int anchor_files_add(struct export *x, const char *folder, uint64_t size,
   return r;
 }
 
+static int anchored_add(struct export *x, const char *folder, uint64_t size, struct err *err) {
+  char path[4400];
+  snprintf(path, sizeof path, "%s/%" PRIu64 ".checkpoint", folder, size);
+  int r = earlier_add(x, path, "anchors", err);
+  return r < 0 ? r : anchor_files_add(x, folder, size, err);
+}
+
 static int log_add(struct export *x, struct err *err) {
-  char anchors[4200], path[4400];
+  char anchors[4200];
   const char *kept = options_get(x->o, "checkpoint");
   if (!x->sealed) return 0;
   int r = bundle_add_log(&x->zip, &x->log, &x->key, err);
   if (r == 0 && kept) r = earlier_add(x, kept, "log", err);
   snprintf(anchors, sizeof anchors, "%s/../anchors", x->folder);
-  uint64_t size = r == 0 ? anchored_first(x, anchors) : 0;
-  if (!size) return r;
-  snprintf(path, sizeof path, "%s/%" PRIu64 ".checkpoint", anchors, size);
-  r = earlier_add(x, path, "anchors", err);
-  return r < 0 ? r : anchor_files_add(x, anchors, size, err);
+  uint64_t stamped = anchored_first(x, anchors, ".tsr"), cosigned = anchored_first(x, anchors, ".cosigned");
+  if (r == 0 && stamped) r = anchored_add(x, anchors, stamped, err);
+  if (r == 0 && cosigned && cosigned != stamped) r = anchored_add(x, anchors, cosigned, err);
+  return r;
 }
 
 /* ---- incidents */

@@ -94,13 +94,15 @@ static json_t *result_json(const char *path, const struct bundle_result *r, cons
                    (json_int_t)r->more, "views_compared", v->why_not == NULL && r->count == 0, "faults", faults);
 }
 
-static void result_print(const char *path, const struct evidence_trust *trust, const struct bundle_result *r, const struct views *v) {
+static void result_print(const char *path, const struct evidence_trust *trust, const struct bundle_result *r, const struct views *v,
+                         const json_t *anchors) {
   size_t i;
   json_t *name;
   for (i = 0; i < r->count; i++) printf("%s %s: %s\n", fault_name(r->faults[i].kind), r->faults[i].place, r->faults[i].text);
   json_array_foreach(v->differing, i, name) printf("changed file %s: it is not what its entries give\n", json_string_value(name));
   if (r->more) printf("and %zu faults more\n", r->more);
-  size_t count = r->count + r->more + json_array_size(v->differing);
+  size_t count = r->count + r->more + json_array_size(v->differing) + json_array_size(json_object_get(anchors, "faults"));
+  evidence_anchors_print(anchors);
   if (count) {
     printf("%s: NOT SOUND: %zu fault%s\n", path, count, count == 1 ? "" : "s");
     return;
@@ -108,6 +110,17 @@ static void result_print(const char *path, const struct evidence_trust *trust, c
   printf("%s: sound: %" PRIu64 " entries of %zu incident%s, all in the log of %" PRIu64 " entries that %s signed\n", path, r->entries,
          r->incidents, r->incidents == 1 ? "" : "s", r->checkpoint.size, trust->key.name);
   if (v->why_not) printf("its reports were not compared with the entries: %s\n", v->why_not);
+}
+
+/* Of a bundle that could be read at all. */
+static int anchors_check(const struct options *o, const struct buf *bytes, const struct evidence_trust *trust,
+                         const struct bundle_result *r, json_t *value, struct err *err) {
+  struct zip z = {.count = 0};
+  int count = 0;
+  if (zip_read(bytes->data, bytes->len, &z, NULL) == 0)
+    count = evidence_anchors_verify(o, &(struct evidence_anchored){.bundle = &z, .checked = r}, &trust->key, value, err);
+  zip_release(&z);
+  return count;
 }
 
 int evidence_bundle_verify(const struct cli *cli, const struct options *o, const char *path, const struct buf *bytes) {
@@ -120,8 +133,10 @@ int evidence_bundle_verify(const struct cli *cli, const struct options *o, const
   if (bundle_verify(bytes->data, bytes->len, &trust.options, &r, &err) < 0) return json_decref(v.differing), cli_fail(cli, &err);
   if (r.count == 0) views_check(&v, bytes, &trust, &r);
   json_t *value = result_json(path, &r, &v);
-  if (!cli_json(cli, value)) result_print(path, &trust, &r, &v);
-  status = r.count || json_array_size(v.differing) ? EXIT_FAILED : EXIT_DONE;
+  int anchors = anchors_check(o, bytes, &trust, &r, value, &err);
+  if (anchors < 0) status = cli_fail(cli, &err);
+  else if (!cli_json(cli, value)) result_print(path, &trust, &r, &v, json_object_get(value, "anchors"));
+  if (anchors >= 0) status = r.count || anchors || json_array_size(v.differing) ? EXIT_FAILED : EXIT_DONE;
   json_decref(value);
   json_decref(v.differing);
   bundle_release(&r);

@@ -171,19 +171,21 @@ static void result_print(const char *folder, const struct note_verifier *key, co
   else printf("%s: sound: %" PRIu64 " entries of %zu journals, as signed by %s\n", folder, r->size, r->journals, key->name);
 }
 
-/* Stamps and cosignatures beside the log, when they are asked for. Adds to value; returns how many faults there are, -1 when nothing could be looked at. */
-static int anchors_verify(const struct options *o, const char *folder, const struct note_verifier *key, json_t *value, struct err *err) {
+int evidence_anchors_verify(const struct options *o, const struct evidence_anchored *what, const struct note_verifier *key, json_t *value,
+                            struct err *err) {
   struct anchor_question question = {.key = key, .tsa_ca = options_get(o, "tsa-ca"), .witness = options_get(o, "witness")};
   json_t *found;
   if (!question.tsa_ca && !question.witness) return 0;
-  if (anchor_check(folder, &question, &found, err) < 0) return -1;
+  int r = what->folder ? anchor_check(what->folder, &question, &found, err)
+                       : anchor_check_bundle(what->bundle, what->checked, &question, &found, err);
+  if (r < 0) return -1;
   int count = (int)json_array_size(json_object_get(found, "faults"));
   json_object_set_new(value, "anchors", found);
   if (count) json_object_set_new(value, "ok", json_false());
   return count;
 }
 
-static void anchors_print(const json_t *found) {
+void evidence_anchors_print(const json_t *found) {
   static const char *const what[] = {"stamped", "cosigned"};
   size_t i;
   json_t *fault;
@@ -205,10 +207,10 @@ int evidence_log_verify(const struct cli *cli, const struct options *o, const ch
   if (status != EXIT_DONE) return status;
   if (verify_log(folder, &trust.options, &result, &err) < 0) return cli_fail(cli, &err);
   json_t *value = result_json(folder, &result);
-  int anchors = anchors_verify(o, folder, &trust.key, value, &err);
+  int anchors = evidence_anchors_verify(o, &(struct evidence_anchored){.folder = folder}, &trust.key, value, &err);
   if (anchors >= 0 && !cli_json(cli, value)) {
     result_print(folder, &trust.key, &result);
-    anchors_print(json_object_get(value, "anchors"));
+    evidence_anchors_print(json_object_get(value, "anchors"));
   }
   json_decref(value);
   bool sound = result.count == 0 && anchors == 0;

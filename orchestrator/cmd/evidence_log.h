@@ -3,7 +3,7 @@
 #define TOCSIN_CMD_EVIDENCE_LOG_H
 
 #include "cmd/command.h"
-#include "evidence/verify.h"
+#include "evidence/bundle.h"
 
 struct options;
 
@@ -23,6 +23,17 @@ int evidence_verifier(const struct cli *cli, char out[NOTE_VERIFIER_TEXT]);
 int evidence_key_read(const char *text, struct note_verifier *ret, struct err *err);
 /* A signed checkpoint in a file; its bytes are appended too. */
 int evidence_checkpoint_read(const char *path, const struct note_verifier *key, struct buf *bytes, struct checkpoint *ret, struct err *err);
+
+/* Where stamps and cosignatures are looked for: beside a log's folder, or in a bundle that was looked at. */
+struct evidence_anchored {
+  const char *folder; /* NULL: a bundle */
+  const struct zip *bundle;
+  const struct bundle_result *checked;
+};
+/* For --tsa-ca and --witness: sets "anchors" and, for a fault, "ok" in value. Returns how many faults there are, 0 when nothing was asked for, -1 when nothing could be looked at. */
+int evidence_anchors_verify(const struct options *o, const struct evidence_anchored *what, const struct note_verifier *key, json_t *value,
+                            struct err *err);
+void evidence_anchors_print(const json_t *found);
 
 /* `tocsin evidence verify FOLDER --key …` */
 int evidence_log_verify(const struct cli *cli, const struct options *o, const char *folder);

@@ -14,7 +14,7 @@
  *   log/checkpoint              C2SP signed note: the checkpoint that all proofs lead to
  *   log/key                     the verifier key; to be compared with one that came another way
  *   log/<size>.checkpoint, log/<size>.consistency           a checkpoint kept from earlier, and the path ("<base64>" a line) from it to log/checkpoint
- *   anchors/<size>.checkpoint, .consistency, .tsr, .cosigned   the same of the first anchored checkpoint behind the entries, with its time stamps and cosignatures
+ *   anchors/<size>.checkpoint, .consistency, .tsr, .cosigned   the same of the first stamped and the first cosigned checkpoint behind the entries, with stamps and cosignatures
  *   blobs/<sha256>              the place of attached files, in clear; none are written yet
  *
  * Proven by the log: heads, and through them bodies. Not proven, only listed in SHA256SUMS: names and views, which a Tocsin of the same version
@@ -64,6 +64,7 @@ struct bundle_result {
   struct checkpoint checkpoint; /* origin "" when it could not be read */
   size_t incidents;
   uint64_t entries, proven, removed; /* heads read; led to the signed root; bodies that are not there on purpose */
+  uint64_t covered;                  /* the proven ones are all among that many first entries of the log */
   struct bundle_fault *faults;       /* in order of place */
   size_t count, more;
 };

@@ -390,6 +390,7 @@ static void entry_check(struct check *c, const struct incident *inc, uint64_t se
     if (*last_index != UINT64_MAX && index <= *last_index)
       fault_of(c, FAULT_REORDERED, "entry", seq, inc->id, "the log has it before the one before it");
     *last_index = index;
+    if (index >= c->result->covered) c->result->covered = index + 1;
   }
   if (seq == 1) memcpy(before, leaf_none(), DIGEST_HEX);
   else if (inc->heads[seq - 1].at) leaf_hash(inc->heads[seq - 1].at, inc->heads[seq - 1].len, before);

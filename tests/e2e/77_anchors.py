@@ -1,9 +1,10 @@
 """`tocsin serve` anchors its log: an authority, a witness and a copy get each new checkpoint, what came back is on record and checks out, and parties that are away hold up nothing."""
 import os
+import re
 import subprocess
 import sys
 
-from harness import BINARY, Raw, Tocsin, done, free_port, is_, like, ok, wait_until
+from harness import BINARY, ROOT, Raw, Tocsin, done, free_port, is_, like, ok, wait_until
 from product import Product, alert, content
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -76,6 +77,21 @@ with Product() as product:
             like(whole.out, r"(?s)entries were stamped at .* by CN=Outside TSA.*entries were cosigned at .* by witness.example/w1", "and says up to where")
             ours = os.path.join(tocsin.data, "evidence", "log")
             is_(tocsin.run("evidence", "verify", ours, "--key", key, "--tsa-ca", ca).status, 0, "also where the log still grows")
+            bundle = os.path.join(tocsin.folder, "one.zip")
+            trust = ("evidence", "verify", bundle, "--key", key, "--tsa-ca", ca, "--witness", witness)
+            # What it holds must have been sealed and anchored first.
+            ok(wait_until(lambda: tocsin.run("evidence", "export", "1", "-o", bundle).status == 0 and tocsin.run(*trust).status == 0, 60), "so does a bundle")
+            like(tocsin.run(*trust).out, r"(?s)entries were stamped at .* by CN=Outside TSA.*entries were cosigned at .* by witness.example/w1", "which says up to where")
+            by_hand = os.path.join(tocsin.folder, "by-hand")
+            os.mkdir(by_hand)
+            with open(os.path.join(ROOT, "runbooks", "verify-evidence.md"), encoding="utf-8") as f:
+                blocks = re.findall(r"```sh\n(.*?)```", f.read(), re.S)
+            result = subprocess.run(["sh", "-e", "-u"], input="\n".join(blocks[:3] + blocks[-2:]), cwd=by_hand, env=dict(os.environ, BUNDLE=bundle, KEY=key, TSA=ca, WITNESS=witness.strip()),
+                                    capture_output=True, text=True, timeout=120, check=False)
+            is_(result.returncode, 0, "and the runbook's commands for anchors: %s" % result.stderr[-300:])
+            like(result.stdout, r"(?s)Verification: OK.*Signature Verified Successfully\ncosigned at 20", "which find the stamp and the cosignature good")
+            other = witness.replace("w1+", "w2+")
+            is_(tocsin.run(*trust[:-1], other).status, 1, "under another witness's key there is no verdict")
             for name in os.listdir(os.path.join(copy, "anchors")):
                 if name.endswith(".tsr"):
                     with open(os.path.join(copy, "anchors", name), "r+b") as f:

@@ -117,10 +117,15 @@ def by_hand(tocsin, bundle, key, tsa):
     return subprocess.run(["sh", "-e", "-u"], input="\n".join(blocks), cwd=folder, env=env, capture_output=True, text=True, timeout=120, check=False), len(blocks)
 
 
-def changed(tocsin, bundle, name, change, sums=True):
-    """The bundle with one file changed, and its list of digests made anew."""
+def inside(tocsin, bundle, start=""):
     with zipfile.ZipFile(os.path.join(tocsin.folder, bundle)) as z:
-        files = {n: z.read(n) for n in z.namelist()}
+        return {n: z.read(n) for n in z.namelist() if n.startswith(start)}
+
+
+def changed(tocsin, bundle, name, change, sums=True, more=()):
+    """The bundle with one file changed (and more put in), and its list of digests made anew."""
+    files = inside(tocsin, bundle)
+    files.update(more)
     files[name] = change(files[name])
     if sums:
         files["SHA256SUMS"] = "".join("%s  %s\n" % (hashlib.sha256(files[n]).hexdigest(), n) for n in sorted(files) if n != "SHA256SUMS").encode()
@@ -169,7 +174,7 @@ with Tocsin() as tocsin:
         ok(a.read() == b.read(), "the same export makes the same bytes")
 
     result, blocks = by_hand(tocsin, "one.zip", key, tsa)
-    ok(result.returncode == 0 and blocks == 7, "the runbook's commands pass it: %s" % (result.stderr or result.stdout)[-500:])
+    ok(result.returncode == 0 and blocks == 8, "the runbook's commands pass it: %s" % (result.stderr or result.stdout)[-500:])
     like(result.stdout, r"Signature Verified Successfully.*entries follow one another.*all in the log.*Laptop stolen", "and show what they should")
     like(result.stdout, "Verification: OK", "the time stamp too")
 
@@ -189,6 +194,33 @@ with Tocsin() as tocsin:
     is_(status, (1, 1), "one that the list does not know passes neither")
     is_(both(tocsin, "one.zip", key.replace("example.org/ir", "example.org/is"))[0][0], 2, "a key that is none is a mistake")
     is_(tocsin.run("evidence", "verify", "one.zip").status, 2, "no key, no verdict")
+
+    stamp = "anchors/%d.tsr" % (len(heads) - 1)
+    result = tocsin.run("evidence", "verify", "one.zip", "--key", key, "--tsa-ca", tsa)
+    is_(result.status, 0, "a bundle with a stamp of the given CA passes")
+    like(result.out, r"the first %d entries were stamped at 20.* by CN=A time stamping authority" % (len(heads) - 1), "and it is said up to where")
+    result = tocsin.run("evidence", "verify", changed(tocsin, "one.zip", stamp, lambda b: b[:-1] + bytes([b[-1] ^ 1])), "--key", key, "--tsa-ca", tsa)
+    is_(result.status, 1, "one whose stamp was changed does not")
+    like(result.out, r"changed anchors/\d+\.tsr: .*NOT SOUND", "and the stamp is named")
+    result = tocsin.run("evidence", "verify", "one.zip", "--key", key, "--tsa-ca", os.path.join(tocsin.folder, "other.pem"))
+    is_(result.status, 1, "without the CA's file there is no verdict")
+    openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", os.path.join(tocsin.folder, "other.key"), "-out",
+            os.path.join(tocsin.folder, "other.pem"), "-subj", "/CN=Another", "-days", "30")
+    result = tocsin.run("evidence", "verify", "one.zip", "--key", key, "--tsa-ca", os.path.join(tocsin.folder, "other.pem"))
+    is_(result.status, 1, "a stamp that leads to another CA does not pass")
+    witness = "witness.example/w1+%s+%s" % (sha(b"witness.example/w1\n\4" + b"B" * 32)[:4].hex(), base64.b64encode(b"\4" + b"B" * 32).decode())
+    result = tocsin.run("evidence", "verify", "one.zip", "--key", key, "--witness", witness)
+    is_(result.status, 1, "a bundle that no witness cosigned does not pass when one is asked for")
+    like(result.out, r"missing anchors/: nothing is cosigned by the given witness", "and that is said")
+    is_(tocsin.run("evidence", "verify", "INC-000001", "--tsa-ca", tsa).status, 2, "stamps of a bare journal are a mistake, not a pass")
+    result = tocsin.run("evidence", "export", "2", "-o", "later.zip", "--log", log, "--key", key)
+    is_(tocsin.run("evidence", "verify", "later.zip", "--key", key).status, 0, "a bundle with an entry behind the last stamp passes by itself")
+    like(tocsin.run("evidence", "verify", "later.zip", "--key", key, "--tsa-ca", tsa).out, "missing anchors/: no stamp leads to the given CA", "not when stamps are asked for")
+    path = changed(tocsin, "later.zip", "log/key", lambda b: b, more=inside(tocsin, "one.zip", "anchors/"))
+    is_(tocsin.run("evidence", "verify", path, "--key", key).status, 0, "with an older stamp laid in it is still sound")
+    result = tocsin.run("evidence", "verify", path, "--key", key, "--tsa-ca", tsa)
+    is_(result.status, 1, "but that stamp does not cover it")
+    like(result.out, r"only the first %d entries of the log are stamped, and what is here goes up to %d" % (len(heads) - 1, len(heads)), "which is said")
 
     tocsin.run("incident", "note", "2", "not sealed yet")
     result = tocsin.run("evidence", "export", "2", "-o", "two.zip", "--log", log, "--key", key, "--wait", "1ms")
