@@ -303,7 +303,7 @@ uint64_t bundle_check(const struct key *key, const char *key_text, const struct 
   sums_check();
   signed_one = is_signed ? c : NULL;
   if (!k) fault_at("missing", "log/key", "the bundle does not say which key it is signed with");
-  else if (k->len != strlen(key_text) + 1 || memcmp(k->at, key_text, k->len - 1) != 0)
+  else if (k->len != strlen(key_text) + 1 || memcmp(k->at, key_text, k->len - 1) != 0 || k->at[k->len - 1] != '\n')
     fault_at("wrong-key", "log/key", "it is not the key that you gave");
   if (is_signed && !count) earlier_check(key, c, NULL);
   for (size_t i = 0; is_signed && i < count; i++) earlier_check(key, c, &kept[i].checkpoint);

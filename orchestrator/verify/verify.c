@@ -185,19 +185,19 @@ struct journal {
   char leaf[2 * HASH + 1];
 };
 static size_t journal_count;
+static void *journals;  /* a tree, tsearch(3) */
 static uint64_t breaks; /* entries that could not be read: a step across one is not judged */
 
 static int journal_order(const void *a, const void *b) { return strcmp(a, b); } /* the name is its first member */
 
 static struct journal *journal_of(const char *name) {
-  static void *tree;
-  struct journal **found = tfind(name, &tree, journal_order), *j;
+  struct journal **found = tfind(name, &journals, journal_order), *j;
   if (found) return *found;
   if (!(j = calloc(1, sizeof *j))) abort();
   snprintf(j->name, sizeof j->name, "%s", name);
   memset(j->leaf, '0', (size_t)2 * HASH); /* what the first entry names as the one before it */
   journal_count++;
-  return tsearch(j, &tree, journal_order) ? j : (abort(), j);
+  return tsearch(j, &journals, journal_order) ? j : (abort(), j);
 }
 
 static void chain_check(uint64_t index, const uint8_t *bytes, size_t len, const uint8_t hash[HASH]) {

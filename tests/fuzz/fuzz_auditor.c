@@ -87,7 +87,7 @@ static void archive_make(const uint8_t *data, size_t size) {
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   /* A key that nobody has: its public part is 32 bytes of 0x42. */
   static const char key[] = "example.com/ir/evidence+fd883615+AUJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJC";
-  if (!v.key.name[0]) must(key_read(key, &v.key));
+  if (!v.key.name[0]) must(key_read(key, &v.key) && freopen("/dev/null", "w", stdout)); /* it says what is wrong */
   if (size < 1 || size > ROOM / 4) return 0;
   used = 0;
   if (data[0] == 'P') put(data, size);

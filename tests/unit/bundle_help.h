@@ -33,18 +33,16 @@ static inline void bundle_log_fill(struct tlog *log, const struct made_case *c, 
   assert_int_equal(tlog_append(log, list + from, until - from, NULL), 0);
 }
 
-/* The whole incident of case_help, `sealed` of its entries in a log of `size`; since: an earlier checkpoint of that size is proven too (0: none). */
-static inline void bundle_make_since(struct made_bundle *b, size_t sealed, size_t size, size_t since) {
+/* The incident in b->made, `sealed` of its entries in a log of `size`; since: an earlier checkpoint of that size is proven too (0: none). */
+static inline void bundle_make_of(struct made_bundle *b, size_t sealed, size_t size, size_t since) {
   char folder[64], path[128];
   struct tlog *log = NULL;
   struct buf early;
   struct merkle_proof way;
   struct note note;
   struct err err = {0};
-  memset(b, 0, sizeof *b);
-  b->signer = test_signer("example.com/ir/evidence");
+  if (!b->signer.verifier.name[0]) b->signer = test_signer("example.com/ir/evidence");
   buf_init(&b->bytes, 64 << 20), buf_init(&early, 1 << 16);
-  case_fill(&b->made, false);
   folder_make(folder);
   snprintf(path, sizeof path, "%s/checkpoint", folder);
   assert_int_equal(tlog_open(folder, &b->signer, NULL, NULL, &log, NULL), 0);
@@ -73,6 +71,22 @@ static inline void bundle_make_since(struct made_bundle *b, size_t sealed, size_
   assert_int_equal(bundle_finish(&b->zip, NULL), 0);
   assert_int_equal(zip_write(&b->zip, &b->bytes, NULL), 0);
   buf_release(&early);
+}
+
+/* The whole incident of case_help. */
+static inline void bundle_make_since(struct made_bundle *b, size_t sealed, size_t size, size_t since) {
+  memset(b, 0, sizeof *b);
+  case_fill(&b->made, false);
+  bundle_make_of(b, sealed, size, since);
+}
+
+/* As little as a bundle can be, with something of everything: two notes in a log of twenty, and an earlier checkpoint. */
+static inline void bundle_make_small(struct made_bundle *b, const struct note_signer *signer) {
+  memset(b, 0, sizeof *b);
+  b->signer = *signer;
+  case_begin(&b->made);
+  for (int i = 0; i < 2; i++) case_add(&b->made, KIND_INCIDENT_NOTED, "person:7f3a", 0, NULL, json_pack("{s:i}", "n", i));
+  bundle_make_of(b, 2, 20, 3);
 }
 
 static inline void bundle_make(struct made_bundle *b, size_t sealed, size_t size) { bundle_make_since(b, sealed, size, 0); }

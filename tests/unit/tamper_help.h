@@ -40,7 +40,7 @@ static struct {
   unsigned tried, engine, other;
 } tamper;
 
-/* ---- the auditor's program, as a door to ask many questions through (verify_many.c): starting a program that loads libcrypto takes longer than what it is asked */
+/* ---- the auditor's program, as a door to ask many questions through (verify_many.c): starting a program takes longer than what it is asked */
 
 static inline void door_open(void) {
   char program[600];
