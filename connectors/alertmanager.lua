@@ -51,7 +51,7 @@ local function normalise(whole)
     correlation_uid = key, title = title_of(doc), message = ocsf.first(notes, "summary", "message", "description"),
     desc = ocsf.first(notes, "description", "message", "info", "summary"), url = ocsf.get(doc, "generatorURL"),
     severity_id = ocsf.severity(ocsf.get(labels, "severity")) or ocsf.severity(ocsf.get(labels, "priority")) or 0,
-    time = ocsf.time(resolved and ends or starts), activity_id = resolved and 3 or 1,
+    time = ocsf.time(resolved and ends or starts), start_time = ocsf.time(starts), activity_id = resolved and 3 or 1,
   }
   places(f, labels)
   things(f, labels)

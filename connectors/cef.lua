@@ -111,7 +111,7 @@ local function normalise(doc)
   local named = labels(x)
   local f = ocsf.finding {
     product = h[3] or "CEF", vendor = h[2], uid = x.externalId, title = h[6] or (text ~= "" and text:sub(1, 200)) or nil, desc = x.msg, message = x.msg, types = { h[5], x.cat },
-    severity_id = severity(h[7]), time = ocsf.time(x.rt) or ocsf.time(x["end"]) or ocsf.time(x.start),
+    severity_id = severity(h[7]), time = ocsf.time(x.rt) or ocsf.time(x["end"]) or ocsf.time(x.start), start_time = ocsf.time(x.start),
   }
   ocsf.put(f, "metadata.product.version", ocsf.str(h[4]))
   fill(f, x)

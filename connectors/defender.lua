@@ -83,7 +83,8 @@ local function normalise_alert(doc)
     product = "Microsoft Defender XDR", vendor = "Microsoft", feature = ocsf.first(doc, "serviceSource", "detectionSource"), uid = again and id .. "@" .. updated or id,
     finding_uid = id, correlation_uid = id, title = ocsf.get(doc, "title"), desc = ocsf.get(doc, "description"), types = ocsf.get(doc, "category"),
     url = ocsf.get(doc, "alertWebUrl"), severity_id = ocsf.severity(ocsf.get(doc, "severity")) or 0,
-    time = ocsf.time(ocsf.first(doc, "lastEventTime", "lastActivityDateTime", "lastActivity")) or ocsf.time(created), activity_id = closed and 3 or again and 2 or 1,
+    time = ocsf.time(ocsf.first(doc, "lastEventTime", "lastActivityDateTime", "lastActivity")) or ocsf.time(created),
+    first_seen_time = ocsf.time(ocsf.first(doc, "firstEventTime", "firstActivityDateTime", "firstActivity")), activity_id = closed and 3 or again and 2 or 1,
   }
   techniques(f, doc, ocsf.str(ocsf.get(doc, "category")))
   ocsf.set(f, "device.hostname", "Hostname", ocsf.first(doc, "computerDnsName"))

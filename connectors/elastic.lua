@@ -84,7 +84,7 @@ return connector {
         desc = one(doc, "kibana.alert.rule.description", "signal.rule.description"), types = one(doc, "kibana.alert.rule.category", "kibana.alert.rule.type"),
         url = one(doc, "kibana.alert.url"), severity_id = ocsf.severity(one(doc, "kibana.alert.severity", "signal.rule.severity")) or 0,
         time = ocsf.time(one(doc, "@timestamp")) or ocsf.time(one(doc, "kibana.alert.original_time")), correlation_uid = one(doc, "kibana.alert.group.id"),
-        activity_id = closed and 3 or 1,
+        start_time = ocsf.time(one(doc, "kibana.alert.threshold_result.from", "kibana.alert.original_time", "signal.original_time")), activity_id = closed and 3 or 1,
       }
       things(f, doc)
       places(f, doc)

@@ -52,6 +52,7 @@ return connector {
       local f = ocsf.finding {
         product = "Falco", vendor = "The Falco Project", uid = ocsf.get(doc, "uuid"), title = ocsf.get(doc, "rule"), desc = ocsf.get(doc, "output"), message = ocsf.get(doc, "output"),
         types = #tags > 0 and tags or nil, severity_id = PRIORITY[priority:lower()] or 0, time = ocsf.time(ocsf.get(doc, "time")) or ocsf.time(ocsf.get(fields, "evt.time")),
+        start_time = ocsf.time(ocsf.get(fields, "evt.time")),
       }
       ocsf.set(f, "device.hostname", "Hostname", ocsf.first(doc, "hostname") or ocsf.first(fields, "evt.hostname"))
       ocsf.user(f, "actor.user", { name = ocsf.first(fields, "user.name", "user.loginname"), uid = ocsf.get(fields, "user.uid") })

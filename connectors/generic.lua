@@ -117,7 +117,7 @@ local function normalise(doc, settings)
   local f = ocsf.finding {
     product = ocsf.str(ocsf.get(settings, "product")) or "Unknown", vendor = ocsf.get(settings, "vendor"), uid = mapped(doc, fields, "uid") or ocsf.first(doc, table.unpack(IDS)),
     title = mapped(doc, fields, "title") or ocsf.first(doc, table.unpack(TITLES)), message = mapped(doc, fields, "message") or line, desc = mapped(doc, fields, "desc"),
-    severity_id = severity(doc, settings, fields), time = time(doc, fields), correlation_uid = mapped(doc, fields, "correlation_uid"),
+    severity_id = severity(doc, settings, fields), time = time(doc, fields), start_time = ocsf.time(mapped(doc, fields, "start_time")), correlation_uid = mapped(doc, fields, "correlation_uid"),
   }
   fill(f, doc, fields)
   if ocsf.get(settings, "guess") ~= false then guess(f, "unmapped", doc, 1, { left = MAX_MEMBERS }) end
@@ -130,7 +130,7 @@ return connector {
   settings = {
     product = schema.string { doc = "Name of the product that sends these", optional = true, max = 100 },
     vendor = schema.string { doc = "Its vendor", optional = true, max = 100 },
-    fields = schema.map { doc = "Where things are: OCSF path = path in the document, for instance [\"actor.user.name\"] = \"login.user\"; also title, message, desc, severity, time, " ..
+    fields = schema.map { doc = "Where things are: OCSF path = path in the document, for instance [\"actor.user.name\"] = \"login.user\"; also title, message, desc, severity, time, start_time, " ..
                                 "uid, correlation_uid, attack, [\"resources.uid\"]", of = schema.string {}, optional = true },
     severities = schema.map { doc = "The product's severities in OCSF's words, for instance { [\"1\"] = \"critical\" }", of = schema.string {}, optional = true },
     guess = schema.boolean { doc = "Observe what members' names suggest", default = true },

@@ -108,7 +108,8 @@ return connector {
       local f = ocsf.finding {
         product = "GuardDuty", vendor = "AWS", uid = again and id .. "@" .. updated or id, finding_uid = id, correlation_uid = id, title = ocsf.get(doc, "title"),
         desc = ocsf.get(doc, "description"), types = ocsf.get(doc, "type"), severity_id = severity(ocsf.get(doc, "severity")),
-        time = ocsf.time(updated) or ocsf.time(created) or ocsf.time(ocsf.get(whole, "time")), activity_id = again and 2 or 1,
+        time = ocsf.time(updated) or ocsf.time(created) or ocsf.time(ocsf.get(whole, "time")), first_seen_time = ocsf.time(ocsf.get(doc, "service.eventFirstSeen")),
+        activity_id = again and 2 or 1,
         status_id = ocsf.get(doc, "service.archived") == true and 5 or nil,
       }
       ocsf.put(f, "cloud.provider", "AWS")

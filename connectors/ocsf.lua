@@ -83,8 +83,9 @@ local function normalise(doc)
   local time = whole_time(ocsf.get(doc, "time")) or ocsf.time(ocsf.get(doc, "time_dt"))
   local class, activity = ocsf.int(ocsf.get(doc, "class_uid")), ocsf.int(ocsf.get(doc, "activity_id")) or 1
   local plain = ocsf.finding { product = "Unknown", title = ocsf.first(doc, "finding_info.title", "finding.title", "message", "class_name"), activity_id = activity, time = time,
+                               start_time = ocsf.time(ocsf.get(doc, "start_time")) or ocsf.time(ocsf.get(doc, "start_time_dt")),
                                severity_id = ocsf.int(ocsf.get(doc, "severity_id")) or ocsf.severity(ocsf.get(doc, "severity")), message = ocsf.get(doc, "message") }
-  for _, name in ipairs { "class_uid", "class_name", "category_uid", "activity_id", "type_uid", "severity_id", "severity", "time", "message" } do out[name] = plain.out[name] end
+  for _, name in ipairs { "class_uid", "class_name", "category_uid", "activity_id", "type_uid", "severity_id", "severity", "time", "start_time", "message" } do out[name] = plain.out[name] end
   if class and class ~= 2004 then
     out.unmapped = copy(ocsf.table(out.unmapped) or {})
     out.unmapped.class_uid, out.unmapped.class_name = class, ocsf.str(ocsf.get(doc, "class_name"))

@@ -90,7 +90,7 @@ local function normalise(whole)
     uid = uid, finding_uid = id, correlation_uid = id, title = ocsf.get(doc, "Title"), desc = ocsf.get(doc, "Description"),
     types = ocsf.get(doc, "Types") or ocsf.get(doc, "FindingProviderFields.Types"), url = ocsf.get(doc, "SourceUrl"), severity_id = severity(doc),
     time = ocsf.time(ocsf.get(doc, "UpdatedAt")) or ocsf.time(ocsf.get(doc, "CreatedAt")) or ocsf.time(ocsf.get(whole, "time")),
-    activity_id = closed and 3 or again and 2 or 1,
+    first_seen_time = ocsf.time(ocsf.get(doc, "FirstObservedAt")), activity_id = closed and 3 or again and 2 or 1,
   }
   ocsf.put(f, "cloud.provider", "AWS")
   ocsf.put(f, "cloud.account.uid", ocsf.first(doc, "AwsAccountId"))

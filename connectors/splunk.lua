@@ -60,7 +60,7 @@ return connector {
         product = "Splunk", vendor = "Splunk", uid = sid and key and sid .. "#" .. key or nil, finding_uid = sid, correlation_uid = sid,
         title = ocsf.first(doc, "search_name", "result.rule_title", "result.search_name") or "Splunk alert" .. (app and " (" .. app .. ")" or ""),
         desc = ocsf.first(row, "rule_description", "description", "signature"), url = ocsf.get(doc, "results_link"), types = ocsf.first(row, "security_domain", "category"),
-        severity_id = severity(row), time = ocsf.time(ocsf.get(row, "_time")) or ocsf.time(sid and sid:match("_at_(%d+)_")),
+        severity_id = severity(row), time = ocsf.time(ocsf.get(row, "_time")) or ocsf.time(sid and sid:match("_at_(%d+)_")), start_time = ocsf.time(ocsf.get(row, "firstTime")),
       }
       people(f, row)
       places(f, row)

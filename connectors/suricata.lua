@@ -66,7 +66,7 @@ return connector {
       local f = ocsf.finding {
         product = "Suricata", vendor = "OISF", title = ocsf.first(doc, "alert.signature", "anomaly.event", "event_type"), types = ocsf.get(doc, "alert.category"),
         severity_id = SEVERITY[ocsf.int(ocsf.get(doc, "alert.severity"))] or 0, time = ocsf.time(ocsf.get(doc, "timestamp")),
-        correlation_uid = ocsf.int(ocsf.get(doc, "flow_id")),
+        start_time = ocsf.time(ocsf.get(doc, "flow.start")), correlation_uid = ocsf.int(ocsf.get(doc, "flow_id")),
       }
       ocsf.put(f, "finding_info.analytic", { name = ocsf.str(ocsf.get(doc, "alert.signature")), uid = ocsf.str(ocsf.get(doc, "alert.signature_id")), type = "Rule", type_id = 1 })
       ocsf.put(f, "metadata.log_provider", ocsf.str(ocsf.get(doc, "host")))

@@ -98,6 +98,7 @@ local function normalise(whole)
     product = "Wazuh", vendor = "Wazuh", uid = ocsf.get(doc, "id"), title = ocsf.first(doc, "rule.description"), desc = ocsf.get(doc, "full_log"),
     types = ocsf.get(doc, "rule.groups"), severity_id = severity(ocsf.get(doc, "rule.level")),
     time = ocsf.time(ocsf.get(doc, "timestamp")) or ocsf.time(ocsf.get(doc, "@timestamp")),
+    start_time = ocsf.time(ocsf.get(doc, "data.win.system.systemTime")),
   }
   ocsf.put(f, "finding_info.analytic", { name = ocsf.str(ocsf.get(doc, "rule.description")), uid = ocsf.str(ocsf.get(doc, "rule.id")), type = "Rule", type_id = 1 })
   ocsf.put(f, "metadata.log_provider", ocsf.str(ocsf.get(doc, "manager.name")))

@@ -230,9 +230,15 @@ function ocsf.severity(word)
   return SEVERITY_ID[word:lower()]
 end
 
+-- A start behind the alert's own time is not believed.
+local function began(f, v)
+  return v and (not f.time or v <= f.time) and v or nil
+end
+
 -- Begins a finding. Fields: product, vendor, feature, product_uid, uid (the product's own id of this very event: what tells a
 -- repeated delivery), correlation_uid (joins later news of the same finding), title, finding_uid, desc, types, url, message, severity_id,
--- time (ms), activity_id (1 create, 2 update, 3 close), status_id.
+-- time (ms), start_time (ms: the earliest event that it is about), first_seen_time (ms: when the product first saw the like), activity_id (1 create,
+-- 2 update, 3 close), status_id.
 function ocsf.finding(f)
   local activity = f.activity_id or 1
   local severity = SEVERITY[f.severity_id] and f.severity_id or 0
@@ -243,14 +249,14 @@ function ocsf.finding(f)
   end
   local out = {
     class_uid = 2004, class_name = "Detection Finding", category_uid = 2, activity_id = activity, type_uid = 200400 + activity,
-    severity_id = severity, severity = SEVERITY[severity], time = f.time, message = ocsf.str(f.message) or title,
+    severity_id = severity, severity = SEVERITY[severity], time = f.time, start_time = began(f, f.start_time), message = ocsf.str(f.message) or title,
     status_id = f.status_id or (activity == 3 and 4 or 1),
     metadata = {
       version = "1.3.0", uid = ocsf.str(f.uid), correlation_uid = ocsf.str(f.correlation_uid),
       product = { name = ocsf.str(f.product) or "Unknown", vendor_name = ocsf.str(f.vendor), uid = ocsf.str(f.product_uid), feature = feature and { name = feature } or nil },
     },
     finding_info = { title = title, uid = ocsf.str(f.finding_uid) or ocsf.str(f.uid), desc = ocsf.str(f.desc), src_url = ocsf.str(f.url),
-                     types = kinds and kinds[1] and kinds or nil },
+                     types = kinds and kinds[1] and kinds or nil, first_seen_time = began(f, f.first_seen_time) },
   }
   return { out = out, observables = {}, seen = {}, left_off = 0 }
 end

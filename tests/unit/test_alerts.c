@@ -17,7 +17,7 @@
 #include "route/route.h"
 #include "script/script.h"
 
-enum { CONNECTORS = 64, COLUMNS = 17, FILE_CAP = 4 << 20, FIRST_OBSERVABLE = 7 };
+enum { CONNECTORS = 64, COLUMNS = 18, FILE_CAP = 4 << 20, FIRST_OBSERVABLE = 8 };
 
 struct format {
   struct declaration *declaration;
@@ -27,9 +27,9 @@ struct format {
 
 static struct format formats[CONNECTORS];
 static size_t format_count;
-static const char *const columns[COLUMNS] = {"file",      "source",    "severity_id", "product", "uid",    "title",
-                                             "time_ms",   "users",     "hosts",       "ips",     "hashes", "urls",
-                                             "resources", "processes", "files",       "macs",    "attacks"};
+static const char *const columns[COLUMNS] = {"file",    "source",    "severity_id", "product", "uid",  "title",
+                                             "time_ms", "first_ms",  "users",       "hosts",   "ips",  "hashes",
+                                             "urls",    "resources", "processes",   "files",   "macs", "attacks"};
 static size_t found_of[COLUMNS], wanted_of[COLUMNS];
 static const char NOTHING[] = "–";
 
@@ -239,18 +239,21 @@ static char *single(const json_t *finding, const char *source, const char *colum
             {"product", "metadata.product.name"},
             {"uid", "metadata.uid"},
             {"title", "finding_info.title"},
-            {"time_ms", "time"}};
+            {"time_ms", "time"},
+            {"first_ms", "start_time"},
+            {"first_ms", "finding_info.first_seen_time"}};
   char text[32];
   if (strcmp(column, "source") == 0) return strdup(source);
   for (size_t i = 0; i < sizeof at / sizeof *at; i++) {
     if (strcmp(at[i].column, column) != 0) continue;
     const json_t *v = json_at(finding, at[i].path);
     if (json_is_string(v)) return strdup(json_string_value(v));
+    if (!v) continue;
     if (!json_is_integer(v)) return strdup(NOTHING);
     snprintf(text, sizeof text, "%lld", (long long)json_integer_value(v));
     return strdup(text);
   }
-  return NULL;
+  return strdup(NOTHING);
 }
 
 /* What every finding must be, whatever it came from. */
