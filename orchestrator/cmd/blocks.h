@@ -13,6 +13,7 @@ void block_questions(struct view *v, const char *title, const json_t *questions)
 void block_doubt(struct view *v, const char *title, const json_t *in_doubt);
 void block_contained(struct view *v, const char *title, const json_t *contained);
 void block_handed_over(struct view *v, const char *title, const json_t *runs);
+void block_corrective(struct view *v, const char *title, const json_t *actions); /* action.c */
 void block_incidents(struct view *v, const json_t *incidents);
 void block_runs(struct view *v, const json_t *runs);
 /* A heading with a blank line before it. */

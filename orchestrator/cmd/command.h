@@ -48,7 +48,7 @@ struct command {
 
 extern const struct command cmd_now, cmd_serve, cmd_reload, cmd_trigger, cmd_alert, cmd_incident, cmd_run, cmd_answer, cmd_pause,
     cmd_resume, cmd_contained, cmd_release, cmd_secret, cmd_evidence, cmd_playbook, cmd_connector, cmd_node, cmd_doctor, cmd_settings,
-    cmd_version, cmd_tabletop;
+    cmd_version, cmd_tabletop, cmd_action;
 
 /* "tocsin: text" on standard error ({"error": text} on standard output with --json); returns EXIT_FAILED, or EXIT_USAGE. */
 int cli_fail(const struct cli *cli, const struct err *err);

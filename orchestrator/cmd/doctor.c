@@ -134,6 +134,23 @@ static void redis_look(json_t *checks, const json_t *settings) {
 
 /* ---- the daemon ---- */
 
+/* What people have promised each other, and is late. */
+static void corrective_look(const struct cli *cli, json_t *checks) {
+  json_t *command = json_pack("{s:s, s:b}", "command", "corrective.list", "overdue", 1), *answer = NULL;
+  struct err err;
+  long status;
+  char text[128];
+  if (client_try(cli, command, &status, &answer, &err) == 0) {
+    long long open = (long long)json_int_or(json_object_get(answer, "counts"), "open", 0);
+    long long overdue = (long long)json_int_or(json_object_get(answer, "counts"), "overdue", 0);
+    snprintf(text, sizeof text, "%lld corrective actions are open, %lld of them overdue", open, overdue);
+    if (open)
+      add(checks, "corrective actions", !overdue, text, "tocsin action list --overdue; see to them, and have a second person close them");
+  }
+  json_decref(answer);
+  json_decref(command);
+}
+
 static void daemon_look(const struct cli *cli, json_t *checks, const json_t *settings) {
   json_t *command = json_pack("{s:s}", "command", "doctor"), *answer = NULL;
   struct err err = {0};
@@ -147,6 +164,7 @@ static void daemon_look(const struct cli *cli, json_t *checks, const json_t *set
   } else {
     add(checks, "tocsin serve", true, "it runs and answers", NULL);
     json_array_extend(checks, json_object_get(answer, "checks"));
+    corrective_look(cli, checks);
   }
   json_decref(answer);
   json_decref(command);

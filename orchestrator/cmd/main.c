@@ -10,9 +10,9 @@
 #include "cmd/options.h"
 
 static const struct command *const commands[] = {
-    &cmd_now,      &cmd_serve,  &cmd_reload,    &cmd_trigger,  &cmd_alert,   &cmd_incident, &cmd_run,      &cmd_answer,
-    &cmd_pause,    &cmd_resume, &cmd_contained, &cmd_release,  &cmd_secret,  &cmd_evidence, &cmd_playbook, &cmd_connector,
-    &cmd_tabletop, &cmd_node,   &cmd_doctor,    &cmd_settings, &cmd_version, NULL,
+    &cmd_now,      &cmd_serve,  &cmd_reload,    &cmd_trigger, &cmd_alert,    &cmd_incident, &cmd_run,      &cmd_answer,
+    &cmd_pause,    &cmd_resume, &cmd_contained, &cmd_release, &cmd_secret,   &cmd_evidence, &cmd_playbook, &cmd_connector,
+    &cmd_tabletop, &cmd_action, &cmd_node,      &cmd_doctor,  &cmd_settings, &cmd_version,  NULL,
 };
 
 static const struct command root = {

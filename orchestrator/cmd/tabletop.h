@@ -8,6 +8,8 @@ extern const struct command tabletop_check, tabletop_report;
 
 /* The path of a word: a file as it is, or a scenario's name in runbooks/tabletop. The caller frees. */
 char *tabletop_path(const json_t *settings, const char *word);
+/* How an exercise went so far, judged from its journals (scenario_judge); prints what went wrong. New. */
+int tabletop_judge(const struct cli *cli, const char *word, json_t **ret);
 /* All scenarios that are installed: new array of paths. */
 json_t *tabletop_paths(const json_t *settings, struct err *err);
 

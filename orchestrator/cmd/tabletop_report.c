@@ -129,6 +129,16 @@ static int before_of(const struct cli *cli, const struct options *o, const json_
   return status;
 }
 
+int tabletop_judge(const struct cli *cli, const char *word, json_t **ret) {
+  struct played *p = NULL;
+  json_t *rows = access(word, F_OK) == 0 ? json_array() : rows_of(cli);
+  int status = played_open(cli, word, NULL, rows, &p);
+  if (status == EXIT_DONE) status = judged(cli, p, ret);
+  if (p) played_release(p);
+  json_decref(rows);
+  return status;
+}
+
 static int print(const struct cli *cli, const struct options *o, json_t *result, const json_t *before) {
   const char *file = options_get(o, "output");
   struct err err = {0};

@@ -31,6 +31,7 @@ struct desk *desk_new(const struct desk_deps *deps, struct err *err) {
   map_init(&d->incidents);
   map_init(&d->pins);
   d->kept = json_object();
+  d->corrective = json_object();
   map_init(&d->extras);
   TAILQ_INIT(&d->idle);
   d->run_most = (size_t)json_int_or(json_object_get(deps->settings, "run"), "most", RUNS_MOST);
@@ -115,6 +116,7 @@ void desk_free(struct desk *d) {
   desk_unload(d);
   map_release(&d->incidents, incident_free_value);
   timer_free(d->sweep);
+  corrective_end(d);
   timer_free(d->draining);
   adopting_free(d);
   post_free(d->post);
@@ -191,8 +193,8 @@ bool desk_full(struct desk *d) {
 }
 
 json_t *desk_counts(const struct desk *d) {
-  return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "asleep", (json_int_t)sleepers_count(d->sleepers), "runs_asleep",
-                   (json_int_t)sleepers_runs(d->sleepers), "questions",
+  return json_pack("{s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "corrective", corrective_counts(d), "asleep",
+                   (json_int_t)sleepers_count(d->sleepers), "runs_asleep", (json_int_t)sleepers_runs(d->sleepers), "questions",
                    (json_int_t)questions_count(d->deps.questions) + sleepers_questions(d->sleepers), "in_memory",
                    (json_int_t)map_count(&d->incidents), "runs", (json_int_t)d->run_count, "opened_total", (json_int_t)d->opened,
                    "attached_total", (json_int_t)d->attached, "closed_total", (json_int_t)d->closed, "runs_started_total",

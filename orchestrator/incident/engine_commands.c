@@ -586,6 +586,7 @@ const struct command_row engine_commands[] = {
     {"trigger", "responder", false, do_trigger},
     {"release", "responder", false, do_release},
     {"connector.try", "responder", false, do_try},
+    {"corrective.list", "viewer", false, do_corrective_list},
     {"node.list", "viewer", false, do_node_list},
     {"node.drain", "admin", false, do_node_drain},
     {NULL, NULL, false, NULL},

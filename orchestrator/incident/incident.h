@@ -89,6 +89,8 @@ typedef void desk_answer_cb(void *arg, int status, const json_t *answer);
  *  "connector.try" {connector, action, params, because, simulated} → {"outcome"} · "secret.take" {id, name} → {"value"} (once)
  *  "questions" {limit?} → {"questions":[…], "questions_total"} · "counts" {}   (so has "now": of what sleeps both show the first `limit`, 1000)
  *  "node.list" {} → {"nodes": [{"node","state","version","lease_ms","draining","since","incidents"}…]} · "node.drain" {node?, off?: true} → {"node","draining"}
+ *  "corrective.list" {all?, overdue?} → {"corrective":[{id,incident,text,owner,due,key,recurs,added,by,overdue,closed,closed_by,evidence,entry,file}…], "counts": {open,overdue}}
+ *  "corrective.add" {id, text, owner, due, key?} → {"id","due","recurs"} · "corrective.close" {id, n, evidence? | entry? | file {name,sha256,bytes}} → {"id"}   (n of INC-000042/a<n>)
  *  "reload" {} → {"playbooks": n, "connectors": n, "lists": n, "warnings": [text…]} · "doctor" {} → {"checks": [{"check", "ok", "text", "mend"}…]}
  *  "alert.push" {source?, text} → {"accepted": n} · "alert.dead" {limit?} → {"dead": [{"id","time","source","reason","size","text"}…], "count"} · "alert.retry" {id? | all: true} → {"retried": n}
  * In every answer: times are µs; people are names; ids are whole ("INC-000042", "INC-000042/1/4"). Elements (members that do not apply are left out):

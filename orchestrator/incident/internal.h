@@ -84,6 +84,9 @@ struct desk {
   struct timer *draining;
   void (*draining_cb)(void *arg, bool draining);
   void *draining_arg;
+  json_t *corrective; /* {id: corrective action}: as the index was when somebody last looked */
+  struct corrective_look *corrective_look;
+  struct timer *corrective_timer;
   uint64_t opened, attached, closed, runs_started, runs_ended;
 };
 
@@ -217,5 +220,11 @@ struct command_row {
 };
 extern const struct command_row incident_commands[], engine_commands[];
 command_fn do_node_list, do_node_drain; /* drain.c */
+
+/* corrective.c */
+command_fn do_corrective_list, do_corrective_add, do_corrective_close;
+void corrective_begin(struct desk *d);
+void corrective_end(struct desk *d);
+json_t *corrective_counts(const struct desk *d); /* new {"open", "overdue"} */
 
 #endif

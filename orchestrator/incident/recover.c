@@ -458,6 +458,7 @@ int desk_load(struct desk *d, desk_cb *cb, void *arg, struct err *err) {
   struct loading *l = calloc(1, sizeof *l);
   if (!l) abort();
   *l = (struct loading){.desk = d, .ids = json_array(), .again = json_array(), .known = json_object(), .cb = cb, .arg = arg};
+  corrective_begin(d);
   int r = outages_begin(d, on_outages, l, err);
   if (r < 0) loading_free(l);
   return r;

@@ -270,6 +270,25 @@ static void fold_merged(json_t *state, const struct entry *e) {
   }
 }
 
+/* A corrective action; its entry that closes it names it again. */
+static void fold_corrective(json_t *state, const struct entry *e) {
+  static const char *const added[] = {"text", "owner", "due", "key", "recurs", NULL}, *const closed[] = {"evidence", "entry", "file", NULL};
+  json_t *all = part(state, "corrective");
+  const char *id = json_str(e->body, "id");
+  if (!id) return;
+  if (!all) json_object_set_new(state, "corrective", all = json_object());
+  json_t *action = json_object_get(all, id);
+  if (e->kind == KIND_CORRECTIVE_ADDED) {
+    json_object_set_new(all, id,
+                        action = json_pack("{s:O, s:I, s:s}", "incident", part(state, "id"), "added", (json_int_t)e->time, "by", e->actor));
+    copy_all(action, e->body, added);
+  } else if (action) {
+    copy_all(action, e->body, closed);
+    set_int(action, "closed", e->time);
+    json_object_set_new(action, "closed_by", json_string(e->actor));
+  }
+}
+
 static void fold_body(json_t *state, const struct entry *e) {
   switch (e->kind) {
   case KIND_INCIDENT_OPENED: fold_opened(state, e); break;
@@ -302,6 +321,8 @@ static void fold_body(json_t *state, const struct entry *e) {
   case KIND_CONTAINMENT_KEPT: fold_containment_status(state, e, "kept"); break;
   case KIND_CONTAINMENT_STILL: fold_containment_status(state, e, "still"); break;
   case KIND_RUNBOOK_TICKED: fold_tick(state, e); break;
+  case KIND_CORRECTIVE_ADDED:
+  case KIND_CORRECTIVE_CLOSED: fold_corrective(state, e); break;
   case KIND_EXERCISE_STARTED: copy(state, e->body, "scenario"); break;
   default: break;
   }

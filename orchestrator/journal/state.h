@@ -12,6 +12,7 @@
  *   waits {"1/5": {until, alert}}
  *   containments {"1/3": {connector, action, target, params, returns, digest, since, lift_at, status, because, simulated}} status: active|found|still|released|kept
  *   scenario (of an exercise: its name), exercise (of an incident that an exercise opened: the exercise's id)
+ *   corrective {"INC-000042/a1": {incident, text, owner, due, key, recurs, added, by, closed, closed_by, evidence, entry, file}}
  *   ticks {"2": {by, time}}, closing {verdict, root_cause, impact, affected, lessons, by, time}, merged_into, notes (how many).
  * Pure: no I/O, no clock. */
 #ifndef TOCSIN_JOURNAL_STATE_H

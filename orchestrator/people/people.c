@@ -251,6 +251,12 @@ const char *people_name(const struct people *p, const char *actor) {
   return m ? m->person.name : actor;
 }
 
+const struct person *people_named(const struct people *p, const char *name) {
+  for (size_t i = 0; i < p->count; i++)
+    if (strcasecmp(p->members[i]->person.name, name) == 0) return &p->members[i]->person;
+  return NULL;
+}
+
 bool person_has_role(const struct person *who, const char *role) {
   return who && (json_array_has(who->roles, role) || json_array_has(who->roles, "admin"));
 }

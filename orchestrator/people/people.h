@@ -37,6 +37,8 @@ const struct person *people_by_uid(struct people *p, uid_t uid);
 const struct person *people_by_token(struct people *p, const char *token, size_t len);
 /* The name behind "person:…", or the text itself when it is not one of ours. Borrowed. */
 const char *people_name(const struct people *p, const char *actor);
+/* Who the settings name so, whatever the case; NULL: nobody. */
+const struct person *people_named(const struct people *p, const char *name);
 bool person_has_role(const struct person *who, const char *role);
 /* Everybody with the role: new [{"name","email","actor"}]. */
 json_t *people_with_role(const struct people *p, const char *role);

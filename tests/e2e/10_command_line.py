@@ -1,7 +1,5 @@
 """The command as people type it: help, mistakes, exit statuses, JSON, terminals, and what strangers wrote."""
-import base64
 import csv
-import hashlib
 import io
 import json
 import os
@@ -11,11 +9,12 @@ import select
 import subprocess
 import time
 
+from handmade import exercise, exported
 from harness import ROOT, Raw, Tocsin, done, is_, like, ok, unlike, wait_until
 from sink import Sink
 
 COMMANDS = ["now", "serve", "reload", "trigger", "alert", "incident", "run", "answer", "pause", "resume", "contained", "release", "secret", "evidence", "playbook",
-            "connector", "tabletop", "doctor", "settings", "version"]
+            "connector", "tabletop", "action", "doctor", "settings", "version"]
 CONNECTORS = {
     "ldap": Raw('ldap { url = "ldap://127.0.0.1:1", bind_dn = "cn=x", password = secret "env:SECRET", base = "dc=example" }'),
     "postgresql": Raw('postgresql { host = "127.0.0.1", port = 1, dbname = "app", user = "tocsin", password = secret "env:SECRET", sslmode = "disable" }'),
@@ -276,29 +275,10 @@ def scenarios(tocsin):
     is_(tocsin.run("tabletop", "chekc").status, 2, "a sub-command that is not there")
 
 
-def journal(incident, entries):
-    """An exported journal made by hand: (minute, kind, actor, body)…"""
-    lines, prev = [], "0" * 64
-    for seq, (minute, kind, actor, body) in enumerate(entries, 1):
-        envelope = os.urandom(32) + json.dumps(body, sort_keys=True, separators=(",", ":")).encode()
-        head = {"actor": actor, "body": hashlib.sha256(envelope).hexdigest(), "incident": incident, "node": "n1", "prev": prev, "seq": seq, "size": len(envelope),
-                "time": "2026-11-23T18:%02d:00.000000Z" % minute, "type": kind, "v": 1}
-        text = json.dumps(head, sort_keys=True, separators=(",", ":"))
-        prev = hashlib.sha256(b"\0" + text.encode()).hexdigest()
-        lines.append('{"head":%s,"leaf":"%s","body":"%s"}\n' % (json.dumps(text), prev, base64.b64encode(envelope).decode()))
-    return "".join(lines)
-
-
 def exercise_reports(tocsin):
     """Judged from exported journals, without a daemon."""
-    story = {"name": "small", "title": "A <small> one", "summary": "S", "duration": 3600000, "roles": {"lead": "leads"},
-             "injects": [{"id": "first", "at": 60000, "message": {"to": ["lead"], "text": "It begins"}}],
-             "objectives": [{"id": "awake", "text": "Attend to it", "judge": {"acknowledged": True, "since": "first", "within": 300000}, "gap": {"owner": "lead", "days": 14, "text": "Say who is on call"}}]}
     for number, minute in (("7", 9), ("8", 3)):
-        tocsin.write("ex%s.jsonl" % number, journal("EX-00000" + number, [
-            (0, "exercise.started", "person:00000009", {"scenario": "small", "story": story, "roles": {"lead": "person:00000001"}, "seed": 7, "speed": 60}),
-            (1, "exercise.injected", "engine", {"inject": "first", "kind": "message"}), (minute, "incident.noted", "person:00000001", {"text": "<b>here</b>"}),
-            (59, "exercise.ended", "engine", {"status": "finished"})]))
+        tocsin.write("ex%s.jsonl" % number, exported("EX-00000" + number, exercise(minute)))
     late, soon = (tocsin.run("tabletop", "report", "ex%s.jsonl" % n, "--json").json() for n in "78")
     is_((late["objectives"][0]["verdict"], soon["objectives"][0]["verdict"]), ("not met", "met"), "tabletop report judges by the entries")
     is_(soon["objectives"][0]["entries"], [{"incident": "EX-000008", "seq": 3}], "and names them")
@@ -308,7 +288,7 @@ def exercise_reports(tocsin):
         page = f.read()
     like(page, r"^<!DOCTYPE html>[\s\S]*EXERCISE[\s\S]*A &lt;small&gt; one[\s\S]*6m sooner[\s\S]*</html>\s*$", "marked, escaped, compared with the last time")
     is_(os.stat(os.path.join(tocsin.folder, "ex8.html")).st_mode & 0o777, 0o600, "for its owner only")
-    tocsin.write("live.jsonl", journal("INC-000001", [(0, "incident.opened", "engine", {"title": "real"})]))
+    tocsin.write("live.jsonl", exported("INC-000001", [(0, "incident.opened", "engine", {"title": "real"})]))
     like(tocsin.run("tabletop", "report", "live.jsonl").err, "INC-000001 is no exercise", "a real incident is none")
 
 

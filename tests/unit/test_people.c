@@ -99,6 +99,8 @@ static void test_roles(void **state) {
   assert_string_equal(json_str(json_array_get(list, 0), "actor"), people_by_uid(p, 1000)->actor);
   assert_null(json_object_get(json_array_get(list, 1), "email"));
   json_decref(list);
+  assert_ptr_equal(people_named(p, "Alice"), people_by_uid(p, 1000));
+  assert_null(people_named(p, "the IT team"));
   list = people_with_role(p, "auditor");
   assert_int_equal(json_array_size(list), 1);
   json_decref(list);

@@ -253,6 +253,24 @@ static void test_a_storm(void **state) {
   json_decref(stored);
 }
 
+static void test_corrective_actions(void **state) {
+  json_t *s = state_blank("INC-000001"),
+         *added = json_of("{'id':'INC-000001/a1','text':'T','owner':'alice','due':7,'key':'k','recurs':'INC-000009/a2'}");
+  json_t *closed = json_of("{'id':'INC-000001/a1','evidence':'E','entry':3}"), *other = json_of("{'id':'INC-000001/a9','evidence':'E'}");
+  fold(s, KIND_CORRECTIVE_ADDED, "person:1", 0, NULL, added);
+  fold(s, KIND_CORRECTIVE_CLOSED, "person:2", 0, NULL, other); /* nobody has added that one */
+  fold(s, KIND_CORRECTIVE_CLOSED, "person:2", 0, NULL, closed);
+  json_t *expected = json_of("{'INC-000001/a1':{'incident':'INC-000001','text':'T','owner':'alice','due':7,'key':'k','recurs':'INC-000009/"
+                             "a2','added':1000000,'by':'person:1',"
+                             "'evidence':'E','entry':3,'closed':3000000,'closed_by':'person:2'}}");
+  assert_true(json_equal(json_object_get(s, "corrective"), expected));
+  json_decref(s);
+  json_decref(added);
+  json_decref(closed);
+  json_decref(other);
+  json_decref(expected);
+}
+
 static void test_at_rest(void **state) {
   json_t *s = state_blank("INC-000001"), *nothing = json_object(), *of = json_of("{'of': '1/3'}");
   assert_false(state_at_rest(s));
@@ -280,10 +298,8 @@ static void test_at_rest(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_table),
-      cmocka_unit_test(test_unknown_and_removed),
-      cmocka_unit_test(test_a_storm),
-      cmocka_unit_test(test_at_rest),
+      cmocka_unit_test(test_table),   cmocka_unit_test(test_unknown_and_removed), cmocka_unit_test(test_a_storm),
+      cmocka_unit_test(test_at_rest), cmocka_unit_test(test_corrective_actions),
   };
   return cmocka_run_group_tests_name("state", tests, NULL, NULL);
 }
