@@ -254,13 +254,13 @@ static void lock_init(struct anchor *a) {
   pthread_condattr_destroy(&monotonic);
 }
 
-int anchor_new(const struct anchor_options *o, struct anchor **ret, struct err *err) {
-  char path[4096];
+/* All but the folder. */
+static int anchor_make(const struct anchor_options *o, struct anchor **ret, struct err *err) {
   struct anchor *a = calloc(1, sizeof *a);
   if (!a) abort();
   lock_init(a);
   a->disk.fd = -1;
-  a->key = *o->key;
+  if (o->key) a->key = *o->key;
   a->news = o->news;
   a->cosigned = o->cosigned;
   a->arg = o->arg;
@@ -275,12 +275,30 @@ int anchor_new(const struct anchor_options *o, struct anchor **ret, struct err *
   int r = (size_t)snprintf(a->folder, sizeof a->folder, "%s", o->folder) < sizeof a->folder
               ? targets_make(a, o->secrets, err)
               : err_set(err, ERR_INVALID, "the path of the evidence folder is too long");
+  if (r == 0) *ret = a;
+  else anchor_free(a);
+  return r;
+}
+
+int anchor_settings_check(const json_t *settings, struct secrets *secrets, struct err *err) {
+  struct anchor_options options = {.folder = "", .settings = settings, .secrets = secrets};
+  struct anchor *a = NULL;
+  int r = anchor_make(&options, &a, err);
+  if (r == 0) anchor_free(a);
+  return r;
+}
+
+int anchor_new(const struct anchor_options *o, struct anchor **ret, struct err *err) {
+  char path[4096];
+  struct anchor *a = NULL;
+  int r = anchor_make(o, &a, err);
+  if (r < 0) return r;
   snprintf(path, sizeof path, "%s/anchors", a->folder);
-  if (r == 0 && (r = disk_open(&a->disk, path, NULL, NULL, err)) < 0) a->disk.fd = -1;
-  if (r == 0) {
+  if ((r = disk_open(&a->disk, path, NULL, NULL, err)) == 0) {
     state_read(a);
     *ret = a;
   } else {
+    a->disk.fd = -1;
     anchor_free(a);
   }
   return r;

@@ -38,6 +38,8 @@ struct anchor_options {
 /* ERR_INVALID names the setting that cannot be used; ERR_CONFLICT: another process anchors this log. Reads and makes files. */
 int anchor_new(const struct anchor_options *options, struct anchor **ret, struct err *err);
 void anchor_free(struct anchor *a);
+/* Whether anchor_new would take these settings, without touching the folder. */
+int anchor_settings_check(const json_t *settings, struct secrets *secrets, struct err *err);
 /* One round with every target. 0 when all have the newest checkpoint, else the first failure; the others were tried all the same. */
 int anchor_round(struct anchor *a, struct err *err);
 /* What happened since the last call: a list of {"event": "stamped" | "cosigned" | "copied" | "failed", "size", "target", …}. Any thread. New. */

@@ -42,12 +42,20 @@ static void on_cosigned(void *arg, uint64_t size, const char *lines, size_t len)
   feed_cosign(((struct daemon *)arg)->feed, size, lines, len);
 }
 
+static size_t targets_of(const json_t *settings) {
+  return json_array_size(json_object_get(settings, "tsa")) + json_array_size(json_object_get(settings, "witness")) +
+         json_array_size(json_object_get(settings, "copy"));
+}
+
+int daemon_anchor_check(const struct daemon *d, const json_t *settings, struct err *err) {
+  const json_t *anchor = json_object_get(settings, "anchor");
+  return targets_of(anchor) ? anchor_settings_check(anchor, d->secrets, err) : 0;
+}
+
 void daemon_anchor_start(struct daemon *d) {
   const json_t *settings = json_object_get(d->settings, "anchor");
   const char *folder = evidence_folder(d->settings);
   struct err err;
-  size_t targets = json_array_size(json_object_get(settings, "tsa")) + json_array_size(json_object_get(settings, "witness")) +
-                   json_array_size(json_object_get(settings, "copy"));
   struct anchor_options options = {.folder = folder,
                                    .key = &d->verifier,
                                    .settings = settings,
@@ -55,7 +63,7 @@ void daemon_anchor_start(struct daemon *d) {
                                    .news = on_news,
                                    .cosigned = d->feed ? on_cosigned : NULL,
                                    .arg = d};
-  if (!targets || d->anchor) return;
+  if (!targets_of(settings) || d->anchor) return;
   int r = mkdir(folder, 0700) == 0 || errno == EEXIST ? 0 : err_errno(&err, "cannot make the folder %s", folder);
   if (r == 0) r = anchor_new(&options, &d->anchor, &err);
   if (r == 0) r = anchor_start(d->anchor, &err);
@@ -70,6 +78,14 @@ void daemon_anchor_stop(struct daemon *d) {
   if (!d->anchor) return;
   anchor_stop(d->anchor);
   take_news(d);
+}
+
+void daemon_anchor_again(struct daemon *d) {
+  daemon_anchor_stop(d);
+  anchor_free(d->anchor);
+  d->anchor = NULL;
+  d->anchor_why[0] = 0;
+  daemon_anchor_start(d);
 }
 
 /* ---- what is said of it */

@@ -6,6 +6,10 @@
 
 /* When the settings name a target; what is wrong with it is a warning. */
 void daemon_anchor_start(struct daemon *d);
+/* Whether these settings' `anchor` can be used. */
+int daemon_anchor_check(const struct daemon *d, const json_t *settings, struct err *err);
+/* Begins anew with the daemon's settings and secrets as they are now; a round follows at once. */
+void daemon_anchor_again(struct daemon *d);
 /* Ends an exchange under way; what came until then is put on record. */
 void daemon_anchor_stop(struct daemon *d);
 void daemon_anchor_findings(const struct daemon *d, json_t *checks);

@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/trust.h"
 #include "base/map.h"
+#include "cmd/anchoring.h"
 #include "cmd/daemon.h"
 #include "cmd/file.h"
 
@@ -133,7 +134,8 @@ static void swap_in(struct daemon *d, struct content *c) {
 }
 
 /* What the settings may change while the engine runs. Everything else is told to wait for a restart. */
-static const char *const live_settings[] = {"guard", "suppress", "notify", "playbooks", "connectors", "dedupe", "default_playbook", NULL};
+static const char *const live_settings[] = {"guard",  "suppress",         "notify", "playbooks", "connectors",
+                                            "dedupe", "default_playbook", "anchor", NULL};
 
 static bool is_live(const char *name) {
   for (const char *const *n = live_settings; *n; n++)
@@ -173,6 +175,7 @@ static void settings_take(struct daemon *d, json_t *settings_take_over, json_t *
       json_object_set(d->settings, name, value);
     }
   }
+  if (!json_object_get(settings_take_over, "anchor")) json_object_del(d->settings, "anchor"); /* nobody has borrowed it */
   json_decref(settings_take_over);
 }
 
@@ -190,6 +193,7 @@ int daemon_content(struct daemon *d, json_t *ret_counts, struct err *err) {
   if (r == 0) r = lists_load(folder_of(d->settings, "lists"), &c.lists, err);
   if (r == 0) r = playbooks_load(&c, folder_of(d->settings, "playbooks"), err);
   if (r == 0) r = routes_build(&c, settings, err);
+  if (r == 0 && fresh) r = daemon_anchor_check(d, fresh, err);
   if (r < 0) {
     content_release(&c);
     json_decref(fresh);
@@ -197,7 +201,7 @@ int daemon_content(struct daemon *d, json_t *ret_counts, struct err *err) {
     return r;
   }
   uses_check(&c, warnings);
-  if (fresh) settings_take(d, fresh, warnings);
+  if (fresh) settings_take(d, fresh, warnings), daemon_anchor_again(d);
   while (registry_next(c.registry, &at)) count++;
   json_object_set_new(ret_counts, "playbooks", json_integer((json_int_t)map_count(c.playbooks)));
   json_object_set_new(ret_counts, "connectors", json_integer((json_int_t)count));

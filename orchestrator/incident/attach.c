@@ -82,7 +82,7 @@ static bool escapes_swell(const char *bytes, size_t len) {
 
 /* The finding, or of one that is too large what people look for; its document is kept whole beside it. */
 static json_t *finding_kept(const struct attach *a) {
-  static const char *const kept[] = {"class_uid", "time", "severity_id", "severity", "activity_id", "metadata", NULL};
+  static const char *const kept[] = {"class_uid", "time", "start_time", "severity_id", "severity", "activity_id", "metadata", NULL};
   struct buf text;
   buf_init(&text, FINDING_KEPT);
   json_write(a->finding, &text);

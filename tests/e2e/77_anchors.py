@@ -43,9 +43,10 @@ with Product() as product:
         url, copy = "http://127.0.0.1:%d" % port, os.path.join(tocsin.folder, "copy")
         with open(os.path.join(away, "witness.vkey"), encoding="ascii") as f:
             witness = f.read()
-        tocsin.settings({"folders": content(tocsin.folder), "connectors": {"product": Raw('product { url = "%s" }' % product.url)},
-                         "anchor": {"every": "1s", "tsa": [{"url": url + "/tsa", "ca": os.path.join(away, "ca.pem")}],
-                                    "witness": [{"url": url + "/witness", "key": witness}], "copy": [{"folder": copy}]}})
+        anchor = {"every": "1s", "tsa": [{"url": url + "/tsa", "ca": os.path.join(away, "ca.pem")}], "witness": [{"url": url + "/witness", "key": witness}],
+                  "copy": [{"folder": copy}]}
+        settings = {"folders": content(tocsin.folder), "connectors": {"product": Raw('product { url = "%s" }' % product.url)}}
+        tocsin.settings(dict(settings, anchor=anchor))
         with tocsin:
             key = tocsin.run("evidence", "key").out.strip()
             with open(os.path.join(away, "log.vkey"), "w", encoding="ascii") as f:
@@ -111,6 +112,20 @@ with Product() as product:
             ok(wait_until(lambda: not checks(tocsin)["anchor tsa"]["ok"] and not checks(tocsin)["anchor witness"]["ok"], 60), "doctor says that they fail")
             ok(checks(tocsin)["anchor copy"]["ok"], "the copy goes on")
             tocsin.wait_for(lambda: entries(tocsin, b"anchor.failed") > failed, "failing is on record")
+            second = os.path.join(tocsin.folder, "second")
+            tocsin.settings(dict(settings, anchor=dict(anchor, witness=[{"url": url, "key": "none"}])))
+            result = tocsin.run("reload")
+            is_(result.status, 1, "a reload with a witness key that is none changes nothing")
+            like(result.err, "this is no witness key", "and says why")
+            is_(len(checks(tocsin)), 3, "the anchors go on as they were")
+            tocsin.settings(dict(settings, anchor={"every": "1s", "copy": [{"folder": second}]}))
+            is_(tocsin.run("reload").status, 0, "a reload takes other anchors")
+            ok(wait_until(lambda: os.path.exists(os.path.join(second, "log", "checkpoint")), 30), "a copy that was added is made")
+            ok(wait_until(lambda: list(checks(tocsin)) == ["anchor copy"], 30), "and those that were taken out are asked no more")
+            like(tocsin.run("doctor").out, "anchor copy .*second", "doctor names the new one")
+            tocsin.settings(settings)
+            is_(tocsin.run("reload").status, 0, "a reload takes the last away")
+            is_(checks(tocsin), {}, "and nothing is anchored any more")
             is_(tocsin.terminate(), 0, "an orderly stop")
             ok("Sanitizer" not in tocsin.log() and "runtime error" not in tocsin.log(), "no memory error was seen")
             tocsin.start()
