@@ -74,6 +74,8 @@ static struct scan scan_text(const char *s, size_t len, struct buf *quoted) {
 
 static int parse(const char *bytes, size_t len, size_t most, json_t **ret, struct err *err) {
   json_error_t e;
+  json_t *value = json_read(bytes, len, most);
+  if (value) return *ret = value, 0;
   struct scan scan = scan_text(bytes, len, NULL);
   if (scan.depth > most) return err_set(err, ERR_LIMIT, "JSON nested deeper than %zu levels", most);
   struct buf quoted = {0};
@@ -84,7 +86,7 @@ static int parse(const char *bytes, size_t len, size_t most, json_t **ret, struc
     bytes = quoted.data;
     len = quoted.len;
   }
-  json_t *value = json_loadb(bytes, len, JSON_DECODE_ANY | JSON_ALLOW_NUL, &e);
+  value = json_loadb(bytes, len, JSON_DECODE_ANY | JSON_ALLOW_NUL, &e);
   if (scan.big_integer) buf_release(&quoted);
   if (!value) return err_set(err, ERR_INVALID, "not JSON (line %d, column %d: %s)", e.line, e.column, e.text);
   *ret = value;

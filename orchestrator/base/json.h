@@ -21,6 +21,8 @@ enum { JSON_MAX_DEPTH = 64, JSON_STORED_DEPTH = 256 };
 int json_parse(const char *bytes, size_t len, json_t **ret, struct err *err);
 /* The same for what the engine itself wrote around documents of strangers, and may thus be nested JSON_STORED_DEPTH deep. */
 int json_parse_stored(const char *bytes, size_t len, json_t **ret, struct err *err);
+/* The fast way that both try first (json_read.c): the tree that jansson makes, or NULL for whatever is not plain or nested deeper than `depth`. New. */
+json_t *json_read(const char *bytes, size_t len, size_t depth);
 /* Compact, keys sorted: the one form that is hashed and stored. */
 void json_write(const json_t *value, struct buf *out);
 /* The same as a string that the caller frees; NULL when out of memory. */

@@ -1,0 +1,147 @@
+/* The fast reader of JSON beside jansson's: the same trees, and never one where jansson finds a mistake. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/json.h"
+
+static const char *const plain[] = {
+    "{}",
+    "[]",
+    "\"\"",
+    "0",
+    "-0",
+    "-17",
+    "999999999999999999",
+    "true",
+    " false ",
+    "\t\r\nnull\n",
+    "[1,[2,[3,{}]],{\"a\":[]}]",
+    "{\"a\":1,\"b\":{\"c\":\"d\"},\"a\":2,\"\":3}",
+    "{ \"a\" : [ 1 , 2 ] , \"b\" : \"c\" }",
+    "[1.5,-0.25e-3,1E5,0.0,12345678901.25]",
+    "\"quote \\\" back \\\\ slash \\/ \\b\\f\\n\\r\\t end\"",
+    "\"\\u0041\\u00e9\\u20AC\\ud83d\\ude00\\u0000x\"",
+    "\"\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80\"",
+    "\"\xc3\xa9\\n\xe2\x82\xac\\\"\xf0\x9f\x98\x80\"",
+    "{\"k\\u00e9y\\n\":\"\\\\\"}",
+    "{\"class_uid\":2004,\"time\":1795458121000,\"metadata\":{\"product\":{\"name\":\"Bench\"}},\"observables\":[{\"type_id\":4,\"value\":"
+    "null}]}",
+};
+
+static const char *const odd[] = {
+    "",
+    " ",
+    "{",
+    "[",
+    "\"",
+    "[1,]",
+    "{\"a\":1,}",
+    "{\"a\"}",
+    "{\"a\":}",
+    "{a:1}",
+    "[1 2]",
+    "1 2",
+    "01",
+    "-",
+    "+1",
+    ".5",
+    "1.",
+    "1e",
+    "1.5.5",
+    "1e999",
+    "1234567890123456789",
+    "12345678901234567890",
+    "truex",
+    "tru",
+    "True",
+    "\"\x01\"",
+    "\"\\x\"",
+    "\"\\u12\"",
+    "\"\\ud83d\"",
+    "\"\\ud83d\\u0041\"",
+    "\"\\ude00\"",
+    "\"\\",
+    "\"\\\"",
+    "\"\xff\"",
+    "\"\xc3\"",
+    "\"\xed\xa0\x80\"",
+    "\"\\n\xc0\x80\"",
+    "{\"a\\u0000b\":1}",
+    "\xef\xbb\xbf{}",
+};
+
+static char *dump(const json_t *value) { return json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT); }
+
+/* In memory of their very length, for the sanitizer to watch. True when the fast reader took them. */
+static bool compare(const char *text, size_t len) {
+  json_error_t e;
+  char *bytes = malloc(len ? len : 1);
+  assert_non_null(bytes);
+  memcpy(bytes, text, len);
+  json_t *fast = json_read(bytes, len, JSON_MAX_DEPTH), *careful = json_loadb(bytes, len, JSON_DECODE_ANY | JSON_ALLOW_NUL, &e);
+  bool taken = fast != NULL;
+  if (fast && !careful) fail_msg("taken, although it is not JSON: %.*s", (int)len, text);
+  if (fast) {
+    char *a = dump(fast), *b = dump(careful);
+    assert_string_equal(a, b);
+    assert_true(json_equal(fast, careful));
+    free(a);
+    free(b);
+  }
+  json_decref(fast);
+  json_decref(careful);
+  free(bytes);
+  return taken;
+}
+
+static void same_trees(void **state) {
+  for (size_t i = 0; i < sizeof plain / sizeof *plain; i++)
+    if (!compare(plain[i], strlen(plain[i]))) fail_msg("left to the careful way: %s", plain[i]);
+}
+
+static void left_alone(void **state) {
+  for (size_t i = 0; i < sizeof odd / sizeof *odd; i++)
+    if (compare(odd[i], strlen(odd[i]))) fail_msg("taken: %s", odd[i]);
+  assert_false(compare("[\0]", 3));
+  assert_false(compare("\"a\0b\"", 5));
+}
+
+static void cut_and_changed(void **state) {
+  static const char changes[] = "\"\\{}[],:.-0eutr \x01\x80\xc3";
+  for (size_t i = 0; i < sizeof plain / sizeof *plain; i++) {
+    size_t len = strlen(plain[i]);
+    char text[512];
+    assert_true(len < sizeof text);
+    for (size_t n = 0; n < len; n++) compare(plain[i], n);
+    for (size_t at = 0; at < len; at++) {
+      for (size_t c = 0; c < sizeof changes; c++) {
+        memcpy(text, plain[i], len);
+        text[at] = changes[c];
+        compare(text, len);
+      }
+    }
+  }
+}
+
+static void depth(void **state) {
+  char text[2 * JSON_MAX_DEPTH + 2];
+  memset(text, '[', JSON_MAX_DEPTH);
+  memset(text + JSON_MAX_DEPTH, ']', JSON_MAX_DEPTH);
+  assert_true(compare(text, 2 * JSON_MAX_DEPTH));
+  memset(text, '[', JSON_MAX_DEPTH + 1);
+  memset(text + JSON_MAX_DEPTH + 1, ']', JSON_MAX_DEPTH + 1);
+  assert_false(compare(text, 2 * JSON_MAX_DEPTH + 2));
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {cmocka_unit_test(same_trees), cmocka_unit_test(left_alone), cmocka_unit_test(cut_and_changed),
+                                     cmocka_unit_test(depth)};
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
