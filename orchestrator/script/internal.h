@@ -115,7 +115,7 @@ void open_schema(lua_State *L);
 void open_helpers(lua_State *L, enum state_kind kind);
 void helper_duration(lua_State *L); /* pushes the function */
 /* prelude.c: runs a part of the prelude. The C functions that it needs are given as one table at the top (popped); it returns one value. */
-enum prelude_part { PRELUDE_COMMON, PRELUDE_RUN, PRELUDE_DECLARE, PRELUDE_SETTINGS, PRELUDE_OCSF, PRELUDE_PARTS };
+enum prelude_part { PRELUDE_COMMON, PRELUDE_RUN, PRELUDE_VERBS, PRELUDE_DECLARE, PRELUDE_SETTINGS, PRELUDE_OCSF, PRELUDE_PARTS };
 void prelude_run(lua_State *L, enum prelude_part part);
 const char *prelude_text(enum prelude_part part, size_t *ret_len);
 

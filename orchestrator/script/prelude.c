@@ -12,6 +12,9 @@ static const unsigned char prelude_lua[] = {
 static const unsigned char run_lua[] = {
 #include "script/run.lua.inc"
     0};
+static const unsigned char verbs_lua[] = {
+#include "script/verbs.lua.inc"
+    0};
 static const unsigned char declare_lua[] = {
 #include "script/declare.lua.inc"
     0};
@@ -31,6 +34,7 @@ static const struct part {
 } parts[PRELUDE_PARTS] = {
     [PRELUDE_COMMON] = {"=prelude", prelude_lua, sizeof prelude_lua - 1},
     [PRELUDE_RUN] = {"=run", run_lua, sizeof run_lua - 1},
+    [PRELUDE_VERBS] = {"=verbs", verbs_lua, sizeof verbs_lua - 1},
     [PRELUDE_DECLARE] = {"=declare", declare_lua, sizeof declare_lua - 1},
     [PRELUDE_SETTINGS] = {"=settings", settings_lua, sizeof settings_lua - 1},
     [PRELUDE_OCSF] = {"=ocsf", ocsf_lua, sizeof ocsf_lua - 1},

@@ -6,8 +6,9 @@
 
 enum { PARALLEL_MOST = 10000, TRACEBACK_CAP = 4096 };
 
-/* Registry keys: the playbook's run function, incident, act, which step a result came from, the list of alerts. */
-static char key_run, key_incident, key_act, key_steps, key_alerts;
+/* Registry keys: the playbook's run function, incident, act, which step a result came from, the list of alerts, what run.lua and verbs.lua were
+ * given, the verbs. */
+static char key_run, key_incident, key_act, key_steps, key_alerts, key_native, key_verbs;
 
 struct script {
   struct state *state;
@@ -88,6 +89,25 @@ static int native_step_of(lua_State *L) {
   lua_insert(L, 1);
   if (!lua_istable(L, 2)) return lua_pushnil(L), 1;
   lua_rawget(L, 1);
+  return 1;
+}
+
+/* verb(name): the function in verbs.lua, which is run when a script first names one; nil when there is none. */
+static int native_verb(lua_State *L) {
+  static const char *const names[] = {"ask",   "wait", "wait_for", "poll",   "note",        "hand_over",   "severity",    "assign",  "tag",
+                                      "close", "undo", "parallel", "random", "release_all", "continue_as", "observables", "summary", NULL};
+  const char *const *n = names, *name = lua_type(L, 1) == LUA_TSTRING ? lua_tostring(L, 1) : "";
+  lua_settop(L, 1);
+  while (*n && strcmp(*n, name) != 0) n++;
+  if (!*n) return lua_pushnil(L), 1;
+  if (lua_rawgetp(L, LUA_REGISTRYINDEX, &key_verbs) != LUA_TTABLE) {
+    lua_rawgetp(L, LUA_REGISTRYINDEX, &key_native);
+    prelude_run(L, PRELUDE_VERBS);
+    lua_pushvalue(L, -1);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &key_verbs);
+  }
+  lua_pushvalue(L, 1);
+  lua_rawget(L, -2);
   return 1;
 }
 
@@ -238,8 +258,9 @@ static void push_uses(lua_State *L, const json_t *uses) {
 
 static int make(lua_State *L) {
   const struct script *s = lua_touserdata(L, 1);
-  static const luaL_Reg native[] = {{"yield", native_yield},     {"look", native_look},         {"alerts", native_alerts},
-                                    {"step_of", native_step_of}, {"parallel", native_parallel}, {NULL, NULL}};
+  static const luaL_Reg native[] = {
+      {"yield", native_yield}, {"look", native_look}, {"alerts", native_alerts}, {"step_of", native_step_of}, {"parallel", native_parallel},
+      {"verb", native_verb},   {NULL, NULL}};
   lua_newtable(L);
   lua_createtable(L, 0, 1);
   lua_pushliteral(L, "k");
@@ -257,6 +278,8 @@ static int make(lua_State *L) {
   lua_setfield(L, -2, "incident");
   push_uses(L, s->uses);
   lua_setfield(L, -2, "uses");
+  lua_pushvalue(L, -1);
+  lua_rawsetp(L, LUA_REGISTRYINDEX, &key_native);
   prelude_run(L, PRELUDE_RUN);
   make_incident(L);
   declaration_run(L, s->playbook);
