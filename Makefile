@@ -110,6 +110,12 @@ $(BUILD)/bench/%: tests/bench/%.c $(BUILD)/libtocsin.a
 	$(call say,CC $@)
 	$(Q)$(CC) $(WARN) $(CPPFLAGS) $(CFLAGS) -MMD -MP -MF $@.d -MT $@ $< $(BUILD)/libtocsin.a $(LDLIBS) -o $@
 
+# Stands before libcurl in the bench's engine.
+$(BUILD)/bench/preload/curl.so: tests/bench/preload/curl.c $(BUILD)/.flags
+	@mkdir -p $(@D)
+	$(call say,CC $@)
+	$(Q)$(CC) $(WARN) $(CPPFLAGS) $(CFLAGS) -fPIC -shared $< -o $@
+
 $(BUILD)/fuzzers/%: tests/fuzz/%.c $(BUILD)/libtocsin.a
 	@mkdir -p $(@D)
 	$(call say,CC $@)
@@ -136,7 +142,7 @@ unit: $(UNIT)
 	@set -e; for t in $(UNIT); do echo "== $$t"; $$t; done
 
 units: $(UNIT)
-benches: $(BENCH)
+benches: $(BENCH) $(BUILD)/bench/preload/curl.so
 fuzzers: $(FUZZ)
 
 # The whole of it under AddressSanitizer and UndefinedBehaviorSanitizer, or by clang.

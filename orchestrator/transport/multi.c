@@ -6,7 +6,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
-enum { SPARE_HANDLES = 64 };
+enum { SPARE_HANDLES = 256 };
 
 struct multi {
   struct event_base *base;

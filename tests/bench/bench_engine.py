@@ -1,6 +1,7 @@
 """The engine's own numbers, on the Redis and nginx that tests/bench/run gives (see there for the form).
 
-engine_http: alerts through queue, router, journal, Lua and three real HTTP requests above `read`, ten entries each.
+engine: alerts through queue, router, journal, Lua and three requests that preload/curl.c answers at once, ten entries each.
+engine_http: the same with three real HTTP requests to nginx.
 first_request_p50/p99: from XADD to the first request in nginx's log, at a tenth of the measured load.
 idle: resident memory of the process after start.
 start: from exec to the first accepted connection, Redis being up.
@@ -90,12 +91,16 @@ def alert(product):
     return text.split("NUMBER")
 
 
+# What answers requests without a socket.
+STUB = os.path.abspath(os.path.join(os.environ.get("TOCSIN_BUILD", "build"), "bench", "preload", "curl.so"))
+
+
 class Engine(Tocsin):
-    def __init__(self, url):
+    def __init__(self, url, env=None):
         # As many in flight as the floor has.
         super().__init__({"redis": {"socket": REDIS}, "run": {"most": 256}, "connectors": {"bench": Raw('bench { url = "%s" }' % url)},
                           "folders": {"connectors": "{folder}/connectors", "playbooks": "{folder}/playbooks", "runbooks": "{folder}/playbooks",
-                                      "lists": "{folder}/lists"}})
+                                      "lists": "{folder}/lists"}}, env=env)
         self.write("connectors/bench.lua", CONNECTOR)
         ocsf = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))), "connectors", "ocsf.lua")
         with open(ocsf, encoding="utf-8") as f:
@@ -166,6 +171,13 @@ def latency(rate):
         return first_requests(nginx, rate)
 
 
+def speed(base, env=None):
+    fresh()
+    with Engine(base, env) as engine:
+        throughput(engine, min(1000, RUNS), 0)
+        return throughput(engine, RUNS, 1000)
+
+
 def main():
     fresh()
     base = URL.rsplit("/", 1)[0]
@@ -174,11 +186,9 @@ def main():
     with engine:
         row("start", 1000 * (time.monotonic() - began), "ms", "<= 100")
         row("idle", engine.resident() / 1024, "MB", "<= 20")
-    fresh()
-    with Engine(base) as engine:
-        throughput(engine, min(1000, RUNS), 0)
-        rate = throughput(engine, RUNS, 1000)
-        row("engine_http", rate, "runs/s")
+    row("engine", speed(base, {"LD_PRELOAD": STUB}), "runs/s")
+    rate = speed(base)
+    row("engine_http", rate, "runs/s")
     p50, p99 = latency(rate / 10)
     row("first_request_p50", p50, "ms")
     row("first_request_p99", p99, "ms", "<= 10")
