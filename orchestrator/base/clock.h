@@ -23,6 +23,9 @@ void clock_set(struct clock *clock, int64_t wall);
 
 int64_t clock_wall(const struct clock *clock);
 int64_t clock_boot(const struct clock *clock);
+/* This thread's CPU time in microseconds, CPU_TIME_NEAR too much at most: for budgets of many short bursts. A later one may be less by as much. */
+enum { CPU_TIME_NEAR = 200 };
+int64_t clock_cpu_near(void);
 
 enum { TIME_TEXT = 32, DURATION_TEXT = 24 };
 /* "2026-11-23T18:42:01.123456Z". */

@@ -3,8 +3,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "base/json.h"
 #include "run/internal.h"
 
@@ -104,12 +104,6 @@ void run_pump_durable(void *arg, const struct err *err) {
 
 /* --- bursts --------------------------------------------------------------------------------------------------- */
 
-static int64_t cpu_now(void) {
-  struct timespec t;
-  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-  return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
-}
-
 static void branch_done(struct branch *b, json_t *result) {
   struct run *run = b->run;
   if (b->parent) {
@@ -131,7 +125,8 @@ static void branch_failed(struct branch *b, const struct script_yield *out) {
 
 /* What a burst ended with. b may be gone afterwards. */
 static void branch_outcome(struct branch *b, struct script_yield *out, int64_t began) {
-  b->run->cpu_us += cpu_now() - began;
+  int64_t spent = clock_cpu_near() - began;
+  if (spent > 0) b->run->cpu_us += spent;
   if (out->line) b->run->line = out->line;
   switch (out->status) {
   case SCRIPT_YIELDED: step_begin(b, out->verb, out->args); break;
@@ -163,7 +158,7 @@ void branch_free(struct branch *b) {
 void branch_begin(struct branch *b) {
   struct run *run = b->run;
   struct script_yield out = {0};
-  int64_t began = cpu_now();
+  int64_t began = clock_cpu_near();
   run->current = b;
   run->draws = 0;
   run_burst(run);
@@ -188,7 +183,7 @@ void step_wake(struct step *s) {
   step_free(s);
   run->current = b;
   run->draws = 0;
-  int64_t began = cpu_now();
+  int64_t began = clock_cpu_near();
   script_resume(b->lua, b->last, a.ok, a.value, a.trust, &out);
   json_decref(a.value);
   branch_outcome(b, &out, began);

@@ -6,6 +6,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "script/internal.h"
 
 enum { DEFAULT_MEMORY = 16 << 20, DEFAULT_BURST_MS = 250, DEFAULT_TOTAL_MS = 10000, CHARGE_STEPS = 65536 };
@@ -106,7 +107,7 @@ static void set_hook(const struct state *s, lua_State *L) {
 void state_begin(struct state *s, lua_State *L) {
   int64_t allowed = s->burst_us;
   if (s->total_us && s->total_us - s->spent_us < allowed) allowed = s->total_us - s->spent_us;
-  s->started_us = cpu_us();
+  s->started_us = clock_cpu_near();
   s->deadline_us = s->started_us + (allowed > 0 ? allowed : 0);
   s->killed = 0;
   s->steps = 0;
@@ -126,7 +127,8 @@ void state_switch(struct state *s, lua_State *L) {
 
 void state_end(struct state *s) {
   watch.current = s->outer;
-  s->spent_us += cpu_us() - s->started_us;
+  int64_t spent = clock_cpu_near() - s->started_us;
+  if (spent > 0) s->spent_us += spent;
   if (s->running) lua_sethook(s->running, NULL, 0, 0);
   s->running = NULL;
   /* The timer may have fired for the inner burst only; the outer one's turn must come too. */

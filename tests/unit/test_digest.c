@@ -5,6 +5,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include <cmocka.h>
 
@@ -94,8 +95,27 @@ static void test_redaction(void **state) {
   secrets_free(s);
 }
 
+static int64_t cpu_exact(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+  return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
+}
+
+/* Never less than was used, never much more, and sleeping is free. */
+static void test_cpu_time(void **state) {
+  struct timespec nap = {.tv_nsec = 20000000};
+  for (int64_t end = cpu_exact() + 20000; cpu_exact() < end;) {
+    int64_t before = cpu_exact(), near = clock_cpu_near(), after = cpu_exact();
+    assert_true(near + 2 >= before); /* two clocks, each cut to microseconds */
+    assert_true(near <= after + CPU_TIME_NEAR);
+  }
+  int64_t slept = clock_cpu_near();
+  nanosleep(&nap, NULL);
+  assert_true(clock_cpu_near() - slept < 10000);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_hmac), cmocka_unit_test(test_random_is_never_given_twice),
-                                     cmocka_unit_test(test_time), cmocka_unit_test(test_redaction)};
+                                     cmocka_unit_test(test_time), cmocka_unit_test(test_redaction), cmocka_unit_test(test_cpu_time)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
