@@ -90,11 +90,14 @@ json_t *corrective_counts(const struct desk *d) {
   return json_pack("{s:I, s:I}", "open", (json_int_t)open, "overdue", (json_int_t)overdue);
 }
 
-static void index_put(struct desk *d, const char *id, const json_t *action) {
-  char *text = json_text(action);
+/* On the incident's own connection, so that it is there before the entry. Redacted as the entry will be. */
+static void index_put(struct incident *inc, const char *id, const json_t *action) {
+  struct desk *d = inc->desk;
+  json_t *clean = secrets_redact_json(d->deps.store->secrets, action);
+  char *text = json_text(clean);
   if (!text) abort();
-  json_object_set(d->corrective, id, (json_t *)(uintptr_t)action);
-  redis_call(d->deps.redis, 0, NULL, NULL, NULL, "HSET", INDEX, id, text, NULL);
+  json_object_set_new(d->corrective, id, clean);
+  redis_call(d->deps.redis, redis_lane(d->deps.redis, inc->id), NULL, NULL, NULL, "HSET", INDEX, id, text, NULL);
   free(text);
 }
 
@@ -201,7 +204,7 @@ static void add(struct call *call, struct incident *inc) {
                            "recurs", recurs);
   json_t *action = json_deep_copy(body);
   json_object_update_new(action, json_pack("{s:s, s:I, s:s}", "incident", inc->id, "added", (json_int_t)now, "by", call->by->actor));
-  index_put(call->desk, id, action);
+  index_put(inc, id, action);
   journal_save_state(inc->journal);
   journal_add(inc->journal, KIND_CORRECTIVE_ADDED, call->by->actor, 0, NULL, body);
   call_answer_durable(call, inc->journal, json_pack("{s:s, s:I, s:s*}", "id", id, "due", (json_int_t)due, "recurs", recurs));
@@ -271,7 +274,7 @@ static void close_one(struct call *call, struct incident *inc) {
   journal_save_state(inc->journal);
   journal_add(inc->journal, KIND_CORRECTIVE_CLOSED, call->by->actor, 0, NULL, body);
   action = json_object_get(json_object_get(incident_state(inc), "corrective"), id);
-  index_put(call->desk, id, action);
+  index_put(inc, id, action);
   call_answer_durable(call, inc->journal, json_pack("{s:s}", "id", id));
 }
 

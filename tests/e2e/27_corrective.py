@@ -26,6 +26,11 @@ def adding(tocsin):
     like(tocsin.run("action", "add", "77", "x", "--owner", "x", "--due", "1d").err, "no incident INC-000077", "an incident that is not there")
     tocsin.json("incident", "open", "Laptop", "lost", "--severity", "low", "--because", "phoned in")
     is_(added(tocsin, "2", "Encrypt laptops at last", "--owner", "the IT team", "--due", "1s", "--key", "laptops")["recurs"], "INC-000001/a1", "a recurrence names the old one")
+    added(tocsin, "2", "Change the token " + SECRET, "--owner", "x", "--due", "9d")
+    with tocsin.redis() as client:
+        kept = b"".join(client.pipeline([("HGETALL", "tocsin:corrective")])[0])
+    ok(b"Change the token" in kept and SECRET.encode() not in kept, "a secret in its text is in no list")
+    is_(as_second(tocsin, id="2", n=2, evidence="changed")[0], 200, "closed again")
     like(tocsin.run("incident", "show", "2").out, "corrective action INC-000002/a1: Encrypt laptops at last; owner the IT team, due .*; seen before: INC-000001/a1", "it stands in the timeline")
 
 
@@ -78,6 +83,6 @@ with tocsin_.start():
     for part in (adding, overdue, closing):
         part(tocsin_)
     tocsin_.restart()
-    is_(len(tocsin_.json("action", "list", "--all")["corrective"]), 3, "all of them are there after a restart")
+    is_(len(tocsin_.json("action", "list", "--all")["corrective"]), 4, "all of them are there after a restart")
     exercises(tocsin_)
 done()
