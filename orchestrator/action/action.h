@@ -31,7 +31,9 @@ struct actions_deps {
   const json_t *guard;    /* settings' guard; borrowed */
   const json_t *seal_key; /* settings' seal_key slot or NULL */
   const char *data;       /* the data folder, for the default seal key */
-  struct nodes *nodes;    /* the lease that must be held while something above `read` leaves; NULL: there is none (tests) */
+  const char *
+      budgets; /* a back-test's name: its incidents share their budgets, and with nobody else; NULL: each exercise has budgets of its own */
+  struct nodes *nodes; /* the lease that must be held while something above `read` leaves; NULL: there is none (tests) */
   int64_t lease_ms;
 };
 

@@ -287,6 +287,7 @@ static int budget_ask(struct budget_walk *walk, const json_t *rule, struct err *
   char within[DURATION_TEXT];
   int64_t window_ms = json_int_or(rule, "within", 600000);
   const char *per = json_str_or(rule, "per", "all");
+  const char *shared = x->all->deps.budgets ? x->all->deps.budgets : x->exercise ? journal_incident(x->journal) : "all";
   duration_format(window_ms, within);
   snprintf(walk->rule, sizeof walk->rule, "at most %lld %s in %s", (long long)json_int_or(rule, "most", 0),
            json_str_or(rule, "effect", json_str_or(rule, "action", json_str_or(rule, "connector", "actions"))), within);
@@ -294,7 +295,7 @@ static int budget_ask(struct budget_walk *walk, const json_t *rule, struct err *
            x->exercise    ? "exercise"
            : x->simulated ? "simulated"
                           : "live",
-           walk->next - 1, x->exercise || strcmp(per, "incident") == 0 ? journal_incident(x->journal) : "all");
+           walk->next - 1, strcmp(per, "incident") == 0 ? journal_incident(x->journal) : shared);
   snprintf(now, sizeof now, "%lld", (long long)(action_now(x) / 1000));
   snprintf(window, sizeof window, "%lld", (long long)window_ms);
   snprintf(most, sizeof most, "%lld", (long long)json_int_or(rule, "most", 0));

@@ -168,11 +168,12 @@ static const struct command playbook_show = {
     .run = show_run,
 };
 
-static const struct command *const subs[] = {&playbook_list, &playbook_show, &playbook_check, &playbook_test, &playbook_record, NULL};
+static const struct command *const subs[] = {
+    &playbook_list, &playbook_show, &playbook_check, &playbook_test, &playbook_record, &playbook_backtest, NULL};
 
 const struct command cmd_playbook = {
     .name = "playbook",
-    .text = "playbooks: list, show, check, test and record them",
+    .text = "playbooks: list, show, check, test, record and back-test them",
     .example = "tocsin playbook check all\ntocsin playbook test contain-account\n",
     .subs = subs,
 };

@@ -3,8 +3,9 @@
 #define TOCSIN_CMD_PLAYBOOK_H
 
 #include "cmd/command.h"
+#include "run/run.h"
 
-extern const struct command playbook_check, playbook_test, playbook_record;
+extern const struct command playbook_check, playbook_test, playbook_record, playbook_backtest;
 
 /* The path of a word: a file as it is, or a playbook's name in the settings' folder. The caller frees. */
 char *playbook_path(const json_t *settings, const char *word);
@@ -14,5 +15,9 @@ json_t *playbook_paths(const struct cli *cli, const json_t *settings, const stru
 
 /* Runs one test file against a playbook's file and prints the report; EXIT_DONE when all passes. */
 int playbook_rehearse(struct cli *cli, const json_t *settings, const char *path, const char *tests);
+
+/* What a run may look at without `tocsin serve`: the lists, by the system's clock. They must outlive it. */
+struct lists;
+struct run_world playbook_world(struct lists *lists);
 
 #endif

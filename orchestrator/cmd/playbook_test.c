@@ -40,6 +40,10 @@ static bool alert_matches(void *arg, const json_t *when, const json_t *alert) {
   return hit;
 }
 
+struct run_world playbook_world(struct lists *lists) {
+  return (struct run_world){.arg = lists, .list = list_look, .matches = alert_matches};
+}
+
 /* ---- running ---- */
 
 /* playbooks/x.lua → playbooks/x_test.lua */
@@ -60,7 +64,7 @@ static json_t *rehearsed(const json_t *settings, struct lists *lists, const char
   struct rehearsal spec = {.playbook = path,
                            .tests = tests,
                            .connectors = installed_folder(settings, "connectors"),
-                           .world = {.arg = lists, .list = list_look, .matches = alert_matches},
+                           .world = playbook_world(lists),
                            .values = path_values};
   struct err err = {0};
   json_t *report = NULL;

@@ -18,8 +18,8 @@ struct play {
   struct runs *runs;
   struct run *run;
   json_t *alerts, *seen, *problems, *intents, *entries;
-  size_t answered;
-  bool over;
+  size_t answered, came; /* came: how many of the later alerts have */
+  bool over, unattended; /* unattended: nobody answers (play_unattended) */
 };
 
 /* --- what happens ---------------------------------------------------------------------------------------------- */
@@ -142,7 +142,7 @@ static void open_incident(struct play *p) {
   for (size_t i = 0; i < json_array_size(list); i++) attach(p, json_array_get(list, i));
 }
 
-/* Parameters with `from` are read from the alerts; two different values are never guessed between. */
+/* Parameters with `from` are read from the alerts; two different values are never guessed between: a person would be asked. Unattended, the first is taken. */
 static void params_from_alerts(struct play *p, json_t *params) {
   const char *name;
   json_t *rule, *alert, *value;
@@ -155,7 +155,10 @@ static void params_from_alerts(struct play *p, json_t *params) {
       json_array_foreach(values, n, value) if (!json_array_has(found, json_string_value(value))) json_array_append(found, value);
       json_decref(values);
     }
-    if (json_array_size(found) == 1 && !json_object_get(params, name)) json_object_set(params, name, json_array_get(found, 0));
+    if (p->unattended && json_array_size(found) > 1) note(p, "parameters", json_string(name));
+    if (from && strcmp(json_str_or(rule, "type", ""), "list") == 0 && p->unattended) json_object_set(params, name, found);
+    else if ((json_array_size(found) == 1 || (p->unattended && json_array_size(found))) && !json_object_get(params, name))
+      json_object_set(params, name, json_array_get(found, 0));
     json_decref(found);
   }
 }
@@ -220,11 +223,41 @@ static void answer(struct play *p, const json_t *question) {
   }
 }
 
-/* The run only waits: a person answers, or time goes on. */
+/* A playbook's own question runs out of time; a guardrail's gets its first answer, by as many people as it wants. */
+static void nobody_answers(struct play *p, const json_t *question) {
+  const char *first = json_string_value(json_array_get(json_object_get(question, "options"), 0));
+  struct journal *journal;
+  struct err err;
+  if (strcmp(json_str_or(question, "kind", ""), "ask") == 0 && json_int_or(question, "deadline", 0)) {
+    jump(p, json_int_or(question, "deadline", 0));
+    return;
+  }
+  uid_t uid = getuid() + (uid_t)(p->answered++ % STAGE_PEOPLE);
+  const char *id = json_str_or(question, "id", "");
+  if (!first || question_answer(p->questions, id, people_by_uid(p->st->people, uid), first, &journal, &err) < 0)
+    problem(p, json_string(first ? err.text : "it waits for an answer that only a person can give"));
+}
+
+static const json_t *alert_to_come(const struct play *p) { return json_array_get(json_object_get(p->test, "later"), p->came); }
+
+static void arrive(struct play *p, const json_t *alert) {
+  p->came++;
+  jump(p, json_int_or(alert, "time", 0));
+  attach(p, json_object_get(alert, "alert"));
+  if (p->over) return;
+  if (json_bool_or(p->test, "restart", false)) run_cancel(p->run, "engine", "a newer alert restarts it (mode = \"restart\")");
+  else run_alert(p->run, json_array_get(p->alerts, json_array_size(p->alerts) - 1));
+}
+
+/* The run only waits: an alert joins, a person answers, or time goes on, whichever comes first. */
 static void move_on(struct play *p) {
-  json_t *open = questions_open(p->questions);
-  int64_t due = run_due(p->run);
-  if (json_array_size(open)) answer(p, json_array_get(open, 0));
+  json_t *open = questions_open(p->questions), *question = json_array_get(open, 0);
+  int64_t due = run_due(p->run), deadline = json_int_or(question, "deadline", 0);
+  const json_t *next = alert_to_come(p);
+  int64_t until = question && (!due || (deadline && deadline < due)) ? deadline : due;
+  if (next && (!until || json_int_or(next, "time", 0) < until)) arrive(p, next);
+  else if (question && p->unattended) nobody_answers(p, question);
+  else if (question) answer(p, question);
   else if (due) jump(p, due);
   else problem(p, json_string("it waits for something that never comes"));
   json_decref(open);
@@ -282,6 +315,8 @@ static void replay(struct play *p) {
 static int set_up(struct play *p, struct err *err) {
   struct stage *st = p->st;
   char id[ID_INCIDENT];
+  int64_t begins = json_int_or(p->test, "begins", 0);
+  if (begins) clock_set(&st->clock, begins);
   p->questions = questions_new(st->loop, st->people);
   struct actions_deps deps = {.loop = st->loop,
                               .redis = st->redis,
@@ -291,7 +326,8 @@ static int set_up(struct play *p, struct err *err) {
                               .questions = p->questions,
                               .people = st->people,
                               .guard = st->guard,
-                              .data = st->folder};
+                              .data = st->folder,
+                              .budgets = p->unattended ? "backtest" : NULL};
   p->actions = actions_new(&deps, err); /* a ledger of its own: tests hold nothing of each other */
   if (!p->actions) return err->code;
   struct runs_deps runs = {
@@ -323,11 +359,40 @@ static void tear_down(struct play *p) {
   json_decref(p->seen);
 }
 
-json_t *play(struct stage *st, const char *name, const json_t *test) {
-  struct play p = {
+static void prepare(struct play *p, struct stage *st, const json_t *test) {
+  *p = (struct play){
       .st = st, .test = test, .alerts = json_array(), .problems = json_array(), .intents = json_object(), .entries = json_array()};
+  p->seen = json_pack("{s:[], s:[], s:[], s:[], s:[], s:[]}", "actions", "undone", "asks", "notes", "tags", "parameters");
+}
+
+/* Thousands of plays share one Redis; what was played is in the caller's hands. */
+static void forget_keys(struct play *p) {
+  static const char *const kinds[] = {"journal", "state", "sealed"};
+  char key[3][ID_INCIDENT + 32];
+  const char *incident = journal_incident(p->journal);
+  for (size_t i = 0; i < 3; i++) snprintf(key[i], sizeof key[i], "tocsin:{%s}:%s", incident, kinds[i]);
+  redis_call(p->st->redis, redis_lane(p->st->redis, key[0]), NULL, NULL, NULL, "UNLINK", key[0], key[1], key[2], NULL);
+}
+
+json_t *play_unattended(struct stage *st, const json_t *test) {
+  struct play p;
   struct err err = {0};
-  p.seen = json_pack("{s:[], s:[], s:[], s:[], s:[]}", "actions", "undone", "asks", "notes", "tags");
+  prepare(&p, st, test);
+  p.unattended = true;
+  if (set_up(&p, &err) < 0) json_array_append_new(p.problems, json_string(err.text));
+  else drive(&p);
+  json_t *result = json_pack("{s:s, s:O, s:O, s:I, s:I, s:O*, s:o}", "status", json_str_or(p.seen, "status", "not run"), "entries",
+                             p.entries, "parameters", json_object_get(p.seen, "parameters"), "came", (json_int_t)p.came, "ended",
+                             (json_int_t)clock_wall(&st->clock), "error", json_object_get(p.seen, "error"), "problems", p.problems);
+  if (p.journal) forget_keys(&p);
+  tear_down(&p);
+  return result;
+}
+
+json_t *play(struct stage *st, const char *name, const json_t *test) {
+  struct play p;
+  struct err err = {0};
+  prepare(&p, st, test);
   if (set_up(&p, &err) < 0) json_array_append_new(p.problems, json_string(err.text));
   else drive(&p);
   bool ended = p.over;

@@ -16,11 +16,11 @@
 enum { FILE_CAP = 1 << 20, REDIS_MS = 20000 };
 static const int64_t BEGINS = 1767261600000000; /* 2026-01-01T10:00:00Z: the same day for every test, so that none passes on Mondays only */
 
-static void on_nap(void *arg) { loop_stop(arg); }
+static void on_nap(void *arg) {}
 
 void stage_nap(struct stage *st) {
   struct timer *t = timer_start(st->loop, 1, on_nap, st->loop);
-  loop_run(st->loop);
+  loop_wait(st->loop);
   timer_free(t);
 }
 
@@ -50,10 +50,10 @@ static int load_files(struct stage *st, struct err *err) {
   int r = file_read(st->spec->playbook, &text, err);
   if (r == 0) r = playbook_load(st->spec->playbook, text.data, text.len, &st->playbook, err);
   buf_reset(&text);
-  if (r == 0) r = file_read(st->spec->tests, &text, err);
-  if (r == 0) r = testfile_load(st->spec->tests, text.data, text.len, &st->tests, err);
+  if (r == 0 && st->spec->tests) r = file_read(st->spec->tests, &text, err);
+  if (r == 0 && st->spec->tests) r = testfile_load(st->spec->tests, text.data, text.len, &st->tests, err);
   buf_release(&text);
-  if (r == 0) r = coverage_new(st->playbook, &st->coverage, err);
+  if (r == 0 && st->spec->tests) r = coverage_new(st->playbook, &st->coverage, err);
   return r;
 }
 
@@ -91,8 +91,9 @@ static json_t *made_up(const json_t *schema) {
   return found ? found : json_string("simulated"); /* the registry will say what is wrong with it */
 }
 
-static int settings_of(struct stage *st, const char *connector, json_t **ret, struct err *err) {
+static int settings_of(struct stage *st, const char *instance, json_t **ret, struct err *err) {
   char path[4096];
+  const char *connector = json_str_or(json_object_get(st->spec->configured, instance), "$connector", instance);
   struct buf text;
   struct declaration *d = NULL;
   const char *name;
@@ -165,19 +166,25 @@ static int make_folder(struct stage *st, struct err *err) {
 static int make_people(struct stage *st, struct err *err) {
   uint8_t key[DIGEST_BYTES];
   random_bytes(key, sizeof key);
-  json_t *tester = json_pack("{s:{s:I, s:[s]}}", "tester", "uid", (json_int_t)getuid(), "roles", "admin");
-  int r = people_new(tester, st->secrets, key, sizeof key, &st->people, err);
-  json_decref(tester);
+  json_t *people = json_object();
+  for (json_int_t i = 0; i < STAGE_PEOPLE; i++) {
+    char name[24] = "tester";
+    if (i) snprintf(name, sizeof name, "tester %d", (int)i + 1);
+    json_object_set_new(people, name, json_pack("{s:I, s:[s]}", "uid", (json_int_t)getuid() + i, "roles", "admin"));
+  }
+  int r = people_new(people, st->secrets, key, sizeof key, &st->people, err);
+  json_decref(people);
   return r;
 }
 
-static int open_stage(struct stage *st, struct err *err) {
+int stage_open(struct stage *st, const struct rehearsal *spec, struct err *err) {
+  st->spec = spec;
   int r = load_files(st, err);
   if (r < 0) return r;
   st->loop = loop_new();
   st->secrets = secrets_new();
   st->transports = transports_new(st->loop, st->secrets);
-  st->guard = json_pack("{s:s}", "ceiling", "destroy");
+  st->guard = spec->guard ? json_deep_copy(spec->guard) : json_pack("{s:s}", "ceiling", "destroy");
   clock_init_settable(&st->clock, BEGINS);
   st->store = (struct journal_store){.loop = st->loop, .secrets = st->secrets, .clock = &st->clock, .node = "test"};
   if ((r = secrets_put(st->secrets, "simulated", "simulated-secret", 16, err)) < 0 || (r = make_people(st, err)) < 0 ||
@@ -186,7 +193,10 @@ static int open_stage(struct stage *st, struct err *err) {
   struct embedded_config config = {.folder = st->folder};
   struct embedded_events events = {st, on_ready, on_lost, on_cut, on_failed};
   if ((r = embedded_start(st->loop, &config, &events, &st->embedded, err)) < 0) return r;
-  if (nap_until(st, &st->up)) return 0;
+  if (nap_until(st, &st->up)) { /* what is only played need not outlive a power cut */
+    redis_call(st->redis, 0, NULL, NULL, NULL, "CONFIG", "SET", "appendonly", "no", NULL);
+    return 0;
+  }
   if (!st->failure.code) err_set(&st->failure, ERR_TIMEOUT, "the private redis-server did not answer in %d seconds", REDIS_MS / 1000);
   *err = st->failure;
   return err->code;
@@ -194,7 +204,7 @@ static int open_stage(struct stage *st, struct err *err) {
 
 static int remove_one(const char *path, const struct stat *info, int kind, struct FTW *at) { return remove(path); }
 
-static void close_stage(struct stage *st) {
+void stage_close(struct stage *st) {
   redis_free(st->redis);
   if (st->embedded) {
     st->failure.code = 0;
@@ -237,10 +247,10 @@ static json_t *report_of(struct stage *st) {
 }
 
 int rehearse(const struct rehearsal *spec, json_t **ret_report, struct err *err) {
-  struct stage st = {.spec = spec};
+  struct stage st = {0};
   struct err local;
-  int r = open_stage(&st, err ? err : &local);
+  int r = stage_open(&st, spec, err ? err : &local);
   if (r == 0) *ret_report = report_of(&st);
-  close_stage(&st);
+  stage_close(&st);
   return r;
 }

@@ -54,8 +54,9 @@ struct run_spec {
   const json_t *trigger;              /* {"alert": id} or {"person": "person:…", "because": text}; stored */
   const char *requester;              /* "person:…" or NULL */
   bool simulated;
-  const json_t
-      *simulate; /* tests: {"ldap.lock_account": returns, {"error": failure}, or a list of such for one call after the other}, or NULL */
+  const json_t *
+      simulate; /* tests: {"ldap.lock_account": returns, {"error": failure}, or a list of such for one call after the other, or {"$recorded":
+                  [{"params", "answer"}…]}: what really came of calls whose given parameters are these, each used once}, or NULL */
 };
 /* The end of a run, in the turn after its last entry was appended; run_free is legal in it. A run that continues as another (continue_as) does not end: the same handle goes on
  * with the next number. status: "done", "failed", "cancelled", "handed_over". */

@@ -1,9 +1,12 @@
-/* stage.h: what rehearse.c sets up, and play.c and expect.c use. */
+/* stage.h: a private engine for incidents that are only played: what rehearse.c sets up, and play.c, expect.c and a back-test (exercise/backtest.h) use. Its runs are
+ * simulated, its Redis is its own (a temporary folder, gone afterwards), and its clock is set from outside. */
 #ifndef TOCSIN_RUN_STAGE_H
 #define TOCSIN_RUN_STAGE_H
 
 #include "run/rehearse.h"
 #include "wire/embedded.h"
+
+enum { STAGE_PEOPLE = 9 }; /* with every role, so that approvals by several are given */
 
 struct stage {
   const struct rehearsal *spec;
@@ -25,11 +28,19 @@ struct stage {
   struct err failure; /* code 0: none */
 };
 
+/* Everything but the tests; spec must outlive it. On an error, too, it is to be closed. st: zeros. */
+int stage_open(struct stage *st, const struct rehearsal *spec, struct err *err);
+void stage_close(struct stage *st);
 /* Waits for the loop's events, a millisecond at most. */
 void stage_nap(struct stage *st);
 
 /* play.c: runs one test; new {"name", "ok", "status", "problems"}. */
 json_t *play(struct stage *st, const char *name, const json_t *test);
+
+/* One incident from its first alert to the end of its run, without people: {"title", "alerts": [alert], "later": [{"time" (µs), "alert"}…], "begins" (µs), "settings",
+ * "simulate", "restart": a later alert ends the run}. The playbook's own questions run out of time, a guardrail's get their first answer. New {"status", "entries": [{"seq",
+ * "type", "run", "step", "time", "body"}…], "parameters": [those whose first value was taken], "came": later alerts seen, "ended" (µs), "error", "problems"}. */
+json_t *play_unattended(struct stage *st, const json_t *test);
 
 /* expect.c: seen {"status", "result", "actions": [{"action", "params"}], "undone", "asks", "notes", "tags", "says", "severity", "error"}; appends a text for each difference. */
 void expect(const json_t *expected, const json_t *seen, json_t *problems);

@@ -58,9 +58,33 @@ bool args_agree(const struct step *s, const json_t *args, const json_t *body, co
 
 /* --- action ------------------------------------------------------------------------------------------------------- */
 
+static bool same_call(const json_t *recorded, const json_t *params) {
+  const char *key;
+  json_t *value;
+  json_object_foreach((json_t *)(uintptr_t)recorded, key, value) {
+    const json_t *given = json_object_get(params, key);
+    if (given && !json_equal(given, value)) return false;
+  }
+  return true;
+}
+
+/* What really came of this very call, once for each time that it was made; NULL: it never was. */
+static const json_t *recorded(const struct run *run, json_t *calls, const json_t *params) {
+  size_t i;
+  json_t *call;
+  json_array_foreach(calls, i, call) {
+    if (!same_call(json_object_get(call, "params"), params)) continue;
+    json_object_set(run->simulate, "", json_object_get(call, "answer")); /* kept alive until the next one */
+    json_array_remove(calls, i);
+    return json_object_get(run->simulate, "");
+  }
+  return NULL;
+}
+
 /* A list of simulated answers is used up call by call; the last one stays. */
-static const json_t *simulated(const struct run *run, const char *name) {
+static const json_t *simulated(const struct run *run, const char *name, const json_t *params) {
   json_t *given = json_object_get(run->simulate, name);
+  if (json_object_get(given, "$recorded")) return recorded(run, json_object_get(given, "$recorded"), params);
   if (!json_is_array(given)) return given;
   json_t *first = json_array_get(given, 0);
   if (json_array_size(given) < 2) return first;
@@ -91,7 +115,7 @@ void verb_spec(const struct step *s, const char *path, const char *connector, co
                               .params = params,
                               .requester = run->requester,
                               .simulated = run->simulated,
-                              .simulate = simulated(run, name),
+                              .simulate = simulated(run, name, params),
                               .history = history};
 }
 

@@ -178,6 +178,8 @@ void loop_run(struct loop *loop) {
 
 void loop_turn(struct loop *loop) { event_base_loop(loop->base, EVLOOP_ONCE | EVLOOP_NONBLOCK); }
 
+void loop_wait(struct loop *loop) { event_base_loop(loop->base, EVLOOP_ONCE); }
+
 void loop_stop(struct loop *loop) { loop->stopped = true; }
 
 struct event_base *loop_base(struct loop *loop) {

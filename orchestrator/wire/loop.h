@@ -22,6 +22,7 @@ struct loop *loop_new(void); /* aborts without memory */
 void loop_free(struct loop *loop);
 void loop_run(struct loop *loop);  /* until loop_stop */
 void loop_turn(struct loop *loop); /* one round, does not block (tests) */
+void loop_wait(struct loop *loop); /* one round, blocks until something happens (tests, rehearsals) */
 void loop_stop(struct loop *loop); /* legal from callbacks and signal watches */
 struct event_base *loop_base(struct loop *loop);
 

@@ -194,6 +194,28 @@ def recorded(tocsin):
         is_(f.read(), text, "and gives the same bytes")
 
 
+def backtested(tocsin):
+    """Alerts that came before, through the trigger and a simulated run; and two versions of a playbook side by side."""
+    alerts = os.path.join(ROOT, "tests", "data", "alerts")
+    report = tocsin.json("playbook", "backtest", "contain-account", alerts)
+    ok(report["incidents"] >= 1 and any(row["text"].startswith("contain ldap.lock_account") for row in report["actions"]), "a back-test says what would have been done: %s" % report["actions"])
+    ok(report["alerts"] == report["unwanted"] + report["suppressed"] + report["duplicates"] + report["attached"], "every alert is accounted for")
+    ok(any("ceiling" in row["text"] for row in report["guardrails"]), "and which guardrails were hit")
+    with open(os.path.join(ROOT, "playbooks", "contain-account.lua"), encoding="utf-8") as f:
+        tocsin.write("other/contain-account.lua", f.read().replace('default = "Security"', 'default = "Elsewhere"'))
+    result = tocsin.run("playbook", "backtest", "contain-account", alerts, "--against", os.path.join(tocsin.folder, "other", "contain-account.lua"))
+    ok(result.status == 0 and "- record rt.create_ticket queue=Elsewhere" in result.out and "+ record rt.create_ticket queue=Security" in result.out, "the difference of two versions, action by action")
+    result = tocsin.run("playbook", "backtest", "contain-account", alerts, "--against", "no-such-revision")
+    ok(result.status == 1 and "git has no" in result.err, "a revision that is not there is said so")
+    is_(tocsin.run("playbook", "backtest", "contain-account").status, 2, "without alerts it says what to name")
+    result = tocsin.run("playbook", "backtest", "release", alerts)
+    ok(result.status == 1 and "only by hand" in result.err, "a playbook that starts by hand cannot be back-tested")
+    tocsin.write("empty.json", "")
+    ok(tocsin.run("playbook", "backtest", "contain-account", os.path.join(tocsin.folder, "empty.json")).status == 1, "nor with an empty file")
+    result = tocsin.run("playbook", "backtest", "contain-account", "--since", "1d")
+    ok(result.status == 1 and "there is no alert" in result.err, "incidents that people opened by hand bear none")
+
+
 def contained(tocsin):
     like(tocsin.run("contained").out, r"INC-000001/1/3  ldap.lock_account  user alice  \[simulated\]", "a simulated containment is listed as what it is")
     is_(tocsin.run("release", "user=alice", "--because", "played", "--yes").status, 0, "and released without touching the (unreachable) directory")
@@ -311,6 +333,6 @@ settings(tocsin_)
 scenarios(tocsin_)
 exercise_reports(tocsin_)
 with tocsin_.start():
-    for part in (incidents, brakes, evidence, playbooks, recorded, contained, hostile, api, queue):
+    for part in (incidents, brakes, evidence, playbooks, recorded, backtested, contained, hostile, api, queue):
         part(tocsin_)
 done()

@@ -78,6 +78,19 @@ def lent(tocsin, product):
     is_(len(done_by), 2, "the lock and its lifting are on record: %s" % done_by)
 
 
+def again(tocsin, product):
+    """A back-test over what the service had to do, over one incident's journal, and over its bundle: all say the same, and nobody is locked again."""
+    locks = product.count("lock", "lena")
+    own = tocsin.json("playbook", "backtest", "lend", "--since", "1h")
+    is_([(row["text"], row["times"]) for row in own["actions"]], [("contain product.lock user=lena", 1), ("contain product.lock user=lisa", 1)], "the service's own alerts, played again")
+    incident = titled(tocsin, "about lena")["id"]
+    for name in ("lena.jsonl", "lena.zip"):
+        is_(tocsin.run("evidence", "export", incident, "-o", name).status, 0, "exported as %s" % name)
+        one = tocsin.json("playbook", "backtest", "lend", name)
+        is_([row["text"] for row in one["actions"]], ["contain product.lock user=lena"], "and played again from it")
+    is_(product.count("lock", "lena"), locks, "for show: the product heard nothing")
+
+
 with Product() as product_:
     tocsin_ = Tocsin({})
     tocsin_.settings({"folders": content(tocsin_.folder), "connectors": {"product": Raw('product { url = "%s" }' % product_.url)}, "guard": {"ceiling": "contain"}})
@@ -86,5 +99,6 @@ with Product() as product_:
         assets(tocsin_)
         over(tocsin_)
         lent(tocsin_, product_)
+        again(tocsin_, product_)
         is_(tocsin_.terminate(), 0, "it stops in order")
 done()
