@@ -18,14 +18,17 @@ enum { FILE_CAP = 2000 << 20 };
 
 static int verified(const struct cli *cli, const char *what, const char *text, size_t len) {
   struct err err = {0};
-  uint64_t count = 0;
-  bool ok = journal_verify_export(text, len, &count, &err) == 0;
+  uint64_t count = 0, removed = 0;
+  bool ok = journal_verify_export(text, len, &count, &removed, &err) == 0;
   if (cli->json) {
-    json_t *value = json_pack("{s:s, s:b, s:I, s:s*}", "what", what, "ok", ok, "entries", (json_int_t)count, "why", ok ? NULL : err.text);
+    json_t *value = json_pack("{s:s, s:b, s:I, s:I, s:s*}", "what", what, "ok", ok, "entries", (json_int_t)count, "removed",
+                              (json_int_t)removed, "why", ok ? NULL : err.text);
     cli_json(cli, value);
     json_decref(value);
   } else if (ok) {
     printf("%s: %" PRIu64 " entries, unbroken: nothing was changed, removed or put in between.\n", what, count);
+    if (removed)
+      printf("The bodies of %" PRIu64 " of them are gone: entries of type body.removing say which, when, by whom and why.\n", removed);
   } else {
     err_wrap(&err, "%s: the chain is BROKEN", what);
     cli_fail(cli, &err);
@@ -157,9 +160,8 @@ static const struct command evidence_export = {
     .run = export_run,
 };
 
-static const struct command *const subs[] = {&evidence_verify, &evidence_export,   &evidence_report,
-                                             &evidence_search, &evidence_coverage, &evidence_rebuild,
-                                             &evidence_key,    &evidence_keygen,   NULL};
+static const struct command *const subs[] = {&evidence_verify,  &evidence_export, &evidence_report, &evidence_search, &evidence_coverage,
+                                             &evidence_rebuild, &evidence_redact, &evidence_key,    &evidence_keygen, NULL};
 
 const struct command cmd_evidence = {.name = "evidence",
                                      .text = "check and hand out what is on record",

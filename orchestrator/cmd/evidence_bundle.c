@@ -277,6 +277,27 @@ static int cases_open(struct export *x, const char *incident) {
   return status;
 }
 
+/* On record before it is handed out: whoever removes something later learns who has it. Journals that came from files have no desk to tell. */
+static int exported(const struct export *x, const char *file, const struct buf *bytes) {
+  const char *slash = strrchr(file, '/');
+  uint8_t digest[DIGEST_BYTES];
+  char hex[DIGEST_HEX], name[256];
+  int status = EXIT_DONE;
+  digest_sha256(bytes->data, bytes->len, digest);
+  hex_encode(digest, sizeof digest, hex);
+  snprintf(name, sizeof name, "%s", slash ? slash + 1 : file);
+  for (size_t c = 0; status == EXIT_DONE && c < x->count; c++) {
+    json_t *answer = NULL;
+    if (!x->cases[c].names) continue;
+    status =
+        client_ask(x->cli,
+                   json_pack("{s:s, s:s, s:s, s:s}", "command", "incident.exported", "id", x->cases[c].id, "sha256", hex, "file", name),
+                   &answer);
+    json_decref(answer);
+  }
+  return status;
+}
+
 int evidence_bundle_export(const struct cli *cli, const struct options *o, const char *incident, const char *file) {
   struct export x = {.cli = cli, .o = o};
   struct buf out;
@@ -284,8 +305,9 @@ int evidence_bundle_export(const struct cli *cli, const struct options *o, const
   buf_init(&out, ARCHIVE_CAP);
   int status = cases_open(&x, incident);
   if (status == EXIT_DONE) status = prove(&x);
-  if (status == EXIT_DONE && (archive_make(&x, &out, &err) < 0 || file_write(file, out.data, out.len, &err) < 0))
-    status = cli_fail(cli, &err);
+  if (status == EXIT_DONE && archive_make(&x, &out, &err) < 0) status = cli_fail(cli, &err);
+  if (status == EXIT_DONE) status = exported(&x, file, &out);
+  if (status == EXIT_DONE && file_write(file, out.data, out.len, &err) < 0) status = cli_fail(cli, &err);
   if (status == EXIT_DONE) said(&x, file);
   for (size_t i = 0; i < x.count; i++) evidence_case_release(&x.cases[i]);
   free(x.cases);

@@ -89,9 +89,10 @@ static json_t *result_json(const char *path, const struct bundle_result *r, cons
     json_array_append_new(faults, json_pack("{s:s, s:o, s:s}", "kind", "changed", "place", json_sprintf("file %s", json_string_value(name)),
                                             "text", "it is not what its entries give"));
   }
-  return json_pack("{s:s, s:b, s:I, s:I, s:I, s:I, s:b, s:o}", "what", path, "ok", json_array_size(faults) == 0, "incidents",
+  return json_pack("{s:s, s:b, s:I, s:I, s:I, s:I, s:b, s:o, s:o}", "what", path, "ok", json_array_size(faults) == 0, "incidents",
                    (json_int_t)r->incidents, "entries", (json_int_t)r->entries, "proven", (json_int_t)r->proven, "more_faults",
-                   (json_int_t)r->more, "views_compared", v->why_not == NULL && r->count == 0, "faults", faults);
+                   (json_int_t)r->more, "views_compared", v->why_not == NULL && r->count == 0, "faults", faults, "removed",
+                   evidence_removals_json(r->removals, r->removed));
 }
 
 static void result_print(const char *path, const struct evidence_trust *trust, const struct bundle_result *r, const struct views *v,
@@ -100,6 +101,7 @@ static void result_print(const char *path, const struct evidence_trust *trust, c
   json_t *name;
   for (i = 0; i < r->count; i++) printf("%s %s: %s\n", fault_name(r->faults[i].kind), r->faults[i].place, r->faults[i].text);
   json_array_foreach(v->differing, i, name) printf("changed file %s: it is not what its entries give\n", json_string_value(name));
+  evidence_removals_print(r->removals, r->removed);
   if (r->more) printf("and %zu faults more\n", r->more);
   size_t count = r->count + r->more + json_array_size(v->differing) + json_array_size(json_object_get(anchors, "faults"));
   evidence_anchors_print(anchors);

@@ -141,6 +141,24 @@ int evidence_verify_options(const struct cli *cli, const struct options *o, stru
   return EXIT_DONE;
 }
 
+json_t *evidence_removals_json(const struct removal *list, uint64_t count) {
+  json_t *out = json_array();
+  for (uint64_t i = 0; i < count && i < FAULTS_KEPT; i++) {
+    json_t *one = json_pack("{s:s, s:I, s:I}", "incident", list[i].incident, "seq", (json_int_t)list[i].seq, "by", (json_int_t)list[i].by);
+    if (list[i].index != UINT64_MAX) json_object_set_new(one, "index", json_integer((json_int_t)list[i].index));
+    json_array_append_new(out, one);
+  }
+  return out;
+}
+
+void evidence_removals_print(const struct removal *list, uint64_t count) {
+  for (uint64_t i = 0; i < count && i < FAULTS_KEPT; i++) {
+    printf("removed body %" PRIu64 " of %s: its entry %" PRIu64, list[i].seq, list[i].incident, list[i].by);
+    if (list[i].index != UINT64_MAX) printf(" (entry %" PRIu64 " of the log)", list[i].index);
+    printf(" says so\n");
+  }
+}
+
 static json_t *result_json(const char *folder, const struct verify_result *r) {
   json_t *faults = json_array();
   char root[DIGEST_HEX];
@@ -153,8 +171,9 @@ static json_t *result_json(const char *folder, const struct verify_result *r) {
       json_object_set_new(one, "from", json_integer((json_int_t)f->from)), json_object_set_new(one, "to", json_integer((json_int_t)f->to));
     json_array_append_new(faults, one);
   }
-  return json_pack("{s:s, s:b, s:I, s:s, s:I, s:I, s:o}", "what", folder, "ok", r->count == 0, "entries", (json_int_t)r->size, "root", root,
-                   "journals", (json_int_t)r->journals, "more_faults", (json_int_t)r->more, "faults", faults);
+  return json_pack("{s:s, s:b, s:I, s:s, s:I, s:I, s:o, s:o}", "what", folder, "ok", r->count == 0, "entries", (json_int_t)r->size, "root",
+                   root, "journals", (json_int_t)r->journals, "more_faults", (json_int_t)r->more, "faults", faults, "removed",
+                   evidence_removals_json(r->removals, r->removal_count));
 }
 
 static void result_print(const char *folder, const struct note_verifier *key, const struct verify_result *r) {
@@ -166,6 +185,7 @@ static void result_print(const char *folder, const struct note_verifier *key, co
     if (entry && f->to != f->from) printf("-%" PRIu64, f->to);
     printf(": %s\n", f->text);
   }
+  evidence_removals_print(r->removals, r->removal_count);
   if (r->more) printf("and %zu faults more\n", r->more);
   if (r->count) printf("%s: NOT SOUND: %zu faults\n", folder, r->count + r->more);
   else printf("%s: sound: %" PRIu64 " entries of %zu journals, as signed by %s\n", folder, r->size, r->journals, key->name);

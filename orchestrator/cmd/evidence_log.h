@@ -7,7 +7,7 @@
 
 struct options;
 
-extern const struct command evidence_key, evidence_keygen, evidence_search, evidence_rebuild, evidence_coverage;
+extern const struct command evidence_key, evidence_keygen, evidence_search, evidence_rebuild, evidence_coverage, evidence_redact;
 
 /* What the person who checks brings along: --key, --checkpoint, --plain. options points into it. */
 struct evidence_trust {
@@ -35,6 +35,9 @@ int evidence_anchors_verify(const struct options *o, const struct evidence_ancho
                             struct err *err);
 void evidence_anchors_print(const json_t *found);
 
+/* Bodies that are gone on purpose, as both verifications list them. New. */
+json_t *evidence_removals_json(const struct removal *list, uint64_t count);
+void evidence_removals_print(const struct removal *list, uint64_t count);
 /* `tocsin evidence verify FOLDER --key …` */
 int evidence_log_verify(const struct cli *cli, const struct options *o, const char *folder);
 /* `tocsin evidence verify BUNDLE.zip --key …` */

@@ -18,6 +18,20 @@ bool timeline_knows(enum kind kind) { return words_of(kind) != NULL; }
 
 static enum kind kind_of(const json_t *entry) { return kind_by_name(json_str_or(entry, "type", "")); }
 
+/* When, by whom, why, and what may be read in its place. */
+static void removed(struct view *v, const json_t *removal) {
+  view_put(v, " (the body was removed");
+  if (removal) {
+    view_put(v, " on ");
+    view_moment(v, json_int_or(removal, "time", 0));
+    words_member(v, " by ", removal, "by");
+    words_member(v, " because ", removal, "because");
+    view_put(v, "; entry %lld", (long long)json_int_or(removal, "entry", 0));
+  }
+  view_put(v, ")");
+  words_member(v, "\ncopy with parts taken out: ", removal, "copy");
+}
+
 /* A newer version's kind, or a body that was removed. */
 static enum style unknown(struct view *v, const json_t *entry) {
   const json_t *body = json_object_get(entry, "body");
@@ -25,7 +39,7 @@ static enum style unknown(struct view *v, const json_t *entry) {
   if (!json_is_object(body)) {
     view_put(v, ": ");
     view_text(v, json_str_or(entry, "meaning", ""));
-    view_put(v, " (the body was removed)");
+    removed(v, json_object_get(entry, "removed"));
   } else {
     view_put(v, ": ");
     view_value(v, body);

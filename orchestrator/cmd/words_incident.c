@@ -306,6 +306,30 @@ static enum style anchor_failed(struct view *v, const json_t *body) {
   return STYLE_YELLOW;
 }
 
+static enum style exported(struct view *v, const json_t *body) {
+  view_put(v, "a bundle was made to be handed out");
+  words_member(v, " of ", body, "incident");
+  words_member(v, ": ", body, "file");
+  words_member(v, ", SHA-256 ", body, "sha256");
+  return STYLE_PLAIN;
+}
+
+static enum style body_removing(struct view *v, const json_t *body) {
+  size_t bundles = json_array_size(json_object_get(body, "bundles"));
+  view_put(v, "had the body of entry %lld", (long long)json_int_or(body, "seq", 0));
+  words_member(v, " (", body, "type");
+  view_put(v, ") removed");
+  words_member(v, ": ", body, "because");
+  if (bundles) view_put(v, "; %zu bundle%s handed out before still bear%s it", bundles, bundles == 1 ? "" : "s", bundles == 1 ? "s" : "");
+  return STYLE_YELLOW;
+}
+
+static enum style body_removed(struct view *v, const json_t *body) {
+  view_put(v, "the body of entry %lld is gone", (long long)json_int_or(body, "seq", 0));
+  words_member(v, "; Redis: ", body, "redis");
+  return STYLE_PLAIN;
+}
+
 words_fn *const words_incident[KIND_COUNT] = {
     [KIND_INCIDENT_OPENED] = opened,
     [KIND_INCIDENT_ADOPTED] = adopted,
@@ -341,4 +365,7 @@ words_fn *const words_incident[KIND_COUNT] = {
     [KIND_ANCHOR_COSIGNED] = cosigned,
     [KIND_ANCHOR_COPIED] = copied,
     [KIND_ANCHOR_FAILED] = anchor_failed,
+    [KIND_EVIDENCE_EXPORTED] = exported,
+    [KIND_BODY_REMOVING] = body_removing,
+    [KIND_BODY_REMOVED] = body_removed,
 };

@@ -26,6 +26,8 @@ static const char readme[] =
     "  its body's digest:           sed -n 's/^7 //p' bodies | base64 -d | sha256sum              (the head's \"body\")\n"
     "  its body:                    sed -n 's/^7 //p' bodies | base64 -d | tail -c +33\n"
     "\n"
+    "A body that is \"-\" was removed; a later head of type body.removing has its number as step, and its body says by whom and why.\n"
+    "\n"
     "Not proven by the log: names.json and the views (report.html, timeline.csv, ocsf.json, stix.json). They are made from the entries; "
     "where they differ, the entries count.\n"
     "No bundle shows what was written behind its last entry.\n";

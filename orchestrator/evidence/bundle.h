@@ -7,7 +7,7 @@
  *   contents.json               what the bundle is about and how much of it is sealed
  *   index.html                  of a bundle of several incidents
  *   incidents/<ID>/heads        one head a line: the very bytes that were hashed, ended by a newline that was not
- *   incidents/<ID>/bodies       "<seq> <base64>": the envelope, 32 random bytes and the body's bytes; "<seq> -": it was removed
+ *   incidents/<ID>/bodies       "<seq> <base64>": the envelope, 32 random bytes and the body's bytes; "<seq> -": it was removed, and a later head of type "body.removing" has <seq> as its step
  *   incidents/<ID>/proofs       "<seq> <index> <base64>…": the place in the log, and the RFC 6962 inclusion path to log/checkpoint; "<seq> -": not sealed yet
  *   incidents/<ID>/names.json   people's names by their pseudonyms, as they were known at the export
  *   incidents/<ID>/{report.html,timeline.csv,ocsf.json,stix.json}   views of it
@@ -63,9 +63,11 @@ struct bundle_fault {
 struct bundle_result {
   struct checkpoint checkpoint; /* origin "" when it could not be read */
   size_t incidents;
-  uint64_t entries, proven, removed; /* heads read; led to the signed root; bodies that are not there on purpose */
+  uint64_t entries, proven, removed; /* heads read; led to the signed root; bodies that an entry of their journal removed */
   uint64_t covered;                  /* the proven ones are all among that many first entries of the log */
-  struct bundle_fault *faults;       /* in order of place */
+  struct removal
+      *removals; /* the removed ones, the first FAULTS_KEPT; index: the entry's place in the log, UINT64_MAX when nothing proves it */
+  struct bundle_fault *faults; /* in order of place */
   size_t count, more;
 };
 

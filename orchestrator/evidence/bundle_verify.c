@@ -241,6 +241,7 @@ struct incident {
   uint64_t count;                       /* heads */
   uint64_t most;                        /* the largest number that any of the three files names, bounded by their lines */
   struct line *heads, *bodies, *proofs; /* by seq */
+  uint64_t *removers;                   /* by seq: the entry that says its body is removed; 0: none does */
   uint64_t *order;                      /* seq of each line of heads; 0: unreadable */
 };
 
@@ -292,6 +293,7 @@ static void heads_read(struct check *c, const struct zip_file *f, struct inciden
     if (!seq) fault_of(c, FAULT_CHANGED, "entry", inc->count + 1, inc->id, "it is no head of a journal entry");
     else if (inc->heads[seq].at) fault_of(c, FAULT_ADDED, "entry", seq, inc->id, "it stands there twice");
     else inc->heads[seq] = (struct line){line, len};
+    if (seq && head.removes) inc->removers[head.removes] = seq;
   }
   if (lines.at != lines.end) fault_of(c, FAULT_CHANGED, "entry", inc->count + 1, inc->id, "its line is cut off");
 }
@@ -342,6 +344,21 @@ static bool is_chained(const struct incident *inc, uint64_t seq, const struct he
          strcmp(next.prev, leaf) == 0;
 }
 
+/* That the entry which says so is itself what was sealed is checked with all others. */
+static void removal_add(struct check *c, const struct incident *inc, uint64_t seq) {
+  struct bundle_result *r = c->result;
+  uint64_t by = inc->removers[seq], index;
+  const struct line *p = &inc->proofs[by];
+  const char *at = p->at;
+  if (r->removed++ >= FAULTS_KEPT) return;
+  struct removal *grown = realloc(r->removals, r->removed * sizeof *grown);
+  if (!grown) abort();
+  r->removals = grown;
+  if (!at || !number_read(&at, p->at + p->len, &index)) index = UINT64_MAX;
+  grown[r->removed - 1] = (struct removal){.index = index, .seq = seq, .by = by};
+  snprintf(grown[r->removed - 1].incident, sizeof grown->incident, "%s", inc->id);
+}
+
 static void body_check(struct check *c, const struct incident *inc, uint64_t seq, const struct head *head) {
   const struct line *b = &inc->bodies[seq];
   char digest[DIGEST_HEX];
@@ -351,8 +368,8 @@ static void body_check(struct check *c, const struct incident *inc, uint64_t seq
     return;
   }
   if (b->len == 1 && *b->at == '-') {
-    c->result->removed++;
-    fault_of(c, FAULT_MISSING, "body", seq, inc->id, "it was left out");
+    if (inc->removers[seq]) removal_add(c, inc, seq);
+    else fault_of(c, FAULT_MISSING, "body", seq, inc->id, "it was left out, and no entry says that it was removed");
     return;
   }
   uint8_t *envelope = base64_decode(b->at, b->len, &len);
@@ -428,14 +445,15 @@ static void incident_check(struct check *c, const char *id) {
   inc.bodies = calloc(inc.most + 2, sizeof *inc.bodies);
   inc.proofs = calloc(inc.most + 2, sizeof *inc.proofs);
   inc.order = calloc(inc.most + 2, sizeof *inc.order);
-  if (!inc.heads || !inc.bodies || !inc.proofs || !inc.order) abort();
+  inc.removers = calloc(inc.most + 2, sizeof *inc.removers);
+  if (!inc.removers || !inc.heads || !inc.bodies || !inc.proofs || !inc.order) abort();
   heads_read(c, heads, &inc);
   if (bodies != &none) numbered_read(c, bodies, "body", &inc, inc.bodies);
   if (proofs != &none) numbered_read(c, proofs, "proof", &inc, inc.proofs);
   order_check(c, &inc);
   for (uint64_t seq = 1; seq <= inc.most; seq++)
     if (inc.heads[seq].at) entry_check(c, &inc, seq, &last_index);
-  free(inc.heads), free(inc.bodies), free(inc.proofs), free(inc.order);
+  free(inc.heads), free(inc.bodies), free(inc.proofs), free(inc.order), free(inc.removers);
 }
 
 /* Every folder below incidents/. */
@@ -473,5 +491,6 @@ int bundle_verify(const void *bytes, size_t len, const struct verify_options *op
 
 void bundle_release(struct bundle_result *r) {
   free(r->faults);
+  free(r->removals);
   memset(r, 0, sizeof *r);
 }

@@ -76,6 +76,8 @@ int catalogue_read(struct catalogue *c, const struct tlog *log, struct bodies *b
 /* Merging all segments drops what was deleted; freed pages are wiped (secure_delete), and so is the write-ahead log. */
 int catalogue_forget(struct catalogue *c, uint64_t index, struct err *err) {
   char sql[96];
+  snprintf(sql, sizeof sql, "SELECT count(*) FROM text WHERE rowid = %" PRIu64, index);
+  if (catalogue_number(c, sql) == 0) return 0;
   snprintf(sql, sizeof sql, "DELETE FROM text WHERE rowid = %" PRIu64, index);
   int r = catalogue_run(c, sql, err);
   if (r == 0) r = catalogue_run(c, "INSERT INTO text (text) VALUES ('optimize')", err);

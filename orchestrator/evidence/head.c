@@ -69,9 +69,18 @@ static bool bears_control(const char *bytes, size_t len) {
   return false;
 }
 
+/* It can only speak of an entry before it. */
+static uint64_t removal(const struct span *type, const struct span *step, uint64_t seq) {
+  struct span value;
+  const char *end = step->at + step->len;
+  if (!key_is(type, "body.removing") || number_skip(step->at, end, &value) != end) return 0;
+  uint64_t n = number(&value);
+  return n < seq ? n : 0;
+}
+
 bool head_scan(const char *bytes, size_t len, struct head *ret) {
   const char *p = bytes, *end = bytes + len;
-  struct span last = {"", 0}, key, value;
+  struct span last = {"", 0}, type = {"", 0}, step = {"", 0}, key, value;
   enum { INCIDENT = 1, PREV = 2, SEQ = 4, BODY = 8, ALL = 15 };
   int seen = 0;
   if (len < 2 || *p != '{' || bears_control(bytes, len)) return false;
@@ -83,10 +92,18 @@ bool head_scan(const char *bytes, size_t len, struct head *ret) {
     case 'i': seen |= text && key_is(&key, "incident") && copy(&value, ret->incident, sizeof ret->incident) ? INCIDENT : 0; break;
     case 'p': seen |= text && key_is(&key, "prev") && digest_copy(&value, ret->prev) ? PREV : 0; break;
     case 'b': seen |= text && key_is(&key, "body") && digest_copy(&value, ret->body) ? BODY : 0; break;
-    case 's': seen |= !text && key_is(&key, "seq") && (ret->seq = number(&value)) > 0 ? SEQ : 0; break;
+    case 's':
+      seen |= !text && key_is(&key, "seq") && (ret->seq = number(&value)) > 0 ? SEQ : 0;
+      if (text && key_is(&key, "step")) step = value;
+      break;
+    case 't':
+      if (text && key_is(&key, "type")) type = value;
+      break;
     default: break;
     }
     last = key;
   } while (*p == ',');
-  return seen == ALL && *p == '}' && p + 1 == end;
+  if (seen != ALL || *p != '}' || p + 1 != end) return false;
+  ret->removes = removal(&type, &step, ret->seq);
+  return true;
 }

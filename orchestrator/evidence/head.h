@@ -18,6 +18,8 @@ struct head {
   char prev[DIGEST_HEX];
   char body[DIGEST_HEX];
   uint64_t seq;
+  uint64_t
+      removes; /* the entry of its journal whose body it says is removed (type "body.removing", which has that entry's number as its step); 0: none */
 };
 
 bool head_scan(const char *bytes, size_t len, struct head *ret);

@@ -17,8 +17,9 @@ struct item {
   struct item *next;
   struct hash leaf;
   uint64_t seq;
-  size_t head_len, envelope_len; /* head_len 0: only a look (sealer_expect); then the bytes are the journal's name */
-  char bytes[];                  /* head, then envelope */
+  size_t head_len, envelope_len; /* head_len 0: only a look (sealer_expect), or a removal; then the bytes are the journal's name */
+  bool removal;
+  char bytes[]; /* head, then envelope */
 };
 
 struct sealer {
@@ -106,6 +107,7 @@ static void items_drop(struct sealer *s, size_t count) {
     s->items--;
     s->bytes -= sizeof *gone + gone->head_len + gone->envelope_len;
     s->status.waiting -= gone->head_len > 0;
+    s->status.removing -= gone->removal;
     free(gone);
   }
 }
@@ -114,9 +116,18 @@ static void items_drop(struct sealer *s, size_t count) {
 static int batch_judge(struct sealer *s, struct store_entry *entries, struct item *const *items, size_t count, struct err *err) {
   int r = store_ready(s->store, err);
   for (size_t i = 0; r == 0 && i < count; i++) {
-    if (items[i]->head_len) r = store_judge(s->store, &entries[i], 1, err);
+    if (items[i]->removal) entries[i].verdict = STORE_KNOWN;
+    else if (items[i]->head_len) r = store_judge(s->store, &entries[i], 1, err);
     else r = store_compare(s->store, items[i]->bytes, items[i]->seq, &items[i]->leaf, &entries[i], err);
   }
+  return r;
+}
+
+/* Once the entries before them are in. Done twice it does no harm. */
+static int batch_remove(struct sealer *s, struct item *const *items, size_t count, struct err *err) {
+  int r = 0;
+  for (size_t i = 0; r == 0 && i < count; i++)
+    if (items[i]->removal) r = store_remove(s->store, items[i]->bytes, items[i]->seq, err);
   return r;
 }
 
@@ -166,6 +177,7 @@ static bool batch_run(struct sealer *s) {
   int r = folder_open(s, &err);
   if (r == 0 && count) r = batch_judge(s, entries, items, count, &err);
   if (r == 0 && count) r = store_seal(s->store, entries, count, &err);
+  if (r == 0 && count) r = batch_remove(s, items, count, &err);
   pthread_mutex_lock(&s->lock);
   if (r == 0) sealed = verdicts_take(s, entries, items, count);
   if (r == 0) items_drop(s, count), succeeded(s, sealed);
@@ -307,6 +319,7 @@ static void item_push(struct sealer *s, struct item *i) {
   s->items++;
   s->bytes += sizeof *i + i->head_len + i->envelope_len;
   s->status.waiting += i->head_len > 0;
+  s->status.removing += i->removal;
   if (full(s)) pthread_cond_signal(&s->wake);
 }
 
@@ -327,15 +340,30 @@ void sealer_add(struct sealer *s, const char *journal, uint64_t seq, const void 
   if (!fits) free(i);
 }
 
-void sealer_expect(struct sealer *s, const char *journal, uint64_t seq, const char *leaf) {
+static struct item *item_named(const char *journal, uint64_t seq) {
   size_t len = strlen(journal);
   struct item *i = item_new(len + 1);
   i->seq = seq;
-  hex_decode(leaf, i->leaf.bytes, DIGEST_BYTES);
   memcpy(i->bytes, journal, len + 1);
+  return i;
+}
+
+static void item_hand_over(struct sealer *s, struct item *i) {
   pthread_mutex_lock(&s->lock);
   item_push(s, i);
   pthread_mutex_unlock(&s->lock);
+}
+
+void sealer_expect(struct sealer *s, const char *journal, uint64_t seq, const char *leaf) {
+  struct item *i = item_named(journal, seq);
+  hex_decode(leaf, i->leaf.bytes, DIGEST_BYTES);
+  item_hand_over(s, i);
+}
+
+void sealer_remove(struct sealer *s, const char *journal, uint64_t seq) {
+  struct item *i = item_named(journal, seq);
+  i->removal = true;
+  item_hand_over(s, i);
 }
 
 bool sealer_room(struct sealer *s) {

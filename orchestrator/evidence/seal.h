@@ -40,6 +40,7 @@ struct sealer_status {
   uint64_t published; /* checkpoints published by this process */
   uint64_t sealed;    /* entries sealed by this process */
   size_t waiting;     /* entries in memory, not sealed yet */
+  size_t removing;    /* bodies that are not removed yet */
   size_t behind;      /* journals of which Redis holds entries that are neither sealed nor in memory */
   size_t troubled;    /* journals of which something cannot be sealed; see sealer_trouble */
   int64_t age_ms;     /* since the newest checkpoint was made or first seen */
@@ -61,6 +62,8 @@ bool sealer_room(struct sealer *s);
 bool sealer_behind(struct sealer *s, char ret_journal[HEAD_INCIDENT], uint64_t *ret_from);
 /* Signature lines of others for the checkpoint of that size (tlog_cosign): put behind it by the thread, if it is still the newest then. Any thread; copies. */
 void sealer_cosign(struct sealer *s, uint64_t size, const char *lines, size_t len);
+/* Behind everything that was handed over until now: the body of this entry goes from the log's folder, its key and its texts (store_remove). status.removing tells when. */
+void sealer_remove(struct sealer *s, const char *journal, uint64_t seq);
 /* Names it as behind, from this seq on. */
 void sealer_read_again(struct sealer *s, const char *journal, uint64_t from);
 /* Something of this journal can never be sealed: said once, and asked for no more in this process. */

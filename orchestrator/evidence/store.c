@@ -187,6 +187,14 @@ int store_cosign(struct store *s, uint64_t size, const char *lines, size_t len, 
   return tlog_cosign(s->log, size, lines, len, err);
 }
 
+int store_remove(struct store *s, const char *journal, uint64_t seq, struct err *err) {
+  struct place place;
+  int r = catalogue_find(s->catalogue, journal, seq, &place, err);
+  if (r < 0) return r == ERR_NOT_FOUND ? 0 : r;
+  r = bodies_remove(s->bodies, place.index, err);
+  return r < 0 && r != ERR_NOT_FOUND ? r : catalogue_forget(s->catalogue, place.index, err);
+}
+
 int store_read(struct store *s, bool *ret_more, struct err *err) {
   return catalogue_read(s->catalogue, s->log, s->bodies, TEXTS, ret_more, err);
 }

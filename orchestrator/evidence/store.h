@@ -46,6 +46,8 @@ int store_compare(struct store *s, const char *journal, uint64_t seq, const stru
 /* Seals those judged STORE_NEW under one checkpoint, all or none: 0 when they are in, whatever went wrong meanwhile. */
 int store_seal(struct store *s, const struct store_entry *entries, size_t count, struct err *err);
 int store_cosign(struct store *s, uint64_t size, const char *lines, size_t len, struct err *err); /* tlog_cosign */
+/* The body of a sealed entry is removed: its key, and its texts in the catalogue. The head stays. 0 also when it was removed before, or the log does not know the entry. */
+int store_remove(struct store *s, const char *journal, uint64_t seq, struct err *err);
 uint64_t store_size(const struct store *s);
 /* Makes some more of the entries' texts fit to be searched; *ret_more: there are others. For when nothing waits. */
 int store_read(struct store *s, bool *ret_more, struct err *err);

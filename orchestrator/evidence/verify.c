@@ -199,11 +199,24 @@ static void chain_step(struct verify *v, uint64_t index, const char *incident, u
   hex_encode(leaf->bytes, DIGEST_BYTES, c->leaf);
 }
 
+static void removal_add(struct verify *v, uint64_t index, const struct head *head) {
+  struct verify_result *r = v->result;
+  if (r->removal_count == FAULTS_KEPT) return;
+  struct removal *grown = realloc(r->removals, (r->removal_count + 1) * sizeof *grown);
+  if (!grown) abort();
+  r->removals = grown;
+  struct removal *one = &grown[r->removal_count++];
+  *one = (struct removal){.index = index, .seq = head->removes, .by = head->seq};
+  snprintf(one->incident, sizeof one->incident, "%s", head->incident);
+}
+
 static void chain_check(struct verify *v, uint64_t index, const struct tile_entry *e, const struct hash *leaf) {
   struct head head;
   if (v->options->plain) return;
-  if (head_scan(e->bytes, e->len, &head)) chain_step(v, index, head.incident, head.seq, head.prev, leaf);
-  else fault_add(v, FAULT_CHANGED, ENTRY, index, index, "it is no head of a journal entry");
+  bool is_head = head_scan(e->bytes, e->len, &head);
+  if (is_head) chain_step(v, index, head.incident, head.seq, head.prev, leaf);
+  if (is_head && head.removes) removal_add(v, index, &head);
+  if (!is_head) fault_add(v, FAULT_CHANGED, ENTRY, index, index, "it is no head of a journal entry");
 }
 
 /* ---- bundles */
@@ -483,5 +496,6 @@ int verify_log(const char *folder, const struct verify_options *options, struct 
 
 void verify_release(struct verify_result *r) {
   free(r->faults);
+  free(r->removals);
   memset(r, 0, sizeof *r);
 }

@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "evidence/head.h"
 #include "evidence/note.h"
 #include "evidence/tiles.h"
 
@@ -34,12 +35,21 @@ struct fault {
   char text[200];
 };
 
+/* A body that is gone on purpose: an entry of the same journal says so. */
+struct removal {
+  uint64_t index; /* of that entry, in the log */
+  char incident[HEAD_INCIDENT];
+  uint64_t seq, by; /* whose body; that entry's number in the journal */
+};
+
 struct verify_result {
   uint64_t size; /* as the checkpoint says */
   struct hash root;
   size_t journals;
-  struct fault *faults; /* in order of entries; those without one first */
-  size_t count, more;   /* more: faults beyond FAULTS_KEPT */
+  struct fault *faults;     /* in order of entries; those without one first */
+  size_t count, more;       /* more: faults beyond FAULTS_KEPT */
+  struct removal *removals; /* in order of entries, the first FAULTS_KEPT */
+  size_t removal_count;
 };
 
 struct verify_options {

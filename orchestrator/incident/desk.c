@@ -29,6 +29,7 @@ struct desk *desk_new(const struct desk_deps *deps, struct err *err) {
   if (!d) abort();
   d->deps = *deps;
   map_init(&d->incidents);
+  LIST_INIT(&d->redactions);
   map_init(&d->pins);
   d->kept = json_object();
   d->corrective = json_object();
@@ -77,6 +78,7 @@ static void incident_free(struct incident *inc) {
   struct err gone = {.code = ERR_CANCELLED, .text = "the engine is stopping"};
   inc->lost = true;
   inc->busy++; /* whoever lets go of it meanwhile is not the last */
+  redactions_forget(inc);
   runs_free_all(inc);
   if (inc->journal) actions_orphan(inc->desk->deps.actions, inc->journal);
   notify_forget(inc);
@@ -115,6 +117,7 @@ void desk_free(struct desk *d) {
   if (!d) return;
   desk_unload(d);
   map_release(&d->incidents, incident_free_value);
+  redactions_free(d);
   timer_free(d->sweep);
   corrective_end(d);
   timer_free(d->draining);
@@ -279,6 +282,7 @@ void incident_unload_lost(struct incident *inc) {
   inc->lost = true;
   map_remove(&d->incidents, inc->id);
   idle_remove(inc);
+  redactions_forget(inc);
   runs_free_all(inc);
   actions_orphan(d->deps.actions, inc->journal);
   notify_forget(inc);
@@ -386,6 +390,7 @@ static void settle(void *arg) {
   }
   inc->loading = false;
   sleepers_drop(inc->desk->sleepers, inc->id);
+  redactions_resume(inc);
   ops_run(inc, NULL);
   incident_touch(inc);
 }
@@ -479,9 +484,12 @@ void incident_open(struct incident *inc, const char *actor, json_t *body_take) {
   d->opened++;
 }
 
-void incident_alert_keep(struct incident *inc, const json_t *finding, const json_t *raw) {
-  if (json_array_size(inc->alerts) >= ALERTS_KEPT) return;
+json_t *incident_alert(const json_t *finding, const json_t *raw) {
   json_t *alert = json_copy((json_t *)(uintptr_t)finding);
   if (raw) json_object_set(alert, "raw", (json_t *)(uintptr_t)raw);
-  json_array_append_new(inc->alerts, alert);
+  return alert;
+}
+
+void incident_alert_keep(struct incident *inc, const json_t *finding, const json_t *raw) {
+  if (json_array_size(inc->alerts) < ALERTS_KEPT) json_array_append_new(inc->alerts, incident_alert(finding, raw));
 }

@@ -49,7 +49,7 @@ static bool read_entry(void *arg, const struct entry *e) {
     journal_export(e, &r->lines);
     return buf_ok(&r->lines);
   }
-  if (!r->run || e->run == r->run) json_array_append_new(r->entries, view_entry(r->call->desk, e));
+  if (!r->run || e->run == r->run) json_array_append_new(r->entries, view_entry(r->call->desk, e, incident_state(r->inc)));
   return json_array_size(r->entries) < ENTRIES_SHOWN;
 }
 
@@ -431,5 +431,7 @@ const struct command_row incident_commands[] = {
     {"secret.take", "responder", true, do_take},
     {"corrective.add", "responder", true, do_corrective_add},
     {"corrective.close", "responder", true, do_corrective_close},
+    {"incident.redact", "admin", true, do_redact},
+    {"incident.exported", "viewer", true, do_exported},
     {NULL, NULL, false, NULL},
 };

@@ -64,6 +64,7 @@ struct alone {
 
 struct desk {
   struct desk_deps deps;
+  LIST_HEAD(, redaction) redactions;
   struct runs *runs;
   struct map incidents;  /* id -> struct incident */
   struct map *playbooks; /* name -> struct declaration */
@@ -119,6 +120,7 @@ void incident_busy(struct incident *inc, int change);
 void incident_let_sleep(struct incident *inc); /* unloaded without an entry, and still this node's */
 void incident_index(struct incident *inc, bool open);
 void incident_open(struct incident *inc, const char *actor, json_t *body_take);
+json_t *incident_alert(const json_t *finding, const json_t *raw); /* as a playbook sees it; new */
 void incident_alert_keep(struct incident *inc, const json_t *finding, const json_t *raw);
 const struct declaration *desk_playbook(struct desk *d, const char *name, struct err *err);
 
@@ -194,7 +196,8 @@ void notify_forget(struct incident *inc);
 /* views.c */
 json_t *view_row(struct desk *d, const char *id, const json_t *state);
 json_t *view_state(struct desk *d, const json_t *state);
-json_t *view_entry(struct desk *d, const struct entry *e);
+/* state: its incident's, which says why a body is gone; may be NULL. */
+json_t *view_entry(struct desk *d, const struct entry *e, const json_t *state);
 json_t *view_questions(struct desk *d, json_t *open_take,
                        const json_t *sleeping); /* questions_open's, and states of incidents that sleep */
 json_t *view_contained(struct desk *d);
@@ -226,5 +229,11 @@ command_fn do_corrective_list, do_corrective_add, do_corrective_close;
 void corrective_begin(struct desk *d);
 void corrective_end(struct desk *d);
 json_t *corrective_counts(const struct desk *d); /* new {"open", "overdue"} */
+
+/* redact.c: takes the body of an entry out of everything that holds it, step by step; a step that fails is tried again, and what a dead process had begun goes on. */
+command_fn do_redact, do_exported;
+void redactions_resume(struct incident *inc); /* those that its journal has begun and not ended */
+void redactions_forget(struct incident *inc); /* it goes: they go on where it is loaded next */
+void redactions_free(struct desk *d);
 
 #endif

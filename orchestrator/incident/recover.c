@@ -416,14 +416,31 @@ static void load_failed(struct loading *l, const struct err *err) {
   loading_free(l);
 }
 
-static void on_contained(void *arg, const struct redis_value *reply, const struct err *err) {
+/* "INC-000042/7": removals that were begun; closed incidents, too. */
+static void on_removing(void *arg, const struct redis_value *reply, const struct err *err) {
   struct loading *l = arg;
   if (err) {
     load_failed(l, err);
     return;
   }
-  for (size_t i = 0; i < redis_count(reply); i++) id_add(l, redis_string(redis_item(reply, i), NULL));
+  for (size_t i = 0; i < redis_count(reply); i++) {
+    char id[ID_PATH];
+    snprintf(id, sizeof id, "%s", redis_string(redis_item(reply, i), NULL));
+    id[strcspn(id, "/")] = 0;
+    id_add(l, id);
+  }
   load_more(l);
+}
+
+static void on_contained(void *arg, const struct redis_value *reply, const struct err *err) {
+  struct loading *l = arg;
+  struct err why;
+  if (err) {
+    load_failed(l, err);
+    return;
+  }
+  for (size_t i = 0; i < redis_count(reply); i++) id_add(l, redis_string(redis_item(reply, i), NULL));
+  if (redis_call(l->desk->deps.redis, 0, on_removing, l, &why, "SMEMBERS", "tocsin:removing", NULL) < 0) load_failed(l, &why);
 }
 
 static void on_open(void *arg, const struct redis_value *reply, const struct err *err) {

@@ -64,13 +64,24 @@ json_t *view_state(struct desk *d, const json_t *state) {
   return copy;
 }
 
-json_t *view_entry(struct desk *d, const struct entry *e) {
+json_t *view_entry(struct desk *d, const struct entry *e, const json_t *state) {
   json_t *view = json_pack("{s:I, s:I, s:s, s:s, s:s, s:s, s:s}", "seq", (json_int_t)e->seq, "time", (json_int_t)e->time, "actor", e->actor,
                            "name", strncmp(e->actor, "person:", 7) == 0 ? people_name(d->deps.people, e->actor) : e->actor, "type",
                            kind_name(e->kind), "meaning", kind_meaning(e->kind), "control", kind_control(e->kind));
   if (e->run) json_object_set_new(view, "run", json_integer(e->run));
   if (e->step[0]) json_object_set_new(view, "step", json_string(e->step));
-  if (e->body) json_object_set(view, "body", e->body);
+  if (e->body) {
+    json_object_set(view, "body", e->body);
+    return view;
+  }
+  char seq[24];
+  snprintf(seq, sizeof seq, "%llu", (unsigned long long)e->seq);
+  json_t *removal = json_copy(json_object_get(json_object_get(state, "removals"), seq));
+  if (removal) {
+    name_in(d, removal, "by");
+    json_object_del(removal, "kept");
+    json_object_set_new(view, "removed", removal);
+  }
   return view;
 }
 

@@ -124,6 +124,42 @@ out:
   return r;
 }
 
+uint64_t entry_removes(const struct entry *e) {
+  char *end;
+  uint64_t n = e->kind == KIND_BODY_REMOVING ? strtoull(e->step, &end, 10) : 0;
+  return n && !*end && n < e->seq ? n : 0;
+}
+
+const struct entry *entry_removal(struct entry *const *entries, size_t count, uint64_t seq) {
+  for (size_t i = 0; i < count; i++)
+    if (entry_removes(entries[i]) == seq) return entries[i];
+  return NULL;
+}
+
+/* "true_positive", "1/3", "INC-000042": what the fold's vocabularies look like. */
+static bool is_word(const json_t *value) {
+  static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-/.";
+  const char *text = json_string_value(value);
+  return text && strlen(text) <= 24 && !text[strspn(text, letters)];
+}
+
+json_t *entry_residue(const struct entry *e) {
+  static const char *const flags[] = {"ok", "more", "n", "severity_id", "simulated", "engine", NULL};
+  json_t *kept = json_object(), *value;
+  const char *const of_kind[] = {"of",
+                                 "contains",
+                                 "mode",
+                                 e->kind == KIND_INCIDENT_MERGED ? "into" : NULL,
+                                 e->kind == KIND_ACTION_RESOLVED ? "verdict" : NULL,
+                                 e->kind == KIND_RUN_FINISHED ? "status" : NULL,
+                                 e->kind == KIND_CORRECTIVE_ADDED || e->kind == KIND_CORRECTIVE_CLOSED ? "id" : NULL};
+  for (const char *const *k = flags; *k; k++)
+    if ((value = json_object_get(e->body, *k)) && (json_is_boolean(value) || json_is_integer(value))) json_object_set(kept, *k, value);
+  for (size_t i = 0; i < sizeof of_kind / sizeof *of_kind; i++)
+    if (of_kind[i] && is_word(value = json_object_get(e->body, of_kind[i]))) json_object_set(kept, of_kind[i], value);
+  return kept;
+}
+
 static int head_parse(struct entry *e, char digest[DIGEST_HEX], struct err *err) {
   json_t *head = NULL;
   int r = json_parse(e->head, e->head_len, &head, err);

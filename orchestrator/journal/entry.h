@@ -61,6 +61,13 @@ int entry_read(const char *head, size_t head_len, const char *leaf, const void *
                struct err *err);
 void entry_free(struct entry *e);
 
+/* The number of the entry whose body it says is removed (KIND_BODY_REMOVING), else 0. */
+uint64_t entry_removes(const struct entry *e);
+/* The entry that says so of entry `seq`, among the entries of its journal; NULL: none does. */
+const struct entry *entry_removal(struct entry *const *entries, size_t count, uint64_t seq);
+/* What a removal keeps of a body, because the fold needs it: flags, numbers and places from fixed vocabularies, never a text that somebody wrote. New. */
+json_t *entry_residue(const struct entry *e);
+
 /* The chain: the entry's seq is `seq` and its head's prev is `prev`. ERR_INVALID names what is wrong. */
 int entry_follows(const struct entry *e, uint64_t seq, const char *prev, struct err *err);
 

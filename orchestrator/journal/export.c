@@ -52,7 +52,7 @@ static int line_check(const char *line, size_t len, uint64_t seq, char prev[DIGE
   }
   if ((r = entry_follows(e, seq, prev, err)) < 0) goto out;
   memcpy(prev, e->leaf, DIGEST_HEX);
-  if (ret) *ret = e, e = NULL;
+  *ret = e, e = NULL;
 out:
   entry_free(e);
   free(body);
@@ -65,18 +65,45 @@ struct kept {
   size_t count, room;
 };
 
-static struct entry **keep_next(struct kept *k) {
-  if (!k) return NULL;
+/* Entries whose bodies are missing, and that no entry behind them has accounted for yet. */
+struct missing {
+  uint64_t *list;
+  size_t count;
+  uint64_t removed;
+};
+
+static void missing_note(struct missing *m, const struct entry *e) {
+  uint64_t removes = entry_removes(e);
+  for (size_t i = 0; removes && i < m->count; i++) {
+    if (m->list[i] != removes) continue;
+    memmove(&m->list[i], &m->list[i + 1], (--m->count - i) * sizeof *m->list);
+    m->removed++;
+    break;
+  }
+  if (e->envelope_len) return;
+  if ((m->count & (m->count - 1)) == 0) {
+    uint64_t *grown = realloc(m->list, (m->count ? 2 * m->count : 1) * sizeof *grown);
+    if (!grown) abort();
+    m->list = grown;
+  }
+  m->list[m->count++] = e->seq;
+}
+
+static void keep(struct kept *k, struct entry *e_take) {
+  if (!k) {
+    entry_free(e_take);
+    return;
+  }
   if (k->count == k->room) {
     k->room = k->room ? 2 * k->room : 64;
     struct entry **grown = realloc(k->list, k->room * sizeof *grown);
     if (!grown) abort();
     k->list = grown;
   }
-  return &k->list[k->count];
+  k->list[k->count++] = e_take;
 }
 
-static int lines_check(const char *text, size_t len, struct kept *kept, uint64_t *ret_count, struct err *err) {
+static int lines_check(const char *text, size_t len, struct kept *kept, struct missing *missing, uint64_t *ret_count, struct err *err) {
   char prev[DIGEST_HEX];
   uint64_t seq = 0;
   memcpy(prev, leaf_none(), DIGEST_HEX);
@@ -84,26 +111,37 @@ static int lines_check(const char *text, size_t len, struct kept *kept, uint64_t
     const char *end = memchr(text, '\n', len);
     size_t n = end ? (size_t)(end - text) : len;
     if (!end) return err_set(err, ERR_INVALID, "entry %" PRIu64 " is cut off: the file does not end with a newline", seq + 1);
-    int r = line_check(text, n, seq + 1, prev, keep_next(kept), err);
+    struct entry *e = NULL;
+    int r = line_check(text, n, seq + 1, prev, &e, err);
     if (r < 0) return err_wrap(err, "entry %" PRIu64 " is broken", seq + 1), r;
-    if (kept) kept->count++;
+    missing_note(missing, e);
+    keep(kept, e);
     seq++;
     text += n + 1;
     len -= n + 1;
   }
   if (!seq) return err_set(err, ERR_INVALID, "there is no entry in it");
+  if (missing->count)
+    return err_set(err, ERR_INVALID, "entry %" PRIu64 " is broken: its body is missing, and no entry says that it was removed",
+                   missing->list[0]);
   *ret_count = seq;
   return 0;
 }
 
-int journal_verify_export(const char *text, size_t len, uint64_t *ret_count, struct err *err) {
-  return lines_check(text, len, NULL, ret_count, err);
+int journal_verify_export(const char *text, size_t len, uint64_t *ret_count, uint64_t *ret_removed, struct err *err) {
+  struct missing missing = {.list = NULL};
+  int r = lines_check(text, len, NULL, &missing, ret_count, err);
+  if (r == 0 && ret_removed) *ret_removed = missing.removed;
+  free(missing.list);
+  return r;
 }
 
 int journal_read_export(const char *text, size_t len, struct entry ***ret, size_t *ret_count, struct err *err) {
   struct kept kept = {.list = NULL};
+  struct missing missing = {.list = NULL};
   uint64_t count = 0;
-  int r = lines_check(text, len, &kept, &count, err);
+  int r = lines_check(text, len, &kept, &missing, &count, err);
+  free(missing.list);
   if (r == 0) {
     *ret = kept.list;
     *ret_count = kept.count;

@@ -4,10 +4,17 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/queue.h>
 
 #include "base/log.h"
 
-enum { PAGE = 500, RETRY_MS = 500, DAY_MS = 86400000, KEY = 64, NAME = ID_INCIDENT + 16 };
+enum { PAGE = 500, RETRY_MS = 500, REMOVED_MS = 30000, DAY_MS = 86400000, KEY = 64, NAME = ID_INCIDENT + 16 };
+
+struct removal {
+  feed_removed_cb *cb;
+  void *arg;
+  STAILQ_ENTRY(removal) next;
+};
 
 struct feed {
   struct feed_options options;
@@ -24,12 +31,17 @@ struct feed {
   uint64_t next;
   bool pulling, reading, any;
   struct timer *pull_timer;
+  STAILQ_HEAD(, removal) removals;
+  struct timer *removed_timer;
+  bool removals_looked;
+  int64_t removed; /* how many of all removals are handed to the sealer */
   uint64_t pulled; /* entries read again, in all */
   char told[256];
 };
 
 static void pull(struct feed *f);
 static void sweep_page(void *arg);
+static void removed_look(void *arg);
 
 /* ---- journals that are behind: read again from Redis, one after the other, as long as the sealer has room */
 
@@ -204,11 +216,65 @@ static void sweep_page(void *arg) {
 
 void feed_sweep(struct feed *f) {
   if (!f->sweeping) sweep_page(f);
+  if (!f->removals_looked) removed_look(f);
+  f->removals_looked = true;
 }
 
 void feed_adopt(struct feed *f, const char *journal) {
   sealer_read_again(f->sealer, journal, 1);
   pull(f);
+}
+
+/* ---- removals */
+
+void feed_remove(struct feed *f, const char *journal, uint64_t seq, feed_removed_cb *cb, void *arg) {
+  struct removal *r = calloc(1, sizeof *r);
+  if (!r) abort();
+  *r = (struct removal){.cb = cb, .arg = arg};
+  STAILQ_INSERT_TAIL(&f->removals, r, next);
+  sealer_remove(f->sealer, journal, seq);
+}
+
+static void removals_end(struct feed *f, bool gone) {
+  struct removal *r;
+  while ((r = STAILQ_FIRST(&f->removals))) {
+    STAILQ_REMOVE_HEAD(&f->removals, next);
+    r->cb(r->arg, gone);
+    free(r);
+  }
+}
+
+static void on_removed(void *arg, const struct redis_value *reply, const struct err *err) {
+  struct feed *f = arg;
+  struct id id;
+  if (err && err->code == ERR_CANCELLED) return;
+  for (size_t i = 0; !err && i < redis_count(reply); i++) {
+    char journal[NAME];
+    const char *name = redis_string(redis_item(reply, i), NULL), *slash = strchr(name, '/');
+    if (!slash || (size_t)(slash - name) >= sizeof journal) continue;
+    snprintf(journal, sizeof journal, "%.*s", (int)(slash - name), name);
+    if (id_parse(journal, &id)) sealer_remove(f->sealer, journal, strtoull(slash + 1, NULL, 10));
+  }
+  if (!err) f->removed = (int64_t)redis_count(reply);
+  f->removed_timer = timer_start(f->options.store->loop, REMOVED_MS, removed_look, f);
+}
+
+/* They are few, and all of them are looked at again only when there are others. */
+static void on_removed_count(void *arg, const struct redis_value *reply, const struct err *err) {
+  struct feed *f = arg;
+  if (err && err->code == ERR_CANCELLED) return;
+  if (!err && redis_integer(reply) != f->removed &&
+      redis_call(f->options.store->redis, 0, on_removed, f, NULL, "SMEMBERS", "tocsin:removed", NULL) == 0)
+    return;
+  f->removed_timer = timer_start(f->options.store->loop, REMOVED_MS, removed_look, f);
+}
+
+static void removed_look(void *arg) {
+  struct feed *f = arg;
+  timer_free(f->removed_timer);
+  f->removed_timer = NULL;
+  if (redis_call(f->options.store->redis, 0, on_removed_count, f, NULL, "SCARD", "tocsin:removed", NULL) < 0)
+    f->removed_timer = timer_start(f->options.store->loop, RETRY_MS, removed_look, f);
 }
 
 /* ---- the rest */
@@ -235,6 +301,7 @@ static void on_news(void *arg) {
   struct sealer_status status;
   feed_status(f, &status);
   told(f, &status);
+  if (!status.removing) removals_end(f, true);
   pull(f);
   page_next(f);
   if (f->options.news) f->options.news(f->options.arg, &status);
@@ -251,6 +318,7 @@ int feed_start(const struct feed_options *options, struct feed **ret, struct err
   if (!f) abort();
   f->options = *options;
   snprintf(f->node, sizeof f->node, "%s", options->node);
+  STAILQ_INIT(&f->removals);
   struct sealer_options sealer = {.folder = options->folder, .signer = options->signer, .news = wake, .arg = f};
   int r = sealer_start(&sealer, &f->sealer, err);
   if (r == 0) *ret = options->store->feed = f;
@@ -268,7 +336,7 @@ void feed_trouble(struct feed *f, char ret[256]) { sealer_trouble(f->sealer, ret
 bool feed_settled(struct feed *f) {
   struct sealer_status status;
   feed_status(f, &status);
-  return status.open && !status.waiting && !status.behind && !f->sweeping;
+  return status.open && !status.waiting && !status.removing && !status.behind && !f->sweeping;
 }
 
 json_t *feed_counts(struct feed *f) {
@@ -289,6 +357,8 @@ int feed_stop(struct feed *f, int64_t within_ms, struct err *err) {
   if (!f) return 0;
   f->options.store->feed = NULL;
   int r = sealer_stop(f->sealer, within_ms, err);
+  removals_end(f, false);
+  timer_free(f->removed_timer);
   timer_free(f->sweep_timer);
   timer_free(f->pull_timer);
   free(f);

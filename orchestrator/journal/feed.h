@@ -3,6 +3,7 @@
  * Live entries come through feed_entry (journal.c calls it at their acknowledgement; a copy in memory, nothing more). Whatever did not come that way or was let go, because a process
  * died between acknowledgement and seal or the disk failed for long, is found by feed_sweep, which compares the newest entry of every journal in Redis with the catalogue, and read back.
  * So nothing depends on a process having lived. What cannot be sealed at all (Redis lost or changed entries) is said, per journal, and never papered over.
+ * What was removed anywhere ("INC-000042/7" in the set tocsin:removed) is removed from this node's log, too: it may hold what another node owns now.
  * One node seals the journals that it owns (`ours`); who takes a journal over from another calls feed_adopt: then all of it, from its first entry on, is in this log too. */
 #ifndef TOCSIN_JOURNAL_FEED_H
 #define TOCSIN_JOURNAL_FEED_H
@@ -31,6 +32,9 @@ void feed_entry(struct feed *f, const char *journal, const struct entry *e);
 void feed_sweep(struct feed *f);
 /* This node owns the journal from now on: all of it is sealed here, from its first entry on. */
 void feed_adopt(struct feed *f, const char *journal);
+/* The body of an entry goes from this node's log; cb comes later, once nothing of it is left there. `gone` false: the engine stops first. */
+typedef void feed_removed_cb(void *arg, bool gone);
+void feed_remove(struct feed *f, const char *journal, uint64_t seq, feed_removed_cb *cb, void *arg);
 void feed_status(struct feed *f, struct sealer_status *ret);
 void feed_trouble(struct feed *f, char ret[256]);
 /* Signature lines of witnesses for the checkpoint of that size: it bears them from now on, if it is still the newest. Any thread, until feed_stop. */

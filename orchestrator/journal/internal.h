@@ -9,4 +9,9 @@ void journal_set_state(struct journal *j, json_t *state_take);
 /* An entry that Redis holds: the newest so far, acknowledged. Folded unless the state holds it already. */
 void journal_take_entry(struct journal *j, const struct entry *e);
 
+/* A state folded anew takes the place of the one that it has; what Redis has stored of the old one is not relied on. */
+void journal_swap_state(struct journal *j, json_t *state_take);
+/* *handle is set to NULL when the journal is freed first. handle NULL: no more. False: somebody else's is set. */
+bool journal_guard(struct journal *j, struct journal **handle);
+
 #endif

@@ -51,7 +51,8 @@ struct journal {
   unsigned since_state, patience;
   int64_t retry_ms;
   struct timer *retry;
-  struct call *call; /* the Redis call under way; detached when the journal is freed first */
+  struct journal **guard; /* who folds it anew */
+  struct call *call;      /* the Redis call under way; detached when the journal is freed first */
 };
 
 /* A reply may come after its journal was freed. */
@@ -146,6 +147,7 @@ void journal_free(struct journal *j) {
   loop_undefer(j->store->loop, waiters_turn, j);
   timer_free(j->retry);
   if (j->call) j->call->j = NULL;
+  if (j->guard) *j->guard = NULL;
   waiters_call(j, &gone);
   while (!STAILQ_EMPTY(&j->queue)) pending_drop(j);
   while (!STAILQ_EMPTY(&j->watchers)) watcher_drop(j, STAILQ_FIRST(&j->watchers));
@@ -414,6 +416,19 @@ void journal_set_state(struct journal *j, json_t *state_take) {
   json_decref(j->state);
   j->state = state_take;
   j->state_seq = (uint64_t)json_int_or(state_take, "seq", 0);
+}
+
+void journal_swap_state(struct journal *j, json_t *state_take) {
+  json_decref(j->state);
+  j->state = state_take;
+  j->state_seq = 0;
+  j->save_state = true;
+}
+
+bool journal_guard(struct journal *j, struct journal **handle) {
+  if (handle && j->guard) return false;
+  j->guard = handle;
+  return true;
 }
 
 void journal_take_entry(struct journal *j, const struct entry *e) {

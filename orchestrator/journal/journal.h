@@ -78,9 +78,14 @@ struct journal_store *journal_store_of(const struct journal *j);
 int journal_read(struct journal_store *store, const char *incident, uint64_t from, uint64_t to, journal_entry_cb *entry_cb,
                  journal_read_cb *done_cb, void *arg, struct err *err);
 
+/* Folds the journal anew from its first entry, as Redis holds it, because a body was removed; the new state takes the old one's place at once with cb (NULL err). entry_cb
+ * sees every entry on the way, those that are appended meanwhile too. ERR_CANCELLED when the journal is freed first. One at a time. */
+int journal_refold(struct journal *j, journal_entry_cb *entry_cb, journal_read_cb *done_cb, void *arg, struct err *err);
+
 /* Checks entries in their export form, one JSON object a line {"head": text, "leaf": hex, "body": base64 or null}: prints nothing; *ret_count entries were read.
- * ERR_INVALID names the first broken entry. The file need not be trusted. */
-int journal_verify_export(const char *text, size_t len, uint64_t *ret_count, struct err *err);
+ * ERR_INVALID names the first broken entry; a body may be missing only when a later entry says that it was removed (*ret_removed, may be NULL: how many are). The file need
+ * not be trusted. */
+int journal_verify_export(const char *text, size_t len, uint64_t *ret_count, uint64_t *ret_removed, struct err *err);
 /* The same, and hands out the entries that it read: an array of *ret_count, each for entry_free, the array for free. */
 int journal_read_export(const char *text, size_t len, struct entry ***ret, size_t *ret_count, struct err *err);
 /* Appends an entry in that form, with its newline. */

@@ -99,10 +99,77 @@ int journal_read(struct journal_store *store, const char *incident, uint64_t fro
   return result;
 }
 
+/* --- folding anew ----------------------------------------------------------------------------------------- */
+
+struct refold {
+  struct journal *j; /* NULL: it was freed */
+  json_t *state, *removals;
+  journal_entry_cb *entry_cb;
+  journal_read_cb *done_cb;
+  void *arg;
+};
+
+static void refold_read(struct refold *r);
+
+static void refold_end(struct refold *r, const struct err *err) {
+  if (r->j) journal_guard(r->j, NULL);
+  if (r->j && !err) journal_swap_state(r->j, json_incref(r->state));
+  r->done_cb(r->arg, err);
+  json_decref(r->state);
+  json_decref(r->removals);
+  free(r);
+}
+
+static bool refold_entry(void *arg, const struct entry *e) {
+  struct refold *r = arg;
+  if (!r->j) return false;
+  state_fold_rest(r->state, e, r->removals);
+  return !r->entry_cb || r->entry_cb(r->arg, e);
+}
+
+/* What was appended while it was read is read, too, once it is there. */
+static void refold_durable(void *arg, const struct err *err) {
+  struct refold *r = arg;
+  if (err) refold_end(r, err);
+  else refold_read(r);
+}
+
+static void refold_done(void *arg, const struct err *err) {
+  struct refold *r = arg;
+  struct err gone;
+  if (!r->j) err_set(&gone, ERR_CANCELLED, "the journal was unloaded"), err = &gone;
+  if (err || (uint64_t)json_int_or(r->state, "seq", 0) == journal_seq(r->j)) refold_end(r, err);
+  else journal_when_durable(r->j, refold_durable, r);
+}
+
+static void refold_read(struct refold *r) {
+  struct err err;
+  uint64_t from = (uint64_t)json_int_or(r->state, "seq", 0) + 1;
+  if (journal_read(journal_store_of(r->j), journal_incident(r->j), from, 0, refold_entry, refold_done, r, &err) < 0) refold_end(r, &err);
+}
+
+int journal_refold(struct journal *j, journal_entry_cb *entry_cb, journal_read_cb *done_cb, void *arg, struct err *err) {
+  struct refold *r = calloc(1, sizeof *r);
+  if (!r) abort();
+  *r = (struct refold){.j = j, .state = state_blank(journal_incident(j)), .entry_cb = entry_cb, .done_cb = done_cb, .arg = arg};
+  r->removals = json_deep_copy(json_object_get(journal_state(j), "removals"));
+  int result = journal_guard(j, &r->j) ? 0 : err_set(err, ERR_CONFLICT, "%s is being folded anew", journal_incident(j));
+  if (result == 0) {
+    result = journal_read(journal_store_of(j), journal_incident(j), 1, 0, refold_entry, refold_done, r, err);
+    if (result == 0) return 0;
+    journal_guard(j, NULL);
+  }
+  json_decref(r->state);
+  json_decref(r->removals);
+  free(r);
+  return result;
+}
+
 /* --- loading: GET state, then the entries from the one it folds on ---------------------------------------- */
 
 struct loader {
   struct journal *j;
+  bool from_scratch; /* no state was stored */
   journal_load_cb *cb;
   void *arg;
 };
@@ -111,6 +178,13 @@ static bool load_entry(void *arg, const struct entry *e) {
   struct loader *l = arg;
   journal_take_entry(l->j, e);
   return true;
+}
+
+static void load_end(void *arg, const struct err *err) {
+  struct loader *l = arg;
+  if (err) journal_free(l->j);
+  l->cb(l->arg, err ? NULL : l->j, err);
+  free(l);
 }
 
 static void load_done(void *arg, const struct err *err) {
@@ -122,9 +196,12 @@ static void load_done(void *arg, const struct err *err) {
             journal_incident(l->j), folded, journal_seq(l->j));
     err = &why;
   }
-  if (err) journal_free(l->j);
-  l->cb(l->arg, err ? NULL : l->j, err);
-  free(l);
+  /* What was kept of removed bodies stands behind them: a second time, knowing it. */
+  if (!err && l->from_scratch && json_object_get(journal_state(l->j), "removals")) {
+    if (journal_refold(l->j, NULL, load_end, l, &why) == 0) return;
+    err = &why;
+  }
+  load_end(l, err);
 }
 
 static void on_state(void *arg, const struct redis_value *reply, const struct err *err) {
@@ -141,6 +218,7 @@ static void on_state(void *arg, const struct redis_value *reply, const struct er
   if (redis_type(reply) == REDIS_STRING && json_parse_stored(text, len, &state, NULL) == 0 && json_is_object(state))
     journal_set_state(l->j, state);
   uint64_t folded = (uint64_t)json_int_or(journal_state(l->j), "seq", 0);
+  l->from_scratch = !folded;
   if (journal_read(journal_store_of(l->j), journal_incident(l->j), folded ? folded : 1, 0, load_entry, load_done, l, &why) < 0)
     load_done(l, &why);
 }

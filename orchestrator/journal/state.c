@@ -289,6 +289,26 @@ static void fold_corrective(json_t *state, const struct entry *e) {
   }
 }
 
+static json_t *part_make(json_t *state, const char *name, json_t *blank_take) {
+  json_t *p = part(state, name);
+  if (p) json_decref(blank_take);
+  else json_object_set_new(state, name, p = blank_take);
+  return p;
+}
+
+static void fold_removing(json_t *state, const struct entry *e) {
+  static const char *const keys[] = {"because", "copy", "kept", NULL};
+  if (!entry_removes(e)) return;
+  json_t *one = json_pack("{s:I, s:I, s:s, s:b}", "entry", (json_int_t)e->seq, "time", (json_int_t)e->time, "by", e->actor, "done", 0);
+  copy_all(one, e->body, keys);
+  json_object_set_new(part_make(state, "removals", json_object()), e->step, one);
+}
+
+static void fold_removed(json_t *state, const struct entry *e) {
+  json_t *one = json_object_get(part(state, "removals"), e->step);
+  if (one) json_object_set_new(one, "done", json_true());
+}
+
 static void fold_body(json_t *state, const struct entry *e) {
   switch (e->kind) {
   case KIND_INCIDENT_OPENED: fold_opened(state, e); break;
@@ -324,15 +344,29 @@ static void fold_body(json_t *state, const struct entry *e) {
   case KIND_CORRECTIVE_ADDED:
   case KIND_CORRECTIVE_CLOSED: fold_corrective(state, e); break;
   case KIND_EXERCISE_STARTED: copy(state, e->body, "scenario"); break;
+  case KIND_BODY_REMOVING: fold_removing(state, e); break;
+  case KIND_BODY_REMOVED: fold_removed(state, e); break;
   default: break;
   }
 }
 
-void state_fold(json_t *state, const struct entry *e) {
+void state_fold(json_t *state, const struct entry *e) { state_fold_rest(state, e, NULL); }
+
+void state_fold_rest(json_t *state, const struct entry *e, const json_t *removals) {
   set_int(state, "seq", (int64_t)e->seq);
   set_int(state, "updated", e->time);
   if (strncmp(e->actor, "person:", 7) == 0 && !json_object_get(state, "acknowledged")) set_int(state, "acknowledged", e->time);
-  if (e->body) fold_body(state, e);
+  if (e->body) {
+    fold_body(state, e);
+    return;
+  }
+  char seq[24];
+  snprintf(seq, sizeof seq, "%llu", (unsigned long long)e->seq);
+  const json_t *kept = json_object_get(json_object_get(removals, seq), "kept");
+  struct entry rest = *e;
+  rest.body = json_is_object(kept) ? json_copy((json_t *)(uintptr_t)kept) : json_object();
+  fold_body(state, &rest);
+  json_decref(rest.body);
 }
 
 static bool any_containment(const json_t *state) {

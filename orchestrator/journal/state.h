@@ -13,6 +13,8 @@
  *   containments {"1/3": {connector, action, target, params, returns, digest, since, lift_at, status, because, simulated}} status: active|found|still|released|kept
  *   scenario (of an exercise: its name), exercise (of an incident that an exercise opened: the exercise's id)
  *   corrective {"INC-000042/a1": {incident, text, owner, due, key, recurs, added, by, closed, closed_by, evidence, entry, file}}
+ *   removals {"7": {entry, by, time, because, copy, kept, done}} bodies removed: kept is what was kept of them
+ *   for this fold, done that all is gone. Only once there is one.
  *   ticks {"2": {by, time}}, closing {verdict, root_cause, impact, affected, lessons, by, time}, merged_into, notes (how many).
  * Pure: no I/O, no clock. */
 #ifndef TOCSIN_JOURNAL_STATE_H
@@ -26,6 +28,8 @@ enum { STATE_OBSERVABLES = 200, STATE_RECENT = 1024 };
 
 json_t *state_blank(const char *incident); /* before the first entry: seq 0. New reference. */
 void state_fold(json_t *state, const struct entry *e);
+/* The same for an entry whose body may be gone: what `removals` (of a state that has folded all of the journal; may be NULL) kept of it stands in its place. */
+void state_fold_rest(json_t *state, const struct entry *e, const json_t *removals);
 bool state_has_alert(const json_t *state, const char *alert_id);
 /* True when nothing of it is alive: closed, no containment in force, no open question, run or intent. */
 bool state_at_rest(const json_t *state);

@@ -20,8 +20,7 @@ static void entry_row(const struct report_source *s, const struct entry *e, stru
   char time[TIME_TEXT], room[ENTRY_ACTOR + 16];
   struct buf words;
   buf_init(&words, 8 << 20);
-  if (e->body) s->words(s->words_arg, e, &words);
-  else buf_adds(&words, "the body was removed");
+  report_words(s, e, &words);
   time_format(e->time, time);
   buf_addf(out, "%" PRIu64 ",%s,", e->seq, time);
   cell(out, report_actor(s, e->actor, room, sizeof room));

@@ -258,6 +258,34 @@ static void fold(const struct report_source *s, json_t *facts, const struct entr
   }
 }
 
+/* Of a body that was removed, what the removal has kept of it. */
+static void fold_rest(const struct report_source *s, json_t *facts, const struct entry *e) {
+  const struct entry *removal = e->body ? NULL : entry_removal(s->entries, s->count, e->seq);
+  json_t *kept = json_object_get(removal ? removal->body : NULL, "kept");
+  struct entry rest = *e;
+  rest.body = e->body ? json_incref(e->body) : json_is_object(kept) ? json_copy(kept) : json_object();
+  fold(s, facts, &rest);
+  json_decref(rest.body);
+}
+
+void report_words(const struct report_source *s, const struct entry *e, struct buf *out) {
+  const struct entry *removal = e->body ? NULL : entry_removal(s->entries, s->count, e->seq);
+  char stamp[STAMP_TEXT], room[ENTRY_ACTOR + 16];
+  if (e->body) {
+    s->words(s->words_arg, e, out);
+    return;
+  }
+  buf_addf(out, "%s (its body was removed", kind_meaning(e->kind));
+  if (removal) {
+    stamp_text(removal->time, stamp);
+    buf_addf(out, " on %s by %s because %s; entry %llu", stamp, report_actor(s, removal->actor, room, sizeof room),
+             json_str_or(removal->body, "because", "(removed, too)"), (unsigned long long)removal->seq);
+  }
+  buf_adds(out, ")");
+  const char *text = removal ? json_str(removal->body, "copy") : NULL;
+  if (text) buf_adds(out, " copy with parts taken out: "), buf_adds(out, text);
+}
+
 /* Who decided what. Results of what a person set going are not decisions of theirs, though they bear the person's name. */
 static bool is_decision(const struct entry *e) {
   switch (e->kind) {
@@ -307,8 +335,8 @@ json_t *report_facts(const struct report_source *s) {
     set_int(facts, "last", e->time);
     control(facts, e);
     if (is_decision(e)) decision(s, facts, e);
-    if (e->body) fold(s, facts, e);
-    else json_array_append_new(part(facts, "removed"), json_integer((json_int_t)e->seq));
+    fold_rest(s, facts, e);
+    if (!e->body) json_array_append_new(part(facts, "removed"), json_integer((json_int_t)e->seq));
   }
   if (!json_object_get(facts, "mode")) set_text(facts, "mode", strncmp(s->incident, "EX-", 3) == 0 ? "exercise" : "live");
   facts_times(s, facts);

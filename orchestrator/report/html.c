@@ -295,8 +295,7 @@ static void containments_part(const json_t *f, struct buf *out) {
 static void words_of(const struct report_source *s, const struct entry *e, struct buf *out) {
   struct buf words;
   buf_init(&words, 8 << 20);
-  if (e->body) s->words(s->words_arg, e, &words);
-  else buf_addf(&words, "%s (its body was removed)", kind_meaning(e->kind));
+  report_words(s, e, &words);
   html_text(out, words.data);
   buf_release(&words);
 }

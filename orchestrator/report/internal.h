@@ -22,6 +22,9 @@ void page_begin(struct buf *out, const char *title);
 void picture_draw(const struct report_source *s, const json_t *facts, struct buf *out);
 
 /* "2025-11-23 18:42:01" and with three decimals. */
+/* What the entry says; when its body was removed: when, by whom, why, and the copy in its place. */
+void report_words(const struct report_source *s, const struct entry *e, struct buf *out);
+
 enum { STAMP_TEXT = 32 };
 void stamp_text(int64_t us, char out[STAMP_TEXT]);
 void stamp_text_ms(int64_t us, char out[STAMP_TEXT]);

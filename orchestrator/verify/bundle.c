@@ -220,13 +220,24 @@ static bool is_included(const char *proof, size_t len, const uint8_t leaf[HASH],
   return path_walk(*index, signed_one->size - 1, path, n, fr, sr) && memcmp(sr, signed_one->root, HASH) == 0;
 }
 
-static void body_check(const char *text, size_t len, const struct head *h) {
+/* Does one of the heads behind it say so? That such an entry is the one that was sealed is checked in its place. */
+static bool is_removed(struct lines heads, uint64_t seq) {
+  struct head h;
+  for (; heads.line; line_next(&heads))
+    if (head_read(heads.line, heads.len, &h) && h.removes == seq && h.seq > seq)
+      return printf("removed body %" PRIu64 " of %.100s: entry %" PRIu64 " says so\n", seq, incident, h.seq) > 0;
+  return false;
+}
+
+static void body_check(struct lines heads, const char *text, size_t len, const struct head *h) {
   char hex[2 * HASH + 1] = "";
   uint8_t hash[HASH], *raw = malloc(len + 1);
   long n = raw ? base64_read(text, len, raw, len) : -1;
   if (n >= 0) hash_bytes(raw, (size_t)n, hash), hash_hex(hash, hex);
-  if (len == 1 && *text == '-') entry_fault("missing", BODY, h->seq, "it was left out");
-  else if (strcmp(hex, h->body) != 0) entry_fault("changed", BODY, h->seq, "its digest is not the one in its head");
+  bool left_out = len == 1 && *text == '-';
+  if (left_out && !is_removed(heads, h->seq))
+    entry_fault("missing", BODY, h->seq, "it was left out, and no entry says that it was removed");
+  else if (!left_out && strcmp(hex, h->body) != 0) entry_fault("changed", BODY, h->seq, "its digest is not the one in its head");
   free(raw);
 }
 
@@ -261,7 +272,7 @@ static void entry_check(struct chain *c, const struct lines part[PARTS], uint64_
   else if (signed_one && index < c->next_index) entry_fault("reordered", HEAD, seq, "the log has it before the one before it");
   else if (signed_one) c->next_index = index + 1, c->proven++;
   if (!follows) entry_fault("changed", HEAD, seq, "it names another entry as the one before it, or that one was changed");
-  body_check(rest[BODY], len[BODY], &h);
+  body_check(part[HEAD], rest[BODY], len[BODY], &h);
   memcpy(c->leaf, hex, sizeof hex);
 }
 

@@ -179,6 +179,11 @@ static bool string_read(const char *value, const char *end, char *out, size_t si
 bool head_read(const char *bytes, size_t len, struct head *ret) {
   const char *end = bytes + len, *seq = member(bytes, end, "seq");
   if (len < 2 || bytes[0] != '{' || end[-1] != '}' || !seq || memchr(bytes, '\n', len)) return false;
+  char type[32], step[32];
+  ret->removes = 0; /* an entry of this type has the other's number as its step */
+  if (string_read(member(bytes, end, "type"), end, type, sizeof type) && strcmp(type, "body.removing") == 0 &&
+      string_read(member(bytes, end, "step"), end, step, sizeof step))
+    number_read(step, strlen(step), &ret->removes);
   size_t digits = 0;
   while (seq + digits < end && seq[digits] >= '0' && seq[digits] <= '9') digits++;
   return number_read(seq, digits, &ret->seq) && string_read(member(bytes, end, "incident"), end, ret->incident, sizeof ret->incident) &&

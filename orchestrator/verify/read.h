@@ -49,7 +49,7 @@ struct earlier { /* a checkpoint that whoever checks has kept */
 
 struct head {
   char incident[NAME], prev[2 * HASH + 1], body[2 * HASH + 1];
-  uint64_t seq;
+  uint64_t seq, removes; /* removes: the entry whose body it says is removed; 0: none */
 };
 /* A journal entry's head: one line of compact JSON. False when it is none. */
 bool head_read(const char *bytes, size_t len, struct head *ret);

@@ -209,6 +209,8 @@ static void chain_check(uint64_t index, const uint8_t *bytes, size_t len, const 
     fault_at("changed", place, "it is no head of a journal entry");
     return;
   }
+  if (h.removes && h.removes < h.seq)
+    printf("removed body %" PRIu64 " of %.100s: entry %" PRIu64 " says so\n", h.removes, h.incident, index);
   struct journal *j = journal_of(h.incident);
   if (h.seq <= j->seq) {
     fault_at("reordered", place, "%.100s/%" PRIu64 " comes after entry %" PRIu64, h.incident, h.seq, j->seq);

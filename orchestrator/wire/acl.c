@@ -18,10 +18,11 @@ void acl_engine(const char *name, struct buf *out) {
   if (!name_valid(name)) return;
   buf_addf(out, "ACL SETUSER %s reset on <password> ~tocsin:* ~{tocsin:alerts}* -@all", name);
   buf_adds(out, " +hello +auth +ping +echo +client|setname +client|id +client|info +acl|whoami");
-  buf_adds(out, " +info +time +wait +config|get +memory|usage");
+  buf_adds(out, " +info +time +wait +bgrewriteaof +config|get +memory|usage");
   buf_adds(out, " +function|load +function|list +fcall +fcall_ro");
   buf_adds(out, " +multi +exec +discard +watch +unwatch");
-  buf_adds(out, " +get +set +setnx +incr +mget +getdel +exists +type +ttl +pttl +expire +pexpire +persist +del +unlink +scan +strlen");
+  buf_adds(out,
+           " +get +set +setnx +incr +mget +getdel +exists +type +ttl +pttl +expire +pexpire +persist +del +rename +unlink +scan +strlen");
   buf_adds(out, " +hget +hset +hsetnx +hdel +hgetall +hmget +hlen +hexists +hkeys +hvals +hincrby +hscan");
   buf_adds(out, " +sadd +srem +smembers +sismember +scard +sscan");
   buf_adds(out, " +zadd +zrem +zscore +zcard +zcount +zrange +zrevrange +zrangebyscore +zrevrangebyscore +zremrangebyscore +zscan");

@@ -112,6 +112,8 @@ int redis_append(struct redis *link, unsigned lane, const char *journal, const c
  * FCALL tocsin_brake 2 tocsin:nodes tocsin:brakes  <scope> <value, '' releases>   the brakes' new epoch
  * FCALL tocsin_take 2 <inbox> <nonces>  <message> <nonce> <now_ms> <keep_ms>     1: the caller's to carry out, 0: taken already, -1: a nonce seen before
  * FCALL tocsin_let_go 1 <a target's holders>  <holder>          who still holds it; exactly the last of several gets none
+ * FCALL tocsin_remove 3 <journal> <state> <journal>.new  <seq> <seq of the entry that says so>   the journal without that body, the state gone; 1, or 0: not here, or gone
+ *   before; FENCE: no such entry says so
  * FCALL tocsin_hold 1 tocsin:contained  <field> <json>         1 when new;  FCALL tocsin_unhold 1 tocsin:contained <field>
  * FCALL tocsin_budget 1 <sorted set>  <now_ms> <window_ms> <most> <id>   1: reserved (also when it was before), 0: spent
  * done, ungroup, unhold and what nodes call (from claim on) also work when Redis' memory is full. */

@@ -324,7 +324,50 @@ local function take(keys, args)
   return redis.call('ZADD', keys[2], 'NX', digits(now), args[2]) == 1 and 1 or -1
 end
 
+-- The field of a stream's entry; nil when there is no such entry.
+local function stream_field(key, seq, name)
+  local entry = redis.call('XRANGE', key, seq .. '-0', seq .. '-0')[1]
+  for i = 1, entry and #entry[2] or 0, 2 do
+    if entry[2][i] == name then return entry[2][i + 1] end
+  end
+end
+
+-- KEYS: journal, state, the new journal's place for the time of this call. ARGV: seq, seq of the entry that says its body is removed.
+-- The journal with the same ids, heads and leaves, without that body, in the old one's place; the state goes, because it may tell of it.
+-- 1: done, 0: the journal is not here, or the body was gone already.
+local function remove(keys, args)
+  local journal, fresh, call = keys[1], keys[3], redis.call
+  local seq, by = whole(args[1]), whole(args[2])
+  if not seq or not by or by <= seq then return redis.error_reply('ERR remove: wrong arguments') end
+  if call('EXISTS', journal) == 0 then return 0 end
+  local says = stream_field(journal, digits(by), 'e') or ''
+  if not string.find(says, '"step":"' .. digits(seq) .. '"', 1, true) or not string.find(says, '"type":"body.removing"', 1, true) then
+    return redis.error_reply('FENCE no entry ' .. digits(by) .. ' says that the body of ' .. digits(seq) .. ' is removed')
+  end
+  local there = stream_field(journal, digits(seq), 'b')
+  if there then
+    local page -- the last one read
+    local from = '-'
+    call('DEL', fresh)
+    repeat
+      page = call('XRANGE', journal, from, '+', 'COUNT', 100)
+      for _, entry in ipairs(page) do
+        local fields = entry[2]
+        if entry[1] == digits(seq) .. '-0' then
+          fields = { 'e', stream_field(journal, digits(seq), 'e'), 'h', stream_field(journal, digits(seq), 'h') }
+        end
+        call('XADD', fresh, entry[1], unpack(fields))
+        from = '(' .. entry[1]
+      end
+    until #page < 100
+    call('RENAME', fresh, journal)
+  end
+  call('DEL', keys[2])
+  return there and 1 or 0
+end
+
 redis.register_function('tocsin_append', append)
+redis.register_function('tocsin_remove', remove)
 redis.register_function('tocsin_route', route)
 -- What only ends or removes things goes on when memory is full.
 redis.register_function { function_name = 'tocsin_done', callback = done, flags = { 'allow-oom' } }
@@ -344,5 +387,5 @@ redis.register_function { function_name = 'tocsin_claim', callback = claim, flag
 redis.register_function { function_name = 'tocsin_give', callback = give, flags = { 'allow-oom' } }
 redis.register_function { function_name = 'tocsin_take', callback = take, flags = { 'allow-oom' } }
 redis.register_function {
-  function_name = 'tocsin_version', callback = function() return 5 end, flags = { 'no-writes', 'allow-stale' },
+  function_name = 'tocsin_version', callback = function() return 6 end, flags = { 'no-writes', 'allow-stale' },
 }

@@ -240,6 +240,18 @@ with Tocsin() as tocsin:
     is_(both(tocsin, "own.zip", key)[0], (1, 1), "and under no other")
     ok(by_hand(tocsin, "own.zip", own, tsa)[0].returncode == 0, "and by hand")
 
+    is_(tocsin.run("evidence", "redact", "2/1", "--because", "a name", "--yes").status, 0, "a body is removed")
+    tocsin.run("evidence", "export", "2", "-o", "cut.zip", "--wait", "30s")
+    status, ours, theirs = both(tocsin, "cut.zip", own)
+    is_(status, (0, 0), "a bundle without it passes both")
+    like(ours + theirs, r"removed body 1 of INC-000002.*removed body 1 of INC-000002", "which name the removal")
+    like(by_hand(tocsin, "cut.zip", own, tsa)[0].stdout, r"the body of entry 1 of .* was removed\n.*entries follow one another", "and by hand")
+    path = changed(tocsin, "cut.zip", "incidents/INC-000002/bodies", lambda b: re.sub(rb"\n2 .*", b"\n2 -", b))
+    status, ours, theirs = both(tocsin, path, own)
+    is_(status, (1, 1), "one more left out passes neither")
+    like(ours + theirs, r"missing body 2 of INC-000002.*missing body 2 of INC-000002", "as missing")
+    ok(by_hand(tocsin, path, own, tsa)[0].returncode != 0, "nor by hand")
+
     heads = heads_of(tocsin, "INC-000001", "INC-000002")
     shutil.rmtree(sealed)
     os.makedirs(sealed)

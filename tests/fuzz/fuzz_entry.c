@@ -54,11 +54,11 @@ static void change_one(const uint8_t *data, size_t size) {
   struct err err = {0};
   buf_init(&text, 1 << 20), buf_init(&before, 1 << 20), buf_init(&after, 1 << 20);
   write_journal(data + 3, size - 3, &text);
-  must(journal_verify_export(text.data, text.len, &count, &err) == 0 && count == ENTRIES);
+  must(journal_verify_export(text.data, text.len, &count, NULL, &err) == 0 && count == ENTRIES);
   heads(text.data, text.len, &before);
   size_t at = ((size_t)data[0] << 8 | data[1]) % text.len;
   text.data[at] = (char)(text.data[at] ^ (data[2] ? data[2] : 1));
-  if (journal_verify_export(text.data, text.len, &count, &err) == 0) {
+  if (journal_verify_export(text.data, text.len, &count, NULL, &err) == 0) {
     heads(text.data, text.len, &after);
     must(count == ENTRIES && before.len == after.len && memcmp(before.data, after.data, before.len) == 0);
   }
@@ -68,7 +68,7 @@ static void change_one(const uint8_t *data, size_t size) {
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   struct err err = {0};
   uint64_t count = 0;
-  int code = journal_verify_export((const char *)data, size, &count, &err);
+  int code = journal_verify_export((const char *)data, size, &count, NULL, &err);
   must(code == 0 ? count > 0 : err.code == code && err.text[0] && !count);
   if (size >= 3) change_one(data, size);
   return 0;

@@ -73,6 +73,14 @@ static inline void bundle_make_of(struct made_bundle *b, size_t sealed, size_t s
   buf_release(&early);
 }
 
+/* With a body removed; signer NULL: a new one. */
+static inline void bundle_make_redacted(struct made_bundle *b, const struct note_signer *signer, size_t size, size_t since) {
+  memset(b, 0, sizeof *b);
+  if (signer) b->signer = *signer;
+  case_redacted(&b->made);
+  bundle_make_of(b, 15, size, since);
+}
+
 /* The whole incident of case_help. */
 static inline void bundle_make_since(struct made_bundle *b, size_t sealed, size_t size, size_t since) {
   memset(b, 0, sizeof *b);

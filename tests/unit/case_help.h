@@ -84,6 +84,15 @@ static inline void case_fill(struct made_case *c, bool removed) {
 
 static inline void case_make(struct made_case *c) { case_fill(c, true); }
 
+/* The same with a body removed (entry 11), and the entry that says so (15). */
+static inline void case_redacted(struct made_case *c) {
+  case_fill(c, true);
+  case_add(c, KIND_BODY_REMOVING, "person:7f3a", 0, "11",
+           json_pack("{s:i, s:s, s:s}", "seq", 11, "because", "a password", "copy", "a second [removed]"));
+}
+
+static inline void case_whole(struct made_case *c) { case_fill(c, false); }
+
 static inline void case_free(struct made_case *c) {
   for (size_t i = 0; i < c->source.count; i++) entry_free(c->entries[i]);
   json_decref(c->names);

@@ -358,6 +358,7 @@ const char *redis_string(const struct redis_value *v, size_t *ret_len) {
   return "";
 }
 size_t redis_count(const struct redis_value *v) { return 0; }
+int64_t redis_integer(const struct redis_value *v) { return 0; }
 const struct redis_value *redis_item(const struct redis_value *v, size_t i) { return NULL; }
 
 #endif

@@ -86,6 +86,7 @@ static inline int64_t line_index(const char *line) {
 
 /* The first fault that names an entry counts; else the first. */
 static inline void verdict_take(struct verdict *v, const char *line) {
+  if (strncmp(line, "removed ", 8) == 0) return; /* on purpose: no fault */
   int64_t index = strncmp(line, "NOT", 3) == 0 ? -1 : line_index(line);
   if (v->index >= 0 || (v->text[0] && index < 0)) return;
   snprintf(v->kind, sizeof v->kind, "%.*s", (int)strcspn(line, " "), line);

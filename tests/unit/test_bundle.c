@@ -61,6 +61,22 @@ static void test_sound(void **state) {
   bundle_free(&b);
 }
 
+/* A body that is not there, and an entry that says why: told, and no fault. */
+static void test_removed(void **state) {
+  struct made_bundle b;
+  struct bundle_result r;
+  bundle_make_redacted(&b, NULL, 400, 0);
+  bundle_ask(&b, NULL, &r);
+  if (r.count) fail_msg("%s: %s", r.faults[0].place, r.faults[0].text);
+  assert_int_equal(r.removed, 1);
+  assert_string_equal(r.removals[0].incident, "INC-000042");
+  assert_int_equal(r.removals[0].seq, 11);
+  assert_int_equal(r.removals[0].by, 15);
+  assert_int_equal(r.removals[0].index, 149);
+  bundle_release(&r);
+  bundle_free(&b);
+}
+
 /* What was not sealed when the bundle was made is said to be unsigned; it never passes. */
 static void test_not_sealed(void **state) {
   struct made_bundle b;
@@ -99,7 +115,7 @@ static void test_earlier(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_zip_has_one_form), cmocka_unit_test(test_zip_names), cmocka_unit_test(test_sound),
-      cmocka_unit_test(test_not_sealed),       cmocka_unit_test(test_earlier),
+      cmocka_unit_test(test_not_sealed),       cmocka_unit_test(test_earlier),   cmocka_unit_test(test_removed),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

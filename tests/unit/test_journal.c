@@ -10,6 +10,7 @@
 
 #include "base/clock.h"
 #include "base/json.h"
+#include "evidence/leaf.h"
 #include "journal/journal.h"
 #include "redis_server.h"
 
@@ -435,7 +436,7 @@ static void test_every_byte_of_an_export(void **state) {
   struct err err;
   uint64_t count = 0;
   export_make(&file, 3);
-  assert_int_equal(journal_verify_export(file.data, file.len, &count, &err), 0);
+  assert_int_equal(journal_verify_export(file.data, file.len, &count, NULL, &err), 0);
   assert_int_equal(count, 3);
   size_t line = 1;
   for (size_t i = 0; i < file.len; i++) {
@@ -444,7 +445,7 @@ static void test_every_byte_of_an_export(void **state) {
     for (int bit = 0; bit < 8; bit++) {
       file.data[i] = (char)(was ^ (1 << bit));
       count = 77;
-      int r = journal_verify_export(file.data, file.len, &count, &err);
+      int r = journal_verify_export(file.data, file.len, &count, NULL, &err);
       if (r != ERR_INVALID)
         fail_msg("byte %zu ('%c', bit %d) can be changed unseen: %.80s", i, was, bit, file.data + (i > 20 ? i - 20 : 0));
       assert_int_equal(count, 77);
@@ -454,7 +455,7 @@ static void test_every_byte_of_an_export(void **state) {
     line += was == '\n';
   }
   for (size_t n = 0; n < file.len; n++) { /* every cut but those between lines */
-    int r = journal_verify_export(file.data, n, &count, &err);
+    int r = journal_verify_export(file.data, n, &count, NULL, &err);
     assert_int_equal(r == 0, n && file.data[n - 1] == '\n');
   }
   buf_release(&file);
@@ -466,10 +467,46 @@ static void verify_lines(const char *const *lines, size_t n, const char *wanted)
   uint64_t count;
   buf_init(&file, 1 << 20);
   for (size_t i = 0; i < n; i++) buf_adds(&file, lines[i]);
-  int r = journal_verify_export(file.data, file.len, &count, &err);
+  int r = journal_verify_export(file.data, file.len, &count, NULL, &err);
   if (wanted && (r != ERR_INVALID || !strstr(err.text, wanted))) fail_msg("%s, wanted %s", r ? err.text : "accepted", wanted);
   if (!wanted) assert_int_equal(r, 0);
   buf_release(&file);
+}
+
+/* Lines of a journal in which body 2 is missing, and entry 4 says of which one it was removed. */
+static void removal_lines(const char *names, struct buf *out) {
+  struct entry *e[4];
+  buf_init(out, 1 << 20);
+  for (int i = 0; i < 4; i++) {
+    json_t *body = json_pack("{s:i}", "n", i);
+    struct entry_spec spec = {.kind = i == 3 ? KIND_BODY_REMOVING : KIND_INCIDENT_NOTED,
+                              .actor = "engine",
+                              .step = i == 3 ? names : NULL,
+                              .body = body};
+    assert_int_equal(entry_make(&spec, "INC-000042", "n1", (uint64_t)i + 1, i ? e[i - 1]->leaf : leaf_none(), 1000000, NULL, &e[i], NULL),
+                     0);
+    json_decref(body);
+    if (i == 1) free(e[i]->envelope), e[i]->envelope = NULL, e[i]->envelope_len = 0;
+    journal_export(e[i], out);
+  }
+  for (int i = 0; i < 4; i++) entry_free(e[i]);
+}
+
+static void test_missing_bodies_of_an_export(void **state) {
+  static const char *const wrong[] = {"1", "3", "4", "5", "22", "2.1", ""};
+  struct buf file;
+  struct err err;
+  uint64_t count, removed = 0;
+  removal_lines("2", &file);
+  if (journal_verify_export(file.data, file.len, &count, &removed, &err) < 0) fail_msg("%s", err.text);
+  assert_int_equal(removed, 1);
+  buf_release(&file);
+  for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+    removal_lines(wrong[i], &file);
+    assert_int_equal(journal_verify_export(file.data, file.len, &count, NULL, &err), ERR_INVALID);
+    assert_non_null(strstr(err.text, "entry 2 is broken: its body is missing"));
+    buf_release(&file);
+  }
 }
 
 static void test_lines_dropped_swapped_repeated(void **state) {
@@ -528,6 +565,7 @@ int main(void) {
       cmocka_unit_test(test_deep_bodies_come_back),
       cmocka_unit_test(test_secrets_never_reach_redis),
       cmocka_unit_test(test_every_byte_of_an_export),
+      cmocka_unit_test(test_missing_bodies_of_an_export),
       cmocka_unit_test(test_lines_dropped_swapped_repeated),
       cmocka_unit_test(test_tampered_in_redis),
       cmocka_unit_test(test_killed_in_the_middle),

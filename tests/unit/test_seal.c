@@ -317,11 +317,37 @@ static void bounded(void **state) {
   folder_remove(folder);
 }
 
+/* A body goes once what was handed over before is in, also while it waits in memory; the head stays, and the others do. */
+static void removes(void **state) {
+  char folder[64];
+  struct bodies *bodies = NULL;
+  struct buf b;
+  struct hash leaf;
+  const struct made *m = &made[JOURNALS];
+  folder_make(folder);
+  struct sealer *s = start(folder, NULL);
+  add(s, 0, 3 * JOURNALS);
+  sealer_remove(s, m->journal, 2);
+  sealer_remove(s, m->journal, 2);
+  sealer_remove(s, "INC-999999", 2); /* of another node */
+  assert_int_equal(sealer_stop(s, 20000, NULL), 0);
+  assert_int_equal(bodies_open(folder, &bodies, NULL), 0);
+  for (unsigned i = 0; i < 3 * JOURNALS; i++) {
+    buf_init(&b, 1000);
+    merkle_leaf(made[i].head, made[i].head_len, &leaf);
+    assert_int_equal(bodies_read(bodies, i, &leaf, &b, NULL), i == JOURNALS ? ERR_NOT_FOUND : 0);
+    buf_release(&b);
+  }
+  bodies_close(bodies);
+  folder_remove(folder);
+}
+
 int main(void) {
   all_make(6000);
   signer = test_signer("example.com/ir/evidence");
   const struct CMUnitTest tests[] = {cmocka_unit_test(seals),   cmocka_unit_test(cosigned), cmocka_unit_test(keeps_trying),
-                                     cmocka_unit_test(says_so), cmocka_unit_test(exact),    cmocka_unit_test(bounded)};
+                                     cmocka_unit_test(says_so), cmocka_unit_test(exact),    cmocka_unit_test(bounded),
+                                     cmocka_unit_test(removes)};
   int r = cmocka_run_group_tests(tests, NULL, NULL);
   free(made);
   return r;

@@ -220,7 +220,14 @@ static void test_unknown_and_removed(void **state) {
   state_fold(folded, &removed);
   json_object_set_new(before, "seq", json_integer(2));
   json_object_set_new(before, "updated", json_integer(6));
+  json_object_set_new(before, "status", json_string("closed"));
+  json_object_set_new(before, "closing", json_pack("{s:s, s:i}", "by", "engine", "time", 6));
   assert_true(json_equal(folded, before));
+  for (int kind = 0; kind < KIND_COUNT; kind++) { /* whatever is gone */
+    removed.kind = (enum kind)kind;
+    removed.seq++;
+    state_fold(folded, &removed);
+  }
   json_decref(folded);
   json_decref(before);
 }
@@ -296,10 +303,56 @@ static void test_at_rest(void **state) {
   json_decref(outcome);
 }
 
+/* Bodies that are gone: with what the removals keep of them, what was over is over, and what they said is not there. */
+static void test_removed_bodies(void **state) {
+  static const struct line lines[] = {
+      {KIND_INCIDENT_OPENED, E, 0, NULL, "{'title':'s3cret','severity_id':4}"},
+      {KIND_RUN_STARTED, E, 1, NULL, "{'playbook':'p'}"},
+      {KIND_ACTION_INTENDED, E, 1, "3", "{'action':'lock','params':{'user':'s3cret'}}"},
+      {KIND_ACTION_OUTCOME, E, 1, "3", "{'ok':true,'contains':'active','text':'s3cret'}"},
+      {KIND_ACTION_INTENDED, E, 1, "4", "{'action':'find','params':{'user':'s3cret'}}"},
+      {KIND_ACTION_RESOLVED, P, 1, "4", "{'verdict':'did_not_happen','why':'s3cret'}"},
+      {KIND_RUN_FINISHED, E, 1, NULL, "{'status':'failed','error':'s3cret'}"},
+      {KIND_CONTAINMENT_RELEASED, P, 0, NULL, "{'of':'1/3','why':'s3cret'}"},
+      {KIND_INCIDENT_MERGED, P, 0, NULL, "{'into':'INC-000002','because':'s3cret'}"},
+  };
+  enum { COUNT = sizeof lines / sizeof *lines };
+  json_t *folded = state_blank("INC-000001"), *again = state_blank("INC-000001"), *removals = json_object();
+  for (size_t i = 0; i < COUNT; i++) {
+    json_t *body = json_of(lines[i].body);
+    struct entry e = {.seq = i + 1, .time = 1000, .kind = lines[i].kind, .run = lines[i].run, .body = body};
+    char seq[24];
+    snprintf(seq, sizeof seq, "%zu", i + 1);
+    snprintf(e.step, sizeof e.step, "%s", lines[i].step ? lines[i].step : "");
+    snprintf(e.actor, sizeof e.actor, "%s", lines[i].actor);
+    state_fold(folded, &e);
+    json_object_set_new(removals, seq, json_pack("{s:o}", "kept", entry_residue(&e)));
+    e.body = NULL;
+    state_fold_rest(again, &e, removals);
+    json_decref(body);
+  }
+  char *text = json_text(again), *kept = json_text(removals);
+  assert_null(strstr(text, "s3cret"));
+  assert_null(strstr(kept, "s3cret"));
+  static const char *const same[] = {"status", "merged_into", "intents", "severity_id", "seq", NULL};
+  for (const char *const *k = same; *k; k++)
+    if (!json_equal(json_object_get(folded, *k), json_object_get(again, *k))) fail_msg("%s: %s", *k, text);
+  const json_t *c = json_object_get(json_object_get(again, "containments"), "1/3"),
+               *r = json_object_get(json_object_get(again, "runs"), "1");
+  assert_string_equal(json_str_or(c, "status", ""), "released");
+  assert_string_equal(json_str_or(r, "status", ""), "failed");
+  assert_true(state_at_rest(again));
+  free(text);
+  free(kept);
+  json_decref(folded);
+  json_decref(again);
+  json_decref(removals);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_table),   cmocka_unit_test(test_unknown_and_removed), cmocka_unit_test(test_a_storm),
-      cmocka_unit_test(test_at_rest), cmocka_unit_test(test_corrective_actions),
+      cmocka_unit_test(test_at_rest), cmocka_unit_test(test_corrective_actions),  cmocka_unit_test(test_removed_bodies),
   };
   return cmocka_run_group_tests_name("state", tests, NULL, NULL);
 }

@@ -261,6 +261,63 @@ static void left_out(void **state) {
   end();
 }
 
+/* An entry that says that body `gone` was removed, made without the key and put at the end with another's proof. */
+static void removal_forge(struct zip *z, const char *gone) {
+  struct made_case c;
+  struct buf file;
+  case_whole(&c);
+  case_add(&c, KIND_BODY_REMOVING, "person:7f3a", 0, gone, json_pack("{s:s}", "because", "a lie"));
+  const struct entry *e = c.entries[COUNT];
+  char *body = base64_encode(e->envelope, e->envelope_len);
+  buf_init(&file, 8 << 20);
+  buf_adds(&file, inside(z, HEADS)->bytes), buf_add(&file, e->head, e->head_len), buf_addc(&file, '\n');
+  put(z, HEADS, file.data, file.len);
+  buf_reset(&file);
+  buf_adds(&file, inside(z, BODIES)->bytes), buf_addf(&file, "%d %s\n", COUNT + 1, body);
+  put(z, BODIES, file.data, file.len);
+  buf_reset(&file);
+  buf_adds(&file, inside(z, PROOFS)->bytes), buf_addf(&file, "%d 3\n", COUNT + 1);
+  put(z, PROOFS, file.data, file.len);
+  buf_release(&file);
+  free(body);
+  case_free(&c);
+}
+
+static void removals(void **state) {
+  struct made_bundle redacted;
+  struct verdict engine, other;
+  struct zip z;
+  char line[40];
+  bundle_make_redacted(&redacted, &t.whole.signer, SIZE, SINCE);
+  ask(&redacted.bytes, NULL, NULL, &engine, &other);
+  if (!engine.sound || !other.sound) fail_msg("%s / %s", engine.text, other.text);
+  begin("a body left out beside one that was removed");
+  for (size_t seq = 1; seq <= COUNT + 1; seq++) {
+    if (seq == 11) continue;
+    copy_of(&z, &redacted);
+    snprintf(line, sizeof line, "%zu -", seq);
+    line_put(&z, BODIES, seq, line);
+    try_zip(&z, "missing", (int64_t)seq);
+  }
+  end();
+  begin("a body left out, and an entry forged that says it was removed");
+  for (size_t seq = 1; seq <= COUNT; seq++) {
+    copy_of(&z, &t.whole);
+    snprintf(line, sizeof line, "%zu", seq);
+    removal_forge(&z, line);
+    snprintf(line, sizeof line, "%zu -", seq);
+    line_put(&z, BODIES, seq, line);
+    try_zip(&z, "changed", COUNT + 1);
+  }
+  end();
+  begin("another body in the place of one that was removed");
+  copy_of(&z, &redacted);
+  line_put(&z, BODIES, 11, "11 AAAA");
+  try_zip(&z, "changed", 11);
+  end();
+  bundle_free(&redacted);
+}
+
 /* Another body under a head made for it, and all later heads chained anew: only the log knows. */
 static void forged(void **state) {
   begin("an entry written anew with its body, and the chain behind it");
@@ -414,6 +471,7 @@ int main(void) {
       cmocka_unit_test(cut),       cmocka_unit_test(lines),     cmocka_unit_test(gap),
       cmocka_unit_test(left_out),  cmocka_unit_test(forged),    cmocka_unit_test(other_incident),
       cmocka_unit_test(files),     cmocka_unit_test(keys),      cmocka_unit_test(earlier),
+      cmocka_unit_test(removals),
   };
   return cmocka_run_group_tests(tests, setup, teardown);
 }

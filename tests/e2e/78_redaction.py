@@ -1,0 +1,172 @@
+"""What an entry says is removed: its bytes are nowhere afterwards, everything still verifies and says so, and a crash in the middle leaves nothing half done."""
+import os
+import sqlite3
+import subprocess
+import zipfile
+
+from harness import BINARY, Raw, Tocsin, done, is_, like, ok, unlike, wait_until
+from product import Product, alert, content
+
+OTHER = os.path.join(os.path.dirname(BINARY), "tocsin-verify")
+
+
+def bearers(tocsin, text):
+    """Every file below the data folder, write-ahead logs and all, that holds these bytes."""
+    found = []
+    for folder, _, files in os.walk(tocsin.data):
+        for name in files:
+            try:
+                with open(os.path.join(folder, name), "rb") as f:
+                    if text.encode() in f.read():
+                        found.append(os.path.relpath(os.path.join(folder, name), tocsin.data))
+            except OSError:
+                pass  # a socket, or a file that has gone
+    return sorted(found)
+
+
+def keys(tocsin):
+    with sqlite3.connect("file:%s?mode=ro" % os.path.join(tocsin.data, "evidence", "keys.db"), uri=True) as db:
+        return {row[0] for row in db.execute("SELECT entry FROM key")}
+
+
+def index(tocsin, incident, seq):
+    path = os.path.join(tocsin.data, "evidence", "catalogue.db")
+    with sqlite3.connect("file:%s?mode=ro" % path, uri=True) as db:
+        return db.execute("SELECT e.idx FROM entry e JOIN journal j ON j.id = e.journal WHERE j.name = ? AND e.seq = ?", (incident, seq)).fetchone()[0]
+
+
+def settled(tocsin):
+    return tocsin.api("POST", "/v1/command", {"command": "evidence.status"})[1].get("settled")
+
+
+def entries(tocsin, incident):
+    return tocsin.api("POST", "/v1/command", {"command": "incident.entries", "id": incident})[1]["entries"]
+
+
+def last(tocsin, incident):
+    return entries(tocsin, incident)[-1]["seq"]
+
+
+def noted(tocsin, incident, text):
+    tocsin.run("incident", "note", incident, text)
+    return last(tocsin, incident)
+
+
+def all_gone(tocsin, incident, seq, secret, name):
+    ok(wait_until(lambda: any(e["type"] == "body.removed" and e["body"]["seq"] == seq for e in entries(tocsin, incident)), 30), name + ": its end is on record")
+    ok(wait_until(lambda: bearers(tocsin, secret) == [], 5), "%s: no file of the data folder holds a byte of it (%s)" % (name, bearers(tocsin, secret)))
+    ok(wait_until(lambda: settled(tocsin), 30) and index(tocsin, incident, seq) not in keys(tocsin), name + ": and its key is gone")
+
+
+def redacts(tocsin):
+    """An alert with a secret, which lies in the queue, the journal, the folded state, the catalogue."""
+    secret = "correct-horse-battery"
+    tocsin.xadd(dict(alert("alice", "uid-alice"), message="login with password " + secret))
+    ok(wait_until(lambda: [r["status"] for r in tocsin.json("run", "list", "--all")["runs"]] == ["done"], 30), "an incident")
+    seq = next(e["seq"] for e in entries(tocsin, "INC-000001") if e["type"] == "alert.attached")
+    ok(wait_until(lambda: settled(tocsin), 30) and len(bearers(tocsin, secret)) > 0, "the secret is on the disk (%s)" % bearers(tocsin, secret))
+    ok(index(tocsin, "INC-000001", seq) in keys(tocsin), "and can be decrypted")
+    bundle = os.path.join(tocsin.folder, "before.zip")
+    is_(tocsin.run("evidence", "export", 1, "-o", bundle).status, 0, "a bundle goes out")
+    like(tocsin.run("evidence", "redact", "1/%d" % seq, "--because", "x").err, "--yes", "without a terminal it wants a yes")
+    is_(tocsin.run("evidence", "redact", "1", "--because", "x", "--yes").status, 2, "and the number of an entry")
+    like(tocsin.run("evidence", "redact", "1/999", "--because", "x", "--yes").err, "no entry 999", "which there is")
+    said = tocsin.run("evidence", "redact", "1/%d" % seq, "--because", "a password in the log line", "--with", "login with password [removed]", "--yes")
+    is_(said.status, 0, "removed (%r)" % said)
+    like(said.out, r"before\.zip, made .*SHA-256 [0-9a-f]{64}", "and says which bundle still has it")
+    all_gone(tocsin, "INC-000001", seq, secret, "an alert")
+    with tocsin.redis() as redis:
+        stored = redis.call("XRANGE", "tocsin:{INC-000001}:journal", "-", "+")
+    is_([e[0].decode() for e in stored], ["%d-0" % (i + 1) for i in range(len(stored))], "the journal has the ids that it had")
+    is_([i + 1 for i, e in enumerate(stored) if b"b" not in e[1][::2]], [seq], "and one body less")
+    like(tocsin.run("evidence", "redact", "1/%d" % seq, "--because", "x", "--yes").err, "removed before", "once only")
+    return seq, secret, bundle
+
+
+def shows(tocsin, seq, before):
+    shown = tocsin.run("incident", "show", 1, "--all").out
+    like(shown, r"the body was removed on .* by .* because a password in the log line; entry \d+", "the timeline says when, by whom and why")
+    like(shown, r"copy with parts taken out: login with password \[removed\]", "and shows the copy")
+    is_([e["incident"] for e in tocsin.json("evidence", "search", "battery")["hits"]], [], "what was removed is not found")
+    like(tocsin.run("evidence", "report", 1, "--format", "csv").out, "its body was removed on .* because a password", "the table says so")
+    like(tocsin.run("evidence", "verify", 1).out, "bodies of 1 of them are gone", "the chain is whole")
+    key, bundle, log = tocsin.run("evidence", "key").out.strip(), os.path.join(tocsin.folder, "after.zip"), os.path.join(tocsin.data, "evidence", "log")
+    is_(tocsin.run("evidence", "export", 1, "-o", bundle).status, 0, "a bundle without it")
+    says = "removed body %d of INC-000001" % seq
+    for path in bundle, log:
+        ours = tocsin.run("evidence", "verify", path, "--key", key)
+        other = subprocess.run([OTHER, path, "--key", key], capture_output=True, text=True, timeout=60, check=False)
+        is_((ours.status, other.returncode), (0, 0), "both verifiers pass %s (%s %s)" % (os.path.basename(path), ours.out, other.stdout))
+        like(ours.out, says, "ours names the removal")
+        like(other.stdout, says, "so does the other")
+    is_(tocsin.run("evidence", "verify", before, "--key", key).status, 0, "the bundle from before still verifies")
+    with zipfile.ZipFile(bundle) as z:
+        unlike(z.read("incidents/INC-000001/bodies").decode(), r"\b%d [^-]" % seq, "which held the body that is not in the new one")
+
+
+def crashes(tocsin):
+    """Killed behind the intent, and with everything gone but the key."""
+    secret = "behind-the-intent-3141"
+    seq = noted(tocsin, "INC-000001", secret)
+    status, answer = tocsin.api("POST", "/v1/command", {"command": "incident.redact", "id": "INC-000001", "seq": seq, "because": "crash"})
+    is_(status, 200, "begun (%s)" % answer)
+    tocsin.restart(kill=True)
+    all_gone(tocsin, "INC-000001", seq, secret, "killed behind the intent")
+    secret = "all-but-the-key-2718"
+    seq = noted(tocsin, "INC-000001", secret)
+    ok(wait_until(lambda: settled(tocsin), 30), "sealed")
+    lock = sqlite3.connect(os.path.join(tocsin.data, "evidence", "keys.db"), isolation_level=None)
+    lock.execute("BEGIN EXCLUSIVE")
+    is_(tocsin.api("POST", "/v1/command", {"command": "incident.redact", "id": "INC-000001", "seq": seq, "because": "crash"})[0], 200, "begun")
+    with tocsin.redis() as redis:
+        ok(wait_until(lambda: b"b" not in redis.call("XRANGE", "tocsin:{INC-000001}:journal", "%d-0" % seq, "%d-0" % seq)[0][1][::2], 10), "out of Redis")
+        ok(redis.call("SISMEMBER", "tocsin:removing", "INC-000001/%d" % seq), "and still to be ended")
+    tocsin.kill()
+    lock.execute("ROLLBACK")
+    lock.close()
+    ok(index(tocsin, "INC-000001", seq) in keys(tocsin), "the key is there")
+    tocsin.start()
+    all_gone(tocsin, "INC-000001", seq, secret, "killed before the key was destroyed")
+    with tocsin.redis() as redis:
+        is_(redis.call("SCARD", "tocsin:removing"), 0, "nothing is left to be ended")
+
+
+def elsewhere(tocsin):
+    """A removal that another node carried out: this one's log may hold the same journal."""
+    seq = noted(tocsin, "INC-000001", "sealed in two logs")
+    ok(wait_until(lambda: settled(tocsin), 30) and index(tocsin, "INC-000001", seq) in keys(tocsin), "a body in this node's log")
+    with tocsin.redis() as redis:
+        redis.call("SADD", "tocsin:removed", "INC-000001/%d" % seq)
+    tocsin.restart()
+    ok(wait_until(lambda: index(tocsin, "INC-000001", seq) not in keys(tocsin), 10), "is removed there, too")
+
+
+def refuses(tocsin):
+    tocsin.xadd(alert("bob", "uid-bob", "Locker"))
+    ok(wait_until(lambda: len(tocsin.json("contained")["contained"]) == 1, 30), "something is contained")
+    outcome = next(e["seq"] for e in entries(tocsin, "INC-000002") if e["type"] == "action.outcome")
+    like(tocsin.run("evidence", "redact", "2/%d" % outcome, "--because", "x", "--yes").err, "still contains something", "what lifting it needs stays")
+    is_(tocsin.run("release", 2, "--because", "over", "--yes").status, 0, "lifted")
+    is_(tocsin.run("evidence", "redact", "2/%d" % outcome, "--because", "bob asked", "--yes").status, 0, "then it may go")
+    tocsin.restart(kill=True)
+    is_(tocsin.json("contained")["contained"], [], "nothing comes alive again")
+    is_({r["status"] for r in tocsin.json("run", "list", "--all")["runs"]}, {"done"}, "no run either")
+    people = {tocsin.me: {"uid": os.geteuid(), "roles": ["responder", "auditor"]}}
+    tocsin.settings(dict(settings, people=people))
+    tocsin.restart()
+    like(tocsin.run("evidence", "redact", "2/1", "--because", "x", "--yes").err, 'needs the role "admin"', "not everybody may")
+
+
+with Product() as product_:
+    tocsin_ = Tocsin({})
+    settings = {"folders": content(tocsin_.folder), "connectors": {"product": Raw('product { url = "%s" }' % product_.url)},
+                "guard": {"ceiling": "contain"}}
+    tocsin_.settings(settings)
+    with tocsin_:
+        seq_, secret_, before_ = redacts(tocsin_)
+        shows(tocsin_, seq_, before_)
+        crashes(tocsin_)
+        elsewhere(tocsin_)
+        refuses(tocsin_)
+        unlike(tocsin_.log(), secret_, "nothing of it is in the log")
+done()
