@@ -44,7 +44,7 @@ static const char source[] =
 static struct connector_state *make(struct declaration **ret) {
   struct connector_state *c = NULL;
   struct err err = {0};
-  struct script_limits limits = {.burst_ms = 60};
+  struct script_limits limits = {.burst_ms = 60, .memory = 4 << 20}; /* what fills it is to be stopped by that even on a slow machine */
   *ret = test_connector(source);
   json_t *settings = test_json("{\"token\":{\"$secret\":\"test.token\"}}");
   if (connector_state_new(*ret, settings, &limits, &c, &err) < 0) fail_msg("%s", err.text);
