@@ -94,6 +94,7 @@ static void test_engine_user(void **state) {
                           "FCALL tocsin_done 6 tocsin:alerts {tocsin:alerts}:routed {tocsin:alerts}:seen {tocsin:alerts}:seen_in "
                           "{tocsin:alerts}:counts {tocsin:alerts}:dead engine 1-0 a attached 1000 1000"),
                       "1");
+  assert_non_null(strchr(ask(loop, link, "XADD tocsin:{EX-000001}:alerts * alert {}"), '-'));
   assert_string_equal(ask(loop, link, "FCALL tocsin_budget 1 tocsin:budget:live:x 1000 100 2 i"), "1");
   assert_string_equal(ask(loop, link, "FCALL tocsin_hold 1 tocsin:contained u {}"), "1");
   assert_string_equal(ask(loop, link, "FCALL tocsin_unhold 1 tocsin:contained u"), "1");
@@ -107,6 +108,8 @@ static void test_engine_user(void **state) {
 /* The SIEM's user cannot greet as the engine does; its words are sent as that user inside a connection of the administrator's. */
 static void test_siem_user(void **state) {
   static const char *const forbidden[] = {"XADD other * a b",
+                                          "XADD tocsin:{EX-000001}:alerts * alert {}", /* nobody but the engine feeds an exercise */
+                                          "XADD tocsin:{EX-000001}:journal * h x",
                                           "XRANGE tocsin:alerts - +",
                                           "XDEL tocsin:alerts 1-0",
                                           "XTRIM tocsin:alerts MAXLEN 0",
