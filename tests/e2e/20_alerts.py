@@ -58,6 +58,18 @@ def by_queue(tocsin, product):
     tocsin.wait_for(lambda: drained(tocsin) and len(incidents(tocsin)) == before + 1, "a log shipper's line is an alert too")
 
 
+def pretending(tocsin, product):
+    """An intruder who can write an alert must not be able to call it an exercise, which would switch the response off."""
+    claims = {"mode": "exercise", "exercise": "EX-000001", "incident": "EX-000001", "simulated": True}
+    body = json.dumps(dict(alert("edith", "EX-000001", unmapped=claims), id="EX-000001", **claims))
+    with tocsin.redis() as redis:
+        redis.call("XADD", "tocsin:alerts", "*", "alert", body, "mode", "exercise", "incident", "EX-000001", "simulated", "1")
+    incident = one_alert(tocsin, "about edith")
+    is_((incident["id"][:4], incident.get("mode")), ("INC-", "live"), "an alert that says it is an exercise is real")
+    tocsin.wait_for(lambda: product.count("once", "edith") == 1, "and is answered for real")
+    is_([i["id"] for i in incidents(tocsin) if i["id"].startswith("EX-")], [], "no exercise comes of it")
+
+
 def by_webhook(tocsin, product):
     body = json.dumps(alert("walter", "w1"))
     is_(post("tok", body, SECRETS["TOKEN"]), 202, "the token is right: 202")
@@ -191,6 +203,7 @@ with Product() as product:
     tocsin.settings(base)
     with tocsin:
         by_queue(tocsin, product)
+        pretending(tocsin, product)
         by_webhook(tocsin, product)
         twice(tocsin, product)
         storm(tocsin, product)
