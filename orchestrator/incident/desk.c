@@ -119,6 +119,7 @@ void desk_free(struct desk *d) {
   map_release(&d->incidents, incident_free_value);
   redactions_free(d);
   timer_free(d->sweep);
+  places_free(d);
   corrective_end(d);
   timer_free(d->draining);
   adopting_free(d);
@@ -464,24 +465,15 @@ void incident_with(struct desk *d, const char *id, bool fresh, incident_op_cb *c
   if (!known) claim_or_wake(inc);
 }
 
-/* The index goes on the incident's own lane, so that Redis has it before the entry it points to. */
 void incident_index(struct incident *inc, bool open) {
-  struct desk *d = inc->desk;
-  char score[24];
-  unsigned lane = redis_lane(d->deps.redis, inc->id);
-  snprintf(score, sizeof score, "%" PRId64, clock_wall(d->deps.store->clock) / 1000);
-  redis_call(d->deps.redis, lane, NULL, NULL, NULL, "ZADD", open ? "tocsin:open" : "tocsin:recent", score, inc->id, NULL);
-  redis_call(d->deps.redis, lane, NULL, NULL, NULL, "ZREM", open ? "tocsin:recent" : "tocsin:open", inc->id, NULL);
-  if (!open) d->closed++;
+  incident_place(inc->desk, inc->id, open);
+  if (!open) inc->desk->closed++;
 }
 
 void incident_open(struct incident *inc, const char *actor, json_t *body_take) {
-  struct desk *d = inc->desk;
-  char score[24];
-  snprintf(score, sizeof score, "%" PRId64, clock_wall(d->deps.store->clock) / 1000);
-  redis_call(d->deps.redis, redis_lane(d->deps.redis, inc->id), NULL, NULL, NULL, "ZADD", "tocsin:open", score, inc->id, NULL);
+  incident_place(inc->desk, inc->id, true);
   journal_add(inc->journal, KIND_INCIDENT_OPENED, actor, 0, NULL, body_take);
-  d->opened++;
+  inc->desk->opened++;
 }
 
 json_t *incident_alert(const json_t *finding, const json_t *raw) {

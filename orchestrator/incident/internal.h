@@ -73,6 +73,7 @@ struct desk {
   struct map extras;     /* command -> struct extra: commands of the rooms above */
   char *runbooks;
   TAILQ_HEAD(, incident) idle;
+  LIST_HEAD(, place) places; /* index.c */
   size_t idle_count, run_count, run_most;
   size_t resting; /* runs that wait for people, time, alerts or a brake, as counted at resting_at (µs since boot) */
   int64_t resting_at;
@@ -117,8 +118,11 @@ void incident_with(struct desk *d, const char *id, bool fresh, incident_op_cb *c
 void incident_touch(struct incident *inc); /* it may be unloaded again when nothing is alive */
 json_t *incident_state(struct incident *inc);
 void incident_busy(struct incident *inc, int change);
-void incident_let_sleep(struct incident *inc); /* unloaded without an entry, and still this node's */
-void incident_index(struct incident *inc, bool open);
+void incident_let_sleep(struct incident *inc);        /* unloaded without an entry, and still this node's */
+void incident_index(struct incident *inc, bool open); /* it was opened again, or closed */
+/* index.c: into the list of the open or of the closed ones, however often it takes. */
+void incident_place(struct desk *d, const char *id, bool open);
+void places_free(struct desk *d);
 void incident_open(struct incident *inc, const char *actor, json_t *body_take);
 json_t *incident_alert(const json_t *finding, const json_t *raw); /* as a playbook sees it; new */
 void incident_alert_keep(struct incident *inc, const json_t *finding, const json_t *raw);

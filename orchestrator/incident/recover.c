@@ -306,6 +306,8 @@ struct loading {
   struct desk *desk;
   json_t *ids, *again; /* again: those that Redis could not give for the moment */
   json_t *known;       /* the ids as a set */
+  json_t *listed;      /* those in the list of the open ones, as a set */
+  json_t *unlisted;    /* ours that are not in it, as a set */
   size_t next, under_way;
   struct timer *timer;
   bool cancelled;
@@ -316,11 +318,19 @@ struct loading {
 static void load_more(struct loading *l);
 static void load_one(struct loading *l, const char *id);
 
+static void place_again(struct desk *d, const char *id, bool open) {
+  if (open) log_warning("%s stood in no list of incidents: its place had been lost with a connection", id);
+  incident_place(d, id, open);
+}
+
 static void on_incident(struct incident *inc, void *arg, const struct err *err) {
   struct loading *l = arg;
   l->under_way--;
   if (err && err->code == ERR_CANCELLED) l->cancelled = true; /* the engine is going down before it was up */
   else if (err && (err->code == ERR_UNAVAILABLE || err->code == ERR_TIMEOUT)) json_array_append_new(l->again, json_string(inc->id));
+  else if (!err && json_object_get(l->unlisted, inc->id) && journal_seq(inc->journal)) {
+    place_again(inc->desk, inc->id, strcmp(json_str_or(incident_state(inc), "status", ""), "open") == 0);
+  }
   load_more(l);
 }
 
@@ -329,6 +339,8 @@ static void loading_free(struct loading *l) {
   json_decref(l->ids);
   json_decref(l->again);
   json_decref(l->known);
+  json_decref(l->listed);
+  json_decref(l->unlisted);
   free(l);
 }
 
@@ -443,6 +455,28 @@ static void on_contained(void *arg, const struct redis_value *reply, const struc
   if (redis_call(l->desk->deps.redis, 0, on_removing, l, &why, "SMEMBERS", "tocsin:removing", NULL) < 0) load_failed(l, &why);
 }
 
+/* [id, node, …]: ours that no list of open ones names. Its place in the list was lost with a connection, and this process with it. */
+static void on_owned(void *arg, const struct redis_value *reply, const struct err *err) {
+  struct loading *l = arg;
+  struct err why;
+  if (err) {
+    load_failed(l, err);
+    return;
+  }
+  for (size_t i = 0; i + 1 < redis_count(reply); i += 2) {
+    const char *id = redis_string(redis_item(reply, i), NULL);
+    if (strcmp(redis_string(redis_item(reply, i + 1), NULL), nodes_self(l->desk->deps.nodes)) != 0) continue;
+    if (json_object_get(l->listed, id)) continue;
+    if (sleepers_have(l->desk->sleepers, id)) { /* none that is closed sleeps */
+      place_again(l->desk, id, true);
+      continue;
+    }
+    id_add(l, id);
+    json_object_set_new(l->unlisted, id, json_true());
+  }
+  if (redis_call(l->desk->deps.redis, 0, on_contained, l, &why, "HVALS", "tocsin:contained", NULL) < 0) load_failed(l, &why);
+}
+
 static void on_open(void *arg, const struct redis_value *reply, const struct err *err) {
   struct loading *l = arg;
   struct err why;
@@ -452,9 +486,12 @@ static void on_open(void *arg, const struct redis_value *reply, const struct err
   }
   for (size_t i = 0; i < redis_count(reply); i++) {
     const char *id = redis_string(redis_item(reply, i), NULL);
+    json_object_set_new(l->listed, id, json_true());
     if (!sleepers_have(l->desk->sleepers, id)) id_add(l, id);
   }
-  if (redis_call(l->desk->deps.redis, 0, on_contained, l, &why, "HVALS", "tocsin:contained", NULL) < 0) load_failed(l, &why);
+  if (l->desk->deps.nodes) {
+    if (redis_call(l->desk->deps.redis, 0, on_owned, l, &why, "HGETALL", NODES_OWNER, NULL) < 0) load_failed(l, &why);
+  } else if (redis_call(l->desk->deps.redis, 0, on_contained, l, &why, "HVALS", "tocsin:contained", NULL) < 0) load_failed(l, &why);
 }
 
 static void on_sleepers(void *arg, const struct err *err) {
@@ -474,7 +511,14 @@ static void on_outages(void *arg, const struct err *err) {
 int desk_load(struct desk *d, desk_cb *cb, void *arg, struct err *err) {
   struct loading *l = calloc(1, sizeof *l);
   if (!l) abort();
-  *l = (struct loading){.desk = d, .ids = json_array(), .again = json_array(), .known = json_object(), .cb = cb, .arg = arg};
+  *l = (struct loading){.desk = d,
+                        .ids = json_array(),
+                        .again = json_array(),
+                        .known = json_object(),
+                        .listed = json_object(),
+                        .unlisted = json_object(),
+                        .cb = cb,
+                        .arg = arg};
   corrective_begin(d);
   int r = outages_begin(d, on_outages, l, err);
   if (r < 0) loading_free(l);

@@ -3,7 +3,7 @@ import hashlib
 import json
 
 from harness import Raw, Tocsin, done, is_, ok, wait_until
-from product import Product, alert, content, entries
+from product import Product, alert, conservation, content, entries
 
 ASK = """
 return playbook {
@@ -64,6 +64,24 @@ def asked(tocsin, incident):
     return [q for q in tocsin.json("now")["questions"] if q["incident"] == incident]
 
 
+def listed_after_all(tocsin):
+    """Its place in the list of open incidents cannot be written at first (there: by a key of another type), as when a connection breaks: it is written later."""
+    with tocsin.redis() as redis:
+        redis.call("SET", "tocsin:open", "in the way")
+        tocsin.xadd(alert("vera", "v1", "Asker"))
+        wait_until(lambda: conservation(tocsin).get("attached") == 1, 20)
+        is_(redis.call("DEL", "tocsin:open"), 1, "nothing is listed while Redis refuses")
+        tocsin.wait_for(lambda: incident_of(tocsin, "vera"), "then it is")
+        incident = incident_of(tocsin, "vera")
+        # and a process that dies in between
+        redis.call("ZREM", "tocsin:open", incident)
+        is_(incident_of(tocsin, "vera"), None, "in no list")
+        tocsin.restart(kill=True)
+        tocsin.wait_for(lambda: incident_of(tocsin, "vera") == incident, "what this node owns is found again after a crash")
+    tocsin.wait_for(lambda: len(asked(tocsin, incident)) == 1, "with its run, which asks")
+    is_(tocsin.run("answer", asked(tocsin, incident)[0]["id"], "no").status, 0, "and can be answered")
+
+
 with Product() as product:
     tocsin = Tocsin({})
     folders = content(tocsin.folder)
@@ -71,6 +89,7 @@ with Product() as product:
     tocsin.write("playbooks/pick.lua", PICK)
     tocsin.settings({"folders": folders, "connectors": {"product": Raw('product { url = "%s" }' % product.url)}})
     with tocsin:
+        listed_after_all(tocsin)
         # a run that asks
         tocsin.xadd(alert("ursula", "1", "Asker"))
         wait_until(lambda: incident_of(tocsin, "ursula") and asked(tocsin, incident_of(tocsin, "ursula")), 20)

@@ -1,0 +1,73 @@
+/* The lists of incidents, tocsin:open and tocsin:recent. What stands in no list is seen by nobody, and is not taken up after a restart: so a place that a broken connection
+ * swallowed is asked for again until Redis has it. After a crash in between, recovery finds the incident by its owner (recover.c). */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "incident/internal.h"
+
+enum { AGAIN_MS = 250 };
+
+struct place {
+  struct desk *desk;
+  char id[ID_INCIDENT], score[24];
+  bool open, failed, stale; /* stale: a later one says where it belongs */
+  unsigned under_way;
+  struct timer *timer;
+  LIST_ENTRY(place) next;
+};
+
+static void place_free(struct place *p) {
+  timer_free(p->timer);
+  LIST_REMOVE(p, next);
+  free(p);
+}
+
+static void place_send(void *arg);
+
+static void on_placed(void *arg, const struct redis_value *reply, const struct err *err) {
+  struct place *p = arg;
+  if (err && err->code == ERR_CANCELLED) p->stale = true;
+  if (err) p->failed = true;
+  if (--p->under_way) return;
+  if (p->failed && !p->stale) p->timer = timer_start(p->desk->deps.loop, AGAIN_MS, place_send, p);
+  else place_free(p);
+}
+
+/* On the incident's own lane, so that Redis has it before the entry it points to. */
+static void place_send(void *arg) {
+  struct place *p = arg;
+  struct redis *redis = p->desk->deps.redis;
+  unsigned lane = redis_lane(redis, p->id);
+  timer_free(p->timer);
+  p->timer = NULL;
+  p->failed = false;
+  p->under_way = 1;
+  if (redis_call(redis, lane, on_placed, p, NULL, "ZADD", p->open ? "tocsin:open" : "tocsin:recent", "NX", p->score, p->id, NULL) == 0)
+    p->under_way++;
+  else p->failed = true;
+  if (redis_call(redis, lane, on_placed, p, NULL, "ZREM", p->open ? "tocsin:recent" : "tocsin:open", p->id, NULL) == 0) p->under_way++;
+  else p->failed = true;
+  if (--p->under_way == 0) p->timer = timer_start(p->desk->deps.loop, AGAIN_MS, place_send, p);
+}
+
+void incident_place(struct desk *d, const char *id, bool open) {
+  struct place *p, *next;
+  for (p = LIST_FIRST(&d->places); p; p = next) {
+    next = LIST_NEXT(p, next);
+    if (strcmp(p->id, id) != 0) continue;
+    if (p->under_way) p->stale = true;
+    else place_free(p);
+  }
+  if (!(p = calloc(1, sizeof *p))) abort();
+  *p = (struct place){.desk = d, .open = open};
+  snprintf(p->id, sizeof p->id, "%s", id);
+  snprintf(p->score, sizeof p->score, "%" PRId64, clock_wall(d->deps.store->clock) / 1000);
+  LIST_INSERT_HEAD(&d->places, p, next);
+  place_send(p);
+}
+
+void places_free(struct desk *d) {
+  while (!LIST_EMPTY(&d->places)) place_free(LIST_FIRST(&d->places));
+}
