@@ -160,8 +160,17 @@ static const struct command evidence_export = {
     .run = export_run,
 };
 
-static const struct command *const subs[] = {&evidence_verify,  &evidence_export, &evidence_report, &evidence_search, &evidence_coverage,
-                                             &evidence_rebuild, &evidence_redact, &evidence_key,    &evidence_keygen, NULL};
+static const struct command *const subs[] = {&evidence_verify,
+                                             &evidence_export,
+                                             &evidence_report,
+                                             &evidence_search,
+                                             &evidence_coverage,
+                                             &evidence_rebuild,
+                                             &evidence_drill,
+                                             &evidence_redact,
+                                             &evidence_key,
+                                             &evidence_keygen,
+                                             NULL};
 
 const struct command cmd_evidence = {.name = "evidence",
                                      .text = "check and hand out what is on record",

@@ -7,7 +7,8 @@
 
 struct options;
 
-extern const struct command evidence_key, evidence_keygen, evidence_search, evidence_rebuild, evidence_coverage, evidence_redact;
+extern const struct command evidence_key, evidence_keygen, evidence_search, evidence_rebuild, evidence_coverage, evidence_redact,
+    evidence_drill;
 
 /* What the person who checks brings along: --key, --checkpoint, --plain. options points into it. */
 struct evidence_trust {

@@ -314,6 +314,15 @@ static enum style exported(struct view *v, const json_t *body) {
   return STYLE_PLAIN;
 }
 
+static enum style drilled(struct view *v, const json_t *body) {
+  bool ok = json_bool_or(body, "ok", false);
+  view_put(v, "a drill restored an incident from the archive");
+  words_member(v, ", ", body, "incident");
+  if (ok) view_put(v, ": whole, %lld entries", (long long)json_int_or(body, "entries", 0));
+  else words_member(v, ": NOT whole: ", body, "why");
+  return ok ? STYLE_PLAIN : STYLE_RED;
+}
+
 static enum style body_removing(struct view *v, const json_t *body) {
   size_t bundles = json_array_size(json_object_get(body, "bundles"));
   view_put(v, "had the body of entry %lld", (long long)json_int_or(body, "seq", 0));
@@ -368,4 +377,5 @@ words_fn *const words_incident[KIND_COUNT] = {
     [KIND_EVIDENCE_EXPORTED] = exported,
     [KIND_BODY_REMOVING] = body_removing,
     [KIND_BODY_REMOVED] = body_removed,
+    [KIND_EVIDENCE_DRILLED] = drilled,
 };

@@ -589,5 +589,6 @@ const struct command_row engine_commands[] = {
     {"corrective.list", "viewer", false, do_corrective_list},
     {"node.list", "viewer", false, do_node_list},
     {"node.drain", "admin", false, do_node_drain},
+    {"evidence.drilled", "responder", false, do_drilled},
     {NULL, NULL, false, NULL},
 };

@@ -236,6 +236,7 @@ json_t *corrective_counts(const struct desk *d); /* new {"open", "overdue"} */
 
 /* redact.c: takes the body of an entry out of everything that holds it, step by step; a step that fails is tried again, and what a dead process had begun goes on. */
 command_fn do_redact, do_exported;
+command_fn do_drilled;                        /* drill.c */
 void redactions_resume(struct incident *inc); /* those that its journal has begun and not ended */
 void redactions_forget(struct incident *inc); /* it goes: they go on where it is loaded next */
 void redactions_free(struct desk *d);

@@ -62,6 +62,29 @@ def coverage(tocsin):
     like(tocsin.run("evidence", "coverage").out, r"A\.5\.26 +automated", "for people, too")
 
 
+def drills(tocsin):
+    first = tocsin.json("evidence", "drill", "--seed", "1")
+    ok(first["ok"] and first["compared"] and first["entries"] > 3, "an incident is restored from the archive and is whole: %r" % first)
+    is_(tocsin.json("evidence", "drill", "--seed", "1")["incident"], first["incident"], "the same seed chooses the same one")
+    is_({tocsin.json("evidence", "drill", "--seed", str(n))["incident"] for n in range(8)}, {"INC-000001", "INC-000002"}, "others choose others")
+    like(tocsin.run("evidence", "drill").out, r"^INC-00000[12]: \d+ entries restored .* the same as in `tocsin serve`\n  chosen with --seed \d+", "for people, too")
+    ok(wait_until(lambda: [h for h in hits(tocsin, "--control", "A.5.28") if h["type"] == "evidence.drilled"], 20), "it is on record, and sealed")
+    is_(tocsin.run("evidence", "drill", "--seed", "x").status, 2, "a seed is a number")
+    bodies = os.path.join(tocsin.data, "evidence", "bodies", "000")
+    path = bodies if os.path.exists(bodies) else os.path.join(os.path.dirname(bodies), sorted(os.listdir(os.path.dirname(bodies)))[0])
+    with open(path, "r+b") as f:
+        whole = f.read()
+        f.seek(0)
+        f.write(bytes(b ^ 1 for b in whole))
+        f.flush()
+        result = tocsin.run("evidence", "drill")
+        ok(result.status == 1 and "NOT whole: entry " in result.out, "a damaged body is found: %r" % result)
+        f.seek(0)
+        f.write(whole)
+    is_(tocsin.run("evidence", "drill").status, 0, "mended")
+    ok(wait_until(lambda: settled(tocsin), 30), "all is sealed again")
+
+
 def rebuilt(tocsin):
     is_(tocsin.terminate(), 0, "an orderly stop")
     is_(tocsin.run("evidence", "rebuild").status, 0, "made anew")
@@ -94,5 +117,6 @@ with Product() as product_:
         ok(wait_until(lambda: settled(tocsin_), 30), "all is sealed")
         searches(tocsin_)
         coverage(tocsin_)
+        drills(tocsin_)
         rebuilt(tocsin_)
 done()
