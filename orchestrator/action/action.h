@@ -87,8 +87,8 @@ int action_release(struct actions *a, const struct action_spec *spec, const char
 bool actions_release_asks(const struct actions *a, const json_t *containment);
 /* Everything contained now, from the ledger: new [{"incident","step","connector","action","target":{…},"since","lift_at","status","holders":[…]}]. */
 json_t *actions_contained(const struct actions *a);
-/* Rebuilds the ledger's part of one incident from its state (at start, after adoption). */
-void actions_ledger_load(struct actions *a, const char *incident, const json_t *state);
+/* Rebuilds the ledger's part of one incident from its state (at start, after adoption). clock: the incident's; borrowed for as long as actions lives. */
+void actions_ledger_load(struct actions *a, const char *incident, const json_t *state, const struct clock *clock);
 /* The incident is another node's now: so are its containments. */
 void actions_ledger_drop(struct actions *a, const char *incident);
 /* How many of this journal are on their way, or wait for an answer of Redis: not a moment to give the incident away. */
@@ -96,6 +96,8 @@ size_t actions_under_way(const struct actions *a, const struct journal *journal)
 /* lift_after: cb is called when a containment's time has come. */
 typedef void actions_lift_cb(void *arg, const char *incident, const char *of);
 void actions_on_lift(struct actions *a, actions_lift_cb *cb, void *arg);
+/* The incidents' clock was set (exercises, tests): what has lasted long enough by it is lifted in the next turn. */
+void actions_clock_moved(struct actions *a);
 
 /* --- brakes: scope is "all", a playbook's name or a connector's ------------------------------------------------------------- */
 typedef void actions_brake_cb(void *arg, const struct err *err);

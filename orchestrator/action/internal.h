@@ -73,6 +73,7 @@ struct hold {
   char incident[ID_INCIDENT + 16], of[ID_PATH];
   char *key; /* connector, action and target */
   json_t *containment;
+  const struct clock *clock; /* its incident's */
   struct timer *timer;
   struct actions *all;
 };

@@ -8,7 +8,7 @@
 #include "base/json.h"
 
 static const char INDEX_KEY[] = "tocsin:contained";
-enum { LET_GO_AGAIN_MS = 250 };
+enum { LET_GO_AGAIN_MS = 250, LOOK_AGAIN_MS = 60000 /* the longest time between two looks at the clock, which may be set */ };
 
 char *ledger_key(const char *incident, const char *connector, const char *action, const json_t *target, bool simulated) {
   json_t *key = json_pack("[s, s, O, b, s]", connector, action, target, simulated, id_exercise(incident) ? incident : "");
@@ -36,12 +36,19 @@ static void hold_free(void *value) {
 
 void ledger_release(struct actions *a) { map_release(&a->holds, hold_free); }
 
+static void lift(void *arg);
+
+static void lift_set(struct hold *h, int64_t ms) {
+  timer_free(h->timer);
+  h->timer = json_int_or(h->containment, "lift_at", 0) ? timer_start(h->all->deps.loop, ms, lift, h) : NULL;
+}
+
 static void lift(void *arg) {
   struct hold *h = arg;
   timer_free(h->timer);
   h->timer = NULL;
-  int64_t left = json_int_or(h->containment, "lift_at", 0) - clock_wall(clock_system());
-  if (left > 1000) h->timer = timer_start(h->all->deps.loop, left / 1000 + 1, lift, h);
+  int64_t left = (json_int_or(h->containment, "lift_at", 0) - clock_wall(h->clock)) / 1000;
+  if (left > 0) lift_set(h, left < LOOK_AGAIN_MS ? left + 1 : LOOK_AGAIN_MS);
   else if (h->all->lift_cb) h->all->lift_cb(h->all->lift_arg, h->incident, h->of);
 }
 
@@ -62,11 +69,12 @@ static void holders_change(struct actions *a, const struct hold *h, const char *
   redis_call(a->deps.redis, redis_lane(a->deps.redis, set), NULL, NULL, NULL, verb, set, name, NULL);
 }
 
-static void hold_add(struct actions *a, const char *incident, const char *of, const json_t *containment) {
+static void hold_add(struct actions *a, const char *incident, const char *of, const json_t *containment, const struct clock *clock) {
   char name[ID_PATH * 2];
   struct hold *h = calloc(1, sizeof *h);
   if (!h) abort();
   h->all = a;
+  h->clock = clock;
   snprintf(h->incident, sizeof h->incident, "%s", incident);
   snprintf(h->of, sizeof h->of, "%s", of);
   h->containment = json_deep_copy(containment);
@@ -74,7 +82,7 @@ static void hold_add(struct actions *a, const char *incident, const char *of, co
   hold_name(name, incident, of);
   hold_free(map_put(&a->holds, name, h));
   holders_change(a, h, "SADD");
-  if (json_int_or(containment, "lift_at", 0)) h->timer = timer_start(a->deps.loop, 0, lift, h);
+  lift_set(h, 0);
 }
 
 static bool in_force(const json_t *containment) {
@@ -82,10 +90,19 @@ static bool in_force(const json_t *containment) {
   return strcmp(status, "active") == 0 || strcmp(status, "still") == 0 || strcmp(status, "found") == 0;
 }
 
-void actions_ledger_load(struct actions *a, const char *incident, const json_t *state) {
+void actions_ledger_load(struct actions *a, const char *incident, const json_t *state, const struct clock *clock) {
   const char *of;
   json_t *c;
-  json_object_foreach(json_object_get(state, "containments"), of, c) if (in_force(c)) hold_add(a, incident, of, c);
+  json_object_foreach(json_object_get(state, "containments"), of, c) if (in_force(c)) hold_add(a, incident, of, c, clock);
+}
+
+void actions_clock_moved(struct actions *a) {
+  size_t at = 0;
+  void *value;
+  while (map_next(&a->holds, &at, NULL, &value)) {
+    struct hold *h = value;
+    if (h->timer) lift_set(h, 0); /* whose time has come already is being lifted */
+  }
 }
 
 void actions_ledger_drop(struct actions *a, const char *incident) {
@@ -162,7 +179,7 @@ void ledger_hold(struct action *x, const char *status) {
   char of[ID_PATH];
   place_of(x, of);
   const json_t *c = json_object_get(json_object_get(journal_state(x->journal), "containments"), of);
-  if (c) hold_add(x->all, journal_incident(x->journal), of, c);
+  if (c) hold_add(x->all, journal_incident(x->journal), of, c, journal_store_of(x->journal)->clock);
 }
 
 void ledger_forget(struct actions *a, const char *incident, const char *of) {

@@ -408,7 +408,7 @@ static void on_loaded(void *arg, struct journal *j, const struct err *err) {
 
 /* Its containments first: they were dropped if it had been lost, and what is taken up again may lift them. */
 void incident_loaded(struct incident *inc) {
-  actions_ledger_load(inc->desk->deps.actions, inc->id, incident_state(inc));
+  actions_ledger_load(inc->desk->deps.actions, inc->id, incident_state(inc), inc->desk->deps.store->clock);
   incident_recover(inc, on_recovered, inc);
 }
 

@@ -388,7 +388,7 @@ static void on_ledger(void *arg, const struct redis_value *reply, const struct e
   const char *text = err ? "" : redis_string(reply, &len);
   l->under_way--;
   if (!err && redis_type(reply) == REDIS_STRING && json_parse_stored(text, len, &state, NULL) == 0)
-    actions_ledger_load(d->deps.actions, of->id, state);
+    actions_ledger_load(d->deps.actions, of->id, state, d->deps.store->clock);
   else if (err && err->code == ERR_CANCELLED) l->cancelled = true;
   else json_array_append_new(l->again, json_string(of->id));
   json_decref(state);

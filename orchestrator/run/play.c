@@ -201,6 +201,7 @@ static void jump(struct play *p, int64_t to) {
   if (to > clock_wall(&p->st->clock)) clock_set(&p->st->clock, to);
   run_clock_moved(p->run);
   questions_clock_moved(p->questions);
+  actions_clock_moved(p->actions);
 }
 
 static void answer(struct play *p, const json_t *question) {

@@ -449,6 +449,40 @@ static void test_lift_after(void **state) {
   assert_string_equal(lifted_of, wanted);
 }
 
+static void turns(void) {
+  static const volatile bool never;
+  test_until(loop, &never, 30);
+}
+
+/* What began by its incident's clock ends by it: neither at once because the system's is ahead, nor hours later. */
+static void test_lift_after_by_its_incidents_clock(void **state) {
+  enum { HOUR_S = 3600 };
+  const int64_t began = 1767261600000000;
+  struct clock clock;
+  struct result r;
+  clock_init_settable(&clock, began);
+  store.clock = &clock;
+  actions_on_lift(actions, on_lift, NULL);
+  lifted = false;
+  start(&r, "isolate", "{'host': 'h1', 'because': 'x', 'lift_after': '2h'}", (struct how){.simulated = true});
+  wait_for(&r);
+  assert_true(r.ok);
+  turns();
+  assert_false(lifted);
+  clock_set(&clock, began + HOUR_S * 1000000LL);
+  actions_clock_moved(actions);
+  turns();
+  assert_false(lifted);
+  clock_set(&clock, began + 2 * HOUR_S * 1000000LL);
+  actions_clock_moved(actions);
+  assert_true(test_until(loop, &lifted, PATIENCE_MS));
+  lifted = false; /* once: it is being lifted now */
+  actions_clock_moved(actions);
+  turns();
+  assert_false(lifted);
+  store.clock = clock_system();
+}
+
 static void test_simulated_sends_nothing(void **state) {
   struct result r;
   uint64_t before = transports_sent(transports);
@@ -530,6 +564,7 @@ int main(void) {
       TEST(test_abandoned_at_every_stage),
       TEST(test_taken_up),
       TEST(test_lift_after),
+      TEST(test_lift_after_by_its_incidents_clock),
       TEST(test_simulated_sends_nothing),
       TEST(test_limits),
       TEST(test_limits_of_the_settings),
