@@ -25,7 +25,8 @@ static bool any_running(const json_t *state) {
 }
 
 static bool needs_entries(const json_t *state) {
-  return any_running(state) || json_object_size(json_object_get(state, "questions")) || json_object_size(json_object_get(state, "intents"));
+  return any_running(state) || json_object_size(json_object_get(state, "questions")) ||
+         json_object_size(json_object_get(state, "intents")) || json_object_size(json_object_get(state, "chosen"));
 }
 
 static void recovery_end(struct recovery *r, const struct err *err) {

@@ -170,11 +170,16 @@ static void params_go_on(struct incident *inc, struct choosing *c);
 
 static void chosen(struct incident *inc, void *arg, const struct err *err) {
   struct choosing *c = arg;
-  if (err) {
+  /* When it was read anew since the answer, its recovery has gone on with the choice already. */
+  if (err || !state_choice_open(incident_state(inc), c->playbook, c->trigger)) {
     choosing_free(c);
     return;
   }
   params_go_on(inc, c);
+}
+
+static void choice_take(struct choosing *c, const char *answer) {
+  json_object_set_new(c->params, c->param, strcmp(answer, "none of them") == 0 ? json_null() : json_string(answer));
 }
 
 static void on_choice(void *arg, const char *answer, const char *by) {
@@ -185,11 +190,7 @@ static void on_choice(void *arg, const char *answer, const char *by) {
     incident_busy(holder, -1);
     return;
   }
-  if (strcmp(answer, "none of them") == 0) {
-    json_object_set_new(c->params, c->param, json_null());
-  } else {
-    json_object_set_new(c->params, c->param, json_string(answer));
-  }
+  choice_take(c, answer);
   incident_with(c->desk, c->id, false, chosen, c); /* the holder, unless it was lost since the answer */
   incident_busy(holder, -1);
 }
@@ -223,6 +224,37 @@ static const json_t *alert_entry(const json_t *entries, const char *id) {
   return NULL;
 }
 
+/* about: of the question, {playbook, param, params, trigger}. */
+static struct choosing *choosing_of(struct incident *inc, const json_t *about, const json_t *entries) {
+  const json_t *body = alert_entry(entries, json_str_or(json_object_get(about, "trigger"), "alert", ""));
+  const char *raw = json_str(body, "raw");
+  struct choosing *c = calloc(1, sizeof *c);
+  if (!c) abort();
+  *c = (struct choosing){.desk = inc->desk,
+                         .holder = inc,
+                         .playbook = strdup(json_str_or(about, "playbook", "")),
+                         .param = strdup(json_str_or(about, "param", "")),
+                         .params = json_deep_copy(json_object_get(about, "params")),
+                         .trigger = json_deep_copy(json_object_get(about, "trigger")),
+                         .finding = json_deep_copy(json_object_get(body, "finding"))};
+  snprintf(c->id, sizeof c->id, "%s", inc->id);
+  if (raw && json_parse(raw, strlen(raw), &c->raw, NULL) < 0) c->raw = NULL;
+  return c;
+}
+
+/* A person had chosen, and the process ended before the run began. */
+static void go_on_with_choices(struct incident *inc, const json_t *entries) {
+  json_t *choices = json_deep_copy(json_object_get(incident_state(inc), "chosen")), *choice;
+  const char *key;
+  json_object_foreach(choices, key, choice) {
+    struct choosing *c = choosing_of(inc, choice, entries);
+    if (!c->params) c->params = json_object();
+    choice_take(c, json_str_or(choice, "answer", "none of them"));
+    params_go_on(inc, c);
+  }
+  json_decref(choices);
+}
+
 /* After a restart: an open question about a parameter goes on waiting for its answer. */
 void incident_choose_again(struct incident *inc, const json_t *entries) {
   json_t *questions = json_deep_copy(json_object_get(incident_state(inc), "questions")), *q;
@@ -230,17 +262,7 @@ void incident_choose_again(struct incident *inc, const json_t *entries) {
   json_object_foreach(questions, at, q) {
     const json_t *about = json_object_get(q, "about");
     if (strcmp(json_str_or(q, "kind", ""), "parameter") != 0) continue;
-    const json_t *body = alert_entry(entries, json_str_or(json_object_get(about, "trigger"), "alert", ""));
-    struct choosing *c = calloc(1, sizeof *c);
-    if (!c) abort();
-    *c = (struct choosing){.desk = inc->desk,
-                           .holder = inc,
-                           .playbook = strdup(json_str_or(about, "playbook", "")),
-                           .param = strdup(json_str_or(about, "param", "")),
-                           .params = json_deep_copy(json_object_get(about, "params")),
-                           .trigger = json_deep_copy(json_object_get(about, "trigger")),
-                           .finding = json_deep_copy(json_object_get(body, "finding"))};
-    snprintf(c->id, sizeof c->id, "%s", inc->id);
+    struct choosing *c = choosing_of(inc, about, entries);
     struct question_spec spec = {.journal = inc->journal,
                                  .run = 1000000,
                                  .step = json_str_or(q, "step", ""),
@@ -252,6 +274,7 @@ void incident_choose_again(struct incident *inc, const json_t *entries) {
     question_ask(inc->desk->deps.questions, &spec, on_choice, c);
   }
   json_decref(questions);
+  go_on_with_choices(inc, entries);
 }
 
 static void hand_over(struct incident *inc, const struct choosing *c, const char *why) {

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/buf.h"
 #include "base/id.h"
 #include "base/json.h"
 
@@ -30,6 +31,13 @@ bool state_has_alert(const json_t *state, const char *alert_id) {
 }
 
 static json_t *part(json_t *state, const char *name) { return json_object_get(state, name); }
+
+static json_t *part_make(json_t *state, const char *name, json_t *blank_take) {
+  json_t *p = part(state, name);
+  if (p) json_decref(blank_take);
+  else json_object_set_new(state, name, p = blank_take);
+  return p;
+}
 
 static void set_int(json_t *object, const char *key, int64_t value) { json_object_set_new(object, key, json_integer(value)); }
 
@@ -94,11 +102,14 @@ static json_t *run_of(json_t *state, const struct entry *e) {
   return json_object_get(part(state, "runs"), number);
 }
 
+static void choice_over(json_t *state, const char *playbook, const json_t *trigger);
+
 static void fold_run_started(json_t *state, const struct entry *e) {
   static const char *const keys[] = {"playbook", "digest", "trigger", "group", NULL};
   char number[16];
   json_t *run = json_pack("{s:s, s:s, s:I}", "status", "running", "actor", e->actor, "started", (json_int_t)e->time);
   snprintf(number, sizeof number, "%u", e->run);
+  choice_over(state, json_str_or(e->body, "playbook", ""), json_object_get(e->body, "trigger"));
   copy_all(run, e->body, keys);
   json_object_set_new(part(state, "runs"), number, run);
   if ((int64_t)e->run >= json_int_or(state, "next_run", 1)) set_int(state, "next_run", (int64_t)e->run + 1);
@@ -129,6 +140,51 @@ static void fold_run_ended(json_t *state, const struct entry *e, const char *sta
   drop_of_run(part(state, "held"), e->run);
 }
 
+/* A parameter that a person chose stays until what it was for has begun: a run, the next such question, or a hand-over. */
+static char *choice_key(const char *playbook, const json_t *trigger) {
+  struct buf key;
+  buf_init(&key, 8192);
+  buf_addf(&key, "%s %s", playbook, json_str_or(trigger, "alert", ""));
+  char *text = buf_take(&key, NULL);
+  if (!text) abort();
+  return text;
+}
+
+static void choice_over(json_t *state, const char *playbook, const json_t *trigger) {
+  char *key = choice_key(playbook, trigger);
+  json_object_del(json_object_get(state, "chosen"), key);
+  free(key);
+}
+
+static void fold_choice(json_t *state, const json_t *question, const struct entry *e) {
+  const json_t *about = json_object_get(question, "about");
+  char *key = choice_key(json_str_or(about, "playbook", ""), json_object_get(about, "trigger"));
+  json_t *choice = json_deep_copy(about);
+  json_object_set(choice, "answer", json_object_get(e->body, "answer"));
+  json_object_set_new(part_make(state, "chosen", json_object()), key, choice);
+  free(key);
+}
+
+/* A note of ours says that it was handed over instead of begun. */
+static void fold_note(json_t *state, const struct entry *e) {
+  const char *key, *playbook = json_str(e->body, "playbook");
+  json_t *choice;
+  void *next;
+  set_int(state, "notes", json_int_or(state, "notes", 0) + 1);
+  if (!playbook || !json_bool_or(e->body, "handed_over", false)) return;
+  json_t *chosen = json_object_get(state, "chosen");
+  json_object_foreach_safe(chosen, next, key, choice) {
+    if (strcmp(json_str_or(choice, "playbook", ""), playbook) == 0) json_object_del(chosen, key);
+  }
+}
+
+bool state_choice_open(const json_t *state, const char *playbook, const json_t *trigger) {
+  char *key = choice_key(playbook, trigger);
+  bool open = json_object_get(json_object_get(state, "chosen"), key) != NULL;
+  free(key);
+  return open;
+}
+
 static void fold_question(json_t *state, const struct entry *e) {
   static const char *const keys[] = {"kind",    "text",      "options", "role",   "deadline", "otherwise", "exclude",
                                      "request", "approvals", "about",   "digest", "given",    NULL};
@@ -137,6 +193,9 @@ static void fold_question(json_t *state, const struct entry *e) {
   json_t *q =
       json_pack("{s:i, s:s, s:I, s:I}", "run", (int)e->run, "step", e->step, "asked", (json_int_t)e->time, "seq", (json_int_t)e->seq);
   copy_all(q, e->body, keys);
+  const json_t *about = json_object_get(e->body, "about");
+  if (strcmp(json_str_or(e->body, "kind", ""), "parameter") == 0)
+    choice_over(state, json_str_or(about, "playbook", ""), json_object_get(about, "trigger"));
   json_object_set_new(part(state, "questions"), at, q);
 }
 
@@ -151,6 +210,7 @@ static void fold_answer(json_t *state, const struct entry *e) {
     json_array_append_new(given, json_string(e->actor));
     return;
   }
+  if (strcmp(json_str_or(q, "kind", ""), "parameter") == 0 && json_str(e->body, "answer")) fold_choice(state, q, e);
   json_object_del(questions, at);
 }
 
@@ -289,13 +349,6 @@ static void fold_corrective(json_t *state, const struct entry *e) {
   }
 }
 
-static json_t *part_make(json_t *state, const char *name, json_t *blank_take) {
-  json_t *p = part(state, name);
-  if (p) json_decref(blank_take);
-  else json_object_set_new(state, name, p = blank_take);
-  return p;
-}
-
 static void fold_removing(json_t *state, const struct entry *e) {
   static const char *const keys[] = {"because", "copy", "kept", NULL};
   if (!entry_removes(e)) return;
@@ -316,7 +369,7 @@ static void fold_body(json_t *state, const struct entry *e) {
   case KIND_INCIDENT_SEVERITY: fold_severity(state, e->body, false); break;
   case KIND_INCIDENT_TAGGED: json_array_add(part(state, "tags"), json_object_get(e->body, "tag")); break;
   case KIND_INCIDENT_TITLED: copy(state, e->body, "title"); break;
-  case KIND_INCIDENT_NOTED: set_int(state, "notes", json_int_or(state, "notes", 0) + 1); break;
+  case KIND_INCIDENT_NOTED: fold_note(state, e); break;
   case KIND_INCIDENT_MERGED: fold_merged(state, e); break;
   case KIND_INCIDENT_CLOSED: fold_closed(state, e); break;
   case KIND_INCIDENT_REOPENED: json_object_set_new(state, "status", json_string("open")); break;
@@ -388,5 +441,6 @@ static bool any_run(const json_t *state) {
 
 bool state_at_rest(const json_t *state) {
   return strcmp(json_str_or(state, "status", ""), "open") != 0 && !any_containment(state) && !any_run(state) &&
-         json_object_size(json_object_get(state, "questions")) == 0 && json_object_size(json_object_get(state, "intents")) == 0;
+         json_object_size(json_object_get(state, "questions")) == 0 && json_object_size(json_object_get(state, "intents")) == 0 &&
+         json_object_size(json_object_get(state, "chosen")) == 0;
 }

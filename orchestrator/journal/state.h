@@ -30,6 +30,8 @@ json_t *state_blank(const char *incident); /* before the first entry: seq 0. New
 void state_fold(json_t *state, const struct entry *e);
 /* The same for an entry whose body may be gone: what `removals` (of a state that has folded all of the journal; may be NULL) kept of it stands in its place. */
 void state_fold_rest(json_t *state, const struct entry *e, const json_t *removals);
+/* A person chose a parameter for this playbook and trigger, and no run, further question or hand-over came of it yet. */
+bool state_choice_open(const json_t *state, const char *playbook, const json_t *trigger);
 bool state_has_alert(const json_t *state, const char *alert_id);
 /* True when nothing of it is alive: closed, no containment in force, no open question, run or intent. */
 bool state_at_rest(const json_t *state);

@@ -25,7 +25,7 @@ return playbook {
 """
 
 
-def foreign_entry(tocsin, incident):
+def foreign_entry(tocsin, incident, kind="incident.noted", actor="engine", body=b'{"text":"written elsewhere"}', **more):
     """What another node's append would be: well formed, and chained to what is there."""
     with tocsin.redis() as redis:
         (last_id, fields), = redis.call("XREVRANGE", "tocsin:{%s}:journal" % incident, "+", "-", "COUNT", "1")
@@ -33,10 +33,9 @@ def foreign_entry(tocsin, incident):
         prev = last.get("h", last.get(b"h"))
         prev = prev.decode() if isinstance(prev, bytes) else prev
         seq = int((last_id.decode() if isinstance(last_id, bytes) else last_id).split("-")[0]) + 1
-        body = b'{"text":"written elsewhere"}'
         envelope = bytes(32) + body
-        head = json.dumps({"actor": "engine", "body": digest(envelope), "incident": incident, "node": "n2", "prev": prev, "seq": seq, "size": len(body),
-                           "time": "2026-11-23T12:00:00.000000Z", "type": "incident.noted", "v": 1}, separators=(",", ":"), sort_keys=True).encode()
+        head = json.dumps({"actor": actor, "body": digest(envelope), "incident": incident, "node": "n2", "prev": prev, "seq": seq, "size": len(body),
+                           "time": "2026-11-23T12:00:00.000000Z", "type": kind, "v": 1, **more}, separators=(",", ":"), sort_keys=True).encode()
         leaf = hashlib.sha256(b"\0" + head).hexdigest()
         return redis.call("FCALL", "tocsin_append", "2", "tocsin:{%s}:journal" % incident, "tocsin:{%s}:state" % incident, prev, seq, "", head, leaf, envelope)
 
@@ -62,6 +61,22 @@ def incident_of(tocsin, user):
 
 def asked(tocsin, incident):
     return [q for q in tocsin.json("now")["questions"] if q["incident"] == incident]
+
+
+def chosen_before_a_crash(tocsin, product):
+    """A person chose a parameter, the answer is in the journal, and the process was killed before the run began: it begins after the restart, with what was chosen."""
+    tocsin.xadd(alert("nora", "4", "Picker", resources=[{"name": "db-c"}, {"name": "db-d"}]))
+    wait_until(lambda: incident_of(tocsin, "nora") and asked(tocsin, incident_of(tocsin, "nora")), 20)
+    incident = incident_of(tocsin, "nora")
+    _, run, step = asked(tocsin, incident)[0]["id"].split("/")
+    tocsin.kill()
+    is_(foreign_entry(tocsin, incident, "question.answered", "person:7f3a91c2", b'{"answer":"db-d","more":false}', run=int(run), step=step), 1, "an answer, and the end of the process")
+    tocsin.start()
+    tocsin.wait_for(lambda: product.count("once", "db-d") == 1, "the run begins, with what was chosen")
+    tocsin.wait_for(lambda: not asked(tocsin, incident), "nobody is asked again")
+    tocsin.restart(kill=True)
+    tocsin.wait_for(lambda: tocsin.run("incident", "note", incident, "after").status == 0, "and after another restart")
+    is_((product.count("once", "db-c"), product.count("once", "db-d")), (0, 1), "it has begun once")
 
 
 def listed_after_all(tocsin):
@@ -128,6 +143,7 @@ with Product() as product:
         tocsin.wait_for(lambda: len(asked(tocsin, incident)) == 1, "which is asked still")
         is_(tocsin.run("answer", asked(tocsin, incident)[0]["id"], "db-b").status, 0, "and can be answered")
         tocsin.wait_for(lambda: product.count("once", "db-b") == 1 and not product.count("once", "db-a"), "then the run begins, with that one")
+        chosen_before_a_crash(tocsin, product)
         is_(tocsin.run().status, 0, "everything is still listed")
         is_(tocsin.terminate(), 0, "it stops in order")
         ok("Sanitizer" not in tocsin.log() and "runtime error" not in tocsin.log(), "no memory error was seen")
