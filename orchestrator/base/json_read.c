@@ -163,13 +163,13 @@ static json_t *read_string(struct reader *r) {
 /* Integers that surely fit, by hand; what has a point or an exponent is made by jansson, exactly. */
 static json_t *read_number(struct reader *r) {
   const char *start = r->p, *p = start + (*start == '-');
-  json_int_t n = 0;
+  uint64_t n = 0; /* room for the one digit too many that ends the loop */
   const char *digits = p;
-  for (; p < r->end && *p >= '0' && *p <= '9' && p - digits <= DIGITS_MOST; p++) n = n * 10 + (*p - '0');
+  for (; p < r->end && *p >= '0' && *p <= '9' && p - digits <= DIGITS_MOST; p++) n = n * 10 + (uint64_t)(*p - '0');
   if (p == digits || p - digits > DIGITS_MOST || (*digits == '0' && p - digits > 1)) return NULL;
   if (p == r->end || (*p != '.' && *p != 'e' && *p != 'E')) {
     r->p = p;
-    return json_integer(*start == '-' ? -n : n);
+    return json_integer(*start == '-' ? -(json_int_t)n : (json_int_t)n);
   }
   while (p < r->end && *p && strchr("0123456789+-.eE", *p)) p++;
   r->p = p;
