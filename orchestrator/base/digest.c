@@ -36,6 +36,28 @@ void digest_sha256_parts(const struct digest_part *parts, size_t count, uint8_t 
   if (EVP_DigestFinal_ex(context, out, &len) != 1) abort();
 }
 
+struct digest_stream {
+  EVP_MD_CTX *context;
+};
+
+struct digest_stream *digest_stream_new(void) {
+  struct digest_stream *s = malloc(sizeof *s);
+  if (!s || !(s->context = EVP_MD_CTX_new()) || EVP_DigestInit_ex(s->context, EVP_sha256(), NULL) != 1) abort();
+  return s;
+}
+
+void digest_stream_add(struct digest_stream *s, const void *bytes, size_t len) {
+  if (EVP_DigestUpdate(s->context, bytes, len) != 1) abort();
+}
+
+void digest_stream_end(struct digest_stream *s, char out[DIGEST_HEX]) {
+  uint8_t digest[DIGEST_BYTES];
+  if (EVP_DigestFinal_ex(s->context, digest, NULL) != 1) abort();
+  hex_encode(digest, sizeof digest, out);
+  EVP_MD_CTX_free(s->context);
+  free(s);
+}
+
 void digest_sha256(const void *bytes, size_t len, uint8_t out[DIGEST_BYTES]) {
   digest_sha256_parts(&(struct digest_part){bytes, len}, 1, out);
 }

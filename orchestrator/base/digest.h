@@ -20,6 +20,11 @@ void digest_sha256(const void *bytes, size_t len, uint8_t out[DIGEST_BYTES]);
 /* Over the parts one after the other, as if they were joined. */
 void digest_sha256_parts(const struct digest_part *parts, size_t count, uint8_t out[DIGEST_BYTES]);
 void digest_hmac_sha256(const void *key, size_t key_len, const void *bytes, size_t len, uint8_t out[DIGEST_BYTES]);
+/* The same of bytes that come one after the other. */
+struct digest_stream;
+struct digest_stream *digest_stream_new(void);
+void digest_stream_add(struct digest_stream *s, const void *bytes, size_t len);
+void digest_stream_end(struct digest_stream *s, char out[DIGEST_HEX]); /* in hex; frees it */
 /* Frees what this thread kept for reuse; a thread other than the loop's calls it last. */
 void digest_thread_end(void);
 bool digest_equal(const void *a, const void *b, size_t len);

@@ -34,7 +34,9 @@ void daemon_suspect_tell(struct daemon *d) {
 
 static void all_there(void *arg, const struct err *err) {
   struct daemon *d = arg;
-  if (!d->stopping) d->ready(d, err);
+  if (d->stopping) return;
+  if (!err) desk_settle_files(d->desk);
+  d->ready(d, err);
 }
 
 static void go_on(struct daemon *d) {

@@ -9,6 +9,7 @@
 #include "base/json.h"
 #include "cmd/client.h"
 #include "cmd/evidence_case.h"
+#include "cmd/evidence_files.h"
 #include "cmd/evidence_log.h"
 #include "cmd/file.h"
 #include "cmd/options.h"
@@ -160,7 +161,15 @@ static const struct command evidence_export = {
     .run = export_run,
 };
 
-static const struct command *const subs[] = {&evidence_verify,
+static const struct command *const subs[] = {&evidence_add,
+                                             &evidence_list,
+                                             &evidence_get,
+                                             &evidence_transfer,
+                                             &evidence_acknowledge,
+                                             &evidence_hold,
+                                             &evidence_release_hold,
+                                             &evidence_delete,
+                                             &evidence_verify,
                                              &evidence_export,
                                              &evidence_report,
                                              &evidence_search,

@@ -30,6 +30,7 @@ static const struct {
     {"evidence.folder", "\"/var/lib/tocsin-evidence\""},
     {"evidence.origin", "\"example.org/ir/n1\""},
     {"evidence.key", "secret \"file:/etc/tocsin/evidence.key\""},
+    {"evidence.classes", "{ standard = \"1095d\", personal = \"90d\" }"},
     {"anchor.tsa", "{\n  { url = \"https://tsa.example/tsr\", ca = \"/etc/tocsin/tsa-ca.pem\" },\n}"},
     {"anchor.witness", "{\n  { url = \"https://witness.example/\", key = \"witness.example/w1+0123abcd+BA…\" },\n}"},
     {"anchor.copy", "{\n  { folder = \"/mnt/evidence-copy\" },\n  { bucket = \"https://s3.example/ir-evidence/n1\", region = "

@@ -11,7 +11,10 @@ enum { WHO_MOST = 28, TIME_WIDTH = 10, SEQ_WIDTH = 7, STORM = 3 };
 
 static words_fn *words_of(enum kind kind) {
   if (kind >= KIND_COUNT) return NULL;
-  return words_incident[kind] ? words_incident[kind] : words_action[kind] ? words_action[kind] : words_exercise[kind];
+  return words_incident[kind]   ? words_incident[kind]
+         : words_action[kind]   ? words_action[kind]
+         : words_exercise[kind] ? words_exercise[kind]
+                                : words_evidence[kind];
 }
 
 bool timeline_knows(enum kind kind) { return words_of(kind) != NULL; }

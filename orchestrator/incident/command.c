@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "incident/files.h"
 #include "incident/internal.h"
 
 static void call_free(struct call *call) {
@@ -64,6 +65,8 @@ void desk_reply(struct call *call, int status, json_t *answer_take) { call_answe
 
 static const struct command_row *row_of(const char *name) {
   for (const struct command_row *r = incident_commands; r->name; r++)
+    if (strcmp(r->name, name) == 0) return r;
+  for (const struct command_row *r = file_commands; r->name; r++)
     if (strcmp(r->name, name) == 0) return r;
   for (const struct command_row *r = engine_commands; r->name; r++)
     if (strcmp(r->name, name) == 0) return r;

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "incident/files.h"
 #include "incident/internal.h"
 
 enum { COUNT_AGAIN_US = 100000 };
@@ -118,6 +119,7 @@ void desk_free(struct desk *d) {
   desk_unload(d);
   map_release(&d->incidents, incident_free_value);
   redactions_free(d);
+  files_free(d);
   timer_free(d->sweep);
   places_free(d);
   corrective_end(d);

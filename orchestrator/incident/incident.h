@@ -87,6 +87,11 @@ typedef void desk_answer_cb(void *arg, int status, const json_t *answer);
  *  "run.list" {} · "run.show" {id} · "run.cancel" {id, because} · "answer" {id, answer} → {"id","answer"}
  *  "pause" {scope, because} · "resume" {scope, because} · "contained" {} → {"contained":[…]} · "release" {id? | target{type,value}, because} → {"id","released":[…],"still":[…],"kept":[…]}
  *  "connector.try" {connector, action, params, because, simulated} → {"outcome"} · "secret.take" {id, name} → {"value"} (once)
+ *  "evidence.begin" {id, name, size, sha256_before, because, source?, from?, to?, tool?, collected?, collected_by?, class?, hold?} → {"upload", "piece": bytes}
+ *  "evidence.piece" {id, upload, offset, data: base64} → {"received"} · "evidence.finish" {id, upload} → {"id","item","sha256","size"}
+ *  "evidence.list" {id} → {"id", "files": [{"item","name","size","sha256","class","retain_until","node","by","collected","hold","to","transfer","acknowledged","deleted"}…]}
+ *  "evidence.get" {id, item, offset, because} → {"data","name","size","sha256"} (offset 0 is on record) · "evidence.transfer" {id, item, to, because} · "evidence.acknowledge" {id, item, because?}
+ *  "evidence.hold" {id, item, because} · "evidence.release_hold" {id, item, because} · "evidence.delete" {id, item, because} → {"id","seq","item"}
  *  "questions" {limit?} → {"questions":[…], "questions_total"} · "counts" {}   (so has "now": of what sleeps both show the first `limit`, 1000)
  *  "node.list" {} → {"nodes": [{"node","state","version","lease_ms","draining","since","incidents"}…]} · "node.drain" {node?, off?: true} → {"node","draining"}
  *  "corrective.list" {all?, overdue?} → {"corrective":[{id,incident,text,owner,due,key,recurs,added,by,overdue,closed,closed_by,evidence,entry,file}…], "counts": {open,overdue}}
@@ -124,6 +129,9 @@ void desk_urge(struct desk *d);
 int desk_drain(struct desk *d, struct err *err);
 /* Draining begins, or is over: a node that drains takes no alerts. Set before desk_listen. */
 void desk_on_draining(struct desk *d, void (*cb)(void *arg, bool draining), void *arg);
+
+/* Once all is loaded: what a crash left half done of files in custody is finished or undone. */
+void desk_settle_files(struct desk *d);
 
 /* Redis came back: journals in trouble read their tails. Ownership of one was lost: it is unloaded. */
 void desk_redis_up(struct desk *d);

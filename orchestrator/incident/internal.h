@@ -83,6 +83,7 @@ struct desk {
   struct alone alone;
   struct post *post; /* NULL: no other nodes */
   struct adopting *adopting;
+  struct files *files; /* NULL until a file is kept or looked for */
   struct timer *draining;
   void (*draining_cb)(void *arg, bool draining);
   void *draining_arg;

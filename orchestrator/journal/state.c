@@ -362,6 +362,34 @@ static void fold_removed(json_t *state, const struct entry *e) {
   if (one) json_object_set_new(one, "done", json_true());
 }
 
+/* "files": what was taken into custody, by the seq of the entry that says so; one that was deleted stays, with its digest. */
+static void fold_file(json_t *state, const struct entry *e) {
+  static const char *const keys[] = {"name", "size", "sha256", "class", "retain_until", "node", "hold", NULL};
+  char number[24];
+  json_t *files = part(state, "files");
+  if (!files) json_object_set_new(state, "files", files = json_object());
+  json_t *file = json_pack("{s:s, s:I}", "by", e->actor, "collected", (json_int_t)e->time);
+  copy_all(file, e->body, keys);
+  snprintf(number, sizeof number, "%llu", (unsigned long long)e->seq);
+  json_object_set_new(files, number, file);
+}
+
+static void fold_custody(json_t *state, const struct entry *e) {
+  char number[24];
+  snprintf(number, sizeof number, "%lld", (long long)json_int_or(e->body, "item", 0));
+  json_t *file = json_object_get(part(state, "files"), number);
+  if (!file) return;
+  if (e->kind == KIND_EVIDENCE_HELD) json_object_set(file, "hold", json_object_get(e->body, "because"));
+  if (e->kind == KIND_EVIDENCE_HOLD_LIFTED) json_object_del(file, "hold");
+  if (e->kind == KIND_EVIDENCE_TRANSFERRED) {
+    copy(file, e->body, "to");
+    set_int(file, "transfer", (int64_t)e->seq);
+    json_object_del(file, "acknowledged");
+  }
+  if (e->kind == KIND_EVIDENCE_ACKNOWLEDGED) set_int(file, "acknowledged", e->time);
+  if (e->kind == KIND_EVIDENCE_DELETED) set_int(file, "deleted", e->time);
+}
+
 static void fold_body(json_t *state, const struct entry *e) {
   switch (e->kind) {
   case KIND_INCIDENT_OPENED: fold_opened(state, e); break;
@@ -396,6 +424,12 @@ static void fold_body(json_t *state, const struct entry *e) {
   case KIND_RUNBOOK_TICKED: fold_tick(state, e); break;
   case KIND_CORRECTIVE_ADDED:
   case KIND_CORRECTIVE_CLOSED: fold_corrective(state, e); break;
+  case KIND_EVIDENCE_COLLECTED: fold_file(state, e); break;
+  case KIND_EVIDENCE_TRANSFERRED:
+  case KIND_EVIDENCE_ACKNOWLEDGED:
+  case KIND_EVIDENCE_HELD:
+  case KIND_EVIDENCE_HOLD_LIFTED:
+  case KIND_EVIDENCE_DELETED: fold_custody(state, e); break;
   case KIND_EXERCISE_STARTED: copy(state, e->body, "scenario"); break;
   case KIND_BODY_REMOVING: fold_removing(state, e); break;
   case KIND_BODY_REMOVED: fold_removed(state, e); break;

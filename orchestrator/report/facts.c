@@ -231,6 +231,19 @@ static void merged(json_t *facts, const struct entry *e) {
   copy(facts, e->body, "into");
 }
 
+/* One line of the chain of custody. */
+static void custody(const struct report_source *s, json_t *facts, const struct entry *e) {
+  static const char *const keys[] = {"name",         "size",  "sha256",  "source", "from",        "to",    "tool",        "collected",
+                                     "collected_by", "class", "because", "hold",   "received_by", "clock", "retain_until"};
+  json_t *list = json_object_get(facts, "custody");
+  if (!list) json_object_set_new(facts, "custody", list = json_array());
+  json_t *row = begin(list, e);
+  set_actor(s, row, "by", e->actor);
+  set_text(row, "what", kind_name(e->kind) + strlen("evidence."));
+  set_int(row, "item", e->kind == KIND_EVIDENCE_COLLECTED ? (int64_t)e->seq : json_int_or(e->body, "item", 0));
+  for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) copy(row, e->body, keys[i]);
+}
+
 static void fold(const struct report_source *s, json_t *facts, const struct entry *e) {
   switch (e->kind) {
   case KIND_INCIDENT_OPENED: opened(s, facts, e); break;
@@ -253,6 +266,13 @@ static void fold(const struct report_source *s, json_t *facts, const struct entr
   case KIND_QUESTION_EXPIRED: answered(s, facts, e); break;
   case KIND_CONTAINMENT_RELEASED: released(s, facts, e, "released"); break;
   case KIND_CONTAINMENT_KEPT: released(s, facts, e, "kept"); break;
+  case KIND_EVIDENCE_COLLECTED:
+  case KIND_EVIDENCE_COPIED:
+  case KIND_EVIDENCE_TRANSFERRED:
+  case KIND_EVIDENCE_ACKNOWLEDGED:
+  case KIND_EVIDENCE_HELD:
+  case KIND_EVIDENCE_HOLD_LIFTED:
+  case KIND_EVIDENCE_DELETED: custody(s, facts, e); break;
   case KIND_CONTAINMENT_STILL: released(s, facts, e, "still"); break;
   default: break;
   }

@@ -429,6 +429,67 @@ static void proof_part(const struct report_source *s, const json_t *f, struct bu
   }
 }
 
+/* " label: text" when it is recorded. */
+static void custody_fact(const json_t *row, const char *key, const char *label, struct buf *out) {
+  const json_t *value = json_object_get(row, key);
+  if (!value) return;
+  buf_addf(out, "<br>%s: ", label);
+  html_json(out, value);
+}
+
+static void custody_row(const json_t *row, struct buf *out) {
+  static const char *const words[][2] = {{"collected", "collected"},
+                                         {"copied", "a copy was taken"},
+                                         {"transferred", "handed over"},
+                                         {"acknowledged", "receipt acknowledged"},
+                                         {"held", "legal hold set"},
+                                         {"hold_lifted", "legal hold lifted"},
+                                         {"deleted", "destroyed, with its key"}};
+  static const char *const facts[][2] = {{"name", "name"},
+                                         {"size", "bytes"},
+                                         {"sha256", "SHA-256, before and after"},
+                                         {"source", "source"},
+                                         {"from", "from"},
+                                         {"to", "to"},
+                                         {"tool", "tool"},
+                                         {"collected_by", "collected by"},
+                                         {"collected", "collected at"},
+                                         {"clock", "clock"},
+                                         {"class", "class"},
+                                         {"received_by", "received by"},
+                                         {"because", "why"},
+                                         {"hold", "legal hold"}};
+  const char *what = json_str_or(row, "what", "");
+  bool is_first = strcmp(what, "collected") == 0;
+  buf_addf(out, "<tr><td>%" PRId64 "</td><td>", json_int_or(row, "item", 0));
+  moment(out, json_int_or(row, "time", 0));
+  buf_adds(out, " ");
+  entry_link(out, json_int_or(row, "seq", 0));
+  buf_adds(out, "</td><td>");
+  for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+    if (strcmp(words[i][0], what) == 0) buf_adds(out, words[i][1]);
+  buf_adds(out, "</td><td>");
+  html_text(out, json_str_or(row, "by", ""));
+  buf_adds(out, "</td><td>");
+  size_t before = out->len;
+  for (size_t i = 0; i < sizeof facts / sizeof *facts; i++)
+    if (is_first || (strcmp(facts[i][0], "sha256") != 0 && strcmp(facts[i][0], "clock") != 0))
+      custody_fact(row, facts[i][0], facts[i][1], out);
+  if (out->len > before + 4 && buf_ok(out)) memmove(out->data + before, out->data + before + 4, out->len - before - 3), out->len -= 4;
+  buf_adds(out, "</td></tr>\n");
+}
+
+static void custody_part(const json_t *f, struct buf *out) {
+  const json_t *list = json_object_get(f, "custody");
+  size_t i;
+  json_t *row;
+  if (!list) return;
+  heading(out, "Chain of custody");
+  buf_adds(out, "<table><thead><tr><th>File</th><th>When (UTC), entry</th><th>What</th><th>Who</th><th>Details</th></tr></thead><tbody>\n");
+  json_array_foreach((json_t *)(uintptr_t)list, i, row) custody_row(row, out);
+  buf_adds(out, "</tbody></table>\n");
+}
+
 void report_html(const struct report_source *s, const json_t *facts, struct buf *out) {
   struct buf title;
   buf_init(&title, 1 << 20);
@@ -441,6 +502,7 @@ void report_html(const struct report_source *s, const json_t *facts, struct buf 
   picture_draw(s, facts, out);
   containments_part(facts, out);
   decisions_part(s, facts, out);
+  custody_part(facts, out);
   timeline_part(s, out);
   controls_part(facts, out);
   proof_part(s, facts, out);

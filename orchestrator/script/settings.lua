@@ -26,6 +26,9 @@ return {
     folder = text { doc = "Where it lies; default: evidence in the data folder", optional = true, min = 1 },
     origin = text { doc = "Name of this node's log, for ever; default: made of the host's name and the node's", optional = true, pattern = "^[^%s+]+$", max = 120 },
     key = secret { doc = "Its signing key, as `tocsin evidence keygen` makes it; default: evidence.key in the data folder, made at the first start", optional = true },
+    file_most_mib = whole { doc = "Largest file that is kept as evidence", default = 256, min = 1, max = 1024 },
+    classes = map { doc = "How long files are kept at least, by class; none may be deleted earlier but by a lead", default = { standard = "1095d" }, of = time {} },
+    class = text { doc = "The class of a file that none is named for", default = "standard", min = 1 },
   } } },
   { "anchor", object { doc = "Where the evidence log's checkpoints go that its key alone cannot change: time stamps, witnesses, copies", default = {}, fields = {
     every = time { doc = "How often the newest checkpoint goes there", default = "10m", min = 1000 },

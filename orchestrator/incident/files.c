@@ -1,0 +1,396 @@
+/* Files in custody (NIST SP 800-61, ISO/IEC 27037): their entries; how they go out and are destroyed.
+ *
+ * The bytes are durable before the entry that names them, and go after the entry that says so; what a crash leaves between is settled at the next start (desk_settle_files). */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/timex.h>
+
+#include "base/log.h"
+#include "incident/files.h"
+
+enum { TEXT_MOST = 4096 };
+struct files *files_of(struct desk *d) {
+  const char *folder = json_str(json_object_get(d->deps.settings, "evidence"), "folder");
+  if (d->files) return d->files;
+  if (!(d->files = calloc(1, sizeof *d->files))) abort();
+  LIST_INIT(&d->files->uploads);
+  d->files->vault = vault_new(d->deps.loop, folder ? folder : "evidence");
+  return d->files;
+}
+
+struct file_job *file_job_new(struct call *call, int (*run)(struct blobs *, struct vault_job *), void (*done)(struct vault_job *)) {
+  struct file_job *j = calloc(1, sizeof *j);
+  if (!j) abort();
+  j->job.run = run, j->job.done = done;
+  j->call = call;
+  if (call && call->inc) memcpy(j->incident, call->inc->id, sizeof j->incident);
+  return j;
+}
+
+void file_job_free(struct file_job *j) {
+  buf_release(&j->out);
+  free(j->bytes);
+  free(j);
+}
+
+void file_fail(struct call *call, int code, const char *text) {
+  struct err err;
+  err_set(&err, code, "%s", text);
+  call_fail(call, &err);
+}
+
+/* NULL: answered already. */
+const char *file_wanted(struct call *call, const char *name) {
+  const char *text = call_text(call, name);
+  char why[100];
+  if (text && strlen(text) <= TEXT_MOST) return text;
+  snprintf(why, sizeof why, text ? "`%.40s` is longer than %d bytes" : "`%.40s` is missing", name, TEXT_MOST);
+  file_fail(call, text ? ERR_LIMIT : ERR_INVALID, why);
+  return NULL;
+}
+
+/* ---- items */
+
+static json_t *item_find(struct incident *inc, int64_t item) {
+  char number[24];
+  snprintf(number, sizeof number, "%" PRId64, item);
+  return json_object_get(json_object_get(incident_state(inc), "files"), number);
+}
+
+/* A file that is there; NULL: answered already. */
+static json_t *item_of(struct call *call, struct incident *inc) {
+  int64_t item = json_int_or(call->command, "item", 0);
+  json_t *file = item_find(inc, item);
+  char why[200];
+  if (!file) {
+    snprintf(why, sizeof why, "%s keeps no file %" PRId64 "; `tocsin evidence list %s` shows them", inc->id, item, inc->id);
+    file_fail(call, ERR_NOT_FOUND, why);
+    return NULL;
+  }
+  if (!json_object_get(file, "deleted")) return file;
+  snprintf(why, sizeof why, "file %" PRId64 " of %s was deleted; `tocsin incident show %s` says when and why", item, inc->id, inc->id);
+  file_fail(call, ERR_CONFLICT, why);
+  return NULL;
+}
+
+/* The same, when its bytes are needed here. */
+static json_t *item_here(struct call *call, struct incident *inc) {
+  json_t *file = item_of(call, inc);
+  char why[300];
+  const char *node = json_str_or(file, "node", ""), *own = call->desk->deps.store->node;
+  if (!file || (!call->remote && strcmp(node, own) == 0)) return file;
+  snprintf(why, sizeof why, "the file lies at node %.60s; files do not travel between nodes: do this there", node);
+  file_fail(call, ERR_CONFLICT, why);
+  return NULL;
+}
+
+const json_t *file_by_digest(struct incident *inc, const char *sha256, const char **ret_item) {
+  const char *key;
+  json_t *file;
+  json_object_foreach(json_object_get(incident_state(inc), "files"), key, file) {
+    if (json_object_get(file, "deleted") || strcmp(json_str_or(file, "sha256", ""), sha256) != 0) continue;
+    *ret_item = key;
+    return file;
+  }
+  return NULL;
+}
+
+/* Appends the entry and answers once it is durable. */
+static void entry_add(struct call *call, struct incident *inc, enum kind kind, json_t *file, json_t *body_take) {
+  json_object_set(body_take, "item", json_object_get(call->command, "item"));
+  json_object_set(body_take, "sha256", json_object_get(file, "sha256"));
+  journal_save_state(inc->journal);
+  uint64_t seq = journal_add(inc->journal, kind, call->by->actor, 0, NULL, body_take);
+  call_answer_durable(call, inc->journal,
+                      json_pack("{s:s, s:I, s:O}", "id", inc->id, "seq", (json_int_t)seq, "item", json_object_get(call->command, "item")));
+}
+
+/* What the system says of its own clock: adjtimex(2). */
+json_t *file_clock(void) {
+  struct timex t = {.modes = 0};
+  bool good = adjtimex(&t) != TIME_ERROR && !(t.status & STA_UNSYNC);
+  return json_pack("{s:s, s:I}", "state", good ? "synchronized" : "not synchronized", "error_most_us", (json_int_t)t.maxerror);
+}
+
+/* ---- work */
+
+int file_work_mark(struct blobs *b, struct vault_job *job) {
+  struct file_job *j = (struct file_job *)job;
+  return blob_mark(b, j->incident, j->sha256, j->mark, &job->err);
+}
+
+static int file_work_remove(struct blobs *b, struct vault_job *job) {
+  struct file_job *j = (struct file_job *)job;
+  int r = blob_remove(b, j->incident, j->sha256, &job->err);
+  return r == ERR_NOT_FOUND ? 0 : r;
+}
+
+void file_marked(struct vault_job *job) {
+  struct file_job *j = (struct file_job *)job;
+  if (job->result < 0) log_warning("%s: %s; the next start looks again", j->incident, job->err.text);
+  file_job_free(j);
+}
+
+void file_job_start(struct desk *d, struct file_job *j, int (*run)(struct blobs *, struct vault_job *), void (*done)(struct vault_job *)) {
+  j->job.run = run, j->job.done = done;
+  vault_do(files_of(d)->vault, &j->job);
+}
+
+/* ---- going out */
+
+static int work_read(struct blobs *b, struct vault_job *job) {
+  struct file_job *j = (struct file_job *)job;
+  buf_init(&j->out, FILE_PIECE);
+  return blob_read(b, j->incident, j->sha256, j->offset, FILE_PIECE, &j->out, &job->err);
+}
+
+static void read_out(struct vault_job *job) {
+  struct file_job *j = (struct file_job *)job;
+  struct call *call = j->call;
+  json_t *file = item_find(call->inc, json_int_or(call->command, "item", 0));
+  if (job->result < 0) {
+    call_fail(call, &job->err);
+  } else {
+    char *data = base64_encode(j->out.data, j->out.len);
+    call_answer(call, 200,
+                json_pack("{s:s, s:O*, s:O*, s:O*}", "data", data, "name", json_object_get(file, "name"), "size",
+                          json_object_get(file, "size"), "sha256", json_object_get(file, "sha256")));
+    free(data);
+  }
+  file_job_free(j);
+}
+
+static void copy_durable(void *arg, const struct err *err) {
+  struct file_job *j = arg;
+  if (err) {
+    call_fail(j->call, err);
+    file_job_free(j);
+  } else {
+    file_job_start(j->call->desk, j, work_read, read_out);
+  }
+}
+
+/* The first piece is on record before it leaves. */
+static void do_get(struct call *call, struct incident *inc) {
+  json_t *file = item_here(call, inc);
+  const char *because = file ? file_wanted(call, "because") : NULL;
+  int64_t offset = json_int_or(call->command, "offset", 0);
+  if (!because) return;
+  struct file_job *j = file_job_new(call, work_read, read_out);
+  snprintf(j->sha256, sizeof j->sha256, "%s", json_str_or(file, "sha256", ""));
+  j->offset = offset > 0 ? (uint64_t)offset : 0;
+  if (j->offset) {
+    file_job_start(call->desk, j, work_read, read_out);
+    return;
+  }
+  journal_add(inc->journal, KIND_EVIDENCE_COPIED, call->by->actor, 0, NULL,
+              json_pack("{s:O, s:O, s:s}", "item", json_object_get(call->command, "item"), "sha256", json_object_get(file, "sha256"),
+                        "because", because));
+  journal_when_durable(inc->journal, copy_durable, j);
+}
+
+static void do_list(struct call *call, struct incident *inc) {
+  const char *key;
+  json_t *file, *list = json_array();
+  json_object_foreach(json_object_get(incident_state(inc), "files"), key, file) {
+    json_t *row = json_copy(file);
+    json_object_set_new(row, "item", json_integer(strtoll(key, NULL, 10)));
+    json_object_set_new(row, "by", json_string(people_name(call->desk->deps.people, json_str_or(file, "by", ""))));
+    json_array_append_new(list, row);
+  }
+  call_answer(call, 200, json_pack("{s:s, s:o}", "id", inc->id, "files", list));
+}
+
+/* ---- custody */
+
+static void do_transfer(struct call *call, struct incident *inc) {
+  json_t *file = item_of(call, inc);
+  const char *to = file ? file_wanted(call, "to") : NULL, *because = to ? file_wanted(call, "because") : NULL;
+  if (because)
+    entry_add(call, inc, KIND_EVIDENCE_TRANSFERRED, file,
+              json_pack("{s:s, s:s, s:o}", "to", to, "because", because, "clock", file_clock()));
+}
+
+/* A receiver who is named in the settings acknowledges in person; for any other somebody writes down how they did. */
+static void do_acknowledge(struct call *call, struct incident *inc) {
+  json_t *file = item_of(call, inc);
+  const char *to = json_str_or(file, "to", ""), *how = call_text(call, "because");
+  if (!file) return;
+  bool known = json_object_get(json_object_get(call->desk->deps.settings, "people"), to) != NULL;
+  if (!json_object_get(file, "transfer") || json_object_get(file, "acknowledged")) {
+    file_fail(call, ERR_CONFLICT, "no handing over of this file waits to be acknowledged");
+  } else if (known && strcmp(to, call->by->name) != 0) {
+    char why[200];
+    snprintf(why, sizeof why, "it was handed to %.100s, who must acknowledge it in person", to);
+    file_fail(call, ERR_DENIED, why);
+  } else if (!known && !how) {
+    file_fail(call, ERR_INVALID, "`because` is missing: the receiver is nobody whom the settings name, so say how they acknowledged it");
+  } else {
+    json_t *body = json_pack("{s:s, s:O, s:s*}", "received_by", to, "transfer", json_object_get(file, "transfer"), "because", how);
+    entry_add(call, inc, KIND_EVIDENCE_ACKNOWLEDGED, file, body);
+  }
+}
+
+static void do_hold(struct call *call, struct incident *inc) {
+  json_t *file = item_of(call, inc);
+  const char *because = file ? file_wanted(call, "because") : NULL;
+  if (!because) return;
+  if (json_object_get(file, "hold")) file_fail(call, ERR_CONFLICT, "the file is under a hold already");
+  else entry_add(call, inc, KIND_EVIDENCE_HELD, file, json_pack("{s:s}", "because", because));
+}
+
+static void do_lift(struct call *call, struct incident *inc) {
+  json_t *file = item_of(call, inc);
+  const char *because = file ? file_wanted(call, "because") : NULL;
+  if (!because) return;
+  if (!json_object_get(file, "hold")) file_fail(call, ERR_CONFLICT, "the file is under no hold");
+  else entry_add(call, inc, KIND_EVIDENCE_HOLD_LIFTED, file, json_pack("{s:s}", "because", because));
+}
+
+/* ---- deleting: file_marked, on record, then destroyed */
+
+static void deleted(struct vault_job *job) {
+  struct file_job *j = (struct file_job *)job;
+  struct call *call = j->call;
+  if (job->result < 0) {
+    err_wrap(&job->err, "the deletion is on record, and will be tried again at the next start");
+    call_fail(call, &job->err);
+  } else {
+    json_t *answer = call->answer;
+    call->answer = NULL;
+    call_answer(call, 200, answer);
+  }
+  file_job_free(j);
+}
+
+static void delete_durable(void *arg, const struct err *err) {
+  struct file_job *j = arg;
+  if (!err) {
+    file_job_start(j->call->desk, j, file_work_remove, deleted);
+    return;
+  }
+  call_fail(j->call, err);
+  file_job_free(j);
+}
+
+static void leaving(struct vault_job *job) {
+  struct file_job *j = (struct file_job *)job;
+  struct call *call = j->call;
+  struct incident *inc = call->inc;
+  json_t *file = item_find(inc, json_int_or(call->command, "item", 0));
+  bool held = json_object_get(file, "hold") != NULL, gone = inc->lost || json_object_get(file, "deleted");
+  if (job->result < 0 || held || gone) { /* what came in between counts; the mark is looked at again at the next start */
+    if (job->result == 0) err_set(&job->err, ERR_CONFLICT, "something else was done with the file meanwhile: look again");
+    call_fail(call, &job->err);
+    file_job_free(j);
+    return;
+  }
+  bool early = json_int_or(file, "retain_until", 0) > clock_wall(call->desk->deps.store->clock);
+  json_t *body =
+      json_pack("{s:O, s:O, s:s, s:O*, s:b}", "item", json_object_get(call->command, "item"), "sha256", json_object_get(file, "sha256"),
+                "because", call_text(call, "because"), "name", json_object_get(file, "name"), "before_retention", early);
+  journal_save_state(inc->journal);
+  uint64_t seq = journal_add(inc->journal, KIND_EVIDENCE_DELETED, call->by->actor, 0, NULL, body);
+  call->answer = json_pack("{s:s, s:I, s:O}", "id", inc->id, "seq", (json_int_t)seq, "item", json_object_get(call->command, "item"));
+  journal_when_durable(inc->journal, delete_durable, j);
+}
+
+static void do_delete(struct call *call, struct incident *inc) {
+  json_t *file = item_here(call, inc);
+  const char *because = file ? file_wanted(call, "because") : NULL;
+  char until[TIME_TEXT], why[300];
+  if (!because) return;
+  int64_t retain = json_int_or(file, "retain_until", 0);
+  if (json_object_get(file, "hold")) {
+    file_fail(call, ERR_DENIED, "the file is under a legal hold: it may not be deleted; `tocsin evidence release-hold` lifts it");
+    return;
+  }
+  if (retain > clock_wall(call->desk->deps.store->clock) && !person_has_role(call->by, "lead")) {
+    time_format(retain, until);
+    snprintf(why, sizeof why, "its class \"%.60s\" keeps the file until %.10s: to delete it earlier needs the role \"lead\"",
+             json_str_or(file, "class", ""), until);
+    file_fail(call, ERR_DENIED, why);
+    return;
+  }
+  struct file_job *j = file_job_new(call, file_work_mark, leaving);
+  snprintf(j->sha256, sizeof j->sha256, "%s", json_str_or(file, "sha256", ""));
+  j->mark = BLOB_LEAVING;
+  vault_do(files_of(call->desk)->vault, &j->job);
+}
+
+const struct command_row file_commands[] = {{"evidence.begin", "responder", true, file_do_begin},
+                                            {"evidence.piece", "responder", true, file_do_piece},
+                                            {"evidence.finish", "responder", true, file_do_finish},
+                                            {"evidence.list", "viewer", true, do_list},
+                                            {"evidence.get", "viewer", true, do_get},
+                                            {"evidence.transfer", "responder", true, do_transfer},
+                                            {"evidence.acknowledge", "viewer", true, do_acknowledge},
+                                            {"evidence.hold", "responder", true, do_hold},
+                                            {"evidence.release_hold", "lead", true, do_lift},
+                                            {"evidence.delete", "responder", true, do_delete},
+                                            {NULL, NULL, false, NULL}};
+
+/* ---- after a crash */
+
+static void settled(struct incident *inc, void *arg, const struct err *err) {
+  struct file_job *j = arg;
+  struct desk *d = j->desk;
+  const char *item;
+  if (err) { /* another node's, or Redis is away: the next start looks again */
+    log_warning("%s: a file that was being added or deleted when the process ended is looked at again at the next start: %s", j->incident,
+                err->text);
+    file_job_free(j);
+    return;
+  }
+  bool kept = journal_seq(inc->journal) && file_by_digest(inc, j->sha256, &item);
+  log_notice("%s: a file that was being %s when the process ended %s", j->incident, j->mark == BLOB_NEW ? "added" : "deleted",
+             kept ? "is on record, and stays" : "is not on record, and was removed");
+  j->mark = BLOB_KEPT;
+  file_job_start(d, j, kept ? file_work_mark : file_work_remove, file_marked);
+  incident_touch(inc);
+}
+
+struct unsettled {
+  struct vault_job job; /* first */
+  struct desk *desk;
+  struct blob_info *list;
+  size_t count;
+};
+
+static int work_list(struct blobs *b, struct vault_job *job) {
+  struct unsettled *u = (struct unsettled *)job;
+  return blobs_unsettled(b, &u->list, &u->count, &job->err);
+}
+
+static void listed(struct vault_job *job) {
+  struct unsettled *u = (struct unsettled *)job;
+  if (job->result < 0) log_warning("the kept files cannot be looked through: %s", job->err.text);
+  for (size_t i = 0; i < u->count; i++) {
+    struct file_job *j = file_job_new(NULL, NULL, NULL);
+    j->desk = u->desk;
+    j->mark = u->list[i].mark;
+    snprintf(j->incident, sizeof j->incident, "%.*s", (int)sizeof j->incident - 1, u->list[i].incident);
+    memcpy(j->sha256, u->list[i].sha256, sizeof j->sha256);
+    incident_with(u->desk, j->incident, false, settled, j);
+  }
+  free(u->list);
+  free(u);
+}
+
+void desk_settle_files(struct desk *d) {
+  struct unsettled *u = calloc(1, sizeof *u);
+  if (!u) abort();
+  u->job.run = work_list, u->job.done = listed;
+  u->desk = d;
+  vault_do(files_of(d)->vault, &u->job);
+}
+
+void files_free(struct desk *d) {
+  if (!d->files) return;
+  vault_free(d->files->vault);
+  file_uploads_free(d->files);
+  free(d->files);
+  d->files = NULL;
+}

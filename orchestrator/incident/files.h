@@ -1,0 +1,61 @@
+/* files.h: files in custody: commands of people, and what a crash left half done. */
+#ifndef TOCSIN_INCIDENT_FILES_H
+#define TOCSIN_INCIDENT_FILES_H
+
+#include "incident/internal.h"
+#include "incident/vault.h"
+
+enum { FILE_PIECE = 512 << 10, UPLOAD_TOKEN = 33 };
+
+struct upload {
+  char token[UPLOAD_TOKEN], incident[ID_INCIDENT], actor[PERSON_ACTOR];
+  json_t *body; /* of the entry to be */
+  struct blob_writer *writer;
+  uint64_t size, received;
+  int64_t touched; /* µs since boot */
+  bool busy;
+  LIST_ENTRY(upload) next;
+};
+
+struct files {
+  struct vault *vault;
+  LIST_HEAD(, upload) uploads;
+  size_t count;
+};
+
+/* One step of a command on the vault's thread. */
+struct file_job {
+  struct vault_job job; /* first */
+  struct call *call;
+  struct upload *upload;
+  char incident[ID_INCIDENT], sha256[DIGEST_HEX], name[DIGEST_HEX];
+  uint8_t *bytes;
+  size_t len;
+  uint64_t offset, size, most;
+  struct buf out;
+  enum blob_mark mark;
+  struct desk *desk;
+};
+
+extern const struct command_row file_commands[];
+
+/* files.c */
+struct files *files_of(struct desk *d);
+struct file_job *file_job_new(struct call *call, int (*run)(struct blobs *, struct vault_job *), void (*done)(struct vault_job *));
+void file_job_free(struct file_job *j);
+void file_job_start(struct desk *d, struct file_job *j, int (*run)(struct blobs *, struct vault_job *), void (*done)(struct vault_job *));
+void file_fail(struct call *call, int code, const char *text);
+const char *file_wanted(struct call *call, const char *name); /* NULL: answered already */
+/* One that is in custody; NULL: none is. */
+const json_t *file_by_digest(struct incident *inc, const char *sha256, const char **ret_item);
+json_t *file_clock(void);
+int file_work_mark(struct blobs *b, struct vault_job *job);
+void file_marked(struct vault_job *job);
+
+/* upload.c */
+command_fn file_do_begin, file_do_piece, file_do_finish;
+void file_uploads_free(struct files *f);
+
+void files_free(struct desk *d); /* after the loop's last turn */
+
+#endif

@@ -1,0 +1,268 @@
+/* How files come into custody: piece by piece, each on the vault's thread; then read back, and only then named by an entry. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "incident/files.h"
+
+enum { UPLOADS_MOST = 16, TEXT_MOST = 4096, FILES_MOST = 1000 };
+static const int64_t UPLOAD_IDLE_US = 300000000;
+
+static void upload_free(struct upload *u) {
+  json_decref(u->body);
+  free(u);
+}
+
+static int work_cancel(struct blobs *b, struct vault_job *job) {
+  struct file_job *j = (struct file_job *)job;
+  blob_cancel(j->upload->writer);
+  return 0;
+}
+
+static void cancelled(struct vault_job *job) {
+  struct file_job *j = (struct file_job *)job;
+  upload_free(j->upload);
+  file_job_free(j);
+}
+
+static void upload_end(struct files *f, struct upload *u) {
+  LIST_REMOVE(u, next);
+  f->count--;
+}
+
+static void upload_drop(struct files *f, struct upload *u) {
+  struct file_job *j = file_job_new(NULL, work_cancel, cancelled);
+  upload_end(f, u);
+  j->upload = u;
+  vault_do(f->vault, &j->job);
+}
+
+/* Those that nobody goes on with. */
+static void uploads_sweep(struct files *f) {
+  int64_t now = clock_boot(clock_system());
+  struct upload *u, *next;
+  for (u = LIST_FIRST(&f->uploads); u; u = next) {
+    next = LIST_NEXT(u, next);
+    if (!u->busy && now - u->touched > UPLOAD_IDLE_US) upload_drop(f, u);
+  }
+}
+
+static int64_t retention_of(struct desk *d, const char *class) {
+  const json_t *classes = json_object_get(json_object_get(d->deps.settings, "evidence"), "classes");
+  return json_int_or(classes, class, -1);
+}
+
+static void copy_texts(json_t *body, struct call *call, const char *const *names) {
+  for (; *names; names++) {
+    const char *text = call_text(call, *names);
+    if (text && strlen(text) <= TEXT_MOST) json_object_set_new(body, *names, json_string(text));
+  }
+}
+
+static json_t *body_of(struct call *call, const char *name, const char *class, int64_t keep_ms) {
+  static const char *const texts[] = {"source",    "because", "from",          "to", "tool", "collected_by",
+                                      "collected", "hold",    "sha256_before", NULL};
+  struct desk *d = call->desk;
+  int64_t now = clock_wall(d->deps.store->clock);
+  json_t *body = json_pack("{s:s, s:s, s:I, s:s, s:o}", "name", name, "class", class, "retain_until", (json_int_t)(now + keep_ms * 1000),
+                           "node", d->deps.store->node, "clock", file_clock());
+  copy_texts(body, call, texts);
+  if (!call_text(call, "to")) json_object_set_new(body, "to", json_sprintf("the evidence folder of node %s", d->deps.store->node));
+  return body;
+}
+
+void file_do_begin(struct call *call, struct incident *inc) {
+  struct files *f = files_of(call->desk);
+  const json_t *settings = json_object_get(call->desk->deps.settings, "evidence");
+  const char *name = file_wanted(call, "name"), *because = name ? file_wanted(call, "because") : NULL, *before, *item;
+  const char *class = call_text(call, "class") ? call_text(call, "class") : json_str_or(settings, "class", "standard");
+  int64_t size = json_int_or(call->command, "size", -1), most = json_int_or(settings, "file_most_mib", 256) << 20;
+  uint8_t digest[DIGEST_BYTES], random[UPLOAD_TOKEN / 2];
+  char why[300];
+  if (!because || !(before = file_wanted(call, "sha256_before"))) return;
+  uploads_sweep(f);
+  if (call->remote) file_fail(call, ERR_DENIED, "files do not travel between nodes: add it at the node that has the incident");
+  else if (size < 0 || strlen(before) != DIGEST_HEX - 1 || !hex_decode(before, digest, DIGEST_BYTES))
+    file_fail(call, ERR_INVALID, "`size` and `sha256_before` say what comes");
+  else if (size > most)
+    snprintf(why, sizeof why, "the file has %" PRId64 " bytes; at most %" PRId64 " are kept (the setting evidence.file_most_mib)", size,
+             most),
+        file_fail(call, ERR_LIMIT, why);
+  else if (retention_of(call->desk, class) < 0)
+    snprintf(why, sizeof why, "there is no class \"%.60s\"; the setting evidence.classes names them", class),
+        file_fail(call, ERR_INVALID, why);
+  else if (file_by_digest(inc, before, &item))
+    snprintf(why, sizeof why, "%s keeps this very file already, as item %s", inc->id, item), file_fail(call, ERR_EXISTS, why);
+  else if (f->count >= UPLOADS_MOST) file_fail(call, ERR_LIMIT, "too many files are being added now; try again soon");
+  else if (json_object_size(json_object_get(incident_state(inc), "files")) >= FILES_MOST)
+    file_fail(call, ERR_LIMIT, "the incident has as many files as one may have (1000)");
+  else {
+    struct upload *u = calloc(1, sizeof *u);
+    if (!u) abort();
+    random_bytes(random, sizeof random);
+    hex_encode(random, sizeof random, u->token);
+    memcpy(u->incident, inc->id, sizeof u->incident);
+    snprintf(u->actor, sizeof u->actor, "%s", call->by->actor);
+    u->size = (uint64_t)size;
+    u->touched = clock_boot(clock_system());
+    u->body = body_of(call, name, class, retention_of(call->desk, class));
+    LIST_INSERT_HEAD(&f->uploads, u, next);
+    f->count++;
+    call_answer(call, 200, json_pack("{s:s, s:i}", "upload", u->token, "piece", FILE_PIECE));
+  }
+}
+
+/* The caller's own, of this incident, that no other request is at; NULL: answered already. */
+static struct upload *upload_of(struct call *call, struct incident *inc) {
+  const char *token = call_text(call, "upload");
+  struct upload *u;
+  LIST_FOREACH(u, &files_of(call->desk)->uploads, next)
+  if (token && strlen(token) == UPLOAD_TOKEN - 1 && digest_equal(u->token, token, UPLOAD_TOKEN - 1)) break;
+  if (u && strcmp(u->incident, inc->id) == 0 && strcmp(u->actor, call->by->actor) == 0 && !u->busy) {
+    u->busy = true;
+    u->touched = clock_boot(clock_system());
+    return u;
+  }
+  file_fail(call, ERR_NOT_FOUND, "this file is not being added (any more): begin anew");
+  return NULL;
+}
+
+static int work_piece(struct blobs *b, struct vault_job *job) {
+  struct file_job *j = (struct file_job *)job;
+  struct upload *u = j->upload;
+  int r = u->writer ? 0 : blob_begin(b, j->incident, u->size, &u->writer, &job->err);
+  return r < 0 ? r : blob_write(u->writer, j->bytes, j->len, &job->err);
+}
+
+static void piece_done(struct vault_job *job) {
+  struct file_job *j = (struct file_job *)job;
+  struct upload *u = j->upload;
+  struct call *call = j->call;
+  u->busy = false;
+  if (job->result < 0) {
+    upload_drop(files_of(call->desk), u);
+    call_fail(call, &job->err);
+  } else {
+    u->received += j->len;
+    call_answer(call, 200, json_pack("{s:I}", "received", (json_int_t)u->received));
+  }
+  file_job_free(j);
+}
+
+void file_do_piece(struct call *call, struct incident *inc) {
+  struct upload *u = upload_of(call, inc);
+  if (!u) return;
+  size_t len = 0;
+  const char *data = json_str_or(call->command, "data", "");
+  uint8_t *bytes = base64_decode(data, strlen(data), &len);
+  if (!bytes || len > FILE_PIECE || json_int_or(call->command, "offset", -1) != (int64_t)u->received) {
+    free(bytes);
+    u->busy = false;
+    file_fail(call, ERR_INVALID, "this is not the piece that comes next");
+    return;
+  }
+  struct file_job *j = file_job_new(call, work_piece, piece_done);
+  j->upload = u, j->bytes = bytes, j->len = len;
+  vault_do(files_of(call->desk)->vault, &j->job);
+}
+
+/* What lies on the disk now, read back as whoever asks for it would get it. */
+static int digest_again(struct blobs *b, const char *incident, const char *sha256, uint64_t size, struct err *err) {
+  enum { AT_ONCE = 4 << 20 };
+  struct digest_stream *s = digest_stream_new();
+  struct buf out;
+  char again[DIGEST_HEX];
+  int r = 0;
+  buf_init(&out, AT_ONCE);
+  for (uint64_t at = 0; r == 0 && at < size; at += out.len) {
+    buf_reset(&out);
+    r = blob_read(b, incident, sha256, at, AT_ONCE, &out, err);
+    if (r == 0 && !out.len) r = err_set(err, ERR_IO, "the file was not kept whole");
+    digest_stream_add(s, out.data, out.len);
+  }
+  digest_stream_end(s, again);
+  buf_release(&out);
+  if (r == 0 && strcmp(again, sha256) != 0) r = err_set(err, ERR_IO, "what was kept is not what was sent: is the disk sound?");
+  return r;
+}
+
+static int work_finish(struct blobs *b, struct vault_job *job) {
+  struct file_job *j = (struct file_job *)job;
+  struct upload *u = j->upload;
+  int r = u->writer ? 0 : blob_begin(b, j->incident, 0, &u->writer, &job->err);
+  if (r < 0) return r;
+  struct blob_writer *w = u->writer;
+  u->writer = NULL;
+  r = blob_finish(w, j->sha256, &j->size, &job->err);
+  if (r < 0) return r;
+  r = digest_again(b, j->incident, j->sha256, j->size, &job->err);
+  if (r == 0 && strcmp(j->sha256, json_str_or(u->body, "sha256_before", "")) != 0)
+    r = err_set(&job->err, ERR_CONFLICT, "the file changed while it was read: nothing was kept (its digest was %.64s, and then %s)",
+                json_str_or(u->body, "sha256_before", ""), j->sha256);
+  if (r < 0) blob_remove(b, j->incident, j->sha256, NULL);
+  return r;
+}
+
+static void collected_durable(void *arg, const struct err *err) {
+  struct file_job *j = arg;
+  struct call *call = j->call;
+  json_t *answer = call->answer;
+  call->answer = NULL;
+  if (err) { /* not known whether the entry is there: the next start looks */
+    json_decref(answer);
+    call_fail(call, err);
+    file_job_free(j);
+    return;
+  }
+  j->mark = BLOB_KEPT;
+  struct desk *d = call->desk;
+  call_answer(call, 200, answer);
+  file_job_start(d, j, file_work_mark, file_marked);
+}
+
+static void finished(struct vault_job *job) {
+  struct file_job *j = (struct file_job *)job;
+  struct upload *u = j->upload;
+  struct call *call = j->call;
+  struct incident *inc = call->inc;
+  upload_end(files_of(call->desk), u);
+  if (job->result == 0 && inc->lost)
+    job->result = err_set(&job->err, ERR_CONFLICT, "another node has taken %s over; add it there", inc->id);
+  if (job->result < 0) {
+    call_fail(call, &job->err);
+    upload_free(u);
+    file_job_free(j);
+    return;
+  }
+  json_object_set_new(u->body, "sha256", json_string(j->sha256));
+  json_object_set_new(u->body, "size", json_integer((json_int_t)j->size));
+  journal_save_state(inc->journal);
+  uint64_t seq = journal_add(inc->journal, KIND_EVIDENCE_COLLECTED, call->by->actor, 0, NULL, json_incref(u->body));
+  call->answer =
+      json_pack("{s:s, s:I, s:s, s:I}", "id", inc->id, "item", (json_int_t)seq, "sha256", j->sha256, "size", (json_int_t)j->size);
+  upload_free(u);
+  journal_when_durable(inc->journal, collected_durable, j);
+}
+
+void file_do_finish(struct call *call, struct incident *inc) {
+  struct upload *u = upload_of(call, inc);
+  if (!u) return;
+  if (u->received != u->size) {
+    upload_drop(files_of(call->desk), u);
+    file_fail(call, ERR_CONFLICT, "the file changed while it was read: it has another size now; nothing was kept");
+    return;
+  }
+  struct file_job *j = file_job_new(call, work_finish, finished);
+  j->upload = u;
+  vault_do(files_of(call->desk)->vault, &j->job);
+}
+
+void file_uploads_free(struct files *f) {
+  struct upload *u;
+  while ((u = LIST_FIRST(&f->uploads))) {
+    LIST_REMOVE(u, next);
+    blob_cancel(u->writer);
+    upload_free(u);
+  }
+}

@@ -1,0 +1,250 @@
+"""Files in custody: collected, listed, handed over, held, deleted; refused clearly; encrypted on the disk; whole after kill -9."""
+import base64
+import glob
+import hashlib
+import http.client
+import os
+import re
+import signal
+import socket
+import sqlite3
+import stat
+import subprocess
+import threading
+
+from harness import BINARY, Raw, Tocsin, done, is_, like, ok, unlike, wait_until
+
+OTHER = os.path.join(os.path.dirname(BINARY), "tocsin-verify")
+TOKEN = "a-token-of-the-novice"
+BIG = bytes((i * 7 + i // 251) % 256 for i in range(1500000))
+
+
+def put(tocsin, name, content):
+    path = os.path.join(tocsin.folder, name)
+    with open(path, "wb") as f:
+        f.write(content)
+    return path
+
+
+def opened(tocsin, title):
+    return tocsin.json("incident", "open", title, "--severity", "low", "--because", "a test")["id"]
+
+
+def add(tocsin, incident, name, *more):
+    return tocsin.json("evidence", "add", incident, name, "--because", "a test", *more)
+
+
+def listed(tocsin, incident):
+    return tocsin.json("evidence", "list", incident)["files"]
+
+
+def blobs(tocsin):
+    return [p for p in glob.glob(os.path.join(tocsin.data, "evidence/blobs/*/*")) if "/blobs/new/" not in p]
+
+
+def entries(tocsin, incident, kind):
+    return [e for e in tocsin.json("incident", "show", incident)["entries"] if e["type"] == kind]
+
+
+def keys(tocsin):
+    with sqlite3.connect(os.path.join(tocsin.data, "evidence/keys.db"), timeout=10) as db:
+        return db.execute("SELECT incident, sha256, mark FROM blob").fetchall()
+
+
+def digest(content):
+    return hashlib.sha256(content).hexdigest()
+
+
+def coming_in(tocsin):
+    incident = opened(tocsin, "a case")
+    put(tocsin, "memory.lime", BIG)
+    made = add(tocsin, incident, "memory.lime", "--source", "web1, serial 117", "--tool", "LiME 1.9.1", "--from", "web1:/dev/mem", "--time", "2026-11-23T18:42:00+01:00")
+    is_((made["sha256"], made["size"]), (digest(BIG), len(BIG)), "a file is kept, and its digest told")
+    body = entries(tocsin, incident, "evidence.collected")[0]["body"]
+    is_({k: body[k] for k in ("name", "source", "because", "from", "tool", "collected", "sha256", "sha256_before", "class", "size")},
+        {"name": "memory.lime", "source": "web1, serial 117", "because": "a test", "from": "web1:/dev/mem", "tool": "LiME 1.9.1", "collected": "2026-11-23T18:42:00+01:00",
+         "sha256": digest(BIG), "sha256_before": digest(BIG), "class": "standard", "size": len(BIG)}, "its entry says what ISO/IEC 27037 asks for")
+    ok("evidence folder" in body["to"] and body["clock"]["state"] in ("synchronized", "not synchronized") and body["node"] == "n1", "where it went, and the state of the clock")
+    path = blobs(tocsin)[0]
+    with open(path, "rb") as f:
+        kept = f.read()
+    ok(BIG[:64] not in kept and digest(BIG)[2:] not in path and stat.S_IMODE(os.stat(path).st_mode) == 0o600, "on the disk it is encrypted, under a name that tells nothing, 0600")
+    result = tocsin.run("evidence", "get", incident, made["item"], "-o", "copy", "--because", "analysis")
+    with open(os.path.join(tocsin.folder, "copy"), "rb") as f:
+        ok(result.status == 0 and f.read() == BIG, "a copy is what was collected")
+    is_(stat.S_IMODE(os.stat(os.path.join(tocsin.folder, "copy")).st_mode), 0o600, "for its taker's eyes only")
+    is_(entries(tocsin, incident, "evidence.copied")[0]["body"]["because"], "analysis", "and on record")
+    put(tocsin, "empty", b"")
+    is_(add(tocsin, incident, "empty")["size"], 0, "an empty file is evidence too")
+    is_(tocsin.run("evidence", "get", incident, listed(tocsin, incident)[-1]["item"], "-o", "nothing", "--because", "x").status, 0, "and comes back")
+    like(tocsin.run("evidence", "list", incident).out, r"memory\.lime .* standard .* kept", "the list for people")
+    return incident, made
+
+
+def refused(tocsin, incident):
+    def no(name, pattern, what, *more):
+        before = len(blobs(tocsin))
+        result = tocsin.run("evidence", "add", incident, name, "--because", "x", *more)
+        ok(result.status and re.search(pattern, result.err) and len(blobs(tocsin)) == before, what) or print("# %r" % result)
+    os.mkdir(os.path.join(tocsin.folder, "a-folder"))
+    os.mkfifo(os.path.join(tocsin.folder, "a-pipe"))
+    put(tocsin, "huge", b"x" * (2 << 20 | 1))
+    no("missing", "there is no file missing", "no such file")
+    no("a-folder", "is a folder", "a folder")
+    no("a-pipe", "no ordinary file", "a pipe, without waiting for its writer")
+    no("huge", "at most 2097152 are kept .the setting evidence.file_most_mib", "too large: the setting is named")
+    no("memory.lime", "keeps this very file already, as item", "the same content twice")
+    no("empty", "there is no class \"gold\"", "no such class", "--class", "gold")
+    like(tocsin.run("evidence", "get", incident, 999, "-o", "z", "--because", "x").err, "keeps no file 999", "no such item")
+
+
+def command(tocsin, **body):
+    return tocsin.api("POST", "/v1/command", body)
+
+
+def begin(tocsin, incident, content, before=None):
+    status, answer = command(tocsin, command="evidence.begin", id=incident, name="raw", because="x", size=len(content), sha256_before=before or digest(content))
+    assert status == 200, answer
+    return answer["upload"]
+
+
+def piece(tocsin, incident, upload, content, offset=0):
+    return command(tocsin, command="evidence.piece", id=incident, upload=upload, offset=offset, data=base64.b64encode(content).decode())
+
+
+def by_hand(tocsin, incident):
+    other = opened(tocsin, "another case")
+    upload, before = begin(tocsin, incident, b"one", digest(b"two")), len(blobs(tocsin))
+    is_(piece(tocsin, incident, upload, b"one")[0], 200, "a piece comes")
+    status, answer = command(tocsin, command="evidence.finish", id=incident, upload=upload)
+    ok(status == 409 and "changed while it was read" in answer["error"] and len(blobs(tocsin)) == before, "another digest than before: it changed while it was read, and nothing is kept")
+    upload = begin(tocsin, incident, b"longer")
+    is_(piece(tocsin, other, upload, b"longer")[0], 404, "an upload belongs to its incident")
+    is_(piece(tocsin, incident, upload, b"nger", 2)[0], 400, "no piece may be left out")
+    is_(piece(tocsin, incident, upload, b"longer than it said")[0], 429, "none may be too long")
+    is_(piece(tocsin, incident, upload, b"longer")[0], 404, "and then it is over")
+    upload = begin(tocsin, incident, b"shorter")
+    piece(tocsin, incident, upload, b"short")
+    status, answer = command(tocsin, command="evidence.finish", id=incident, upload=upload)
+    ok(status == 409 and "another size" in answer["error"] and len(blobs(tocsin)) == before, "a file that became shorter is not kept")
+
+
+def custody(tocsin, incident, item):
+    def run(verb, *words):
+        return tocsin.run("evidence", verb, incident, item, *words)
+    like(run("acknowledge", "--because", "x").err, "no handing over", "nothing to acknowledge yet")
+    is_(run("transfer", "--to", "Sgt. Doe", "--because", "case 117").status, 0, "it is handed to somebody")
+    like(tocsin.run("evidence", "list", incident).out, "not acknowledged", "who has not acknowledged it")
+    like(run("acknowledge").err, "say how they acknowledged", "whom the settings do not know: how did they acknowledge it?")
+    is_(run("acknowledge", "--because", "receipt 9").status, 0, "by a receipt")
+    is_(run("transfer", "--to", "judy", "--because", "analysis").status, 0, "it is handed to somebody whom the settings know")
+    like(run("acknowledge", "--because", "x").err, "must acknowledge it in person", "nobody else may acknowledge that")
+    is_(run("hold", "--because", "litigation").status, 0, "a legal hold")
+    like(run("delete", "--because", "x", "--yes").err, "legal hold", "is not deleted")
+    is_(run("release-hold", "--because", "settled").status, 0, "the hold is lifted")
+    def novice(verb, item, **more):
+        return tocsin.api("POST", "/v1/command", dict({"command": "evidence." + verb, "id": incident, "item": item, "because": "over"}, **more), {"Authorization": "Bearer " + TOKEN})
+    status, answer = novice("delete", item)
+    ok(status == 403 and re.search(r'keeps the file until \d{4}-\d\d-\d\d.*role "lead"', answer["error"]), "before its time only a lead may delete it")
+    is_(novice("hold", item)[0], 200, "a responder may set a hold")
+    is_(novice("release_hold", item)[0], 403, "but not lift it")
+    put(tocsin, "brief", b"brief")
+    brief = add(tocsin, incident, "brief", "--class", "brief")["item"]
+    is_(novice("delete", brief)[0], 200, "when its time is over a responder deletes it")
+    gone = [e["body"] for e in entries(tocsin, incident, "evidence.deleted")]
+    is_([(b["item"], b["because"], b["before_retention"], b["sha256"]) for b in gone], [(brief, "over", False, digest(b"brief"))], "on record, with its digest")
+    like(tocsin.run("evidence", "get", incident, brief, "-o", "b", "--because", "x").err, "was deleted", "and it is gone")
+    ok(digest(b"brief") not in [k[1] for k in keys(tocsin)], "so is its key")
+    is_(run("release-hold", "--because", "settled").status, 0, "a lead lifts the hold")
+
+
+def redis_pid(tocsin):
+    with open(os.path.join(tocsin.data, "redis", "redis.pid"), encoding="ascii") as f:
+        return int(f.read())
+
+
+def ended(pid):
+    try:
+        with open("/proc/%d/stat" % pid, encoding="ascii") as f:
+            return f.read().split(") ")[1][0] == "Z"
+    except FileNotFoundError:
+        return True
+
+
+def in_background(tocsin, **body):
+    def ask():
+        try:
+            command(tocsin, **body)
+        except (OSError, http.client.HTTPException, socket.timeout):
+            pass
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    return thread
+
+
+def all_killed(tocsin, redis, thread):
+    os.kill(tocsin.pid, signal.SIGKILL)
+    tocsin.process.wait()
+    tocsin.process = None
+    os.kill(redis, signal.SIGKILL)
+    wait_until(lambda: ended(redis), 10)
+    thread.join(10)
+    tocsin.start()
+
+
+def settled(tocsin):
+    return wait_until(lambda: all(mark == 1 for _, _, mark in keys(tocsin)), 20)
+
+
+def killed(tocsin, incident, item):
+    there = sorted(blobs(tocsin))
+    upload = begin(tocsin, incident, b"never finished")
+    piece(tocsin, incident, upload, b"never finished")
+    tocsin.restart(kill=True)
+    ok(settled(tocsin) and not glob.glob(os.path.join(tocsin.data, "evidence/blobs/new/*")) and sorted(blobs(tocsin)) == there, "killed while a file came: nothing of it is left")
+    # Redis stands still: the file is durable, its entry is not; then both are gone.
+    upload, redis = begin(tocsin, incident, b"no entry"), redis_pid(tocsin)
+    piece(tocsin, incident, upload, b"no entry")
+    os.kill(redis, signal.SIGSTOP)
+    thread = in_background(tocsin, command="evidence.finish", id=incident, upload=upload)
+    ok(wait_until(lambda: len(blobs(tocsin)) == len(there) + 1, 20), "a file is there before its entry")
+    all_killed(tocsin, redis, thread)
+    ok(settled(tocsin) and sorted(blobs(tocsin)) == there and digest(b"no entry") not in [f["sha256"] for f in listed(tocsin, incident)],
+       "killed between the file and its entry: the orphan is found and removed")
+    like(tocsin.log(), "is not on record, and was removed", "and that is told")
+    redis = redis_pid(tocsin)
+    os.kill(redis, signal.SIGSTOP)
+    thread = in_background(tocsin, command="evidence.delete", id=incident, item=item, because="x")
+    ok(wait_until(lambda: 2 in [mark for _, _, mark in keys(tocsin)], 20), "a file is marked before its deletion is on record")
+    all_killed(tocsin, redis, thread)
+    ok(settled(tocsin) and sorted(blobs(tocsin)) == there, "killed before the deletion was on record: the file stays")
+    is_(tocsin.run("evidence", "get", incident, item, "-o", "again", "--because", "x").status, 0, "and is whole")
+    # Killed behind the entry of a deletion: file and key are still there, marked.
+    put(tocsin, "last", b"last")
+    last = add(tocsin, incident, "last")["item"]
+    path = next(p for p in blobs(tocsin) if p not in there)
+    with open(path, "rb") as f:
+        kept = f.read()
+    with sqlite3.connect(os.path.join(tocsin.data, "evidence/keys.db"), timeout=10) as db:
+        row = db.execute("SELECT incident, sha256, key FROM blob WHERE sha256 = ?", (digest(b"last"),)).fetchone()
+    is_(tocsin.run("evidence", "delete", incident, last, "--because", "x", "--yes").status, 0, "a file is deleted")
+    tocsin.terminate()
+    with sqlite3.connect(os.path.join(tocsin.data, "evidence/keys.db"), timeout=10) as db:
+        db.execute("INSERT INTO blob VALUES (?, ?, 2, ?)", row)
+    with open(path, "wb") as f:
+        f.write(kept)
+    tocsin.start()
+    ok(settled(tocsin) and sorted(blobs(tocsin)) == there and len(keys(tocsin)) == len(there), "killed behind the entry of a deletion: the next start destroys the file and its key")
+
+
+SETTINGS = {"evidence": {"file_most_mib": 2, "classes": {"standard": "1095d", "brief": "1ms"}},
+            "people": {"tester": {"uid": os.geteuid(), "roles": ["responder", "lead", "admin"]}, "judy": {"uid": 4242, "roles": ["responder"]},
+                       "novice": {"token": Raw('secret "env:NOVICE"'), "roles": ["responder"]}}}
+
+with Tocsin(SETTINGS, env={"NOVICE": TOKEN}) as engine:
+    case, first = coming_in(engine)
+    refused(engine, case)
+    by_hand(engine, case)
+    custody(engine, case, first["item"])
+    killed(engine, case, first["item"])
+done()
