@@ -69,9 +69,20 @@ def settled(tocsin):
     return counts(tocsin).get("settled") and counts(tocsin)["counts"]["entries"] == sum(map(len, acknowledged(tocsin).values()))
 
 
+def at_one_moment(tocsin, log):
+    """What Redis and the log hold: read again while something is written in between. What is lost or twice stays so."""
+    def look():
+        before = acknowledged(tocsin)
+        if not settled(tocsin):
+            return None
+        log_ = sealed(log)
+        return (before, log_) if acknowledged(tocsin) == before else None
+    return wait_until(look, 20, every=0.1) or (acknowledged(tocsin), sealed(log))
+
+
 def judge(tocsin, log, when):
     key = tocsin.run("evidence", "key").out.strip()
-    redis, log_ = acknowledged(tocsin), sealed(log)
+    redis, log_ = at_one_moment(tocsin, log)
     ours = tocsin.run("evidence", "verify", log, "--key", key)
     theirs = subprocess.run([OTHER, log, "--key", key], capture_output=True, text=True, errors="replace", timeout=60, check=False)
     is_((ours.status, theirs.returncode), (0, 0), "%s: both verifiers find the log sound" % when)
