@@ -43,46 +43,15 @@ static const unsigned char special[256] = {
     [128 ... 255] = 1,
 };
 
-static int hex4(const char *p, const char *end) {
-  int n = 0;
-  if (end - p < 4) return -1;
-  for (int i = 0; i < 4; i++) {
-    char c = p[i];
-    int digit = c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
-    if (digit < 0) return -1;
-    n = n << 4 | digit;
-  }
-  return n;
-}
-
 /* The character of a \u escape, p behind its u; *ret_p: what follows. -1: none. */
 static int32_t unicode(const char *p, const char *end, const char **ret_p) {
-  int32_t high = hex4(p, end), low;
+  int32_t high = utf8_hex4(p, end), low;
   *ret_p = p + 4;
   if (high < 0 || (high >= 0xdc00 && high < 0xe000)) return -1;
   if (high < 0xd800 || high >= 0xe000) return high;
-  if (end - p < 10 || p[4] != '\\' || p[5] != 'u' || (low = hex4(p + 6, end)) < 0xdc00 || low >= 0xe000) return -1;
+  if (end - p < 10 || p[4] != '\\' || p[5] != 'u' || (low = utf8_hex4(p + 6, end)) < 0xdc00 || low >= 0xe000) return -1;
   *ret_p = p + 10;
   return 0x10000 + ((high - 0xd800) << 10) + (low - 0xdc00);
-}
-
-static char *put_utf8(char *out, uint32_t c) {
-  if (c < 0x80) {
-    *out++ = (char)c;
-  } else if (c < 0x800) {
-    *out++ = (char)(0xc0 | c >> 6);
-    *out++ = (char)(0x80 | (c & 0x3f));
-  } else if (c < 0x10000) {
-    *out++ = (char)(0xe0 | c >> 12);
-    *out++ = (char)(0x80 | (c >> 6 & 0x3f));
-    *out++ = (char)(0x80 | (c & 0x3f));
-  } else {
-    *out++ = (char)(0xf0 | c >> 18);
-    *out++ = (char)(0x80 | (c >> 12 & 0x3f));
-    *out++ = (char)(0x80 | (c >> 6 & 0x3f));
-    *out++ = (char)(0x80 | (c & 0x3f));
-  }
-  return out;
 }
 
 /* p at a backslash; the character goes to *out, which moves on. Returns what follows, NULL when it is no escape. */
@@ -93,7 +62,7 @@ static const char *put_escape(const char *p, const char *end, char **out) {
     const char *next;
     int32_t c = unicode(p + 2, end, &next);
     if (c < 0) return NULL;
-    *out = put_utf8(*out, (uint32_t)c);
+    *out = utf8_put(*out, (uint32_t)c);
     return next;
   }
   const char *known = strchr(from, p[1]);

@@ -3,6 +3,7 @@
 #define TOCSIN_BASE_UTF8_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 /* Length of the well-formed sequence at p, of which `left` bytes are there (at least 1); 0 when there is none. */
 static inline size_t utf8_length(const unsigned char *p, size_t left) {
@@ -21,6 +22,39 @@ static inline size_t utf8_length(const unsigned char *p, size_t left) {
     return 4;
   }
   return 0;
+}
+
+/* Writes c, at most U+10FFFF, as one to four bytes; returns what follows them. */
+static inline char *utf8_put(char *out, uint32_t c) {
+  if (c < 0x80) {
+    *out++ = (char)c;
+  } else if (c < 0x800) {
+    *out++ = (char)(0xc0 | c >> 6);
+    *out++ = (char)(0x80 | (c & 0x3f));
+  } else if (c < 0x10000) {
+    *out++ = (char)(0xe0 | c >> 12);
+    *out++ = (char)(0x80 | (c >> 6 & 0x3f));
+    *out++ = (char)(0x80 | (c & 0x3f));
+  } else {
+    *out++ = (char)(0xf0 | c >> 18);
+    *out++ = (char)(0x80 | (c >> 12 & 0x3f));
+    *out++ = (char)(0x80 | (c >> 6 & 0x3f));
+    *out++ = (char)(0x80 | (c & 0x3f));
+  }
+  return out;
+}
+
+/* The four hexadecimal digits of a \u escape (RFC 8259); -1 when they are not there. */
+static inline int32_t utf8_hex4(const char *p, const char *end) {
+  int32_t n = 0;
+  if (end - p < 4) return -1;
+  for (int i = 0; i < 4; i++) {
+    char c = p[i];
+    int digit = c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+    if (digit < 0) return -1;
+    n = n << 4 | digit;
+  }
+  return n;
 }
 
 #endif

@@ -4,6 +4,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "base/utf8.h"
+
 enum { LONG_NUMBER = 19 }; /* digits */
 
 /* Behind the string whose opening quote is at i; len when it does not end. *ret_plain: it bears no escape. */
@@ -36,34 +38,17 @@ static size_t value_skip(const char *json, size_t i, size_t len) {
   return len;
 }
 
-/* Four hexadecimal digits; -1 when they are not there. */
-static int32_t hex4(const char *p, const char *end) {
-  int32_t n = 0;
-  if (end - p < 4) return -1;
-  for (int i = 0; i < 4; i++) {
-    char c = p[i];
-    int digit = c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
-    if (digit < 0) return -1;
-    n = n << 4 | digit;
-  }
-  return n;
-}
-
 static void utf8_add(uint32_t c, struct buf *out) {
   char bytes[4];
-  size_t n = c < 0x80 ? 1 : c < 0x800 ? 2 : c < 0x10000 ? 3 : 4;
-  static const unsigned char first[] = {0, 0, 0xc0, 0xe0, 0xf0};
-  for (size_t i = n; i-- > 1; c >>= 6) bytes[i] = (char)(0x80 | (c & 0x3f));
-  bytes[0] = (char)(n == 1 ? c : first[n] | c);
-  buf_add(out, bytes, n);
+  buf_add(out, bytes, (size_t)(utf8_put(bytes, c) - bytes));
 }
 
 /* p stands behind "\u"; returns what follows. Half a pair says nothing. */
 static const char *unicode_add(const char *p, const char *end, struct buf *out) {
-  int32_t high = hex4(p, end), low = -1;
+  int32_t high = utf8_hex4(p, end), low = -1;
   if (high < 0) return p;
   p += 4;
-  if (high >= 0xd800 && high < 0xdc00 && end - p >= 6 && p[0] == '\\' && p[1] == 'u') low = hex4(p + 2, end);
+  if (high >= 0xd800 && high < 0xdc00 && end - p >= 6 && p[0] == '\\' && p[1] == 'u') low = utf8_hex4(p + 2, end);
   if (low >= 0xdc00 && low < 0xe000) {
     utf8_add(0x10000 + ((uint32_t)(high - 0xd800) << 10) + (uint32_t)(low - 0xdc00), out);
     return p + 6;

@@ -30,24 +30,6 @@ static void place(const json_t *item, struct buf *out) {
   buf_addf(out, " #%" PRId64 "</span>", json_int_or(item, "seq", 0));
 }
 
-static void tag(struct buf *out, const char *class, const char *text) {
-  buf_addf(out, "<span class=\"tag %s\">", class);
-  html_text(out, text);
-  buf_adds(out, "</span>");
-}
-
-static void target(struct buf *out, const json_t *t) {
-  const char *key, *between = "";
-  json_t *value;
-  json_object_foreach((json_t *)(uintptr_t)t, key, value) {
-    buf_adds(out, between);
-    html_text(out, key);
-    buf_addc(out, ' ');
-    html_json(out, value);
-    between = ", ";
-  }
-}
-
 static void table_begin(struct buf *out, const char *title, const char *const *heads) {
   buf_addf(out, "<h2>%s</h2>\n<table><thead><tr>", title);
   for (; *heads; heads++) buf_addf(out, "<th>%s</th>", *heads);
@@ -73,8 +55,8 @@ static void head(const json_t *r, struct buf *out) {
   buf_adds(out, "</p>\n<h1>");
   html_text(out, json_str_or(r, "title", ""));
   buf_adds(out, "</h1>\n<p>");
-  tag(out, "exercise", "exercise: nothing of this happened outside");
-  tag(out, "", json_str_or(r, "status", ""));
+  html_tag(out, "exercise", "exercise: nothing of this happened outside");
+  html_tag(out, "", json_str_or(r, "status", ""));
   buf_addf(out, "</p>\n<p>");
   html_text(out, json_str_or(r, "summary", ""));
   buf_addf(out, "</p>\n<p class=\"sum\"><b>%zu of %zu</b> objectives met", met(r, "met"),
@@ -303,7 +285,7 @@ static void said(const json_t *d, struct buf *out) {
   const char *text = json_str(d, "answer") ? json_str(d, "answer") : json_str(d, "text") ? json_str(d, "text") : json_str(d, "tag");
   html_text(out, text ? text : json_str_or(d, "type", ""));
   if (json_str(d, "about")) buf_adds(out, "\n<span class=\"dim\">"), html_text(out, json_str(d, "about")), buf_adds(out, "</span>");
-  if (json_object_get(d, "target")) buf_adds(out, " <b>"), target(out, json_object_get(d, "target")), buf_adds(out, "</b>");
+  if (json_object_get(d, "target")) buf_adds(out, " <b>"), html_target(out, json_object_get(d, "target")), buf_adds(out, "</b>");
 }
 
 static void decisions(const json_t *r, struct buf *out) {
@@ -339,7 +321,7 @@ static void actions(const json_t *r, struct buf *out) {
     buf_adds(out, ": ");
     html_text(out, json_str_or(a, "action", ""));
     buf_adds(out, "</b> ");
-    target(out, json_object_get(a, "target"));
+    html_target(out, json_object_get(a, "target"));
     buf_addf(out, "</td><td class=\"%s\">%s</td><td class=\"n\">",
              !ok                ? "dim"
              : json_is_true(ok) ? "good"

@@ -63,7 +63,7 @@ static void duration(struct buf *out, int64_t us) {
 
 static void heading(struct buf *out, const char *text) { buf_addf(out, "<h2>%s</h2>\n", text); }
 
-static void tag(struct buf *out, const char *class, const char *text) {
+void html_tag(struct buf *out, const char *class, const char *text) {
   buf_addf(out, "<span class=\"tag %s\">", class);
   html_text(out, text);
   buf_adds(out, "</span>");
@@ -78,7 +78,7 @@ static const char *class_of(const char *word) {
 }
 
 /* "user alice, host web01" */
-static void target(struct buf *out, const json_t *t) {
+void html_target(struct buf *out, const json_t *t) {
   const char *key, *between = "";
   json_t *value;
   json_object_foreach((json_t *)(uintptr_t)t, key, value) {
@@ -110,10 +110,10 @@ static void title_part(const json_t *f, struct buf *out) {
   buf_adds(out, "</p>\n<h1>");
   html_text(out, json_str_or(f, "title", "Without a title"));
   buf_adds(out, "</h1>\n<p>");
-  if (exercise) tag(out, "exercise", "exercise: nothing of this happened outside");
-  tag(out, class_of(severity), severity);
-  tag(out, class_of(status), status);
-  if (json_str(json_object_get(f, "closing"), "verdict")) tag(out, "", json_str(json_object_get(f, "closing"), "verdict"));
+  if (exercise) html_tag(out, "exercise", "exercise: nothing of this happened outside");
+  html_tag(out, class_of(severity), severity);
+  html_tag(out, class_of(status), status);
+  if (json_str(json_object_get(f, "closing"), "verdict")) html_tag(out, "", json_str(json_object_get(f, "closing"), "verdict"));
   buf_adds(out, "</p>\n");
 }
 
@@ -244,7 +244,7 @@ static void containment_row(const json_t *c, struct buf *out) {
   int64_t time = json_int_or(c, "time", 0), ended = json_int_or(c, "ended", 0);
   bool in_force = strcmp(status, "active") == 0 || strcmp(status, "still") == 0;
   buf_adds(out, "<tr><td><b>");
-  target(out, json_object_get(c, "target"));
+  html_target(out, json_object_get(c, "target"));
   buf_adds(out, "</b><br>");
   html_text(out, json_str_or(c, "connector", "?"));
   buf_adds(out, ": ");
@@ -322,7 +322,7 @@ static void decisions_part(const struct report_source *s, const json_t *f, struc
     buf_adds(out, "</td><td class=\"w\">");
     words_of(s, s->entries[seq - 1], out);
     if (json_str(d, "about")) buf_adds(out, "\n<span class=\"dim\">"), html_text(out, json_str(d, "about")), buf_adds(out, "</span>");
-    if (json_object_get(d, "target")) buf_adds(out, " <b>"), target(out, json_object_get(d, "target")), buf_adds(out, "</b>");
+    if (json_object_get(d, "target")) buf_adds(out, " <b>"), html_target(out, json_object_get(d, "target")), buf_adds(out, "</b>");
     buf_adds(out, "</td></tr>\n");
   }
   buf_adds(out, "</tbody></table>\n");

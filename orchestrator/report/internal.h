@@ -15,7 +15,9 @@ int64_t ocsf_time(const json_t *finding, const char *path);
 
 /* Text for HTML and SVG: the five characters escaped, control characters left out. */
 void html_text(struct buf *out, const char *text);
-void html_json(struct buf *out, const json_t *value); /* a string as it is, else compact JSON */
+void html_tag(struct buf *out, const char *class, const char *text);
+void html_target(struct buf *out, const json_t *target); /* "user alice, host web01" */
+void html_json(struct buf *out, const json_t *value);    /* a string as it is, else compact JSON */
 /* Everything up to the body; the title is escaped. */
 void page_begin(struct buf *out, const char *title);
 /* The picture of durations. */
