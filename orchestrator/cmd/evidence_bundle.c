@@ -13,6 +13,7 @@
 #include "build.h"
 #include "cmd/client.h"
 #include "cmd/evidence_case.h"
+#include "cmd/evidence_files.h"
 #include "cmd/evidence_log.h"
 #include "cmd/evidence_views.h"
 #include "cmd/file.h"
@@ -26,8 +27,9 @@ struct export {
   const struct options *o;
   struct evidence_case *cases;
   size_t count, entries;
-  struct proof *proofs; /* of all cases, one behind the other */
-  bool sealed;          /* there is a log; else nothing below */
+  size_t files, files_missing; /* in custody: in the bundle, and such as could not be had */
+  struct proof *proofs;        /* of all cases, one behind the other */
+  bool sealed;                 /* there is a log; else nothing below */
   char folder[4096];
   struct note_verifier key;
   struct reader log;
@@ -190,6 +192,47 @@ static int log_add(struct export *x, struct err *err) {
 
 /* ---- incidents */
 
+static int file_collect(void *arg, const void *bytes, size_t len, struct err *err) {
+  struct buf *out = arg;
+  buf_add(out, bytes, len);
+  return buf_ok(out) ? 0 : err_set(err, ERR_LIMIT, "the bundle would be larger than %d MiB", ARCHIVE_CAP >> 20);
+}
+
+static bool file_destroyed(const struct evidence_case *c, json_int_t item) {
+  for (size_t i = 0; i < c->count; i++) {
+    const struct entry *e = c->entries[i];
+    if (e->kind == KIND_EVIDENCE_DELETED && e->body && json_int_or(e->body, "item", 0) == item) return true;
+  }
+  return false;
+}
+
+/* One that cannot be had is told, and missing in the bundle, which its verifiers say. That copies were taken is on record. */
+static int file_add(struct export *x, const struct evidence_case *c, const struct entry *e, struct err *err) {
+  struct buf bytes;
+  int r = 0;
+  buf_init(&bytes, ARCHIVE_CAP);
+  if (evidence_file_get(x->cli, c->id, (long long)e->seq, "for a bundle of evidence", file_collect, &bytes) == EXIT_DONE) {
+    r = bundle_add_file(&x->zip, bytes.data, bytes.len, err);
+    x->files++;
+  } else {
+    x->files_missing++;
+  }
+  buf_release(&bytes);
+  return r;
+}
+
+/* The files that are still in custody. A journal that comes from a file has none beside it. */
+static int files_add(struct export *x, const struct evidence_case *c, struct err *err) {
+  int r = 0;
+  for (size_t i = 0; r == 0 && i < c->count; i++) {
+    const struct entry *e = c->entries[i];
+    if (e->kind != KIND_EVIDENCE_COLLECTED || !e->body || file_destroyed(c, (json_int_t)e->seq)) continue;
+    if (c->names) r = file_add(x, c, e, err);
+    else x->files_missing++;
+  }
+  return r;
+}
+
 static int case_add(struct export *x, const struct evidence_case *c, const struct proof *proofs, json_t *contents, struct err *err) {
   struct bundle_entry *list = calloc(c->count, sizeof *list);
   size_t covered = 0;
@@ -202,6 +245,7 @@ static int case_add(struct export *x, const struct evidence_case *c, const struc
   int r = bundle_add_incident(&x->zip, c->id, list, c->count, proofs, err);
   json_t *seal = x->sealed ? evidence_seal(&x->log.checkpoint, &x->key, covered) : NULL;
   if (r == 0) r = evidence_views_add(&x->zip, c, seal, contents, err);
+  if (r == 0) r = files_add(x, c, err);
   json_decref(seal);
   free(list);
   return r;
@@ -226,8 +270,9 @@ static int archive_make(struct export *x, struct buf *out, struct err *err) {
 
 static void said(const struct export *x, const char *file) {
   size_t open = x->sealed ? open_count(x) : x->entries, n = 0;
-  json_t *value = json_pack("{s:s, s:I, s:I, s:I}", "file", file, "incidents", (json_int_t)x->count, "entries", (json_int_t)x->entries,
-                            "not_sealed", (json_int_t)open);
+  json_t *value =
+      json_pack("{s:s, s:I, s:I, s:I, s:I, s:I}", "file", file, "incidents", (json_int_t)x->count, "entries", (json_int_t)x->entries,
+                "not_sealed", (json_int_t)open, "files", (json_int_t)x->files, "files_missing", (json_int_t)x->files_missing);
   if (!cli_json(x->cli, value)) {
     printf("Written to %s: %zu incident%s, %zu entries, %zu of them proven to be in the log.\n", file, x->count, x->count == 1 ? "" : "s",
            x->entries, x->entries - open);
@@ -235,6 +280,10 @@ static void said(const struct export *x, const char *file) {
     for (size_t c = 0; x->sealed && open && c < x->count; n += x->cases[c++].count)
       for (size_t i = 0; i < x->cases[c].count; i++)
         if (!x->proofs[n + i].found) printf("  not sealed yet: entry %zu of %s\n", i + 1, x->cases[c].id);
+    if (x->files) printf("%zu file%s in custody, in clear: in its folder blobs.\n", x->files, x->files == 1 ? "" : "s");
+    if (x->files_missing)
+      printf("%zu file%s in custody could not be had and %s not in it: it will not verify.\n", x->files_missing,
+             x->files_missing == 1 ? "" : "s", x->files_missing == 1 ? "is" : "are");
     if (x->sealed) printf("Check it anywhere: tocsin evidence verify %s --key …, or tocsin-verify %s --key …\n", file, file);
   }
   json_decref(value);
@@ -309,6 +358,7 @@ int evidence_bundle_export(const struct cli *cli, const struct options *o, const
   if (status == EXIT_DONE) status = exported(&x, file, &out);
   if (status == EXIT_DONE && file_write(file, out.data, out.len, &err) < 0) status = cli_fail(cli, &err);
   if (status == EXIT_DONE) said(&x, file);
+  if (status == EXIT_DONE && x.files_missing) status = EXIT_FAILED;
   for (size_t i = 0; i < x.count; i++) evidence_case_release(&x.cases[i]);
   free(x.cases);
   free(x.proofs);

@@ -89,9 +89,10 @@ static json_t *result_json(const char *path, const struct bundle_result *r, cons
     json_array_append_new(faults, json_pack("{s:s, s:o, s:s}", "kind", "changed", "place", json_sprintf("file %s", json_string_value(name)),
                                             "text", "it is not what its entries give"));
   }
-  return json_pack("{s:s, s:b, s:I, s:I, s:I, s:I, s:b, s:o, s:o}", "what", path, "ok", json_array_size(faults) == 0, "incidents",
-                   (json_int_t)r->incidents, "entries", (json_int_t)r->entries, "proven", (json_int_t)r->proven, "more_faults",
-                   (json_int_t)r->more, "views_compared", v->why_not == NULL && r->count == 0, "faults", faults, "removed",
+  return json_pack("{s:s, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:o, s:o}", "what", path, "ok", json_array_size(faults) == 0, "incidents",
+                   (json_int_t)r->incidents, "entries", (json_int_t)r->entries, "proven", (json_int_t)r->proven, "files",
+                   (json_int_t)r->files, "files_destroyed", (json_int_t)r->files_destroyed, "more_faults", (json_int_t)r->more,
+                   "views_compared", v->why_not == NULL && r->count == 0, "faults", faults, "removed",
                    evidence_removals_json(r->removals, r->removed));
 }
 
@@ -111,6 +112,10 @@ static void result_print(const char *path, const struct evidence_trust *trust, c
   }
   printf("%s: sound: %" PRIu64 " entries of %zu incident%s, all in the log of %" PRIu64 " entries that %s signed\n", path, r->entries,
          r->incidents, r->incidents == 1 ? "" : "s", r->checkpoint.size, trust->key.name);
+  if (r->files) printf("%" PRIu64 " file%s in custody: as collected\n", r->files, r->files == 1 ? "" : "s");
+  if (r->files_destroyed)
+    printf("%" PRIu64 " file%s destroyed: by whom and why is in an entry of type evidence.deleted\n", r->files_destroyed,
+           r->files_destroyed == 1 ? " was" : "s were");
   if (v->why_not) printf("its reports were not compared with the entries: %s\n", v->why_not);
 }
 

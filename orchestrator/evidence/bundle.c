@@ -25,8 +25,10 @@ static const char readme[] =
     "  its hash in the log:         (printf '\\0'; sed -n 7p heads | tr -d '\\n') | sha256sum      (the next head's \"prev\")\n"
     "  its body's digest:           sed -n 's/^7 //p' bodies | base64 -d | sha256sum              (the head's \"body\")\n"
     "  its body:                    sed -n 's/^7 //p' bodies | base64 -d | tail -c +33\n"
+    "  a file in custody:           sha256sum blobs/*               (its name, and \"sha256\" in the body of its evidence.collected)\n"
     "\n"
     "A body that is \"-\" was removed; a later head of type body.removing has its number as step, and its body says by whom and why.\n"
+    "A file that is not in blobs was destroyed; a later head of type evidence.deleted, and its body, say by whom and why.\n"
     "\n"
     "Not proven by the log: names.json and the views (report.html, timeline.csv, ocsf.json, stix.json). They are made from the entries; "
     "where they differ, the entries count.\n"
@@ -83,6 +85,17 @@ int bundle_add_incident(struct zip *z, const char *incident, const struct bundle
   }
   buf_release(&heads), buf_release(&bodies), buf_release(&paths);
   return r;
+}
+
+int bundle_add_file(struct zip *z, const void *bytes, size_t len, struct err *err) {
+  uint8_t digest[DIGEST_BYTES];
+  char hex[DIGEST_HEX], name[ZIP_NAME];
+  digest_sha256(bytes, len, digest);
+  hex_encode(digest, sizeof digest, hex);
+  snprintf(name, sizeof name, "blobs/%s", hex);
+  for (size_t i = 0; i < z->count; i++)
+    if (strcmp(z->files[i].name, name) == 0) return 0;
+  return zip_add(z, name, bytes, len, err);
 }
 
 void bundle_key_text(const struct note_verifier *key, char out[NOTE_VERIFIER_TEXT + 1]) {

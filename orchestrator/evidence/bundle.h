@@ -15,7 +15,8 @@
  *   log/key                     the verifier key; to be compared with one that came another way
  *   log/<size>.checkpoint, log/<size>.consistency           a checkpoint kept from earlier, and the path ("<base64>" a line) from it to log/checkpoint
  *   anchors/<size>.checkpoint, .consistency, .tsr, .cosigned   the same of the first stamped and the first cosigned checkpoint behind the entries, with stamps and cosignatures
- *   blobs/<sha256>              the place of attached files, in clear; none are written yet
+ *   blobs/<sha256>              the files in custody, in clear: each named by the "sha256" in the body of an evidence.collected entry; not there when an evidence.deleted entry says
+ *                               that it was destroyed
  *
  * Proven by the log: heads, and through them bodies. Not proven, only listed in SHA256SUMS: names and views, which a Tocsin of the same version
  * makes anew and compares. What no bundle shows: entries that came behind the last one in it. */
@@ -39,6 +40,8 @@ struct bundle_entry {
 /* The three files of one incident; entries from seq 1 on, proofs for each of them (NULL: none is sealed). */
 int bundle_add_incident(struct zip *z, const char *incident, const struct bundle_entry *entries, size_t count, const struct proof *proofs,
                         struct err *err);
+/* blobs/<sha256>, when it is not there yet: two incidents may have the same. ERR_LIMIT as zip_add. */
+int bundle_add_file(struct zip *z, const void *bytes, size_t len, struct err *err);
 /* log/checkpoint and log/key. */
 int bundle_add_log(struct zip *z, const struct reader *log, const struct note_verifier *key, struct err *err);
 /* <folder>/<size>.checkpoint and .consistency: an earlier checkpoint, with its note, and the path from it. */
@@ -56,7 +59,7 @@ struct bundle_fault {
   char incident[HEAD_INCIDENT]; /* "": it belongs to none */
   uint64_t seq;                 /* 0: no entry */
   char place
-      [BUNDLE_PLACE]; /* "entry 7 of INC-000042", "body 7 of INC-000042", "proof 7 of INC-000042", "file log/key", "checkpoint", "bundle" */
+      [BUNDLE_PLACE]; /* "entry 7 of INC-000042", "body 7 of INC-000042", "proof 7 of INC-000042", "file 7 of INC-000042" (in custody, by its entry), "file log/key", "checkpoint", "bundle" */
   char text[240];
 };
 
@@ -64,6 +67,7 @@ struct bundle_result {
   struct checkpoint checkpoint; /* origin "" when it could not be read */
   size_t incidents;
   uint64_t entries, proven, removed; /* heads read; led to the signed root; bodies that an entry of their journal removed */
+  uint64_t files, files_destroyed;   /* in custody: there, and what was collected; not there, as an entry says */
   uint64_t covered;                  /* the proven ones are all among that many first entries of the log */
   struct removal
       *removals; /* the removed ones, the first FAULTS_KEPT; index: the entry's place in the log, UINT64_MAX when nothing proves it */

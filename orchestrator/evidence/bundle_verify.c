@@ -5,19 +5,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "evidence/bundle.h"
+#include "evidence/bundle_check.h"
 #include "evidence/leaf.h"
 
 enum { LINES_MOST = 3 << 20 }; /* of the three files of an incident: bounds what a stranger's bundle makes us allocate */
 
 static const char EARLIER[] = ".checkpoint";
-
-struct check {
-  struct zip zip;
-  const struct verify_options *options;
-  struct bundle_result *result;
-  bool is_signed;
-};
 
 static struct bundle_fault *fault_new(struct check *c, enum fault_kind kind) {
   struct bundle_result *r = c->result;
@@ -47,9 +40,7 @@ __attribute__((format(printf, 4, 5))) static void fault_at(struct check *c, enum
   va_end(args);
 }
 
-/* part: "entry", "body" or "proof". */
-__attribute__((format(printf, 6, 7))) static void fault_of(struct check *c, enum fault_kind kind, const char *part, uint64_t seq,
-                                                           const char *incident, const char *format, ...) {
+void check_fault(struct check *c, enum fault_kind kind, const char *part, uint64_t seq, const char *incident, const char *format, ...) {
   struct bundle_fault *f = fault_new(c, kind);
   va_list args;
   if (!f) return;
@@ -85,7 +76,7 @@ static bool sum_read(const char *line, size_t len, char name[ZIP_NAME]) {
   return true;
 }
 
-static void file_fault(struct check *c, enum fault_kind kind, const char *name, const char *text) {
+void check_file_fault(struct check *c, enum fault_kind kind, const char *name, const char *text) {
   char place[BUNDLE_PLACE];
   if (kind == FAULT_ADDED && strcmp(name, "SHA256SUMS") == 0) return; /* the one that no list can hold */
   snprintf(place, sizeof place, "file %s", name);
@@ -97,7 +88,7 @@ static void sum_compare(struct check *c, const struct zip_file *f, const char *l
   char hex[DIGEST_HEX];
   digest_sha256(f->bytes, f->len, digest);
   hex_encode(digest, sizeof digest, hex);
-  if (memcmp(hex, line, DIGEST_HEX - 1) != 0) file_fault(c, FAULT_CHANGED, f->name, "it is not the file that SHA256SUMS lists");
+  if (memcmp(hex, line, DIGEST_HEX - 1) != 0) check_file_fault(c, FAULT_CHANGED, f->name, "it is not the file that SHA256SUMS lists");
 }
 
 /* Both are in order, so one pass tells what either lacks. */
@@ -119,11 +110,11 @@ static void sums_check(struct check *c) {
       continue;
     }
     memcpy(last, name, sizeof last);
-    for (; f < end && strcmp(f->name, name) < 0; f++) file_fault(c, FAULT_ADDED, f->name, stranger);
+    for (; f < end && strcmp(f->name, name) < 0; f++) check_file_fault(c, FAULT_ADDED, f->name, stranger);
     if (f < end && strcmp(f->name, name) == 0) sum_compare(c, f++, line);
-    else file_fault(c, FAULT_MISSING, name, "SHA256SUMS lists it, the bundle does not hold it");
+    else check_file_fault(c, FAULT_MISSING, name, "SHA256SUMS lists it, the bundle does not hold it");
   }
-  for (; f < end; f++) file_fault(c, FAULT_ADDED, f->name, stranger);
+  for (; f < end; f++) check_file_fault(c, FAULT_ADDED, f->name, stranger);
   if (lines.at != lines.end) fault_at(c, FAULT_CHANGED, "file SHA256SUMS", "it is cut off");
 }
 
@@ -270,17 +261,17 @@ static void numbered_read(struct check *c, const struct zip_file *f, const char 
   while (line_next(&lines, &line, &len)) {
     const char *p = line, *end = line + len;
     if (!number_read(&p, end, &seq) || p == end || *p != ' ' || seq == 0 || seq > inc->most) {
-      fault_of(c, FAULT_CHANGED, part, last + 1, inc->id, "its line is not of the form \"number …\"");
+      check_fault(c, FAULT_CHANGED, part, last + 1, inc->id, "its line is not of the form \"number …\"");
       last++;
     } else if (out[seq].at) {
-      fault_of(c, FAULT_ADDED, part, seq, inc->id, "it stands there twice");
+      check_fault(c, FAULT_ADDED, part, seq, inc->id, "it stands there twice");
     } else {
-      if (seq < last) fault_of(c, FAULT_REORDERED, part, seq, inc->id, "it stands behind %s %" PRIu64, part, last);
+      if (seq < last) check_fault(c, FAULT_REORDERED, part, seq, inc->id, "it stands behind %s %" PRIu64, part, last);
       out[seq] = (struct line){p + 1, (size_t)(end - p - 1)};
       if (seq > last) last = seq;
     }
   }
-  if (lines.at != lines.end) fault_of(c, FAULT_CHANGED, part, last + 1, inc->id, "its line is cut off");
+  if (lines.at != lines.end) check_fault(c, FAULT_CHANGED, part, last + 1, inc->id, "its line is cut off");
 }
 
 static void heads_read(struct check *c, const struct zip_file *f, struct incident *inc) {
@@ -290,12 +281,12 @@ static void heads_read(struct check *c, const struct zip_file *f, struct inciden
   for (size_t len; line_next(&lines, &line, &len); inc->count++) {
     uint64_t seq = head_scan(line, len, &head) && head.seq <= inc->most ? head.seq : 0;
     inc->order[inc->count] = seq;
-    if (!seq) fault_of(c, FAULT_CHANGED, "entry", inc->count + 1, inc->id, "it is no head of a journal entry");
-    else if (inc->heads[seq].at) fault_of(c, FAULT_ADDED, "entry", seq, inc->id, "it stands there twice");
+    if (!seq) check_fault(c, FAULT_CHANGED, "entry", inc->count + 1, inc->id, "it is no head of a journal entry");
+    else if (inc->heads[seq].at) check_fault(c, FAULT_ADDED, "entry", seq, inc->id, "it stands there twice");
     else inc->heads[seq] = (struct line){line, len};
     if (seq && head.removes) inc->removers[head.removes] = seq;
   }
-  if (lines.at != lines.end) fault_of(c, FAULT_CHANGED, "entry", inc->count + 1, inc->id, "its line is cut off");
+  if (lines.at != lines.end) check_fault(c, FAULT_CHANGED, "entry", inc->count + 1, inc->id, "its line is cut off");
 }
 
 /* Which numbers are not where they should be. */
@@ -308,18 +299,18 @@ static void order_check(struct check *c, struct incident *inc) {
     while (expected <= inc->most && seen[expected]) expected++;
     if (seq <= inc->most && seen[seq]) continue; /* twice: it was named */
     if (seq > expected && inc->heads[expected].at) {
-      fault_of(c, FAULT_REORDERED, "entry", expected, inc->id, "entry %" PRIu64 " stands in its place", seq);
+      check_fault(c, FAULT_REORDERED, "entry", expected, inc->id, "entry %" PRIu64 " stands in its place", seq);
     } else {
       for (; expected < seq; expected++)
         if (!inc->heads[expected].at && inc->order[expected - 1])
-          fault_of(c, inc->bodies[expected].at || inc->proofs[expected].at ? FAULT_MISSING : FAULT_GAP, "entry", expected, inc->id,
-                   "it is not in this bundle");
+          check_fault(c, inc->bodies[expected].at || inc->proofs[expected].at ? FAULT_MISSING : FAULT_GAP, "entry", expected, inc->id,
+                      "it is not in this bundle");
     }
     if (seq <= inc->most) seen[seq] = true;
   }
   for (uint64_t seq = inc->count + 1; seq <= inc->most; seq++)
     if (!inc->heads[seq].at && !seen[seq] && (inc->bodies[seq].at || inc->proofs[seq].at) && seq > expected)
-      fault_of(c, FAULT_MISSING, "entry", seq, inc->id, "it is not in this bundle, though something of it is");
+      check_fault(c, FAULT_MISSING, "entry", seq, inc->id, "it is not in this bundle, though something of it is");
   free(seen);
 }
 
@@ -364,20 +355,21 @@ static void body_check(struct check *c, const struct incident *inc, uint64_t seq
   char digest[DIGEST_HEX];
   size_t len = 0;
   if (!b->at) {
-    fault_of(c, FAULT_MISSING, "body", seq, inc->id, "the bundle does not hold it");
+    check_fault(c, FAULT_MISSING, "body", seq, inc->id, "the bundle does not hold it");
     return;
   }
   if (b->len == 1 && *b->at == '-') {
-    if (inc->removers[seq]) removal_add(c, inc, seq);
-    else fault_of(c, FAULT_MISSING, "body", seq, inc->id, "it was left out, and no entry says that it was removed");
+    if (inc->removers[seq]) removal_add(c, inc, seq), custody_note(c, head, NULL, 0);
+    else check_fault(c, FAULT_MISSING, "body", seq, inc->id, "it was left out, and no entry says that it was removed");
     return;
   }
   uint8_t *envelope = base64_decode(b->at, b->len, &len);
   char *again = envelope ? base64_encode(envelope, len) : NULL;
   bool canonical = again && strlen(again) == b->len && memcmp(again, b->at, b->len) == 0;
   if (canonical) envelope_digest(envelope, len, digest);
-  if (!canonical) fault_of(c, FAULT_CHANGED, "body", seq, inc->id, "it is not base64");
-  else if (strcmp(digest, head->body) != 0) fault_of(c, FAULT_CHANGED, "body", seq, inc->id, "its digest is not the one in its head");
+  if (!canonical) check_fault(c, FAULT_CHANGED, "body", seq, inc->id, "it is not base64");
+  else if (strcmp(digest, head->body) != 0) check_fault(c, FAULT_CHANGED, "body", seq, inc->id, "its digest is not the one in its head");
+  else if (len > DIGEST_BYTES) custody_note(c, head, (const char *)envelope + DIGEST_BYTES, len - DIGEST_BYTES);
   free(again);
   free(envelope);
 }
@@ -392,27 +384,27 @@ static void entry_check(struct check *c, const struct incident *inc, uint64_t se
   merkle_leaf(h->at, h->len, &leaf);
   hex_encode(leaf.bytes, DIGEST_BYTES, hex);
   c->result->entries++;
-  if (strcmp(head.incident, inc->id) != 0) fault_of(c, FAULT_ADDED, "entry", seq, inc->id, "it is an entry of %.100s", head.incident);
+  if (strcmp(head.incident, inc->id) != 0) check_fault(c, FAULT_ADDED, "entry", seq, inc->id, "it is an entry of %.100s", head.incident);
   if (!p->at) {
-    fault_of(c, FAULT_MISSING, "proof", seq, inc->id, "nothing shows that it is in the log");
+    check_fault(c, FAULT_MISSING, "proof", seq, inc->id, "nothing shows that it is in the log");
   } else if (p->len == 1 && *p->at == '-') {
-    fault_of(c, FAULT_UNSIGNED, "entry", seq, inc->id, "it was not sealed yet when this bundle was made");
+    check_fault(c, FAULT_UNSIGNED, "entry", seq, inc->id, "it was not sealed yet when this bundle was made");
   } else if (!c->is_signed) {
     /* No root to lead to: the checkpoint was named. */
   } else if (!is_included(c, p, &leaf, &index)) {
     bool chained = is_chained(inc, seq, &head, hex);
-    fault_of(c, FAULT_CHANGED, chained ? "proof" : "entry", seq, inc->id, "it does not lead to the signed root");
+    check_fault(c, FAULT_CHANGED, chained ? "proof" : "entry", seq, inc->id, "it does not lead to the signed root");
   } else {
     c->result->proven++;
     if (*last_index != UINT64_MAX && index <= *last_index)
-      fault_of(c, FAULT_REORDERED, "entry", seq, inc->id, "the log has it before the one before it");
+      check_fault(c, FAULT_REORDERED, "entry", seq, inc->id, "the log has it before the one before it");
     *last_index = index;
     if (index >= c->result->covered) c->result->covered = index + 1;
   }
   if (seq == 1) memcpy(before, leaf_none(), DIGEST_HEX);
   else if (inc->heads[seq - 1].at) leaf_hash(inc->heads[seq - 1].at, inc->heads[seq - 1].len, before);
   if ((seq == 1 || inc->heads[seq - 1].at) && strcmp(head.prev, before) != 0)
-    fault_of(c, FAULT_CHANGED, "entry", seq, inc->id, "it names another entry as the one before it, or that one was changed");
+    check_fault(c, FAULT_CHANGED, "entry", seq, inc->id, "it names another entry as the one before it, or that one was changed");
   body_check(c, inc, seq, &head);
 }
 
@@ -436,10 +428,10 @@ static void incident_check(struct check *c, const char *id) {
   if (!bodies) bodies = &none;
   if (!proofs) proofs = &none;
   if (lines_count(heads) + lines_count(bodies) + lines_count(proofs) > LINES_MOST) {
-    fault_of(c, FAULT_CHANGED, "entry", 1, id, "more lines than an incident can have");
+    check_fault(c, FAULT_CHANGED, "entry", 1, id, "more lines than an incident can have");
     return;
   }
-  if (heads->len == 0) fault_of(c, FAULT_MISSING, "entry", 1, id, "the bundle holds no entry of it");
+  if (heads->len == 0) check_fault(c, FAULT_MISSING, "entry", 1, id, "the bundle holds no entry of it");
   inc.most = lines_count(heads) + lines_count(bodies) + lines_count(proofs) + 1;
   inc.heads = calloc(inc.most + 2, sizeof *inc.heads);
   inc.bodies = calloc(inc.most + 2, sizeof *inc.bodies);
@@ -485,6 +477,7 @@ int bundle_verify(const void *bytes, size_t len, const struct verify_options *op
   key_check(&c);
   earlier_check(&c);
   incidents_check(&c);
+  custody_check(&c);
   zip_release(&c.zip);
   return 0;
 }

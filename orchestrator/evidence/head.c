@@ -105,5 +105,6 @@ bool head_scan(const char *bytes, size_t len, struct head *ret) {
   } while (*p == ',');
   if (seen != ALL || *p != '}' || p + 1 != end) return false;
   ret->removes = removal(&type, &step, ret->seq);
+  ret->file = key_is(&type, "evidence.collected") ? HEAD_COLLECTED : key_is(&type, "evidence.deleted") ? HEAD_DELETED : HEAD_NO_FILE;
   return true;
 }

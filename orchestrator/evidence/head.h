@@ -13,6 +13,9 @@
 
 enum { HEAD_INCIDENT = 160 };
 
+/* What an entry says of a file in custody (types "evidence.collected" and "evidence.deleted"). */
+enum head_file { HEAD_NO_FILE, HEAD_COLLECTED, HEAD_DELETED };
+
 struct head {
   char incident[HEAD_INCIDENT];
   char prev[DIGEST_HEX];
@@ -20,6 +23,7 @@ struct head {
   uint64_t seq;
   uint64_t
       removes; /* the entry of its journal whose body it says is removed (type "body.removing", which has that entry's number as its step); 0: none */
+  enum head_file file;
 };
 
 bool head_scan(const char *bytes, size_t len, struct head *ret);

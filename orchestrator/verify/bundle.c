@@ -4,6 +4,7 @@
  *  2. SHA256SUMS must list every other file. (sums_check)
  *  3. log/checkpoint must be signed (verify.c), and go on from an earlier one kept elsewhere. (earlier_check)
  *  4. Of each incident: entries 1, 2, 3…, each head led to the signed root by its proof, each naming the one before it and its body. (entry_check)
+ *  5. Each file that an entry took into custody must be there, and be what it was, or an entry must say that it was destroyed. (files_check)
  * Reports and names are listed, not proven: the entries count. */
 #include <inttypes.h>
 #include <stdio.h>
@@ -83,34 +84,26 @@ static const struct file *file_find(const char *name) { return bsearch(name, fil
 static void sums_check(void) {
   const struct file *sums = file_find("SHA256SUMS");
   size_t listed = 0;
-  if (!sums) {
-    fault_at("missing", "SHA256SUMS", "there is no list of the bundle's files");
-    return;
-  }
-  for (const struct file *f = files; f < files + file_count; f++) {
+  if (!sums) fault_at("missing", "SHA256SUMS", "there is no list of the bundle's files");
+  for (const struct file *f = files; sums && f < files + file_count; f++) {
     char line[NAME + 80] = "";
-    uint8_t hash[HASH];
-    hash_bytes(f->at, f->len, hash);
-    hash_hex(hash, line);
+    hash_text(f->at, f->len, line);
     size_t n = 64 + (size_t)snprintf(line + 64, sizeof line - 64, "  %s\n", f->name);
     if (memmem(sums->at, sums->len, line, n)) listed += n;
     else if (!memmem(sums->at, sums->len, line + 64, n - 64) && f != sums) fault_at("added", f->name, "SHA256SUMS does not list it");
     else if (f != sums) fault_at("changed", f->name, "it is not the file that SHA256SUMS lists"), listed += n;
   }
-  if (listed != sums->len) fault_at("missing", "SHA256SUMS", "it does not list just the files that this bundle holds");
+  if (sums && listed != sums->len) fault_at("missing", "SHA256SUMS", "it does not list just the files that this bundle holds");
 }
 
 /* ---- paths through the tree: base64 hashes with one character between them */
 
 static int path_read(const char *at, size_t len, char between, uint8_t path[PATH][HASH]) {
-  int n = 0;
-  for (; len >= 44 && n < PATH && base64_read(at, 44, path[n], HASH) == HASH; n++) {
-    if (len == 44) return n + 1;
-    if (at[44] != between) return -1;
-    at += 45;
-    len -= 45;
-  }
-  return len == 0 && (n == 0 || between == '\n') ? n : -1;
+  size_t n = (len + 1) / 45; /* 44 characters and one between, which may also end it when it is a newline */
+  bool ok = n > 0 && n <= PATH && (len % 45 == 44 || (len % 45 == 0 && between == '\n'));
+  for (size_t i = 0; ok && i < n; i++, at += 45)
+    ok = base64_read(at, 44, path[i], HASH) == HASH && (45 * i + 44 == len || at[44] == between);
+  return ok ? (int)n : len == 0 && between == '\n' ? 0 : -1;
 }
 
 /* RFC 9162 §2.1.3.2 and §2.1.4.2, which walk alike: up from two nodes at once. */
@@ -143,9 +136,10 @@ static bool leads_on(const struct checkpoint *from, const struct checkpoint *to,
          memcmp(sr, to->root, HASH) == 0;
 }
 
-/* Every "X.checkpoint" in the bundle leads to this one by "X.consistency"; and `kept` (by whoever checks; NULL: none) is one of them. */
-static void earlier_check(const struct key *key, const struct checkpoint *now, const struct checkpoint *kept) {
-  bool found = kept && leads_on(kept, now, NULL, 0);
+/* Every "X.checkpoint" in the bundle leads to this one by "X.consistency"; and each that whoever checks has kept is one of them. */
+static void earlier_check(void) {
+  bool found[KEPT];
+  for (size_t i = 0; i < v.kept_count; i++) found[i] = leads_on(&v.kept[i].checkpoint, &v.checkpoint, NULL, 0);
   for (const struct file *f = files; f < files + file_count; f++) {
     char name[NAME + 16];
     size_t n = strlen(f->name);
@@ -154,21 +148,24 @@ static void earlier_check(const struct key *key, const struct checkpoint *now, c
     if (n < 12 || strcmp(f->name + n - 11, ".checkpoint") != 0) continue;
     snprintf(name, sizeof name, "%.*s.consistency", (int)n - 11, f->name);
     const struct file *way = file_find(name);
-    if (!way || checkpoint_open(&(struct bytes){(uint8_t *)(uintptr_t)f->at, f->len}, key, &c) != SIGNED ||
-        strcmp(c.origin, key->name) != 0 || !leads_on(&c, now, path, path_read((const char *)way->at, way->len, '\n', path)))
+    if (!way || checkpoint_open(f->at, f->len, &v.key, &c) != SIGNED ||
+        !leads_on(&c, &v.checkpoint, path, path_read((const char *)way->at, way->len, '\n', path)))
       fault_at("changed", f->name, "nothing leads from it to this checkpoint");
-    else found |= kept && c.size == kept->size && memcmp(c.root, kept->root, HASH) == 0;
+    else
+      for (size_t i = 0; i < v.kept_count; i++) found[i] |= leads_on(&v.kept[i].checkpoint, &c, NULL, 0);
   }
-  if (kept && kept->size > now->size) fault_at("stale", "checkpoint", "the earlier one covers %" PRIu64 " entries", kept->size);
-  else if (kept && !found)
-    fault_at("missing", "checkpoint", "nothing shows that this log goes on from the earlier one of %" PRIu64 " entries", kept->size);
+  for (size_t i = 0; i < v.kept_count; i++) {
+    uint64_t size = v.kept[i].checkpoint.size;
+    if (size > v.checkpoint.size) fault_at("stale", "checkpoint", "the earlier one covers %" PRIu64 " entries", size);
+    else if (!found[i])
+      fault_at("missing", "checkpoint", "nothing shows that this log goes on from the earlier one of %" PRIu64 " entries", size);
+  }
 }
 
 /* ---- 4. */
 
 enum { HEAD, BODY, PROOF, PARTS };
 static const char *const part_files[] = {"heads", "bodies", "proofs"}, *const part_names[] = {"entry", "body", "proof"};
-static const struct checkpoint *signed_one; /* what proofs lead to; NULL: nothing is signed */
 static char incident[NAME];
 
 static void entry_fault(const char *kind, int part, uint64_t seq, const char *text) {
@@ -189,35 +186,32 @@ static uint64_t number_of(int part, const struct lines *l) {
 /* Each line in its place: else nothing behind it can be judged. */
 static bool in_place(const struct lines part[PARTS], uint64_t seq) {
   uint64_t n[PARTS];
-  bool any = false, all = true;
+  bool any = false;
   for (int i = 0; i < PARTS; i++) {
     n[i] = number_of(i, &part[i]);
     any |= n[i] == seq;
-    all &= n[i] == seq;
-    if (!part[i].line || n[i] >= seq) continue;
-    entry_fault(n[i] ? "added" : "changed", i, n[i] ? n[i] : seq, n[i] ? "it stands there twice" : "its line cannot be read");
-    return false;
+    if (part[i].line && !n[i]) return entry_fault("changed", i, seq, "its line cannot be read"), false;
+    if (part[i].line && n[i] < seq) return entry_fault("added", i, n[i], "it stands there twice"), false;
   }
   for (int i = 0; i < PARTS; i++) {
     struct lines next = part[i];
     line_next(&next);
     if (n[i] == seq) continue;
-    if (number_of(i, &next) == seq) entry_fault("reordered", i, seq, "another stands in its place");
-    else entry_fault(any ? "missing" : "gap", i, seq, "it is not in this bundle");
-    return false;
+    if (number_of(i, &next) == seq) return entry_fault("reordered", i, seq, "another stands in its place"), false;
+    return entry_fault(any ? "missing" : "gap", i, seq, "it is not in this bundle"), false;
   }
-  return all;
+  return true;
 }
 
 static bool is_included(const char *proof, size_t len, const uint8_t leaf[HASH], uint64_t *index) {
   uint8_t path[PATH][HASH], fr[HASH], sr[HASH];
   const char *blank = memchr(proof, ' ', len);
   size_t digits = blank ? (size_t)(blank - proof) : len;
-  if (!number_read(proof, digits, index) || *index >= signed_one->size) return false;
+  if (!number_read(proof, digits, index) || *index >= v.checkpoint.size) return false;
   int n = blank ? path_read(blank + 1, len - digits - 1, ' ', path) : 0;
   memcpy(fr, leaf, HASH);
   memcpy(sr, leaf, HASH);
-  return path_walk(*index, signed_one->size - 1, path, n, fr, sr) && memcmp(sr, signed_one->root, HASH) == 0;
+  return path_walk(*index, v.checkpoint.size - 1, path, n, fr, sr) && memcmp(sr, v.checkpoint.root, HASH) == 0;
 }
 
 /* Does one of the heads behind it say so? That such an entry is the one that was sealed is checked in its place. */
@@ -229,15 +223,58 @@ static bool is_removed(struct lines heads, uint64_t seq) {
   return false;
 }
 
+/* ---- 5. files in custody: blobs/<SHA-256> */
+
+struct collected {
+  char place[NAME], file[NAME]; /* "file 7 of INC-000042", "blobs/…" */
+  bool destroyed;
+};
+static struct collected *collected;
+static size_t collected_count, since;      /* since: where those of the incident at hand begin */
+static size_t removed_names, removed_ends; /* entries that named a file, or its end, and whose bodies were removed */
+
+/* What entry h says of a file; body NULL: it was removed. A quote inside a text has a backslash before it: only a name can stand like this. */
+static void file_note(const struct head *h, const char *body, size_t len) {
+  bool collects = strcmp(h->type, "evidence.collected") == 0, destroys = strcmp(h->type, "evidence.deleted") == 0;
+  const char *at = body ? memmem(body, len, "\"sha256\":\"", 10) : NULL;
+  if (!body) removed_names += collects, removed_ends += destroys;
+  if (!(collects || destroys) || !at || body + len - at < 10 + 2 * HASH) return;
+  struct collected c = {.destroyed = false};
+  snprintf(c.place, sizeof c.place, "file %" PRIu64 " of %.100s", h->seq, incident);
+  snprintf(c.file, sizeof c.file, "blobs/%.64s", at + 10);
+  for (size_t i = since; destroys && i < collected_count; i++) collected[i].destroyed |= strcmp(collected[i].file, c.file) == 0;
+  if (collects && !(collected = realloc(collected, (collected_count + 1) * sizeof c))) abort();
+  if (collects) collected[collected_count++] = c;
+}
+
+static void files_check(void) {
+  for (const struct collected *c = collected; c < collected + collected_count; c++) {
+    bool there = file_find(c->file) != NULL;
+    if (c->destroyed || (!there && removed_ends && removed_ends--)) printf("removed %s: an entry says so\n", c->place);
+    else if (!there) fault_at("missing", c->place, "it was taken into custody, and is not here");
+  }
+  for (const struct file *f = files; f < files + file_count; f++) {
+    char name[NAME] = "blobs/";
+    size_t i = 0;
+    if (strncmp(f->name, name, 6) != 0) continue;
+    hash_text(f->at, f->len, name + 6);
+    while (i < collected_count && strcmp(collected[i].file, f->name) != 0) i++;
+    if (i == collected_count && !removed_names) fault_at("added", f->name, "no entry says that it was taken into custody");
+    else if (strcmp(name, f->name) != 0) fault_at("changed", f->name, "it is not what was taken into custody");
+    else removed_names -= i == collected_count;
+  }
+}
+
 static void body_check(struct lines heads, const char *text, size_t len, const struct head *h) {
   char hex[2 * HASH + 1] = "";
-  uint8_t hash[HASH], *raw = malloc(len + 1);
+  uint8_t *raw = malloc(len + 1);
   long n = raw ? base64_read(text, len, raw, len) : -1;
-  if (n >= 0) hash_bytes(raw, (size_t)n, hash), hash_hex(hash, hex);
-  bool left_out = len == 1 && *text == '-';
+  if (n >= 0) hash_text(raw, (size_t)n, hex);
+  bool left_out = len == 1 && *text == '-', same = strcmp(hex, h->body) == 0;
   if (left_out && !is_removed(heads, h->seq))
     entry_fault("missing", BODY, h->seq, "it was left out, and no entry says that it was removed");
-  else if (!left_out && strcmp(hex, h->body) != 0) entry_fault("changed", BODY, h->seq, "its digest is not the one in its head");
+  else if (!left_out && !same) entry_fault("changed", BODY, h->seq, "its digest is not the one in its head");
+  else file_note(h, left_out || n < HASH ? NULL : (const char *)raw + HASH, (size_t)n - HASH); /* behind the random prefix */
   free(raw);
 }
 
@@ -267,10 +304,10 @@ static void entry_check(struct chain *c, const struct lines part[PARTS], uint64_
        followed = next.line && head_read(next.line, next.len, &behind) && strcmp(behind.prev, hex) == 0;
   if (strcmp(h.incident, incident) != 0) entry_fault("added", HEAD, seq, "it belongs to another incident");
   if (len[PROOF] == 1 && *rest[PROOF] == '-') kind = "unsigned";
-  else if (signed_one && !is_included(rest[PROOF], len[PROOF], leaf, &index)) kind = "changed";
+  else if (v.is_signed && !is_included(rest[PROOF], len[PROOF], leaf, &index)) kind = "changed";
   if (kind) entry_fault(kind, *kind == 'c' && follows && followed ? PROOF : HEAD, seq, "nothing leads from it to the signed root");
-  else if (signed_one && index < c->next_index) entry_fault("reordered", HEAD, seq, "the log has it before the one before it");
-  else if (signed_one) c->next_index = index + 1, c->proven++;
+  else if (v.is_signed && index < c->next_index) entry_fault("reordered", HEAD, seq, "the log has it before the one before it");
+  else if (v.is_signed) c->next_index = index + 1, c->proven++;
   if (!follows) entry_fault("changed", HEAD, seq, "it names another entry as the one before it, or that one was changed");
   body_check(part[HEAD], rest[BODY], len[BODY], &h);
   memcpy(c->leaf, hex, sizeof hex);
@@ -280,6 +317,7 @@ static uint64_t incident_check(void) {
   struct chain c = {.next_index = 0};
   struct lines part[PARTS];
   uint64_t seq = 1;
+  since = collected_count;
   memset(c.leaf, '0', sizeof c.leaf - 1); /* what the first entry names as the one before it */
   for (int i = 0; i < PARTS; i++) {
     char name[NAME + 32];
@@ -297,27 +335,19 @@ static uint64_t incident_check(void) {
   return c.proven;
 }
 
-bool bundle_open(const struct bytes *zip, struct bytes *checkpoint) {
-  bool ok = zip_read(zip);
-  const struct file *f = ok ? file_find("log/checkpoint") : NULL;
-  if (!ok)
-    fault_at("changed", "bundle", "this is not the archive that was written (behind %s)",
-             file_count ? files[file_count - 1].name : "its beginning");
-  *checkpoint = f ? (struct bytes){(uint8_t *)(uintptr_t)f->at, f->len} : (struct bytes){NULL, 0};
-  return ok;
-}
-
-uint64_t bundle_check(const struct key *key, const char *key_text, const struct checkpoint *c, bool is_signed, const struct earlier *kept,
-                      size_t count) {
-  const struct file *k = file_find("log/key");
+uint64_t bundle_check(const struct bytes *zip, const char *key_text) {
   uint64_t proven = 0;
+  if (!zip_read(zip)) {
+    fault_at("changed", "bundle", "from its file %zu on it is not the archive that was written", file_count);
+    return 0;
+  }
+  const struct file *checkpoint = file_find("log/checkpoint"), *key = file_find("log/key");
+  checkpoint_check(checkpoint ? checkpoint->at : NULL, checkpoint ? checkpoint->len : 0);
   sums_check();
-  signed_one = is_signed ? c : NULL;
-  if (!k) fault_at("missing", "log/key", "the bundle does not say which key it is signed with");
-  else if (k->len != strlen(key_text) + 1 || memcmp(k->at, key_text, k->len - 1) != 0 || k->at[k->len - 1] != '\n')
+  if (!key) fault_at("missing", "log/key", "the bundle does not say which key it is signed with");
+  else if (key->len != strlen(key_text) + 1 || memcmp(key->at, key_text, key->len - 1) != 0 || key->at[key->len - 1] != '\n')
     fault_at("wrong-key", "log/key", "it is not the key that you gave");
-  if (is_signed && !count) earlier_check(key, c, NULL);
-  for (size_t i = 0; is_signed && i < count; i++) earlier_check(key, c, &kept[i].checkpoint);
+  if (v.is_signed) earlier_check();
   for (const struct file *f = files; f < files + file_count; f++) {
     const char *id = f->name + 10, *slash = strncmp(f->name, "incidents/", 10) == 0 ? strchr(id, '/') : NULL;
     if (!slash || (strncmp(id, incident, (size_t)(slash - id)) == 0 && !incident[slash - id])) continue;
@@ -325,5 +355,6 @@ uint64_t bundle_check(const struct key *key, const char *key_text, const struct 
     proven += incident_check();
   }
   if (!incident[0]) fault_at("missing", "bundle", "it holds no incident");
+  files_check();
   return proven;
 }

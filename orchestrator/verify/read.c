@@ -47,6 +47,12 @@ void hash_hex(const uint8_t hash[HASH], char out[2 * HASH + 1]) {
   out[2 * HASH] = 0;
 }
 
+void hash_text(const void *bytes, size_t len, char out[2 * HASH + 1]) {
+  uint8_t hash[HASH];
+  hash_bytes(bytes, len, hash);
+  hash_hex(hash, out);
+}
+
 /* ---- text */
 
 long base64_read(const char *text, size_t len, uint8_t *out, size_t max) {
@@ -129,7 +135,7 @@ static void checkpoint_parse(const char *text, size_t len, struct checkpoint *c)
 }
 
 /* One line "— name base64": whose it is, and whether it fits. */
-static enum note_state signature_judge(const char *line, size_t len, const struct key *key, const struct bytes *note, size_t text_len) {
+static enum note_state signature_judge(const char *line, size_t len, const struct key *key, const char *text, size_t text_len) {
   static const char dash[] = "\xe2\x80\x94 ";
   uint8_t raw[1024];
   const char *name = line + 4, *blank = len > 4 && memcmp(line, dash, 4) == 0 ? memchr(name, ' ', len - 4) : NULL;
@@ -137,22 +143,23 @@ static enum note_state signature_judge(const char *line, size_t len, const struc
   if (n < 5) return NO_NOTE;
   if ((size_t)(blank - name) != strlen(key->name) || memcmp(name, key->name, strlen(key->name)) != 0) return UNSIGNED;
   if (memcmp(raw, key->id, 4) != 0) return WRONG_KEY;
-  return n == 68 && signature_fits(key, note->at, text_len, raw + 4) ? SIGNED : CHANGED;
+  return n == 68 && signature_fits(key, (const uint8_t *)text, text_len, raw + 4) ? SIGNED : CHANGED;
 }
 
-enum note_state checkpoint_open(const struct bytes *note, const struct key *key, struct checkpoint *ret) {
-  const char *text = (const char *)note->at;
-  size_t at = note->len; /* behind the last empty line: there the signatures begin */
+enum note_state checkpoint_open(const void *note, size_t len, const struct key *key, struct checkpoint *ret) {
+  const char *text = note;
+  size_t at = len; /* behind the last empty line: there the signatures begin */
   memset(ret, 0, sizeof *ret);
   while (at >= 2 && !(text[at - 1] == '\n' && text[at - 2] == '\n')) at--;
-  size_t text_len = at >= 2 ? at - 1 : note->len;
+  size_t text_len = at >= 2 ? at - 1 : len;
   checkpoint_parse(text, text_len, ret);
-  if (at < 2 || note->len == at) return ret->readable ? UNSIGNED : NO_NOTE;
-  if (text[note->len - 1] != '\n') return NO_NOTE;
+  if (at < 2 || len == at) return ret->readable ? UNSIGNED : NO_NOTE;
+  if (text[len - 1] != '\n') return NO_NOTE;
   bool found[NO_NOTE + 1] = {false};
-  for (struct lines l = lines_of(text + at, note->len - at); l.line; line_next(&l))
-    found[signature_judge(l.line, l.len, key, note, text_len)] = true;
+  for (struct lines l = lines_of(text + at, len - at); l.line; line_next(&l))
+    found[signature_judge(l.line, l.len, key, text, text_len)] = true;
   if (found[NO_NOTE] || (found[SIGNED] && !ret->readable)) return NO_NOTE;
+  if (found[SIGNED] && !found[CHANGED] && strcmp(ret->origin, key->name) != 0) return OTHER_LOG;
   return found[CHANGED] ? CHANGED : found[SIGNED] ? SIGNED : found[WRONG_KEY] ? WRONG_KEY : UNSIGNED;
 }
 
@@ -179,10 +186,10 @@ static bool string_read(const char *value, const char *end, char *out, size_t si
 bool head_read(const char *bytes, size_t len, struct head *ret) {
   const char *end = bytes + len, *seq = member(bytes, end, "seq");
   if (len < 2 || bytes[0] != '{' || end[-1] != '}' || !seq || memchr(bytes, '\n', len)) return false;
-  char type[32], step[32];
+  char step[32];
   ret->removes = 0; /* an entry of this type has the other's number as its step */
-  if (string_read(member(bytes, end, "type"), end, type, sizeof type) && strcmp(type, "body.removing") == 0 &&
-      string_read(member(bytes, end, "step"), end, step, sizeof step))
+  if (!string_read(member(bytes, end, "type"), end, ret->type, sizeof ret->type)) ret->type[0] = 0;
+  if (strcmp(ret->type, "body.removing") == 0 && string_read(member(bytes, end, "step"), end, step, sizeof step))
     number_read(step, strlen(step), &ret->removes);
   size_t digits = 0;
   while (seq + digits < end && seq[digits] >= '0' && seq[digits] <= '9') digits++;

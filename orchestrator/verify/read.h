@@ -9,7 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { HASH = 32, WIDTH = 256, LEVELS = 8, NAME = 256, FILE_CAP = 32 << 20, BUNDLE_CAP = 2000 << 20 };
+enum { HASH = 32, WIDTH = 256, LEVELS = 8, NAME = 256, KEPT = 64, FILE_CAP = 32 << 20, BUNDLE_CAP = 2000 << 20 };
 
 struct bytes {
   uint8_t *at; /* free() */
@@ -23,6 +23,7 @@ void hash_leaf(const void *bytes, size_t len, uint8_t out[HASH]);
 void hash_node(const uint8_t left[HASH], const uint8_t right[HASH], uint8_t out[HASH]);
 void hash_bytes(const void *bytes, size_t len, uint8_t out[HASH]);
 void hash_hex(const uint8_t hash[HASH], char out[2 * HASH + 1]);
+void hash_text(const void *bytes, size_t len, char out[2 * HASH + 1]); /* both */
 
 /* One spelling only: standard alphabet, padding, unused bits zero. Returns the number of bytes, -1 when it is not base64 or over max. */
 long base64_read(const char *text, size_t len, uint8_t *out, size_t max);
@@ -33,23 +34,32 @@ struct key {
 };
 bool key_read(const char *text, struct key *ret); /* "name+hash+base64" */
 
-enum note_state { SIGNED, UNSIGNED, WRONG_KEY, CHANGED, NO_NOTE };
+enum note_state { SIGNED, UNSIGNED, WRONG_KEY, CHANGED, OTHER_LOG, NO_NOTE };
 struct checkpoint {
   char origin[NAME];
   uint64_t size;
   uint8_t root[HASH];
   bool readable; /* the three members above hold what it says, signed or not */
 };
-enum note_state checkpoint_open(const struct bytes *note, const struct key *key, struct checkpoint *ret);
+enum note_state checkpoint_open(const void *note, size_t len, const struct key *key, struct checkpoint *ret);
 
-struct earlier { /* a checkpoint that whoever checks has kept */
+/* What is checked, and against what. */
+extern struct question {
+  const char *folder;
+  struct key key;
+  bool plain; /* entries are no heads of journals */
   struct checkpoint checkpoint;
-  const char *file;
-};
+  bool is_signed;
+  struct {
+    struct checkpoint checkpoint;
+    const char *file;
+  } kept[KEPT]; /* earlier checkpoints, by whoever checks */
+  size_t kept_count;
+} v;
 
 struct head {
-  char incident[NAME], prev[2 * HASH + 1], body[2 * HASH + 1];
-  uint64_t seq, removes; /* removes: the entry whose body it says is removed; 0: none */
+  char incident[NAME], type[32], prev[2 * HASH + 1], body[2 * HASH + 1]; /* type "": none that matters here */
+  uint64_t seq, removes;                                                 /* removes: the entry whose body it says is removed; 0: none */
 };
 /* A journal entry's head: one line of compact JSON. False when it is none. */
 bool head_read(const char *bytes, size_t len, struct head *ret);
@@ -67,10 +77,9 @@ bool number_read(const char *text, size_t len, uint64_t *ret); /* decimal, no le
 /* One line of the verdict: what is wrong (changed, missing, reordered, added, gap, stale, unsigned, wrong-key), where, and why. */
 void fault_at(const char *kind, const char *place, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
-/* bundle.c: opens a ZIP; false, and a fault, when it is none of ours. ret_checkpoint: the bytes of log/checkpoint (at NULL: it holds none), not to be freed. */
-bool bundle_open(const struct bytes *zip, struct bytes *ret_checkpoint);
-/* All of it but the checkpoint's own signature. Returns how many entries led to the signed root. */
-uint64_t bundle_check(const struct key *key, const char *key_text, const struct checkpoint *c, bool is_signed, const struct earlier *kept,
-                      size_t count);
+/* verify.c: judges the note; v.checkpoint and v.is_signed are what it says. NULL: there is none. */
+void checkpoint_check(const void *note, size_t len);
+/* bundle.c: all of a ZIP; key_text as it was given. Returns how many entries led to the signed root. */
+uint64_t bundle_check(const struct bytes *zip, const char *key_text);
 
 #endif

@@ -1,8 +1,6 @@
 /* tocsin-verify: is this evidence complete and unchanged?   tocsin-verify FOLDER|BUNDLE.zip --key NAME+HASH+BASE64 [--checkpoint FILE]…
  *
- * A bundle (ZIP) is told in bundle.c. A folder is a whole log:
- *
- * What it does, in this order:
+ * How a bundle (ZIP) is checked is told in bundle.c. A folder is a whole log; what is done with it, in this order:
  *  1. The checkpoint must bear a signature of the given key. It says how many entries there are and what the root of their Merkle tree is.
  *  2. From that root down, each tile must lead to the hash above it. (rows_check)
  *  3. Every bundle of entries is read and each entry hashed; the hashes must be those in the lowest tiles. (entries_check)
@@ -19,17 +17,8 @@
 
 #include "verify/read.h"
 
-enum { SHOWN_FAULTS = 1000, MOST_FAULTS = 100000, KEPT = 64 };
-
-static struct {
-  const char *folder;
-  struct key key;
-  bool plain; /* entries are no heads of journals */
-  struct checkpoint checkpoint;
-  bool is_signed;
-  struct earlier kept[KEPT];
-  size_t kept_count;
-} v;
+enum { SHOWN_FAULTS = 1000, MOST_FAULTS = 100000, ENTRIES = -1 }; /* ENTRIES: the level below the tiles of hashes */
+struct question v;
 
 /* ---- faults */
 
@@ -52,8 +41,6 @@ static void fault_entry(const char *kind, uint64_t index, const char *text) {
 }
 
 /* ---- files of the log: tiles of hashes by level, and below them the entries */
-
-enum { ENTRIES = -1 };
 
 static unsigned width_of(int level, uint64_t index) {
   uint64_t left = (v.checkpoint.size >> (level > 0 ? 8 * level : 0)) - index * WIDTH;
@@ -292,55 +279,41 @@ static void row_walk(const struct row *r) {
 
 /* ---- 1, 5 and the whole */
 
-static void checkpoint_check(const struct bytes *file) {
-  if (!file->at) {
-    fault_at("missing", "checkpoint", "there is no checkpoint: nothing here is signed");
-    return;
-  }
-  enum note_state state = checkpoint_open(file, &v.key, &v.checkpoint);
-  static const char *const kinds[] = {"", "unsigned", "wrong-key", "changed", "changed"},
-                           *const texts[] = {"", "it bears no signature in the name of this key",
-                                             "signed in the name of this key, but with another", "the signature does not fit what it says",
-                                             "this is no signed checkpoint"};
+void checkpoint_check(const void *note, size_t len) {
+  static const char *const wrong[][2] = {[UNSIGNED] = {"unsigned", "it bears no signature in the name of this key"},
+                                         [WRONG_KEY] = {"wrong-key", "signed in the name of this key, but with another"},
+                                         [CHANGED] = {"changed", "the signature does not fit what it says"},
+                                         [OTHER_LOG] = {"wrong-key", "it is of another log"},
+                                         [NO_NOTE] = {"changed", "this is no signed checkpoint"}};
+  enum note_state state = checkpoint_open(note, len, &v.key, &v.checkpoint);
   v.is_signed = state == SIGNED;
-  if (!v.is_signed) fault_at(kinds[state], "checkpoint", "%s", texts[state]);
-  if (v.checkpoint.readable && strcmp(v.checkpoint.origin, v.key.name) != 0) {
-    fault_at("wrong-key", "checkpoint", "it is of another log: %.100s", v.checkpoint.origin);
-    v.is_signed = false;
-  }
+  if (!note) fault_at("missing", "checkpoint", "there is no checkpoint: nothing here is signed");
+  else if (!v.is_signed) fault_at(wrong[state][0], "checkpoint", "%s", wrong[state][1]);
 }
 
-static void kept_check(const struct earlier *kept) {
+static void kept_check(const struct checkpoint *c, const char *file) {
   struct row rows[LEVELS];
-  const struct checkpoint *c = &kept->checkpoint;
   if (c->size > v.checkpoint.size) {
-    fault_at("stale", kept->file, "it covers %" PRIu64 " entries; this log has only %" PRIu64, c->size, v.checkpoint.size);
+    fault_at("stale", file, "it covers %" PRIu64 " entries; this log has only %" PRIu64, c->size, v.checkpoint.size);
     return;
   }
   int count = rows_of(c->size, rows);
   for (int i = 0; i < count; i++) row_read(&rows[i]);
   if (!rows_lead_to(rows, count, c->root))
-    fault_at("changed", kept->file, "the first %" PRIu64 " entries are not those that were signed then", c->size);
+    fault_at("changed", file, "the first %" PRIu64 " entries are not those that were signed then", c->size);
 }
 
 static void log_check(void) {
   struct bytes file = {NULL, 0};
   struct row rows[LEVELS];
   file_load(v.folder, "checkpoint", FILE_CAP, &file);
-  checkpoint_check(&file);
+  checkpoint_check(file.at, file.len);
   free(file.at);
   if (!v.checkpoint.readable) return;
   int count = rows_of(v.checkpoint.size, rows);
   rows_check(rows, count, v.checkpoint.root, "log");
   for (int i = 0; i < count; i++) row_walk(&rows[i]);
-  for (size_t i = 0; i < v.kept_count; i++) kept_check(&v.kept[i]);
-}
-
-static uint64_t bundle_judge(const struct bytes *zip, const char *key_text) {
-  struct bytes checkpoint;
-  if (!bundle_open(zip, &checkpoint)) return 0;
-  checkpoint_check(&checkpoint);
-  return bundle_check(&v.key, key_text, &v.checkpoint, v.is_signed, v.kept, v.kept_count);
+  for (size_t i = 0; i < v.kept_count; i++) kept_check(&v.kept[i].checkpoint, v.kept[i].file);
 }
 
 static int misuse(const char *why) {
@@ -348,14 +321,6 @@ static int misuse(const char *why) {
   fprintf(stderr, "  --checkpoint FILE   a checkpoint of this log kept from earlier: the log must go on from it\n  --plain             the "
                   "entries are not journal heads: check the log only\n");
   return 2;
-}
-
-static bool kept_open(struct earlier *e) {
-  struct bytes file;
-  if (!file_load(NULL, e->file, FILE_CAP, &file)) return false;
-  enum note_state state = checkpoint_open(&file, &v.key, &e->checkpoint);
-  free(file.at);
-  return state == SIGNED && strcmp(e->checkpoint.origin, v.key.name) == 0;
 }
 
 int main(int argc, char **argv) {
@@ -370,10 +335,15 @@ int main(int argc, char **argv) {
   }
   if (!v.folder || !key) return misuse("a folder or a bundle, and a key are needed");
   if (!key_read(key, &v.key)) return misuse("the key should read name+hash+base64, and its hash must fit");
-  for (size_t i = 0; i < v.kept_count; i++)
-    if (!kept_open(&v.kept[i])) return misuse("what --checkpoint names is no checkpoint signed with this key");
+  for (size_t i = 0; i < v.kept_count; i++) {
+    struct bytes file = {NULL, 0};
+    bool ok =
+        file_load(NULL, v.kept[i].file, FILE_CAP, &file) && checkpoint_open(file.at, file.len, &v.key, &v.kept[i].checkpoint) == SIGNED;
+    free(file.at);
+    if (!ok) return misuse("what --checkpoint names is no checkpoint signed with this key");
+  }
   bool is_file = file_load(NULL, v.folder, BUNDLE_CAP, &zip);
-  uint64_t proven = is_file ? bundle_judge(&zip, key) : 0;
+  uint64_t proven = is_file ? bundle_check(&zip, key) : 0;
   if (is_file) free(zip.at);
   else log_check();
   if (fault_count > SHOWN_FAULTS) printf("and %zu faults more\n", fault_count - SHOWN_FAULTS);

@@ -174,7 +174,7 @@ with Tocsin() as tocsin:
         ok(a.read() == b.read(), "the same export makes the same bytes")
 
     result, blocks = by_hand(tocsin, "one.zip", key, tsa)
-    ok(result.returncode == 0 and blocks == 8, "the runbook's commands pass it: %s" % (result.stderr or result.stdout)[-500:])
+    ok(result.returncode == 0 and blocks == 9, "the runbook's commands pass it: %s" % (result.stderr or result.stdout)[-500:])
     like(result.stdout, r"Signature Verified Successfully.*entries follow one another.*all in the log.*Laptop stolen", "and show what they should")
     like(result.stdout, "Verification: OK", "the time stamp too")
 

@@ -11,8 +11,9 @@ import sqlite3
 import stat
 import subprocess
 import threading
+import zipfile
 
-from harness import BINARY, Raw, Tocsin, done, is_, like, ok, unlike, wait_until
+from harness import BINARY, ROOT, Raw, Tocsin, done, is_, like, ok, unlike, wait_until
 
 OTHER = os.path.join(os.path.dirname(BINARY), "tocsin-verify")
 TOKEN = "a-token-of-the-novice"
@@ -237,6 +238,49 @@ def killed(tocsin, incident, item):
     ok(settled(tocsin) and sorted(blobs(tocsin)) == there and len(keys(tocsin)) == len(there), "killed behind the entry of a deletion: the next start destroys the file and its key")
 
 
+def verdicts(tocsin, bundle, key):
+    ours = tocsin.run("evidence", "verify", bundle, "--key", key)
+    other = subprocess.run([OTHER, bundle, "--key", key], cwd=tocsin.folder, capture_output=True, text=True, timeout=60, check=False)
+    return "%d %s" % (ours.status, ours.out + ours.err), "%d %s" % (other.returncode, other.stdout + other.stderr)
+
+
+def bundled(tocsin):
+    """A bundle of files in custody; that each change of one is caught is shown by unit/test_tamper_bundle."""
+    incident, short = opened(tocsin, "a case for a bundle"), b"a short note"
+    for name, content in (("disk.img", BIG[:200000]), ("note.txt", short), ("gone.txt", b"to be deleted")):
+        put(tocsin, name, content)
+    image, note, gone = (add(tocsin, incident, n, "--source", "web2 <disk>")["item"] for n in ("disk.img", "note.txt", "gone.txt"))
+    tocsin.run("evidence", "transfer", incident, image, "--to", "Sgt. Doe", "--because", "case 118")
+    tocsin.run("evidence", "delete", incident, gone, "--because", "not needed", "--yes")
+    result = tocsin.run("evidence", "export", incident, "-o", "b.zip", "--wait", "20s")
+    ok(result.status == 0 and "2 files in custody" in result.out, "a bundle of it") or print("# %r" % result)
+    is_(len(entries(tocsin, incident, "evidence.copied")), 2, "that copies were made for it is on record")
+    key = tocsin.run("evidence", "key").out.strip()
+    with zipfile.ZipFile(os.path.join(tocsin.folder, "b.zip")) as z:
+        page = z.read("incidents/%s/report.html" % incident).decode()
+        is_({n: z.read(n) for n in z.namelist() if n.startswith("blobs/")}, {"blobs/" + digest(c): c for c in (BIG[:200000], short)}, "the files are in it, in clear, but the deleted one")
+    like(page, r"(?s)Chain of custody.*web2 &lt;disk&gt;.*handed over.*Sgt\. Doe.*destroyed, with its key", "its report shows the chain of custody")
+    ours, other = verdicts(tocsin, "b.zip", key)
+    like(ours, r"(?s)^0 .*sound.*2 files in custody: as collected.*1 file was destroyed", "it is sound, and the deleted file is no fault")
+    like(other, r"(?s)^0 .*removed file %d of %s: an entry says so.*sound" % (gone, incident), "so says the other verifier")
+    with open(os.path.join(ROOT, "runbooks", "verify-evidence.md"), encoding="utf-8") as f:
+        blocks = re.findall(r"```sh\n(.*?)```", f.read(), re.S)
+    os.mkdir(os.path.join(tocsin.folder, "by-hand"))
+    by_hand = subprocess.run(["sh", "-e", "-u"], input="\n".join([blocks[0]] + [b for b in blocks if "blobs" in b]), cwd=os.path.join(tocsin.folder, "by-hand"),
+                             env=dict(os.environ, BUNDLE=os.path.join(tocsin.folder, "b.zip"), KEY=key), capture_output=True, text=True, timeout=60, check=False)
+    ok(by_hand.returncode == 0 and by_hand.stdout.count(": OK") == 2 and "entry %d is not here" % gone in by_hand.stdout, "and the runbook's commands by hand") or print("# %r" % by_hand)
+    path = next(p for p in blobs(tocsin) if os.path.getsize(p) == len(short) + 16)
+    with open(path, "r+b") as f:
+        kept = f.read()
+        f.seek(3)
+        f.write(bytes([kept[3] ^ 1]))
+    like(tocsin.run("evidence", "get", incident, note, "-o", "note-again", "--because", "x").err, "was changed where it is kept", "a bit changed on the disk: no copy is handed out")
+    result = tocsin.run("evidence", "export", incident, "-o", "lame.zip", "--wait", "20s")
+    ok(result.status == 1 and "could not be had" in result.out, "and a bundle says that it is not in it")
+    for verdict in verdicts(tocsin, "lame.zip", key):
+        like(verdict, r"(?s)^1 .*missing file %d of %s" % (note, incident), "so do the verifiers")
+
+
 SETTINGS = {"evidence": {"file_most_mib": 2, "classes": {"standard": "1095d", "brief": "1ms"}},
             "people": {"tester": {"uid": os.geteuid(), "roles": ["responder", "lead", "admin"]}, "judy": {"uid": 4242, "roles": ["responder"]},
                        "novice": {"token": Raw('secret "env:NOVICE"'), "roles": ["responder"]}}}
@@ -246,5 +290,6 @@ with Tocsin(SETTINGS, env={"NOVICE": TOKEN}) as engine:
     refused(engine, case)
     by_hand(engine, case)
     custody(engine, case, first["item"])
+    bundled(engine)
     killed(engine, case, first["item"])
 done()

@@ -95,11 +95,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   struct bytes zip = {malloc(used + 1), used};
   must(zip.at != NULL);
   memcpy(zip.at, room, used);
-  fault_count = file_count = 0;
+  fault_count = file_count = collected_count = removed_names = removed_ends = 0;
   incident[0] = 0;
   memset(&v.checkpoint, 0, sizeof v.checkpoint);
   v.is_signed = false;
-  bundle_judge(&zip, key);
+  bundle_check(&zip, key);
   free(zip.at);
   must(fault_count > 0);
   must(data[0] == 'P' || file_count == FILES); /* what we made is an archive */

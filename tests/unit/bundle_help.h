@@ -14,6 +14,7 @@ struct made_bundle {
   struct proof proofs[CASE_MOST];
   struct reader log;
   struct checkpoint earlier;
+  const char *files[3]; /* what is in those in custody; ended by NULL */
   struct zip zip;
   struct buf bytes;
 };
@@ -65,6 +66,7 @@ static inline void bundle_make_of(struct made_bundle *b, size_t sealed, size_t s
   tlog_close(log);
   folder_remove(folder);
   assert_int_equal(bundle_add_incident(&b->zip, "INC-000042", b->entries, n, b->proofs, NULL), 0);
+  for (const char **f = b->files; *f; f++) assert_int_equal(bundle_add_file(&b->zip, *f, strlen(*f), NULL), 0);
   assert_int_equal(bundle_add_log(&b->zip, &b->log, &b->signer.verifier, NULL), 0);
   if (since) assert_int_equal(bundle_add_earlier(&b->zip, "log", &b->earlier, early.data, early.len, &way, NULL), 0);
   assert_int_equal(zip_add(&b->zip, "incidents/INC-000042/report.html", "<p>", 3, NULL), 0);
@@ -88,12 +90,24 @@ static inline void bundle_make_since(struct made_bundle *b, size_t sealed, size_
   bundle_make_of(b, sealed, size, since);
 }
 
-/* As little as a bundle can be, with something of everything: two notes in a log of twenty, and an earlier checkpoint. */
+/* What an entry about a file in custody says; item 0: it is collected, else destroyed. */
+static inline json_t *bundle_custody(const char *content, int item) {
+  uint8_t digest[DIGEST_BYTES];
+  char hex[DIGEST_HEX];
+  digest_sha256(content, strlen(content), digest);
+  hex_encode(digest, sizeof digest, hex);
+  return item ? json_pack("{s:i, s:s}", "item", item, "sha256", hex)
+              : json_pack("{s:s, s:s}", "name", "\"sha256\":\"0123456789\"", "sha256", hex);
+}
+
+/* As little as a bundle can be, with something of everything: a note and a file in a log of twenty, and an earlier checkpoint. */
 static inline void bundle_make_small(struct made_bundle *b, const struct note_signer *signer) {
   memset(b, 0, sizeof *b);
   b->signer = *signer;
+  b->files[0] = "a file";
   case_begin(&b->made);
-  for (int i = 0; i < 2; i++) case_add(&b->made, KIND_INCIDENT_NOTED, "person:7f3a", 0, NULL, json_pack("{s:i}", "n", i));
+  case_add(&b->made, KIND_INCIDENT_NOTED, "person:7f3a", 0, NULL, json_pack("{s:i}", "n", 0));
+  case_add(&b->made, KIND_EVIDENCE_COLLECTED, "person:7f3a", 0, NULL, bundle_custody(b->files[0], 0));
   bundle_make_of(b, 2, 20, 3);
 }
 

@@ -74,7 +74,7 @@ static inline void door_ask(const char *what, const char *earlier) {
 
 /* "changed entries 7-9: …", "missing body 7 of INC-000042: …": the first number before the colon, when it is of an entry or a part of one. */
 static inline int64_t line_index(const char *line) {
-  static const char *const words[] = {"entry ", "entries ", "body ", "proof "};
+  static const char *const words[] = {"entry ", "entries ", "body ", "proof ", "file "};
   const char *colon = strchr(line, ':');
   for (size_t i = 0; colon && i < sizeof words / sizeof *words; i++) {
     const char *at = strstr(line, words[i]);

@@ -392,6 +392,109 @@ static void files(void **state) {
   end();
 }
 
+/* ---- files in custody */
+
+/* What the entries say (n: a note; a, b: a file is collected; x: that of entry 2 is destroyed; in capitals: the body was removed, and an entry behind them says so),
+ * which files are there, and what is wrong with it (NULL: nothing). */
+static const struct story {
+  const char *entries, *files, *title, *kind;
+  int64_t index;
+} stories[] = {
+    {"na", "a", NULL, NULL, 0},
+    {"nax", "", NULL, NULL, 0},
+    {"naxa", "a", NULL, NULL, 0},
+    {"nA", "a", NULL, NULL, 0},
+    {"nA", "", NULL, NULL, 0},
+    {"nAb", "ab", NULL, NULL, 0},
+    {"naX", "", NULL, NULL, 0},
+    {"na", "", "a file in custody taken away", "missing", 2},
+    {"naxa", "", "a file taken away that was collected anew after it had been destroyed", "missing", 4},
+    {"nabX", "", "two files taken away, and one entry of a destruction whose body was removed", "missing", 3},
+    {"na", "b", "another file laid in its place", "missing", 2},
+    {"na", "ab", "a file put beside those in custody", "added", ANYWHERE},
+    {"nx", "a", "a file put in that was only destroyed", "added", ANYWHERE},
+    {"nA", "ab", "two files, and one entry that collected one and whose body was removed", "added", ANYWHERE},
+};
+
+static void story_make(const struct story *s, struct made_bundle *b) {
+  memset(b, 0, sizeof *b);
+  b->signer = t.whole.signer;
+  case_begin(&b->made);
+  for (const char *e = s->entries; *e; e++) {
+    char low = (char)(*e | 0x20);
+    const char *content = low == 'b' ? "beta" : "alpha";
+    enum kind kind = low == 'n' ? KIND_INCIDENT_NOTED : low == 'x' ? KIND_EVIDENCE_DELETED : KIND_EVIDENCE_COLLECTED;
+    case_add(&b->made, kind, "person:7f3a", 0, NULL, low != *e ? NULL : bundle_custody(content, low == 'x' ? 2 : 0));
+  }
+  for (const char *e = s->entries; *e; e++) {
+    char step[8];
+    snprintf(step, sizeof step, "%d", (int)(e - s->entries) + 1);
+    if (!(*e & 0x20)) case_add(&b->made, KIND_BODY_REMOVING, "person:7f3a", 0, step, json_pack("{s:s}", "because", "x"));
+  }
+  for (size_t i = 0; s->files[i]; i++) b->files[i] = s->files[i] == 'b' ? "beta" : "alpha";
+  bundle_make_of(b, b->made.source.count, 10 * b->made.source.count, 0);
+}
+
+static void custody(void **state) {
+  for (const struct story *s = stories; s < stories + sizeof stories / sizeof *stories; s++) {
+    struct made_bundle b;
+    struct verdict engine, other;
+    story_make(s, &b);
+    ask(&b.bytes, NULL, NULL, &engine, &other);
+    if (s->kind) {
+      begin(s->title);
+      judged(&engine, &other, s->kind, s->index);
+      end();
+    } else if (!engine.sound || !other.sound) {
+      fail_msg("%s with %s: %s / %s", s->entries, s->files, engine.text, other.text);
+    }
+    bundle_free(&b);
+  }
+}
+
+static const char *file_name(const struct zip *z) {
+  for (size_t i = 0; i < z->count; i++)
+    if (strncmp(z->files[i].name, "blobs/", 6) == 0) return z->files[i].name;
+  fail_msg("no file");
+  return NULL;
+}
+
+static void custody_changed(void **state) {
+  static const struct story removed = {"nA", "a", NULL, NULL, 0};
+  struct made_bundle b;
+  const char *name = file_name(&t.small.zip);
+  begin("a bit of a file in custody flipped, and all checksums made anew");
+  for (size_t bit = 0; bit < 8 * inside(&t.small.zip, name)->len; bit++) {
+    struct zip z;
+    copy_of(&z, &t.small);
+    inside(&z, name)->owned[bit / 8] ^= (char)(1 << bit % 8);
+    try_zip(&z, "changed", ANYWHERE);
+  }
+  end();
+  story_make(&removed, &b);
+  begin("the same of one whose entry's body was removed");
+  for (size_t bit = 0; bit < 8 * strlen(b.files[0]); bit++) {
+    struct zip z;
+    copy_of(&z, &b);
+    inside(&z, file_name(&b.zip))->owned[bit / 8] ^= (char)(1 << bit % 8);
+    try_zip(&z, "changed", ANYWHERE);
+  }
+  end();
+  bundle_free(&b);
+  begin("a file taken away, and an entry put behind that says it was destroyed");
+  memset(&b, 0, sizeof b);
+  b.signer = t.whole.signer;
+  case_begin(&b.made);
+  case_add(&b.made, KIND_INCIDENT_NOTED, "person:7f3a", 0, NULL, NULL);
+  case_add(&b.made, KIND_EVIDENCE_COLLECTED, "person:7f3a", 0, NULL, bundle_custody("alpha", 0));
+  case_add(&b.made, KIND_EVIDENCE_DELETED, "person:7f3a", 0, NULL, bundle_custody("alpha", 2));
+  case_add(&b.made, KIND_BODY_REMOVING, "person:7f3a", 0, "1", json_object());
+  bundle_make_of(&b, 2, 40, 0); /* the log has the first two */
+  try_bytes(&b.bytes, "unsigned", 3);
+  end();
+  bundle_free(&b);
+}
+
 static void note_put(struct zip *z, const struct note_signer *signer, const char *text, size_t len) {
   struct buf note;
   buf_init(&note, NOTE_CAP);
@@ -471,7 +574,7 @@ int main(void) {
       cmocka_unit_test(cut),       cmocka_unit_test(lines),     cmocka_unit_test(gap),
       cmocka_unit_test(left_out),  cmocka_unit_test(forged),    cmocka_unit_test(other_incident),
       cmocka_unit_test(files),     cmocka_unit_test(keys),      cmocka_unit_test(earlier),
-      cmocka_unit_test(removals),
+      cmocka_unit_test(removals),  cmocka_unit_test(custody),   cmocka_unit_test(custody_changed),
   };
   return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -11,9 +11,8 @@ int verify_main(int argc, char **argv);
 /* Everything that a run of it leaves behind. */
 static void begin(void) {
   memset(&v, 0, sizeof v);
-  fault_count = file_count = journal_count = 0;
+  fault_count = file_count = journal_count = collected_count = removed_names = removed_ends = 0;
   breaks = 0;
-  signed_one = NULL;
   incident[0] = 0;
   tdestroy(journals, free);
   journals = NULL;
