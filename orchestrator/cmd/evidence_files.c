@@ -127,21 +127,17 @@ static void local_time(char out[40]) {
   snprintf(out + strlen(out), 10, "%.3s:%s", zone, zone + 3);
 }
 
-static json_t *begin_make(const struct cli *cli, const struct options *o, const struct source *s) {
-  static const char *const texts[][2] = {{"because", "because"}, {"source", "source"},   {"from", "from"},   {"to", "to"},
-                                         {"tool", "tool"},       {"by", "collected_by"}, {"class", "class"}, {"hold", "hold"},
-                                         {"time", "collected"},  {"name", "name"}};
+static json_t *begin_make(const char *id, const struct source *s, const json_t *facts) {
   char now[40];
   const char *slash = strrchr(s->path, '/');
-  json_t *ask = asked(cli, o, "evidence.begin", false);
-  if (!ask) return NULL;
+  json_t *ask = json_pack("{s:s, s:s}", "command", "evidence.begin", "id", id);
   local_time(now);
   json_object_set_new(ask, "collected", json_string(now));
   json_object_set_new(ask, "from", json_string(s->path));
   json_object_set_new(ask, "name", json_string(slash ? slash + 1 : s->path));
   json_object_set_new(ask, "size", json_integer(s->st.st_size));
   json_object_set_new(ask, "sha256_before", json_string(s->sha256));
-  for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) give(ask, o, texts[i][0], texts[i][1]);
+  json_object_update(ask, (json_t *)(uintptr_t)facts);
   return ask;
 }
 
@@ -151,39 +147,48 @@ static void added(struct view *v, const json_t *answer) {
   view_put(v, ": %lld bytes, SHA-256 %s\n", (long long)json_int_or(answer, "size", 0), json_str_or(answer, "sha256", ""));
 }
 
-static int source_add(const struct cli *cli, const struct options *o, struct source *s) {
-  json_t *ask = begin_make(cli, o, s), *begun = NULL, *answer = NULL;
-  if (!ask) return EXIT_USAGE;
-  char id[ID_PATH];
-  snprintf(id, sizeof id, "%s", json_str_or(ask, "id", ""));
-  int status = client_ask(cli, ask, &begun);
+static int source_add(const struct cli *cli, const char *id, const struct source *s, const json_t *facts, json_t **ret_answer) {
+  json_t *begun = NULL;
+  int status = client_ask(cli, begin_make(id, s, facts), &begun);
   if (status == EXIT_DONE) status = pieces_send(cli, s, begun, id);
   if (status == EXIT_DONE)
     status =
         client_ask(cli, json_pack("{s:s, s:s, s:O}", "command", "evidence.finish", "id", id, "upload", json_object_get(begun, "upload")),
-                   &answer);
-  if (status == EXIT_DONE) client_print(cli, answer, added);
+                   ret_answer);
   json_decref(begun);
-  json_decref(answer);
+  return status;
+}
+
+int evidence_file_put(const struct cli *cli, const char *incident, const char *path, const json_t *facts, json_t **ret_answer) {
+  struct source s;
+  struct err err = {0};
+  char *socket = client_socket(cli); /* found once, not for every piece */
+  if (!socket) return EXIT_FAILED;
+  struct cli once = *cli;
+  once.socket_option = socket;
+  int r = source_open(path, &s, &err);
+  if (r == 0) r = source_digest(&s, &err);
+  int status = r < 0 ? cli_fail(cli, &err) : source_add(&once, incident, &s, facts, ret_answer);
+  if (s.fd >= 0) close(s.fd);
+  free(socket);
   return status;
 }
 
 static int add_run(struct cli *cli, const struct options *o) {
-  struct source s;
-  struct err err = {0};
+  static const char *const texts[][2] = {{"because", "because"}, {"source", "source"},   {"from", "from"},   {"to", "to"},
+                                         {"tool", "tool"},       {"by", "collected_by"}, {"class", "class"}, {"hold", "hold"},
+                                         {"time", "collected"},  {"name", "name"}};
   int64_t when;
   const char *time_given = options_get(o, "time");
   if (time_given && !time_parse(time_given, &when))
     return cli_misuse(cli, "--time: \"%.60s\" is no time; write 2026-11-23T18:42:00+01:00", time_given);
-  char *socket = client_socket(cli); /* found once, not for every piece */
-  if (!socket) return EXIT_FAILED;
-  cli->socket_option = socket;
-  int r = source_open(options_word(o, 1), &s, &err);
-  if (r == 0) r = source_digest(&s, &err);
-  int status = r < 0 ? cli_fail(cli, &err) : source_add(cli, o, &s);
-  if (s.fd >= 0) close(s.fd);
-  cli->socket_option = NULL;
-  free(socket);
+  json_t *ask = asked(cli, o, "evidence.begin", false), *facts = json_object(), *answer = NULL;
+  for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) give(facts, o, texts[i][0], texts[i][1]);
+  int status = ask ? evidence_file_put(cli, json_str_or(ask, "id", ""), options_word(o, 1), facts, &answer) : EXIT_USAGE;
+  if (status == EXIT_DONE) client_print(cli, answer, added);
+  json_decref(ask);
+  json_decref(facts);
+  json_decref(answer);
   return status;
 }
 
@@ -221,11 +226,12 @@ static void row_show(struct table *t, const json_t *file) {
   char item[24], size[24], until[TIME_TEXT], state[300];
   snprintf(item, sizeof item, "%lld", (long long)json_int_or(file, "item", 0));
   snprintf(size, sizeof size, "%lld", (long long)json_int_or(file, "size", 0));
+  if (!json_object_get(file, "size")) size[0] = 0;
   time_format(json_int_or(file, "retain_until", 0), until);
-  until[10] = 0;
+  until[json_object_get(file, "retain_until") ? 10 : 0] = 0;
   bool is_deleted = json_object_get(file, "deleted") != NULL, is_held = json_object_get(file, "hold") != NULL;
   const char *to = json_str(file, "to");
-  if (is_deleted) snprintf(state, sizeof state, "deleted");
+  if (is_deleted) snprintf(state, sizeof state, "%s", json_bool_or(file, "removed", false) ? "removed with its entry" : "deleted");
   else
     snprintf(state, sizeof state, "%s%s%.100s%s", is_held ? "HOLD " : "", to ? "with " : "kept", to ? to : "",
              to && !json_object_get(file, "acknowledged") ? ", not acknowledged" : "");

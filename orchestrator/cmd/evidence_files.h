@@ -10,6 +10,9 @@ extern const struct command evidence_add, evidence_list, evidence_get, evidence_
 
 /* The whole of a kept file, checked against its digest, handed over piece by piece; take returns 0 or an error. Prints what went wrong; else EXIT_DONE. */
 typedef int evidence_piece_cb(void *arg, const void *bytes, size_t len, struct err *err);
+/* Takes the file at path into custody; facts: members of the command evidence.begin (because, source, tool…). Prints what went wrong; else EXIT_DONE, and a new answer
+ * with the item's number. */
+int evidence_file_put(const struct cli *cli, const char *incident, const char *path, const json_t *facts, json_t **ret_answer);
 int evidence_file_get(const struct cli *cli, const char *incident, long long item, const char *because, evidence_piece_cb *take, void *arg);
 
 #endif

@@ -9,6 +9,7 @@
 #include "base/id.h"
 #include "base/json.h"
 #include "cmd/client.h"
+#include "cmd/evidence_files.h"
 #include "cmd/evidence_log.h"
 #include "cmd/file.h"
 #include "cmd/options.h"
@@ -43,9 +44,37 @@ static int copy_read(const struct cli *cli, const struct options *o, json_t **re
   return (text || path) && !*ret ? cli_misuse(cli, "the copy is not text in UTF-8") : EXIT_DONE;
 }
 
-static int asked(const struct cli *cli, const struct options *o, const char *id, json_int_t seq) {
-  char question[ID_PATH + 160];
-  snprintf(question, sizeof question, "The body of entry %" JSON_INTEGER_FORMAT " of %s will be destroyed for good. Go on?", seq, id);
+/* Whether that entry took a file into custody which is still kept. */
+static int file_kept(const struct cli *cli, const char *id, json_int_t seq, bool *ret) {
+  json_t *answer = NULL, *file;
+  size_t i;
+  int status = client_ask(cli, json_pack("{s:s, s:s}", "command", "evidence.list", "id", id), &answer);
+  *ret = false;
+  json_array_foreach(json_object_get(answer, "files"), i, file) {
+    if (json_int_or(file, "item", 0) == seq && !json_object_get(file, "deleted")) *ret = true;
+  }
+  json_decref(answer);
+  return status;
+}
+
+/* A cleaned copy of a file is kept before the file goes; the removal names it. */
+static int file_replace(const struct cli *cli, const struct options *o, const char *id, json_int_t seq, json_t **ret_copy) {
+  json_t *answer = NULL;
+  json_t *facts = json_pack("{s:s, s:o, s:I}", "because", options_get(o, "because"), "source",
+                            json_sprintf("file %" JSON_INTEGER_FORMAT " of this incident, with parts taken out", seq), "replaces", seq);
+  int status = evidence_file_put(cli, id, options_get(o, "replace"), facts, &answer);
+  if (status == EXIT_DONE)
+    *ret_copy = json_sprintf("the file was replaced by file %lld, SHA-256 %s", (long long)json_int_or(answer, "item", 0),
+                             json_str_or(answer, "sha256", ""));
+  json_decref(facts);
+  json_decref(answer);
+  return status;
+}
+
+static int asked(const struct cli *cli, const struct options *o, const char *id, json_int_t seq, bool is_file) {
+  char question[ID_PATH + 200];
+  snprintf(question, sizeof question, "%s entry %" JSON_INTEGER_FORMAT " of %s will be destroyed for good. Go on?",
+           is_file ? "The file, and what is said of it in" : "The body of", seq, id);
   return cli_confirm(cli, options_flag(o, "yes"), question);
 }
 
@@ -104,9 +133,13 @@ static int redact_run(struct cli *cli, const struct options *o) {
   char id[ID_PATH];
   json_int_t seq = 0;
   json_t *copy = NULL, *answer = NULL;
+  bool is_file = false;
+  const char *replace = options_get(o, "replace");
   int status = entry_read(cli, options_word(o, 0), id, &seq);
-  if (status == EXIT_DONE) status = copy_read(cli, o, &copy);
-  if (status == EXIT_DONE) status = asked(cli, o, id, seq);
+  if (status == EXIT_DONE) status = file_kept(cli, id, seq, &is_file);
+  if (status == EXIT_DONE && !(is_file && replace)) status = copy_read(cli, o, &copy);
+  if (status == EXIT_DONE) status = asked(cli, o, id, seq, is_file);
+  if (status == EXIT_DONE && is_file && replace) status = file_replace(cli, o, id, seq, &copy);
   if (status == EXIT_DONE)
     status = client_ask(cli,
                         json_pack("{s:s, s:s, s:I, s:s, s:O*}", "command", "incident.redact", "id", id, "seq", seq, "because",
@@ -121,7 +154,9 @@ static int redact_run(struct cli *cli, const struct options *o) {
 static const struct option_spec redact_options[] = {
     {.name = "because", .value = "TEXT", .text = "why; it stays on record, so it must not repeat what is removed", .required = true},
     {.name = "with", .value = "TEXT", .text = "what is read in its place, marked as a copy"},
-    {.name = "replace", .value = "FILE", .text = "the same from a file (256 KiB at most)"},
+    {.name = "replace",
+     .value = "FILE",
+     .text = "the same from a file (256 KiB at most); of an entry that took a file into custody: the file that is kept in its place"},
     {.name = "yes", .text = "do not ask first"},
     {0}};
 
@@ -132,10 +167,12 @@ const struct command evidence_redact = {
     .more = "For a secret or personal data that must not stay. The body goes from Redis and its file, from the folded state, and from the "
             "evidence log of every node (its key is destroyed); the head stays, so that everything still verifies and reports the removal. "
             "An entry says who had it removed, when and why, before anything is destroyed; after a crash it goes on. Needs the role admin. "
+            "An entry that took a file into custody takes it along: file and key are destroyed, but never under a legal hold. "
             "Refused while a run, a question, an action or a containment still needs the entry. Bundles handed out before, and backups of "
             "Redis or keys.db, still bear it: they are listed, and yours to call back.",
     .example = "tocsin evidence redact 42/7 --because \"alice's password in a pasted log\"\n"
-               "tocsin evidence redact 42/7 --because \"names of patients\" --with \"mail of a patient, names removed\" --yes\n",
+               "tocsin evidence redact 42/7 --because \"names of patients\" --with \"mail of a patient, names removed\" --yes\n"
+               "tocsin evidence redact 42/9 --because \"a private mailbox\" --replace mailbox-cleaned.mbox\n",
     .options = redact_options,
     .least = 1,
     .most = 1,

@@ -15,6 +15,7 @@ static enum style collected(struct view *v, const json_t *body) {
   words_member(v, " at ", body, "collected");
   words_member(v, "\ntool: ", body, "tool");
   words_member(v, "\nbecause: ", body, "because");
+  if (json_object_get(body, "replaces")) view_put(v, "\nin the place of file %lld", (long long)json_int_or(body, "replaces", 0));
   words_member(v, "\nunder a legal hold: ", body, "hold");
   return STYLE_PLAIN;
 }

@@ -13,6 +13,8 @@ static void call_free(struct call *call) {
   free(call);
 }
 
+void call_drop(struct call *call) { call_free(call); }
+
 void call_answer(struct call *call, int status, json_t *answer_take) {
   if (call->inc) incident_busy(call->inc, -1);
   call->cb(call->arg, status, answer_take);

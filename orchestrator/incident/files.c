@@ -20,10 +20,19 @@ struct files *files_of(struct desk *d) {
   return d->files;
 }
 
+static void job_drop(struct vault_job *job) {
+  struct file_job *j = (struct file_job *)job;
+  struct err err;
+  err_set(&err, ERR_CANCELLED, "the engine is stopping");
+  if (j->then) j->then(j->arg, &err);
+  if (j->call) call_drop(j->call);
+  file_job_free(j);
+}
+
 struct file_job *file_job_new(struct call *call, int (*run)(struct blobs *, struct vault_job *), void (*done)(struct vault_job *)) {
   struct file_job *j = calloc(1, sizeof *j);
   if (!j) abort();
-  j->job.run = run, j->job.done = done;
+  j->job.run = run, j->job.done = done, j->job.drop = job_drop;
   j->call = call;
   if (call && call->inc) memcpy(j->incident, call->inc->id, sizeof j->incident);
   return j;
@@ -53,7 +62,7 @@ const char *file_wanted(struct call *call, const char *name) {
 
 /* ---- items */
 
-static json_t *item_find(struct incident *inc, int64_t item) {
+json_t *file_of_item(struct incident *inc, int64_t item) {
   char number[24];
   snprintf(number, sizeof number, "%" PRId64, item);
   return json_object_get(json_object_get(incident_state(inc), "files"), number);
@@ -62,7 +71,7 @@ static json_t *item_find(struct incident *inc, int64_t item) {
 /* A file that is there; NULL: answered already. */
 static json_t *item_of(struct call *call, struct incident *inc) {
   int64_t item = json_int_or(call->command, "item", 0);
-  json_t *file = item_find(inc, item);
+  json_t *file = file_of_item(inc, item);
   char why[200];
   if (!file) {
     snprintf(why, sizeof why, "%s keeps no file %" PRId64 "; `tocsin evidence list %s` shows them", inc->id, item, inc->id);
@@ -133,6 +142,30 @@ void file_marked(struct vault_job *job) {
   file_job_free(j);
 }
 
+static void job_then(struct vault_job *job) {
+  struct file_job *j = (struct file_job *)job;
+  j->then(j->arg, job->result < 0 ? &job->err : NULL);
+  file_job_free(j);
+}
+
+static void start_then(struct desk *d, const char *incident, const char *sha256, int (*run)(struct blobs *, struct vault_job *),
+                       enum blob_mark mark, void (*then)(void *, const struct err *), void *arg) {
+  struct file_job *j = file_job_new(NULL, run, job_then);
+  snprintf(j->incident, sizeof j->incident, "%s", incident);
+  snprintf(j->sha256, sizeof j->sha256, "%s", sha256);
+  j->mark = mark, j->then = then, j->arg = arg;
+  vault_do(files_of(d)->vault, &j->job);
+}
+
+void file_mark(struct desk *d, const char *incident, const char *sha256, enum blob_mark mark, void (*then)(void *, const struct err *),
+               void *arg) {
+  start_then(d, incident, sha256, file_work_mark, mark, then, arg);
+}
+
+void file_destroy(struct desk *d, const char *incident, const char *sha256, void (*then)(void *, const struct err *), void *arg) {
+  start_then(d, incident, sha256, file_work_remove, BLOB_LEAVING, then, arg);
+}
+
 void file_job_start(struct desk *d, struct file_job *j, int (*run)(struct blobs *, struct vault_job *), void (*done)(struct vault_job *)) {
   j->job.run = run, j->job.done = done;
   vault_do(files_of(d)->vault, &j->job);
@@ -149,7 +182,7 @@ static int work_read(struct blobs *b, struct vault_job *job) {
 static void read_out(struct vault_job *job) {
   struct file_job *j = (struct file_job *)job;
   struct call *call = j->call;
-  json_t *file = item_find(call->inc, json_int_or(call->command, "item", 0));
+  json_t *file = file_of_item(call->inc, json_int_or(call->command, "item", 0));
   if (job->result < 0) {
     call_fail(call, &job->err);
   } else {
@@ -279,7 +312,7 @@ static void leaving(struct vault_job *job) {
   struct file_job *j = (struct file_job *)job;
   struct call *call = j->call;
   struct incident *inc = call->inc;
-  json_t *file = item_find(inc, json_int_or(call->command, "item", 0));
+  json_t *file = file_of_item(inc, json_int_or(call->command, "item", 0));
   bool held = json_object_get(file, "hold") != NULL, gone = inc->lost || json_object_get(file, "deleted");
   if (job->result < 0 || held || gone) { /* what came in between counts; the mark is looked at again at the next start */
     if (job->result == 0) err_set(&job->err, ERR_CONFLICT, "something else was done with the file meanwhile: look again");
@@ -379,10 +412,16 @@ static void listed(struct vault_job *job) {
   free(u);
 }
 
+static void list_drop(struct vault_job *job) {
+  struct unsettled *u = (struct unsettled *)job;
+  free(u->list);
+  free(u);
+}
+
 void desk_settle_files(struct desk *d) {
   struct unsettled *u = calloc(1, sizeof *u);
   if (!u) abort();
-  u->job.run = work_list, u->job.done = listed;
+  u->job.run = work_list, u->job.done = listed, u->job.drop = list_drop;
   u->desk = d;
   vault_do(files_of(d)->vault, &u->job);
 }

@@ -35,6 +35,8 @@ struct file_job {
   struct buf out;
   enum blob_mark mark;
   struct desk *desk;
+  void (*then)(void *arg, const struct err *err);
+  void *arg;
 };
 
 extern const struct command_row file_commands[];
@@ -48,7 +50,13 @@ void file_fail(struct call *call, int code, const char *text);
 const char *file_wanted(struct call *call, const char *name); /* NULL: answered already */
 /* One that is in custody; NULL: none is. */
 const json_t *file_by_digest(struct incident *inc, const char *sha256, const char **ret_item);
+/* What the state says of it, also when it was deleted; NULL: there never was one. */
+json_t *file_of_item(struct incident *inc, int64_t item);
 json_t *file_clock(void);
+/* Marks a kept file, or destroys it (one that is gone already is no error). then is called once, on the loop; with ERR_CANCELLED when the desk ends before. */
+void file_mark(struct desk *d, const char *incident, const char *sha256, enum blob_mark mark, void (*then)(void *, const struct err *),
+               void *arg);
+void file_destroy(struct desk *d, const char *incident, const char *sha256, void (*then)(void *, const struct err *), void *arg);
 int file_work_mark(struct blobs *b, struct vault_job *job);
 void file_marked(struct vault_job *job);
 

@@ -213,6 +213,7 @@ json_t *view_run(struct desk *d, const json_t *state, const char *number, const 
 /* command.c */
 void call_answer(struct call *call, int status, json_t *answer_take);
 void call_fail(struct call *call, const struct err *err);
+void call_drop(struct call *call); /* without an answer: the desk ends */
 /* Answers with 200 once the journal's last entry is durable. */
 void call_answer_durable(struct call *call, struct journal *journal, json_t *answer_take);
 const char *call_text(struct call *call, const char *name);

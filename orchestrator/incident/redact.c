@@ -1,6 +1,6 @@
 /* Removing a body: what was written by mistake, a secret or personal data, goes; its head stays, and with it the proof that nothing else was changed.
  *
- * The intent is an entry ("body.removing") and durable before anything is destroyed; each step may be done twice; the end is an entry ("body.removed"). Steps: out of Redis (the
+ * The intent is an entry ("body.removing") and durable before anything is destroyed; each step may be done twice; the end is an entry ("body.removed"). Steps: the file that it took into custody is destroyed, if it did; out of Redis (the
  * journal without it in the old one's place), out of the folded state, off the disk (Redis' append-only file is written anew), out of the evidence log (key and texts). */
 #include <inttypes.h>
 #include <stdio.h>
@@ -10,7 +10,7 @@
 #include "base/clock.h"
 #include "base/json.h"
 #include "base/log.h"
-#include "incident/internal.h"
+#include "incident/files.h"
 #include "journal/feed.h"
 
 enum { AGAIN_MS = 1000, POLL_MS = 50, COPY_MOST = 256 << 10, BECAUSE_MOST = 16384 };
@@ -30,6 +30,7 @@ struct redaction {
   char redis[160]; /* how that went */
 };
 
+static void step_kept(struct redaction *r);
 static void step_redis(struct redaction *r);
 static void step_state(struct redaction *r);
 static void step_file(struct redaction *r);
@@ -68,6 +69,25 @@ static void again(struct redaction *r, const struct err *err, void (*step)(struc
 }
 
 static unsigned lane(const struct redaction *r) { return redis_lane(r->desk->deps.redis, r->id); }
+
+/* ---- 0. the file, while its entry still says which one it is */
+
+static void on_destroyed(void *arg, const struct err *err) {
+  struct redaction *r = arg;
+  if (!goes_on(r, err)) return;
+  if (!err) step_redis(r);
+  else again(r, err, step_kept);
+}
+
+/* One that was taken over from another node is destroyed there: it was marked before the intent, and that node's next start looks. */
+static void step_kept(struct redaction *r) {
+  const json_t *file = file_of_item(r->inc, (int64_t)r->seq);
+  const char *sha256 = json_str(file, "sha256"), *item;
+  bool here = strcmp(json_str_or(file, "node", ""), r->desk->deps.store->node) == 0;
+  if (here && sha256 && json_bool_or(file, "removed", false) && !file_by_digest(r->inc, sha256, &item))
+    file_destroy(r->desk, r->id, sha256, on_destroyed, r);
+  else step_redis(r);
+}
 
 /* ---- 1. out of Redis */
 
@@ -232,7 +252,7 @@ static void on_intent(void *arg, const struct err *err) {
   struct redaction *r = arg;
   if (!goes_on(r, err)) return;
   if (err) redaction_free(r); /* it is another's incident now, and so is this */
-  else step_redis(r);
+  else step_kept(r);
 }
 
 static bool under_way(const struct incident *inc, uint64_t seq) {
@@ -277,7 +297,7 @@ void redactions_free(struct desk *d) {
 struct asking {
   struct call *call;
   uint64_t seq;
-  bool found, gone;
+  bool found, gone, marked; /* marked: the file is, so that a crash between leaves nothing behind */
   enum kind kind;
   unsigned run;
   json_t *kept, *bundles; /* bundles: handed out before */
@@ -327,6 +347,27 @@ static int needed_still(struct incident *inc, const struct asking *a, struct err
   return 0;
 }
 
+/* The file that the entry took into custody, while it is kept; NULL: none. */
+static const json_t *kept_file(const struct asking *a) {
+  const json_t *file = a->kind == KIND_EVIDENCE_COLLECTED ? file_of_item(a->call->inc, (int64_t)a->seq) : NULL;
+  return file && !json_object_get(file, "deleted") ? file : NULL;
+}
+
+/* A file goes with its entry; what forbids to destroy it forbids this. */
+static int kept_file_may(const struct asking *a, struct err *err) {
+  const json_t *file = kept_file(a);
+  const char *node = json_str_or(file, "node", ""), *own = a->call->desk->deps.store->node, *id = a->call->inc->id;
+  if (file && json_object_get(file, "hold"))
+    return err_set(err, ERR_DENIED,
+                   "file %" PRIu64 " is under a legal hold: it may not be destroyed; `tocsin evidence release-hold %s %" PRIu64
+                   "` lifts it",
+                   a->seq, id, a->seq);
+  if (file && strcmp(node, own) != 0)
+    return err_set(err, ERR_CONFLICT, "file %" PRIu64 " lies at node %.60s, and only that node can destroy it: do this while it owns %s",
+                   a->seq, node, id);
+  return 0;
+}
+
 static void redact(struct asking *a) {
   struct call *call = a->call;
   struct incident *inc = call->inc;
@@ -350,19 +391,42 @@ static void redact(struct asking *a) {
                                 a->bundles));
 }
 
+static void asking_free(struct asking *a) {
+  json_decref(a->kept);
+  json_decref(a->bundles);
+  free(a);
+}
+
+static void asking_end(struct asking *a, const struct err *err);
+
+static void on_marked(void *arg, const struct err *err) {
+  struct asking *a = arg;
+  a->marked = true;
+  if (!err || err->code != ERR_CANCELLED) {
+    asking_end(a, err);
+    return;
+  }
+  call_drop(a->call);
+  asking_free(a);
+}
+
 static void asking_end(struct asking *a, const struct err *err) {
   struct incident *inc = a->call->inc;
   struct err why = {0};
   if (err) why = *err;
+  else if (inc->lost) err_set(&why, ERR_CONFLICT, "another node has taken %s over; ask it", inc->id);
   else if (!a->found)
     err_set(&why, ERR_NOT_FOUND, "%s has no entry %" PRIu64 "; `tocsin incident show %s --all` shows them", inc->id, a->seq, inc->id);
   else if (a->gone || under_way(inc, a->seq)) err_set(&why, ERR_CONFLICT, "the body of %s/%" PRIu64 " was removed before", inc->id, a->seq);
-  else needed_still(inc, a, &why);
+  else if (needed_still(inc, a, &why) == 0) kept_file_may(a, &why);
+  const json_t *file = why.code || a->marked ? NULL : kept_file(a);
+  if (file) {
+    file_mark(inc->desk, inc->id, json_str_or(file, "sha256", ""), BLOB_LEAVING, on_marked, a);
+    return;
+  }
   if (why.code) call_fail(a->call, &why);
   else redact(a);
-  json_decref(a->kept);
-  json_decref(a->bundles);
-  free(a);
+  asking_free(a);
 }
 
 static void exports_key(const struct incident *inc, char out[KEY_TEXT]) { snprintf(out, KEY_TEXT, "tocsin:{%s}:exports", inc->id); }

@@ -68,6 +68,8 @@ static json_t *body_of(struct call *call, const char *name, const char *class, i
   json_t *body = json_pack("{s:s, s:s, s:I, s:s, s:o}", "name", name, "class", class, "retain_until", (json_int_t)(now + keep_ms * 1000),
                            "node", d->deps.store->node, "clock", file_clock());
   copy_texts(body, call, texts);
+  if (file_of_item(call->inc, json_int_or(call->command, "replaces", 0)))
+    json_object_set(body, "replaces", json_object_get(call->command, "replaces"));
   if (!call_text(call, "to")) json_object_set_new(body, "to", json_sprintf("the evidence folder of node %s", d->deps.store->node));
   return body;
 }

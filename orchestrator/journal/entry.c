@@ -144,7 +144,7 @@ static bool is_word(const json_t *value) {
 }
 
 json_t *entry_residue(const struct entry *e) {
-  static const char *const flags[] = {"ok", "more", "n", "severity_id", "simulated", "engine", NULL};
+  static const char *const flags[] = {"ok", "more", "n", "severity_id", "simulated", "engine", "item", NULL};
   json_t *kept = json_object(), *value;
   const char *const of_kind[] = {"of",
                                  "contains",

@@ -355,6 +355,8 @@ static void fold_removing(json_t *state, const struct entry *e) {
   json_t *one = json_pack("{s:I, s:I, s:s, s:b}", "entry", (json_int_t)e->seq, "time", (json_int_t)e->time, "by", e->actor, "done", 0);
   copy_all(one, e->body, keys);
   json_object_set_new(part_make(state, "removals", json_object()), e->step, one);
+  json_t *file = json_object_get(part(state, "files"), e->step);
+  if (file && !json_object_get(file, "deleted")) set_int(file, "deleted", e->time), json_object_set_new(file, "removed", json_true());
 }
 
 static void fold_removed(json_t *state, const struct entry *e) {
@@ -362,9 +364,9 @@ static void fold_removed(json_t *state, const struct entry *e) {
   if (one) json_object_set_new(one, "done", json_true());
 }
 
-/* "files": what was taken into custody, by the seq of the entry that says so; one that was deleted stays, with its digest. */
+/* "files": what was taken into custody, by the seq of the entry that says so; one that was deleted stays, with its digest; "removed": with that entry's body. */
 static void fold_file(json_t *state, const struct entry *e) {
-  static const char *const keys[] = {"name", "size", "sha256", "class", "retain_until", "node", "hold", NULL};
+  static const char *const keys[] = {"name", "size", "sha256", "class", "retain_until", "node", "hold", "replaces", NULL};
   char number[24];
   json_t *files = part(state, "files");
   if (!files) json_object_set_new(state, "files", files = json_object());
@@ -379,10 +381,10 @@ static void fold_custody(json_t *state, const struct entry *e) {
   snprintf(number, sizeof number, "%lld", (long long)json_int_or(e->body, "item", 0));
   json_t *file = json_object_get(part(state, "files"), number);
   if (!file) return;
-  if (e->kind == KIND_EVIDENCE_HELD) json_object_set(file, "hold", json_object_get(e->body, "because"));
+  if (e->kind == KIND_EVIDENCE_HELD) json_object_set_new(file, "hold", json_string(json_str_or(e->body, "because", "(removed)")));
   if (e->kind == KIND_EVIDENCE_HOLD_LIFTED) json_object_del(file, "hold");
   if (e->kind == KIND_EVIDENCE_TRANSFERRED) {
-    copy(file, e->body, "to");
+    json_object_set_new(file, "to", json_string(json_str_or(e->body, "to", "(removed)")));
     set_int(file, "transfer", (int64_t)e->seq);
     json_object_del(file, "acknowledged");
   }

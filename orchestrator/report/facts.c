@@ -233,8 +233,8 @@ static void merged(json_t *facts, const struct entry *e) {
 
 /* One line of the chain of custody. */
 static void custody(const struct report_source *s, json_t *facts, const struct entry *e) {
-  static const char *const keys[] = {"name",         "size",  "sha256",  "source", "from",        "to",    "tool",        "collected",
-                                     "collected_by", "class", "because", "hold",   "received_by", "clock", "retain_until"};
+  static const char *const keys[] = {"name",         "size",  "sha256",  "source", "from",        "to",    "tool",         "collected",
+                                     "collected_by", "class", "because", "hold",   "received_by", "clock", "retain_until", "replaces"};
   json_t *list = json_object_get(facts, "custody");
   if (!list) json_object_set_new(facts, "custody", list = json_array());
   json_t *row = begin(list, e);

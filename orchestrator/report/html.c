@@ -456,6 +456,7 @@ static void custody_row(const json_t *row, struct buf *out) {
                                          {"collected", "collected at"},
                                          {"clock", "clock"},
                                          {"class", "class"},
+                                         {"replaces", "in the place of file"},
                                          {"received_by", "received by"},
                                          {"because", "why"},
                                          {"hold", "legal hold"}};

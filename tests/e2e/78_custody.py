@@ -281,6 +281,37 @@ def bundled(tocsin):
         like(verdict, r"(?s)^1 .*missing file %d of %s" % (note, incident), "so do the verifiers")
 
 
+def redacted(tocsin):
+    """A file goes with what its entry says, and a cleaned copy takes its place."""
+    incident, mail = opened(tocsin, "a mailbox"), b"the private part and the rest"
+    put(tocsin, "mail", mail)
+    put(tocsin, "cleaned", b"the rest")
+    item = add(tocsin, incident, "mail", "--source", "a very private mailbox", "--hold", "litigation")["item"]
+    def redact(*words):
+        return tocsin.run("evidence", "redact", "%s/%d" % (incident, item), "--because", "privacy", "--yes", *words)
+    like(redact().err, "legal hold", "under a legal hold nothing is removed")
+    held = [e["seq"] for e in entries(tocsin, incident, "evidence.collected")]
+    is_(held, [item], "and it is still there")
+    tocsin.run("evidence", "release-hold", incident, item, "--because", "settled")
+    count = len(blobs(tocsin))
+    result = redact("--replace", "cleaned")
+    ok(result.status == 0 and len(blobs(tocsin)) == count and digest(mail) not in [k[1] for k in keys(tocsin)], "file and key are gone, the cleaned copy is there") or print("# %r" % result)
+    rows = listed(tocsin, incident)
+    is_([(r.get("name"), r.get("sha256"), "deleted" in r) for r in rows], [(None, None, True), ("cleaned", digest(b"the rest"), False)], "nothing says what it was")
+    like(tocsin.run("evidence", "list", incident).out, "removed with its entry", "the list says that there was one")
+    like(tocsin.run("evidence", "get", incident, item, "-o", "mail-again", "--because", "x").err, "was deleted", "no copy of it is handed out")
+    shown = tocsin.run("incident", "show", incident, "--all").out
+    like(shown, r"(?s)because privacy.*replaced by file %d, SHA-256 %s.*in the place of file %d" % (rows[1]["item"], digest(b"the rest"), item), "the timeline says what happened")
+    unlike(shown, "very private", "and not what it was")
+    is_(tocsin.run("evidence", "export", incident, "-o", "redacted.zip", "--wait", "20s").status, 0, "a bundle")
+    for verdict in verdicts(tocsin, "redacted.zip", tocsin.run("evidence", "key").out.strip()):
+        like(verdict, r"(?s)^0 .*removed body %d of %s.*sound" % (item, incident), "is sound, and names the removal")
+    item = add(tocsin, incident, "mail")["item"]
+    is_(command(tocsin, command="incident.redact", id=incident, seq=item, because="again")[0], 200, "another is to go")
+    tocsin.restart(kill=True)
+    ok(wait_until(lambda: any(e["body"]["seq"] == item for e in entries(tocsin, incident, "body.removed")), 30) and digest(mail) not in [k[1] for k in keys(tocsin)], "killed in the middle: it goes on")
+
+
 SETTINGS = {"evidence": {"file_most_mib": 2, "classes": {"standard": "1095d", "brief": "1ms"}},
             "people": {"tester": {"uid": os.geteuid(), "roles": ["responder", "lead", "admin"]}, "judy": {"uid": 4242, "roles": ["responder"]},
                        "novice": {"token": Raw('secret "env:NOVICE"'), "roles": ["responder"]}}}
@@ -291,5 +322,6 @@ with Tocsin(SETTINGS, env={"NOVICE": TOKEN}) as engine:
     by_hand(engine, case)
     custody(engine, case, first["item"])
     bundled(engine)
+    redacted(engine)
     killed(engine, case, first["item"])
 done()

@@ -349,10 +349,51 @@ static void test_removed_bodies(void **state) {
   json_decref(removals);
 }
 
+/* What was written about files, gone: a hold is still one, what was destroyed is still destroyed, and one whose own entry went is not kept any more. */
+static void test_removed_files(void **state) {
+  static const struct {
+    enum kind kind;
+    const char *step, *body;
+  } lines[] = {{KIND_EVIDENCE_COLLECTED, NULL, "{'name':'s3cret','sha256':'aa'}"},
+               {KIND_EVIDENCE_COLLECTED, NULL, "{'name':'s3cret','sha256':'bb'}"},
+               {KIND_EVIDENCE_COLLECTED, NULL, "{'name':'s3cret','sha256':'cc'}"},
+               {KIND_EVIDENCE_HELD, NULL, "{'item':1,'because':'s3cret'}"},
+               {KIND_EVIDENCE_TRANSFERRED, NULL, "{'item':1,'to':'s3cret'}"},
+               {KIND_EVIDENCE_DELETED, NULL, "{'item':2,'because':'s3cret'}"},
+               {KIND_BODY_REMOVING, "3", NULL}};
+  json_t *again = state_blank("INC-000001"), *removals = json_object();
+  for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
+    struct entry e = {.kind = lines[i].kind, .seq = i + 1, .time = (int64_t)i + 1, .actor = P};
+    char seq[8];
+    json_t *body = lines[i].body ? json_of(lines[i].body) : NULL;
+    snprintf(seq, sizeof seq, "%zu", i + 1);
+    snprintf(e.step, sizeof e.step, "%s", lines[i].step ? lines[i].step : "");
+    e.body = body;
+    if (body) json_object_set_new(removals, seq, json_pack("{s:o}", "kept", entry_residue(&e)));
+    e.body = lines[i].step ? json_object() : NULL;
+    state_fold_rest(again, &e, removals);
+    json_decref(e.body);
+    json_decref(body);
+  }
+  char *text = json_text(again);
+  assert_null(strstr(text, "s3cret"));
+  const json_t *files = json_object_get(again, "files");
+  assert_string_equal(json_str_or(json_object_get(files, "1"), "hold", ""), "(removed)");
+  assert_int_equal(json_int_or(json_object_get(files, "1"), "transfer", 0), 5);
+  assert_int_equal(json_int_or(json_object_get(files, "2"), "deleted", 0), 6);
+  assert_false(json_bool_or(json_object_get(files, "2"), "removed", false));
+  assert_int_equal(json_int_or(json_object_get(files, "3"), "deleted", 0), 7);
+  assert_true(json_bool_or(json_object_get(files, "3"), "removed", false));
+  free(text);
+  json_decref(again);
+  json_decref(removals);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_table),   cmocka_unit_test(test_unknown_and_removed), cmocka_unit_test(test_a_storm),
-      cmocka_unit_test(test_at_rest), cmocka_unit_test(test_corrective_actions),  cmocka_unit_test(test_removed_bodies),
+      cmocka_unit_test(test_table),         cmocka_unit_test(test_unknown_and_removed), cmocka_unit_test(test_a_storm),
+      cmocka_unit_test(test_at_rest),       cmocka_unit_test(test_corrective_actions),  cmocka_unit_test(test_removed_bodies),
+      cmocka_unit_test(test_removed_files),
   };
   return cmocka_run_group_tests_name("state", tests, NULL, NULL);
 }
