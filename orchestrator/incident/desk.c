@@ -8,7 +8,7 @@
 #include "incident/files.h"
 #include "incident/internal.h"
 
-enum { COUNT_AGAIN_US = 100000 };
+enum { COUNT_AGAIN_US = 100000, REPLAYS_MOST = 32 };
 
 static const json_t *world_alerts(void *arg, struct journal *journal);
 static int world_list(void *arg, const char *what, const json_t *args, json_t **ret, struct err *err);
@@ -36,6 +36,7 @@ struct desk *desk_new(const struct desk_deps *deps, struct err *err) {
   d->corrective = json_object();
   map_init(&d->extras);
   TAILQ_INIT(&d->idle);
+  TAILQ_INIT(&d->turns);
   d->run_most = (size_t)json_int_or(json_object_get(deps->settings, "run"), "most", RUNS_MOST);
   struct runs_deps runs = {
       .loop = deps->loop,
@@ -62,6 +63,16 @@ static void idle_remove(struct incident *inc) {
 }
 
 static void settle(void *arg);
+static void turns_take(void *arg);
+
+/* Rebuilt, or gone: it is the next one's turn. */
+static void turn_over(struct incident *inc) {
+  struct desk *d = inc->desk;
+  if (inc->queues) TAILQ_REMOVE(&d->turns, inc, turn);
+  if (inc->replays) d->replays--;
+  inc->queues = inc->replays = false;
+  if (!TAILQ_EMPTY(&d->turns)) loop_defer(d->deps.loop, turns_take, d);
+}
 
 static void runs_free_all(struct incident *inc) {
   struct held_run *h;
@@ -91,6 +102,7 @@ static void incident_free(struct incident *inc) {
   }
   journal_free(inc->journal);
   loop_undefer(inc->desk->deps.loop, settle, inc);
+  turn_over(inc);
   sleepers_unwatch(inc->desk->sleepers, inc);
   idle_remove(inc); /* last: whoever was called back may have touched it */
   json_decref(inc->alerts);
@@ -118,6 +130,7 @@ void desk_free(struct desk *d) {
   if (!d) return;
   desk_unload(d);
   map_release(&d->incidents, incident_free_value);
+  loop_undefer(d->deps.loop, turns_take, d);
   redactions_free(d);
   files_free(d);
   timer_free(d->sweep);
@@ -260,8 +273,8 @@ json_t *incident_state(struct incident *inc) { return journal_state(inc->journal
 
 static bool alive(struct incident *inc) {
   const json_t *state = incident_state(inc);
-  return inc->loading || inc->recovering || inc->busy || inc->put_off || !LIST_EMPTY(&inc->runs) || !STAILQ_EMPTY(&inc->ops) ||
-         !journal_idle(inc->journal) || json_object_size(json_object_get(state, "questions")) ||
+  return inc->loading || inc->recovering || inc->busy || inc->put_off || inc->dozing || !LIST_EMPTY(&inc->runs) ||
+         !STAILQ_EMPTY(&inc->ops) || !journal_idle(inc->journal) || json_object_size(json_object_get(state, "questions")) ||
          json_object_size(json_object_get(state, "intents")) || json_object_size(json_object_get(state, "held"));
 }
 
@@ -291,6 +304,7 @@ void incident_unload_lost(struct incident *inc) {
   notify_forget(inc);
   questions_forget(d->deps.questions, inc->journal);
   actions_ledger_drop(d->deps.actions, inc->id);
+  sleepers_drop(d->sleepers, inc->id);
   incident_busy(inc, -1);
 }
 
@@ -358,7 +372,7 @@ void incident_busy(struct incident *inc, int change) {
 
 static void ops_run(struct incident *inc, const struct err *err) {
   struct op *op;
-  while ((op = STAILQ_FIRST(&inc->ops))) {
+  while ((op = STAILQ_FIRST(&inc->ops)) && (err || !inc->loading)) {
     STAILQ_REMOVE_HEAD(&inc->ops, next);
     op->cb(inc, op->arg, err);
     free(op);
@@ -392,6 +406,7 @@ static void settle(void *arg) {
     return;
   }
   inc->loading = false;
+  turn_over(inc);
   sleepers_drop(inc->desk->sleepers, inc->id);
   redactions_resume(inc);
   ops_run(inc, NULL);
@@ -408,10 +423,55 @@ static void on_loaded(void *arg, struct journal *j, const struct err *err) {
   owner_adopted(inc);
 }
 
+static void turns_take(void *arg) {
+  struct desk *d = arg;
+  struct incident *inc;
+  while (d->replays < REPLAYS_MOST && (inc = TAILQ_FIRST(&d->turns))) {
+    TAILQ_REMOVE(&d->turns, inc, turn);
+    inc->queues = false;
+    inc->replays = true;
+    d->replays++;
+    incident_recover(inc, on_recovered, inc);
+  }
+}
+
+/* A few at a time: what comes new goes first. */
+static void runs_rebuild(struct incident *inc) {
+  inc->queues = true;
+  TAILQ_INSERT_TAIL(&inc->desk->turns, inc, turn);
+  loop_defer(inc->desk->deps.loop, turns_take, inc->desk);
+}
+
+static bool only_quiet(const struct incident *inc) {
+  const struct op *op;
+  STAILQ_FOREACH(op, &inc->ops, next) if (!op->quiet || !op->quiet(inc, op->arg)) return false;
+  return true;
+}
+
 /* Its containments first: they were dropped if it had been lost, and what is taken up again may lift them. */
 void incident_loaded(struct incident *inc) {
   actions_ledger_load(inc->desk->deps.actions, inc->id, incident_state(inc), inc->desk->deps.store->clock);
-  incident_recover(inc, on_recovered, inc);
+  if (!sleepers_have(inc->desk->sleepers, inc->id) || !only_quiet(inc)) {
+    runs_rebuild(inc);
+    return;
+  }
+  inc->loading = false;
+  inc->dozing = true;
+  redactions_resume(inc);
+  ops_run(inc, NULL);
+  incident_touch(inc);
+  sleepers_watch(inc->desk->sleepers, inc);
+}
+
+/* What was written while it dozed is in Redis now, where the recovery reads. */
+static void on_roused(void *arg, const struct err *err) {
+  if (!err) runs_rebuild(arg);
+  else if (err->code != ERR_CANCELLED) incident_load_failed(arg, err);
+}
+
+static void rouse(struct incident *inc) {
+  inc->dozing = false;
+  journal_when_durable(inc->journal, on_roused, inc);
 }
 
 void incident_load(struct incident *inc) {
@@ -444,9 +504,9 @@ static struct incident *incident_new(struct desk *d, const char *id) {
   return inc;
 }
 
-void incident_with(struct desk *d, const char *id, bool fresh, incident_op_cb *cb, void *arg) {
+void incident_with_quiet(struct desk *d, const char *id, bool fresh, incident_quiet_cb *quiet, incident_op_cb *cb, void *arg) {
   struct incident *inc = map_get(&d->incidents, id);
-  if (inc && !inc->loading) {
+  if (inc && !inc->loading && (!inc->dozing || (quiet && quiet(inc, arg)))) {
     incident_touch(inc);
     cb(inc, arg, NULL);
     return;
@@ -461,10 +521,15 @@ void incident_with(struct desk *d, const char *id, bool fresh, incident_op_cb *c
   }
   struct op *op = calloc(1, sizeof *op);
   if (!op) abort();
-  *op = (struct op){.cb = cb, .arg = arg};
+  *op = (struct op){.cb = cb, .quiet = quiet, .arg = arg};
   STAILQ_INSERT_TAIL(&inc->ops, op, next);
   inc->loading = true;
   if (!known) claim_or_wake(inc);
+  else if (inc->dozing) rouse(inc);
+}
+
+void incident_with(struct desk *d, const char *id, bool fresh, incident_op_cb *cb, void *arg) {
+  incident_with_quiet(d, id, fresh, NULL, cb, arg);
 }
 
 void incident_index(struct incident *inc, bool open) {

@@ -14,10 +14,13 @@ enum { ALERTS_KEPT = 1000, IDLE_KEPT = 512, RUNS_MOST = 1000, KEY_TEXT = 160 };
 
 struct incident;
 typedef void incident_op_cb(struct incident *inc, void *arg, const struct err *err);
+/* Is it nothing to the incident's runs, so that they may sleep on? Asked when the journal is there. */
+typedef bool incident_quiet_cb(const struct incident *inc, const void *arg);
 
 /* Something that waits until the incident is loaded. */
 struct op {
   incident_op_cb *cb;
+  incident_quiet_cb *quiet; /* NULL: it needs the runs */
   void *arg;
   STAILQ_ENTRY(op) next;
 };
@@ -45,9 +48,11 @@ struct incident {
   bool recovering;            /* its journal is being read to take up what is alive in it: it stays until that has come back */
   bool leaving;               /* lost meanwhile: unloaded then */
   bool put_off;               /* its runs, or all but one, are not taken up yet */
+  bool dozing;                /* it was loaded for what is nothing to its runs: they still sleep */
+  bool replays, queues;       /* its runs are being rebuilt, or it waits for its turn */
   unsigned busy;              /* commands, releases and notifications under way */
   unsigned retelling;         /* people are told again later */
-  TAILQ_ENTRY(incident) idle, awake;
+  TAILQ_ENTRY(incident) idle, awake, turn;
   bool is_idle, watched;
   int64_t looked_at; /* µs since boot: could it sleep? */
 };
@@ -73,6 +78,8 @@ struct desk {
   struct map extras;     /* command -> struct extra: commands of the rooms above */
   char *runbooks;
   TAILQ_HEAD(, incident) idle;
+  TAILQ_HEAD(, incident) turns; /* those that wait until others are rebuilt */
+  size_t replays;
   LIST_HEAD(, place) places; /* index.c */
   size_t idle_count, run_count, run_most;
   size_t resting; /* runs that wait for people, time, alerts or a brake, as counted at resting_at (µs since boot) */
@@ -116,6 +123,8 @@ struct call {
 /* desk.c */
 /* Loads it when it is not in memory; cb comes later, or at once when it is there. fresh: the id is new, nothing is to be read. */
 void incident_with(struct desk *d, const char *id, bool fresh, incident_op_cb *cb, void *arg);
+/* The same for something that may leave the runs of a sleeper asleep: then only its journal is there, and no alert. */
+void incident_with_quiet(struct desk *d, const char *id, bool fresh, incident_quiet_cb *quiet, incident_op_cb *cb, void *arg);
 void incident_touch(struct incident *inc); /* it may be unloaded again when nothing is alive */
 json_t *incident_state(struct incident *inc);
 void incident_busy(struct incident *inc, int change);
@@ -165,6 +174,8 @@ int incident_start(struct incident *inc, const char *playbook, const json_t *par
                    bool simulated, unsigned *ret_run, struct err *err);
 /* Starts the playbook for an alert, by its mode; asks a person when a parameter is ambiguous. */
 void incident_start_for_alert(struct incident *inc, const char *playbook, const struct alert *alert);
+/* Would an alert of this playbook begin, or begin anew, a run? */
+bool incident_starts_for_alert(const struct incident *inc, const char *playbook);
 void incident_choose_again(struct incident *inc, const json_t *entries);
 void incident_run_keep(struct incident *inc, struct run *run, const char *playbook);
 void incident_run_done(void *arg, struct run *run, const char *status);

@@ -182,11 +182,25 @@ static bool all_wait(const struct incident *inc, struct sleeper *x) {
   return x->runs > 0;
 }
 
-static bool can_sleep(struct sleepers *s, struct incident *inc, struct sleeper *x) {
-  *x = (struct sleeper){.due = INT64_MAX, .slept = now_of(s)};
+static bool is_quiet(const struct sleepers *s, const struct incident *inc) {
   if (s->desk->alone.holding || inc->loading || inc->lost || inc->recovering || inc->leaving || inc->put_off || inc->busy || inc->retelling)
     return false;
-  if (!inc->journal || !STAILQ_EMPTY(&inc->ops) || !journal_idle(inc->journal)) return false;
+  return inc->journal && STAILQ_EMPTY(&inc->ops) && journal_idle(inc->journal);
+}
+
+/* What was nothing to its runs is on record: it sleeps as before. */
+static bool can_sleep_on(const struct sleepers *s, const struct incident *inc, struct sleeper *x) {
+  const struct sleeper *before = map_get(&s->by_id, inc->id);
+  if (!before || !is_quiet(s, inc)) return false;
+  *x = *before;
+  x->seq = journal_seq(inc->journal);
+  return true;
+}
+
+static bool can_sleep(struct sleepers *s, struct incident *inc, struct sleeper *x) {
+  if (inc->dozing) return can_sleep_on(s, inc, x);
+  *x = (struct sleeper){.due = INT64_MAX, .slept = now_of(s)};
+  if (!is_quiet(s, inc)) return false;
   if (!only_asks(incident_state(inc), x) || !all_wait(inc, x) || x->due < x->slept + SOON_US) return false;
   x->seq = journal_seq(inc->journal);
   return true;
@@ -228,7 +242,7 @@ static void look(void *arg) {
   timer_free(s->look);
   s->look = NULL;
   for (size_t i = 0; i < LOOK_MOST && (inc = TAILQ_FIRST(&s->awake)) && now - inc->looked_at >= AWAKE_US; i++) {
-    if (LIST_EMPTY(&inc->runs)) {
+    if (LIST_EMPTY(&inc->runs) && !inc->dozing) {
       sleepers_unwatch(s, inc);
     } else if (can_sleep(s, inc, &as)) {
       fall_asleep(s, inc, &as);

@@ -129,10 +129,10 @@ int incident_start(struct incident *inc, const char *playbook, const json_t *par
 
 /* --- for alerts --------------------------------------------------------------------------------------------------- */
 
-static bool ran_before(struct incident *inc, const char *playbook, bool live_only) {
+static bool ran_before(const struct incident *inc, const char *playbook, bool live_only) {
   const char *key;
   json_t *run;
-  json_object_foreach(json_object_get(incident_state(inc), "runs"), key, run) {
+  json_object_foreach(json_object_get(journal_state(inc->journal), "runs"), key, run) {
     if (strcmp(json_str_or(run, "playbook", ""), playbook) != 0) continue;
     if (!live_only || strcmp(json_str_or(run, "status", ""), "running") == 0) return true;
   }
@@ -314,13 +314,20 @@ static void params_go_on(struct incident *inc, struct choosing *c) {
   choosing_free(c);
 }
 
+static const char *mode_of(const struct incident *inc, const char *playbook) {
+  const struct declaration *p = desk_playbook(inc->desk, playbook, NULL);
+  return p ? json_str_or(p->json, "mode", "single") : "single";
+}
+
+bool incident_starts_for_alert(const struct incident *inc, const char *playbook) {
+  const char *mode = mode_of(inc, playbook);
+  if (strcmp(mode, "single") == 0) return !ran_before(inc, playbook, false);
+  return strcmp(mode, "queued") != 0 || !ran_before(inc, playbook, true); /* the live run sees it in incident.alerts */
+}
+
 void incident_start_for_alert(struct incident *inc, const char *playbook, const struct alert *alert) {
-  struct err err;
-  const struct declaration *p = desk_playbook(inc->desk, playbook, &err);
-  const char *mode = p ? json_str_or(p->json, "mode", "single") : "single";
-  if (strcmp(mode, "single") == 0 && ran_before(inc, playbook, false)) return;
-  if (strcmp(mode, "queued") == 0 && ran_before(inc, playbook, true)) return; /* the live run sees it in incident.alerts */
-  if (strcmp(mode, "restart") == 0) restart_cancel(inc, playbook);
+  if (!incident_starts_for_alert(inc, playbook)) return;
+  if (strcmp(mode_of(inc, playbook), "restart") == 0) restart_cancel(inc, playbook);
   struct choosing *c = calloc(1, sizeof *c);
   if (!c) abort();
   *c = (struct choosing){.desk = inc->desk,

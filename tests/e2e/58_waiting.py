@@ -28,6 +28,14 @@ def counts(tocsin):
     return command(tocsin, command="counts")["incidents"]
 
 
+def asleep(tocsin):
+    """Incidents that would sleep on after a kill -9."""
+    with tocsin.redis() as redis:
+        journals = redis.call("HGETALL", "tocsin:asleep:n1")
+        lengths = redis.pipeline([("XLEN", "tocsin:{%s}:journal" % i.decode()) for i in journals[::2]]) if journals else []
+    return sum(int(value.split()[0]) == length for value, length in zip(journals[1::2], lengths))
+
+
 def push(tocsin, kind, count):
     tocsin.xadd(*[{"kind": kind, "id": "%s-%d" % (kind, n), "about": "%s-%d" % (kind, n)} for n in range(count)])
 
@@ -44,8 +52,15 @@ with tocsin:
     tocsin.wait_for(lambda: counts(tocsin)["runs_ended_total"] >= EACH, "and expire when their time has come", 30)
     is_(counts(tocsin)["questions"], 0, "no question stays open")
 
-    for kind in ("ask", "alert", "wait"):
+    for kind in ("ask", "alert"):
         push(tocsin, kind, EACH)
+    tocsin.wait_for(lambda: asleep(tocsin) == 2 * EACH, "those that ask and those that wait for an alert sleep")
+    before = counts(tocsin)
+    tocsin.xadd(*[{"kind": kind, "id": "again-%s-%d" % (kind, n), "about": "%s-%d" % (kind, n)} for kind in ("ask", "alert") for n in range(EACH)])
+    tocsin.wait_for(lambda: counts(tocsin)["attached_total"] == before["attached_total"] + 2 * EACH, "alerts join their incidents that nobody waits for")
+    tocsin.wait_for(lambda: asleep(tocsin) == 2 * EACH, "who sleeps is on record with them")
+    is_([counts(tocsin)[name] for name in ("runs_started_total", "runs_asleep")], [before["runs_started_total"], 2 * EACH], "and wake no run")
+    push(tocsin, "wait", EACH)
     tocsin.wait_for(lambda: counts(tocsin)["runs_asleep"] == 3 * EACH, "all of them sleep")
     now = command(tocsin, command="now", limit=100)
     is_(now["questions_total"], EACH, "`now` counts every question")
