@@ -64,6 +64,7 @@ struct action_spec {
   const json_t *params;  /* as called; borrowed during the call */
   const char *requester; /* a person who asked for it ("person:…"): the ceiling is theirs, and they cannot approve; NULL: an alert's */
   bool simulated;
+  bool shadow;            /* of a shadow run: what is above `read` ends with run.would, and never leaves */
   const json_t *simulate; /* overriding simulated returns, or NULL: the connector's own simulate() */
   const char *undo_of;    /* "1/3": the containment that this undoes */
   const json_t *history;  /* what the journal holds of this step already: [{"type", "body", "seq", "actor"}…]; NULL: nothing */
@@ -84,6 +85,9 @@ int action_plan(struct actions *a, const struct action_spec *spec, json_t **ret,
  * we only found it so. outcome.ok false: it is still contained. spec gives journal, run, step, actor, playbook, requester, simulated. */
 int action_release(struct actions *a, const struct action_spec *spec, const char *of, action_cb *cb, void *arg, struct action **ret,
                    struct err *err);
+/* In a shadow run: the undo of what it would have contained; done: that run.would's body, borrowed. ERR_DENIED: it has no undo, a person would be asked. */
+int action_would_undo(struct actions *a, const struct action_spec *spec, const char *of, const json_t *done, action_cb *cb, void *arg,
+                      struct action **ret, struct err *err);
 bool actions_release_asks(const struct actions *a, const json_t *containment);
 /* Everything contained now, from the ledger: new [{"incident","step","connector","action","target":{…},"since","lift_at","status","holders":[…]}]. */
 json_t *actions_contained(const struct actions *a);

@@ -10,9 +10,10 @@
 /* The last check before bytes leave; may run on another thread, so it reads atomics only. */
 static bool gate(void *arg) {
   struct action *x = arg;
-  bool open = !atomic_load(&x->stop) && (x->effect == EFFECT_READ || (atomic_load(&x->epoch) == atomic_load(&x->all->epoch) &&
-                                                                      clock_boot(clock_system()) < atomic_load(&x->send_before_boot) &&
-                                                                      (x->simulated || !guard_lapsed(x))));
+  bool open =
+      !atomic_load(&x->stop) && !guard_shadowed(x) &&
+      (x->effect == EFFECT_READ || (atomic_load(&x->epoch) == atomic_load(&x->all->epoch) &&
+                                    clock_boot(clock_system()) < atomic_load(&x->send_before_boot) && (x->simulated || !guard_lapsed(x))));
   if (!open) atomic_store(&x->gate_closed, true);
   return open;
 }
@@ -171,8 +172,7 @@ static void on_answer(void *arg, const struct exchange_result *result) {
   }
 }
 
-/* What a simulated exchange answers: the caller's override, or the connector's own simulate(). New. */
-static json_t *simulated_answer(struct action *x) {
+json_t *action_simulated(struct action *x) {
   char function[256];
   struct err err;
   json_t *returns = NULL, *failure = NULL, *args;
@@ -192,7 +192,7 @@ static json_t *simulated_answer(struct action *x) {
 
 void action_send(struct action *x) {
   struct err err;
-  json_t *simulate = x->simulated ? simulated_answer(x) : NULL, *nothing = json_object();
+  json_t *simulate = x->simulated ? action_simulated(x) : NULL, *nothing = json_object();
   struct exchange exchange = {.request = x->request ? x->request : nothing,
                               .incident = journal_incident(x->journal),
                               .simulated = x->simulated,

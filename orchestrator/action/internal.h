@@ -26,6 +26,7 @@ struct action {
   char step[ID_STEP], id[ID_PATH];
   char *actor, *playbook, *requester, *undo_of, *because;
   bool simulated, undoing;
+  bool shadow;   /* its playbook only says what it would do: nothing above `read` is sent */
   bool exercise; /* of an EX incident: simulated, with the guardrails of earnest */
   const struct connector *connector;
   const char *name;
@@ -109,8 +110,16 @@ int64_t action_now(const struct action *x);
 /* One of the engine's own messages to people (settings' notify), which belongs to no run. */
 bool action_is_message(const struct action *x);
 json_t *action_about(const struct action *x);
+/* Its outcome is there: the caller hears of it in the next turn, and it is freed. */
+void action_call_back(struct action *x);
 /* A read on behalf of x ("resolve" or "probe"), at the step "<step>.0.<k>". */
 int action_helper_start(struct action *x, const char *name, const json_t *params, action_cb *cb, struct err *err);
+
+/* would.c */
+/* May nothing of it leave because its playbook is in shadow? The one place where that is decided. */
+bool guard_shadowed(const struct action *x);
+/* Ends it with run.would in place of intent and outcome. */
+void action_would(struct action *x);
 
 /* guard.c */
 /* Whoever waits for a brake to be on record gets ERR_CANCELLED; answers that are still on the way find nobody. */
@@ -140,8 +149,12 @@ void action_given_up(struct action *x);
 
 /* answer.c */
 void action_send(struct action *x);
+/* What a simulated exchange answers: the caller's override, or the connector's own simulate(); {"error"}: a failure. New. */
+json_t *action_simulated(struct action *x);
 
 /* ledger.c */
+/* An undo's parameters, purely from what was done: {action, params, returns}. New. */
+int undo_params(const struct connector *c, const char *undo, const json_t *done, json_t **ret, struct err *err);
 const char *ledger_status(const struct action *x, const json_t *returns, bool proven_ours);
 void ledger_hold(struct action *x, const char *status);
 void ledger_lifted(struct action *x);

@@ -322,7 +322,7 @@ static void on_undone(void *arg, const struct outcome *outcome) {
 }
 
 /* The undo's parameters, purely from what was done: its own function, or the parameters that both share by name. */
-static int undo_params(const struct connector *c, const char *undo, const json_t *done, json_t **ret, struct err *err) {
+int undo_params(const struct connector *c, const char *undo, const json_t *done, json_t **ret, struct err *err) {
   const char *action = json_str_or(done, "action", ""), *key;
   const json_t *declaration = json_object_get(json_object_get(c->declaration->json, "actions"), action);
   const json_t *schema = json_object_get(json_object_get(json_object_get(c->declaration->json, "actions"), undo), "params");

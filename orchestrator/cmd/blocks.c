@@ -273,8 +273,9 @@ void block_runs(struct view *v, const json_t *runs) {
     const char *status = json_str_or(run, "status", "?");
     if (json_int_or(run, "started", 0)) age_text(v, json_int_or(run, "started", 0), age, sizeof age);
     const char *waits = json_str(run, "waiting_for");
-    const char *cells[] = {
-        json_str(run, "id"), json_str(run, "playbook"), status, json_str_or(run, "step", ""), age, waits ? waits : json_str(run, "error")};
+    char name[192];
+    snprintf(name, sizeof name, "%.150s%s", json_str_or(run, "playbook", "?"), json_bool_or(run, "shadow", false) ? " (shadow)" : "");
+    const char *cells[] = {json_str(run, "id"), name, status, json_str_or(run, "step", ""), age, waits ? waits : json_str(run, "error")};
     table_row(&t, strcmp(status, "failed") == 0 || strcmp(status, "handed_over") == 0 ? STYLE_YELLOW : STYLE_PLAIN, cells);
   }
   table_print(&t, v);

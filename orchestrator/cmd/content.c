@@ -80,7 +80,8 @@ static int routes_build(struct content *c, const json_t *settings, struct err *e
       c->default_group = json_deep_copy(json_object_get(p->json, "group"));
       c->default_window_ms = json_int_or(p->json, "window", 3600000);
     }
-    triggers[count++] = (struct trigger){p->name, when, json_object_get(p->json, "group"), json_int_or(p->json, "window", 3600000)};
+    triggers[count++] = (struct trigger){p->name, when, json_object_get(p->json, "group"), json_int_or(p->json, "window", 3600000),
+                                         json_bool_or(p->json, "shadow", false)};
   }
   qsort(triggers, count, sizeof *triggers, by_name);
   int r = router_new(triggers, count, json_object_get(settings, "suppress"), c->lists, &c->router, err);

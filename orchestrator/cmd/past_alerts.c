@@ -209,7 +209,7 @@ int past_from_path(const struct cli *cli, const json_t *settings, const char *pa
 
 /* --- the service --------------------------------------------------------------------------------------------------------------- */
 
-int past_from_service(const struct cli *cli, int64_t since, struct past *p) {
+int past_each(const struct cli *cli, int64_t since, past_case_cb *cb, void *arg) {
   json_t *answer = NULL, *row;
   size_t i;
   int status = client_ask(cli, json_pack("{s:s, s:i}", "command", "incident.list", "limit", LIST_MOST), &answer);
@@ -219,9 +219,16 @@ int past_from_service(const struct cli *cli, int64_t since, struct past *p) {
     if (status != EXIT_DONE || json_int_or(row, "opened", 0) < since || id_exercise(id)) continue;
     status = evidence_case_open(cli, id, &c);
     if (status != EXIT_DONE) break;
-    backtest_read(c.id, c.entries, c.count, p->alerts, p->recorded);
+    cb(arg, &c);
     evidence_case_release(&c);
   }
   json_decref(answer);
   return status;
 }
+
+static void read_case(void *arg, const struct evidence_case *c) {
+  struct past *p = arg;
+  backtest_read(c->id, c->entries, c->count, p->alerts, p->recorded);
+}
+
+int past_from_service(const struct cli *cli, int64_t since, struct past *p) { return past_each(cli, since, read_case, p); }

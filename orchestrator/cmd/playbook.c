@@ -45,9 +45,10 @@ static json_t *row_json(const char *path) {
   struct declaration *d = NULL;
   struct err err = {0};
   if (installed_playbook(path, &d, &err) < 0) return json_pack("{s:s, s:s}", "file", path, "error", err.text);
-  json_t *row = json_pack("{s:s, s:s, s:s, s:s, s:O*, s:O*, s:b}", "file", path, "playbook", d->name, "title",
-                          json_str_or(d->json, "title", ""), "digest", d->digest, "uses", json_object_get(d->json, "uses"), "attack",
-                          json_object_get(d->json, "attack"), "by_alert", json_object_get(d->json, "when") != NULL);
+  json_t *row =
+      json_pack("{s:s, s:s, s:s, s:s, s:O*, s:O*, s:b, s:b}", "file", path, "playbook", d->name, "title", json_str_or(d->json, "title", ""),
+                "digest", d->digest, "uses", json_object_get(d->json, "uses"), "attack", json_object_get(d->json, "attack"), "by_alert",
+                json_object_get(d->json, "when") != NULL, "shadow", json_bool_or(d->json, "shadow", false));
   declaration_free(d);
   return row;
 }
@@ -65,7 +66,9 @@ static void list_view(struct view *v, const json_t *rows) {
   json_array_foreach((json_t *)(uintptr_t)rows, i, row) {
     const char *error = json_str(row, "error");
     const char *cells[] = {json_str_or(row, "playbook", json_str(row, "file")),
-                           error                                  ? "BROKEN"
+                           error ? "BROKEN"
+                           : json_bool_or(row, "shadow", false)
+                               ? json_bool_or(row, "by_alert", false) ? "by alerts, shadow" : "by hand, shadow"
                            : json_bool_or(row, "by_alert", false) ? "by alerts"
                                                                   : "by hand",
                            error ? error : json_str(row, "title")};
@@ -113,6 +116,7 @@ static void show_view(struct view *v, const json_t *answer) {
   view_put(v, ": ");
   view_text(v, json_str_or(d, "title", ""));
   view_put(v, "\n");
+  if (json_bool_or(d, "shadow", false)) view_put(v, "  shadow    it sends nothing above `read`, and says what it would do\n");
   member(v, "ATT&CK", json_object_get(d, "attack"));
   json_object_foreach((json_t *)(uintptr_t)when, name, rule) {
     view_put(v, "  when      ");
@@ -168,12 +172,12 @@ static const struct command playbook_show = {
     .run = show_run,
 };
 
-static const struct command *const subs[] = {
-    &playbook_list, &playbook_show, &playbook_check, &playbook_test, &playbook_record, &playbook_backtest, NULL};
+static const struct command *const subs[] = {&playbook_list,   &playbook_show,     &playbook_check,   &playbook_test,
+                                             &playbook_record, &playbook_backtest, &playbook_compare, NULL};
 
 const struct command cmd_playbook = {
     .name = "playbook",
-    .text = "playbooks: list, show, check, test, record and back-test them",
+    .text = "playbooks: list, show, check, test, record, back-test and compare them",
     .example = "tocsin playbook check all\ntocsin playbook test contain-account\n",
     .subs = subs,
 };

@@ -5,7 +5,7 @@
 #include "cmd/command.h"
 #include "run/run.h"
 
-extern const struct command playbook_check, playbook_test, playbook_record, playbook_backtest;
+extern const struct command playbook_check, playbook_test, playbook_record, playbook_backtest, playbook_compare;
 
 /* The path of a word: a file as it is, or a playbook's name in the settings' folder. The caller frees. */
 char *playbook_path(const json_t *settings, const char *word);

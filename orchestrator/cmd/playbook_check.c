@@ -32,8 +32,8 @@ static void finding(json_t *findings, const char *kind, const char *text) {
 static void when_check(const struct checking *c, const struct declaration *d, json_t *findings) {
   struct router *router = NULL;
   struct err err = {0};
-  struct trigger trigger = {d->name, json_object_get(d->json, "when"), json_object_get(d->json, "group"),
-                            json_int_or(d->json, "window", 0)};
+  struct trigger trigger = {d->name, json_object_get(d->json, "when"), json_object_get(d->json, "group"), json_int_or(d->json, "window", 0),
+                            false};
   if (router_new(&trigger, 1, NULL, c->lists, &router, &err) < 0) finding(findings, "error", err.text);
   router_free(router);
 }

@@ -56,9 +56,11 @@ static void row(struct view *v, const char *name, const json_t *value) {
 }
 
 static void show_view(struct view *v, const json_t *answer) {
-  static const char *const members[][2] = {{"playbook", "playbook"},     {"status", "status"}, {"step", "step"},     {"line", "line"},
-                                           {"waits for", "waiting_for"}, {"error", "error"},   {"params", "params"}, {"trigger", "trigger"},
-                                           {"steps", "steps"},           {"CPU ms", "cpu_ms"}, {"memory", "memory"}, {"peak", "peak"}};
+  static const char *const members[][2] = {{"playbook", "playbook"}, {"shadow", "shadow"}, {"status", "status"},
+                                           {"step", "step"},         {"line", "line"},     {"waits for", "waiting_for"},
+                                           {"error", "error"},       {"params", "params"}, {"trigger", "trigger"},
+                                           {"steps", "steps"},       {"CPU ms", "cpu_ms"}, {"memory", "memory"},
+                                           {"peak", "peak"}};
   const json_t *run = json_object_get(answer, "run");
   struct timeline t = {0};
   block_paused(v, json_object_get(answer, "paused"));

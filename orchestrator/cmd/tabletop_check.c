@@ -74,7 +74,8 @@ static int router_of(const json_t *playbooks, struct lists *lists, struct router
   if (!triggers) abort();
   json_object_foreach((json_t *)(uintptr_t)playbooks, name, p) {
     if (json_object_get(p, "when"))
-      triggers[count++] = (struct trigger){name, json_object_get(p, "when"), json_object_get(p, "group"), json_int_or(p, "window", 0)};
+      triggers[count++] = (struct trigger){name, json_object_get(p, "when"), json_object_get(p, "group"), json_int_or(p, "window", 0),
+                                           json_bool_or(p, "shadow", false)};
   }
   int r = router_new(triggers, count, NULL, lists, ret, err);
   free(triggers);

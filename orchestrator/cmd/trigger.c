@@ -19,6 +19,8 @@ static void plan_show(struct view *v, const json_t *plan) {
   view_put(v, ": ");
   view_text(v, json_str_or(plan, "title", ""));
   view_put(v, "\n");
+  if (json_bool_or(plan, "shadow", false))
+    view_put(v, "  in SHADOW: it sends nothing above `read`, asks nobody, and its timeline says what it would have done\n");
   if (json_object_size(json_object_get(plan, "params"))) {
     view_put(v, "  with     ");
     view_value(v, json_object_get(plan, "params"));
@@ -28,7 +30,7 @@ static void plan_show(struct view *v, const json_t *plan) {
     const json_t *actions = json_object_get(json_object_get(plan, "effects"), effects[i]);
     if (!json_array_size(actions)) continue;
     view_style(v, i >= EFFECT_CONTAIN ? STYLE_RED : STYLE_PLAIN);
-    view_put(v, "  may %-8s", effects[i]);
+    view_put(v, "  %s %-8s", json_bool_or(plan, "shadow", false) && i > EFFECT_READ ? "would" : "may", effects[i]);
     view_value(v, actions);
     view_style(v, STYLE_PLAIN);
     view_put(v, "\n");
@@ -42,7 +44,7 @@ static void plan_show(struct view *v, const json_t *plan) {
 
 static void started_show(struct view *v, const json_t *answer) {
   const char *id = json_str_or(answer, "id", "?");
-  view_put(v, "It runs: ");
+  view_put(v, json_bool_or(answer, "shadow", false) ? "It runs in SHADOW, and only says what it would do: " : "It runs: ");
   view_text(v, id);
   if (json_is_integer(json_object_get(answer, "run"))) view_put(v, "/%lld", (long long)json_int_or(answer, "run", 0));
   view_put(v, "\n  tocsin incident follow ");

@@ -20,5 +20,7 @@ void words_lines(struct view *v, const char *text);
 void words_member(struct view *v, const char *before, const json_t *body, const char *key);
 /* "ldap: lock account, user alice (contain)" */
 void words_action_name(struct view *v, const json_t *body);
+/* "WOULD have sent ldap: lock account, user alice (contain)": what a playbook in shadow says it would have done. */
+void words_would(struct view *v, const json_t *body);
 
 #endif

@@ -215,7 +215,43 @@ static enum style tried(struct view *v, const json_t *body) {
   return STYLE_YELLOW;
 }
 
+/* "would have asked: Keep it?" and the like, of the verbs that are no action. */
+static void would_verb(struct view *v, const char *verb, const json_t *body) {
+  static const char *const words[][2] = {
+      {"ask", "asked"},    {"note", "noted"},       {"severity", "set the severity"}, {"assign", "assigned it"},   {"tag", "tagged it"},
+      {"close", "closed"}, {"release", "released"}, {"undo", "lifted a containment"}, {"hand_over", "handed over"}};
+  const char *text = verb;
+  for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+    if (strcmp(words[i][0], verb) == 0) text = words[i][1];
+  view_text(v, text);
+  static const char *const shown[] = {"text", "severity", "to", "tag", "verdict", "of", NULL};
+  for (const char *const *k = shown; *k; k++) words_member(v, ": ", body, *k);
+}
+
+void words_would(struct view *v, const json_t *body) {
+  const char *verb = json_str_or(body, "verb", "action");
+  const json_t *approval = json_object_get(body, "approval");
+  view_put(v, "WOULD have ");
+  if (json_str(body, "action")) {
+    view_put(v, strcmp(verb, "undo") == 0 ? "lifted a containment by " : "sent ");
+    words_action_name(v, body);
+    words_member(v, ", because ", body, "because");
+  } else {
+    would_verb(v, verb, body);
+  }
+  if (strcmp(verb, "ask") == 0) words_member(v, "; goes on as if answered ", body, "answer");
+  if (approval) view_put(v, "; %lld would have been asked to approve", (long long)json_int_or(approval, "count", 1));
+  words_member(v, "; simulated, it failed: ", json_object_get(body, "failure"), "message");
+  words_member(v, "\nrequest ", body, "request");
+}
+
+static enum style would(struct view *v, const json_t *body) {
+  words_would(v, body);
+  return STYLE_PLAIN;
+}
+
 words_fn *const words_action[KIND_COUNT] = {
+    [KIND_RUN_WOULD] = would,
     [KIND_ACTION_PROPOSED] = proposed,
     [KIND_ACTION_HELD] = held,
     [KIND_ACTION_REFUSED] = refused,

@@ -131,6 +131,7 @@ static enum style run_started(struct view *v, const json_t *body) {
   const json_t *trigger = json_object_get(body, "trigger");
   view_put(v, "began ");
   view_text(v, json_str_or(body, "playbook", "?"));
+  if (json_bool_or(body, "shadow", false)) view_put(v, " in SHADOW (it only says what it would do)");
   if (json_object_size(json_object_get(body, "params"))) {
     view_put(v, " with ");
     view_value(v, json_object_get(body, "params"));
@@ -144,6 +145,10 @@ static enum style run_finished(struct view *v, const json_t *body) {
   if (strcmp(status, "done") == 0) {
     view_put(v, "ended");
     words_member(v, "; goes on as run ", body, "continued");
+    if (json_object_get(body, "would")) {
+      view_put(v, "; ");
+      words_would(v, json_object_get(body, "would"));
+    }
     return STYLE_PLAIN;
   }
   view_text(v, status);

@@ -5,6 +5,7 @@
 
 #include "base/json.h"
 #include "base/map.h"
+#include "exercise/compare.h"
 #include "run/stage.h"
 
 enum { PROGRESS_EACH = 16 };
@@ -158,28 +159,12 @@ static void route_all(struct testing *t) {
 static int make_router(struct testing *t, struct err *err) {
   const struct declaration *p = t->stage.playbook;
   struct trigger trigger = {p->name, json_object_get(p->json, "when"), json_object_get(p->json, "group"),
-                            json_int_or(p->json, "window", 3600000)};
+                            json_int_or(p->json, "window", 3600000), false};
   if (!trigger.when) return err_set(err, ERR_INVALID, "%s starts only by hand: no alert would have started it", p->name);
   return router_new(&trigger, 1, json_object_get(t->spec->settings, "suppress"), t->spec->lists, &t->router, err);
 }
 
 /* --- what a run did -------------------------------------------------------------------------------------------------- */
-
-static void target_text(const json_t *target, struct buf *out) {
-  const char *key;
-  json_t *value;
-  json_object_foreach((json_t *)(uintptr_t)target, key, value) {
-    char *text = json_is_string(value) ? NULL : json_text(value);
-    buf_addf(out, " %s=%s", key, text ? text : json_string_value(value));
-    free(text);
-  }
-}
-
-/* "contain ldap.lock_account user=alice" */
-static void action_text(const json_t *body, struct buf *out) {
-  buf_addf(out, "%s %s.%s", json_str_or(body, "effect", "?"), json_str_or(body, "connector", ""), json_str_or(body, "action", ""));
-  target_text(json_object_get(body, "target"), out);
-}
 
 static json_t *row(struct testing *t, const char *list, const char *text) {
   struct buf key;
@@ -455,7 +440,7 @@ static json_t *totals(const json_t *before, const json_t *after) {
   return out;
 }
 
-static void compare_case(const json_t *old, const json_t *new, json_t *different, json_int_t *same) {
+static void compare_pair(const json_t *old, const json_t *new, json_t *different, json_int_t *same) {
   json_t *nothing = json_array(), *was = json_object_get(old, "did"), *is = json_object_get(new, "did");
   json_t *before = without(was ? was : nothing, is ? is : nothing), *after = without(is ? is : nothing, was ? was : nothing);
   bool equal = old && new && !json_array_size(before) && !json_array_size(after);
@@ -475,9 +460,9 @@ json_t *backtest_compare(const json_t *before, const json_t *after) {
   json_int_t same = 0;
   size_t i;
   json_array_foreach(json_object_get(before, "cases"), i, one)
-      compare_case(one, json_object_get(new, json_str_or(one, "case", "")), different, &same);
+      compare_pair(one, json_object_get(new, json_str_or(one, "case", "")), different, &same);
   json_array_foreach(json_object_get(after, "cases"), i, one) if (!json_object_get(old, json_str_or(one, "case", "")))
-      compare_case(NULL, one, different, &same);
+      compare_pair(NULL, one, different, &same);
   json_decref(old);
   json_decref(new);
   return json_pack("{s:I, s:o, s:o}", "same", same, "different", different, "actions", totals(before, after));

@@ -208,6 +208,11 @@ static int find_run(struct recording *r, struct err *err) {
   for (size_t i = 0; i < r->source->count && !r->playbook; i++) {
     const struct entry *e = r->source->entries[i];
     if (e->kind != KIND_RUN_STARTED || (r->source->run && e->run != r->source->run)) continue;
+    if (json_bool_or(e->body, "shadow", false)) { /* it took no step that a test could expect */
+      if (!r->source->run) continue;
+      return err_set(err, ERR_CONFLICT, "%s/%u ran in shadow: nothing came of its actions that a test could play", r->source->incident,
+                     e->run);
+    }
     r->run = e->run;
     r->playbook = json_str(e->body, "playbook");
   }

@@ -239,7 +239,7 @@ int desk_attach(struct desk *d, const char *incident, bool created, const struct
 }
 
 void attach_from_letter(struct desk *d, const json_t *body, desk_cb *cb, void *arg) {
-  enum { PLAYBOOKS_MOST = 64 };
+  enum { PLAYBOOKS_MOST = 128 }; /* twice intake's incidents of one alert */
   const char *playbooks[PLAYBOOKS_MOST], *raw = json_str_or(body, "raw", ""), *incident = json_str_or(body, "incident", "");
   size_t len = 0, count = 0, i;
   json_t *name;

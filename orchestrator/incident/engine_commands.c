@@ -284,6 +284,7 @@ static json_t *plan_of(struct call *call, const struct declaration *p, json_t *p
   struct desk *d = call->desk;
   json_t *effects = json_object(), *missing = json_array(), *uses = json_object_get(p->json, "uses"), *use, *rule;
   int most = EFFECT_READ;
+  bool shadow = json_bool_or(p->json, "shadow", false);
   size_t i;
   const char *name;
   json_array_foreach(uses, i, use) {
@@ -294,7 +295,7 @@ static json_t *plan_of(struct call *call, const struct declaration *p, json_t *p
     const struct connector *c = registry_find(d->deps.registry, connector, NULL);
     const json_t *action = c ? registry_action(c, dot + 1, NULL) : NULL;
     const char *effect = json_str_or(action, "effect", "unknown");
-    if (effect_by_name(effect) > most) most = effect_by_name(effect);
+    if (!shadow && effect_by_name(effect) > most) most = effect_by_name(effect);
     if (!json_object_get(effects, effect)) json_object_set_new(effects, effect, json_array());
     json_array_append(json_object_get(effects, effect), use);
   }
@@ -304,6 +305,7 @@ static json_t *plan_of(struct call *call, const struct declaration *p, json_t *p
   json_t *plan = json_pack("{s:s, s:s, s:o, s:s, s:O, s:o, s:s, s:o}", "playbook", p->name, "title", json_str_or(p->json, "title", p->name),
                            "effects", effects, "most", effect_name((enum effect)most), "params", params, "missing", missing, "ceiling",
                            json_str_or(json_object_get(d->deps.settings, "guard"), "ceiling", "notify"), "paused", view_paused(d));
+  if (shadow) json_object_set_new(plan, "shadow", json_true());
   if (json_str(p->json, "runbook")) json_object_set(plan, "runbook", json_object_get(p->json, "runbook"));
   return plan;
 }
@@ -330,7 +332,9 @@ static void trigger_in(struct incident *inc, void *arg, const struct err *err) {
   json_decref(params);
   json_decref(trigger);
   if (r < 0) call_fail(call, &why);
-  else call_answer_durable(call, inc->journal, json_pack("{s:s, s:i}", "id", inc->id, "run", (int)run));
+  else
+    call_answer_durable(call, inc->journal,
+                        json_pack("{s:s, s:i, s:b}", "id", inc->id, "run", (int)run, "shadow", json_bool_or(p->json, "shadow", false)));
 }
 
 static void plan_in(struct incident *inc, void *arg, const struct err *err) {

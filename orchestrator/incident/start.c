@@ -129,21 +129,23 @@ int incident_start(struct incident *inc, const char *playbook, const json_t *par
 
 /* --- for alerts --------------------------------------------------------------------------------------------------- */
 
-static bool ran_before(const struct incident *inc, const char *playbook, bool live_only) {
+/* What it did in shadow is as if it had not been; nor does a shadow count what it did in earnest. */
+static bool ran_before(const struct incident *inc, const char *playbook, bool shadow, bool live_only) {
   const char *key;
   json_t *run;
   json_object_foreach(json_object_get(journal_state(inc->journal), "runs"), key, run) {
-    if (strcmp(json_str_or(run, "playbook", ""), playbook) != 0) continue;
+    if (strcmp(json_str_or(run, "playbook", ""), playbook) != 0 || json_bool_or(run, "shadow", false) != shadow) continue;
     if (!live_only || strcmp(json_str_or(run, "status", ""), "running") == 0) return true;
   }
   return false;
 }
 
-static void restart_cancel(struct incident *inc, const char *playbook) {
+static void restart_cancel(struct incident *inc, const char *playbook, bool shadow) {
   struct held_run *h, *next;
   for (h = LIST_FIRST(&inc->runs); h; h = next) {
     next = LIST_NEXT(h, next);
-    if (strcmp(h->playbook, playbook) == 0) run_cancel(h->run, "engine", "a newer alert restarts it (mode = \"restart\")");
+    if (strcmp(h->playbook, playbook) == 0 && run_shadow(h->run) == shadow)
+      run_cancel(h->run, "engine", "a newer alert restarts it (mode = \"restart\")");
   }
 }
 
@@ -277,7 +279,30 @@ void incident_choose_again(struct incident *inc, const json_t *entries) {
   go_on_with_choices(inc, entries);
 }
 
-static void hand_over(struct incident *inc, const struct choosing *c, const char *why) {
+static bool in_shadow(const struct declaration *p) { return p && json_bool_or(p->json, "shadow", false); }
+
+/* A playbook in shadow asks nobody, and calls nobody: it says that it would have. */
+static void would(struct incident *inc, const struct choosing *c, const char *verb, json_t *body_take) {
+  json_object_set_new(body_take, "verb", json_string(verb));
+  json_object_set_new(body_take, "playbook", json_string(c->playbook));
+  journal_add(inc->journal, KIND_RUN_WOULD, "engine", 0, NULL, body_take);
+}
+
+/* The first of several, in shadow. */
+static json_t *would_choose(struct incident *inc, const struct choosing *c, const char *param, json_t *values) {
+  json_t *first = json_array_get(values, 0);
+  would(inc, c, "ask",
+        json_pack("{s:o, s:O, s:O}", "text",
+                  json_sprintf("Which %s? The alert names %zu; the first is taken.", param, json_array_size(values)), "options", values,
+                  "answer", first));
+  return first;
+}
+
+static void hand_over(struct incident *inc, const struct choosing *c, bool shadow, const char *why) {
+  if (shadow) {
+    would(inc, c, "hand_over", json_pack("{s:s, s:b}", "text", why, "handed_over", 1));
+    return;
+  }
   journal_add(inc->journal, KIND_INCIDENT_NOTED, "engine", 0, NULL,
               json_pack("{s:s, s:s, s:b}", "text", why, "playbook", c->playbook, "handed_over", 1));
 }
@@ -296,6 +321,7 @@ static void params_go_on(struct incident *inc, struct choosing *c) {
     bool is_list = strcmp(json_str_or(rule, "type", ""), "list") == 0;
     if (is_list) json_object_set(c->params, name, values);
     else if (json_array_size(values) == 1) json_object_set(c->params, name, json_array_get(values, 0));
+    else if (json_array_size(values) > 1 && in_shadow(p)) json_object_set(c->params, name, would_choose(inc, c, name, values));
     else if (json_array_size(values) > 1) {
       choose(inc, c, name, values);
       json_decref(values);
@@ -309,25 +335,24 @@ static void params_go_on(struct incident *inc, struct choosing *c) {
   json_object_foreach_safe(c->params, next, key, value) if (json_is_null(value)) json_object_del(c->params, key);
   if (!p || incident_start(inc, c->playbook, c->params, c->trigger, NULL, false, NULL, &err) < 0) {
     log_warning("%s: playbook %s did not start: %s", inc->id, c->playbook, err.text);
-    hand_over(inc, c, err.text);
+    hand_over(inc, c, in_shadow(p), err.text);
   }
   choosing_free(c);
 }
 
-static const char *mode_of(const struct incident *inc, const char *playbook) {
-  const struct declaration *p = desk_playbook(inc->desk, playbook, NULL);
-  return p ? json_str_or(p->json, "mode", "single") : "single";
-}
+static const char *mode_of(const struct declaration *p) { return p ? json_str_or(p->json, "mode", "single") : "single"; }
 
 bool incident_starts_for_alert(const struct incident *inc, const char *playbook) {
-  const char *mode = mode_of(inc, playbook);
-  if (strcmp(mode, "single") == 0) return !ran_before(inc, playbook, false);
-  return strcmp(mode, "queued") != 0 || !ran_before(inc, playbook, true); /* the live run sees it in incident.alerts */
+  const struct declaration *p = desk_playbook(inc->desk, playbook, NULL);
+  const char *mode = mode_of(p);
+  if (strcmp(mode, "single") == 0) return !ran_before(inc, playbook, in_shadow(p), false);
+  return strcmp(mode, "queued") != 0 || !ran_before(inc, playbook, in_shadow(p), true); /* the live run sees it in incident.alerts */
 }
 
 void incident_start_for_alert(struct incident *inc, const char *playbook, const struct alert *alert) {
+  const struct declaration *p = desk_playbook(inc->desk, playbook, NULL);
   if (!incident_starts_for_alert(inc, playbook)) return;
-  if (strcmp(mode_of(inc, playbook), "restart") == 0) restart_cancel(inc, playbook);
+  if (strcmp(mode_of(p), "restart") == 0) restart_cancel(inc, playbook, in_shadow(p));
   struct choosing *c = calloc(1, sizeof *c);
   if (!c) abort();
   *c = (struct choosing){.desk = inc->desk,

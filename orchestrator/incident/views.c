@@ -192,6 +192,7 @@ void view_add_doubts(struct desk *d, const json_t *state, json_t *in_doubt, json
   json_object_foreach(json_object_get(state, "runs"), at, value) {
     const char *status = json_str_or(value, "status", "");
     if (strcmp(status, "handed_over") != 0 && strcmp(status, "failed") != 0) continue;
+    if (json_bool_or(value, "shadow", false)) continue; /* it took no work on itself that could be handed over */
     snprintf(id, sizeof id, "%s/%s", incident, at);
     const char *text = json_str(value, "text");
     json_array_append_new(handed_over,

@@ -14,6 +14,12 @@ struct wanted {
   int64_t window_ms;
 };
 
+/* A playbook in shadow opens no incident: it looks on in the one that the alert goes to without it. */
+struct watcher {
+  char *playbook;
+  size_t host; /* of wanted */
+};
+
 struct message {
   struct intake *in;
   char id[48];         /* of the stream entry */
@@ -25,7 +31,8 @@ struct message {
   char *alert_id;
   int64_t received;
   struct wanted *wanted;
-  size_t wanted_count, attaching;
+  struct watcher *watchers;
+  size_t wanted_count, watcher_count, attaching;
   struct timer *retry;
   const char *outcome;
   char reason[512];
@@ -41,6 +48,8 @@ static void message_free(struct message *m) {
   normalised_release(&m->n);
   for (size_t i = 0; i < m->field_count; i++) free(m->fields[i]);
   for (size_t i = 0; i < m->wanted_count; i++) free(m->wanted[i].playbook), free(m->wanted[i].group);
+  for (size_t i = 0; i < m->watcher_count; i++) free(m->watchers[i].playbook);
+  free(m->watchers);
   free(m->fields);
   free(m->field_lens);
   free(m->wanted);
@@ -223,7 +232,7 @@ static void attach_all(struct message *m, const struct redis_value *reply, bool 
   }
   m->attaching = distinct;
   for (size_t i = 0; i < n; i++) {
-    const char *playbooks[INCIDENTS_MOST];
+    const char *playbooks[2 * INCIDENTS_MOST];
     size_t count_here = 0;
     bool first = true, new_here = false;
     for (size_t k = 0; k < i; k++) first = first && strcmp(ids[k], ids[i]) != 0;
@@ -233,6 +242,8 @@ static void attach_all(struct message *m, const struct redis_value *reply, bool 
       new_here = new_here || created[k];
       if (m->wanted[k].playbook) playbooks[count_here++] = m->wanted[k].playbook;
     }
+    for (size_t k = 0; k < m->watcher_count; k++)
+      if (m->watchers[k].host < n && strcmp(ids[m->watchers[k].host], ids[i]) == 0) playbooks[count_here++] = m->watchers[k].playbook;
     attach_one(m, ids[i], new_here, playbooks, count_here, m->wanted[i].group);
   }
 }
@@ -321,11 +332,24 @@ static char *default_group(const struct message *m) {
   return buf_take(&key, NULL);
 }
 
+/* Where it would have had an incident of its own group, that one; else the first. */
+static void watch(struct message *m, const struct route_match *match) {
+  size_t host = 0;
+  for (size_t i = 0; i < m->wanted_count; i++)
+    if (m->wanted[i].playbook && strcmp(m->wanted[i].playbook, match->playbook) == 0) return; /* the default one, which starts anyway */
+  for (size_t i = m->wanted_count; match->group && i-- > 0;)
+    if (strcmp(m->wanted[i].group, match->group) == 0) host = i;
+  m->watchers = realloc(m->watchers, (m->watcher_count + 1) * sizeof *m->watchers);
+  if (!m->watchers) abort();
+  m->watchers[m->watcher_count++] = (struct watcher){strdup(match->playbook), host};
+}
+
 static void wanted_find(struct message *m, const struct routing *routing) {
   bool ended = json_int_or(m->n.finding, "activity_id", 1) == 3;
   char *correlated = own_group(m);
-  for (size_t i = 0; i < routing->count && i < INCIDENTS_MOST; i++) {
+  for (size_t i = 0; i < routing->count && m->wanted_count < INCIDENTS_MOST; i++) {
     const struct route_match *match = &routing->matches[i];
+    if (match->shadow) continue;
     if (match->group) want(m, ended ? NULL : match->playbook, match->group, match->window_ms);
     else want(m, ended ? NULL : match->playbook, correlated, correlated ? CORRELATION_WINDOW_MS : 0);
   }
@@ -335,6 +359,8 @@ static void wanted_find(struct message *m, const struct routing *routing) {
     want(m, ended ? NULL : m->in->default_playbook, key, group ? m->in->default_window_ms : correlated ? CORRELATION_WINDOW_MS : 0);
     free(group);
   }
+  for (size_t i = 0; !ended && i < routing->count && m->watcher_count < INCIDENTS_MOST; i++)
+    if (routing->matches[i].shadow) watch(m, &routing->matches[i]);
   free(correlated);
 }
 

@@ -105,7 +105,7 @@ static json_t *run_of(json_t *state, const struct entry *e) {
 static void choice_over(json_t *state, const char *playbook, const json_t *trigger);
 
 static void fold_run_started(json_t *state, const struct entry *e) {
-  static const char *const keys[] = {"playbook", "digest", "trigger", "group", NULL};
+  static const char *const keys[] = {"playbook", "digest", "trigger", "group", "shadow", NULL};
   char number[16];
   json_t *run = json_pack("{s:s, s:s, s:I}", "status", "running", "actor", e->actor, "started", (json_int_t)e->time);
   snprintf(number, sizeof number, "%u", e->run);
@@ -165,17 +165,21 @@ static void fold_choice(json_t *state, const json_t *question, const struct entr
   free(key);
 }
 
-/* A note of ours says that it was handed over instead of begun. */
-static void fold_note(json_t *state, const struct entry *e) {
+/* A note of ours, or an entry of a playbook in shadow, says that it was handed over instead of begun. */
+static void fold_not_begun(json_t *state, const struct entry *e) {
   const char *key, *playbook = json_str(e->body, "playbook");
   json_t *choice;
   void *next;
-  set_int(state, "notes", json_int_or(state, "notes", 0) + 1);
   if (!playbook || !json_bool_or(e->body, "handed_over", false)) return;
   json_t *chosen = json_object_get(state, "chosen");
   json_object_foreach_safe(chosen, next, key, choice) {
     if (strcmp(json_str_or(choice, "playbook", ""), playbook) == 0) json_object_del(chosen, key);
   }
+}
+
+static void fold_note(json_t *state, const struct entry *e) {
+  set_int(state, "notes", json_int_or(state, "notes", 0) + 1);
+  fold_not_begun(state, e);
 }
 
 bool state_choice_open(const json_t *state, const char *playbook, const json_t *trigger) {
@@ -400,6 +404,7 @@ static void fold_body(json_t *state, const struct entry *e) {
   case KIND_INCIDENT_TAGGED: json_array_add(part(state, "tags"), json_object_get(e->body, "tag")); break;
   case KIND_INCIDENT_TITLED: copy(state, e->body, "title"); break;
   case KIND_INCIDENT_NOTED: fold_note(state, e); break;
+  case KIND_RUN_WOULD: fold_not_begun(state, e); break;
   case KIND_INCIDENT_MERGED: fold_merged(state, e); break;
   case KIND_INCIDENT_CLOSED: fold_closed(state, e); break;
   case KIND_INCIDENT_REOPENED: json_object_set_new(state, "status", json_string("open")); break;

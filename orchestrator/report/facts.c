@@ -201,10 +201,12 @@ static void run_started(const struct report_source *s, json_t *facts, const stru
   json_object_set_new(run, "place", json_sprintf("%u", e->run));
   set_int(run, "run", e->run);
   copy(run, e->body, "playbook");
+  bool shadow = json_bool_or(e->body, "shadow", false);
+  if (shadow) json_object_set_new(run, "playbook", json_sprintf("%s (shadow)", json_str_or(e->body, "playbook", "?")));
   copy(run, e->body, "digest");
   copy(run, json_object_get(e->body, "trigger"), "because");
   set_actor(s, run, "by", e->actor);
-  if (!json_bool_or(e->body, "engine", false)) json_array_add(part(facts, "playbooks"), json_object_get(e->body, "playbook"));
+  if (!json_bool_or(e->body, "engine", false) && !shadow) json_array_add(part(facts, "playbooks"), json_object_get(e->body, "playbook"));
 }
 
 static void run_ended(json_t *facts, const struct entry *e, const char *status) {

@@ -43,6 +43,7 @@ struct trigger {
   const json_t *when;
   const json_t *group; /* array of paths, or NULL */
   int64_t window_ms;
+  bool shadow; /* it only says what it would do */
 };
 /* A suppression rule: {"name", "when", "reason", "owner", "expires" (RFC 3339 or date)}. All but name required; "starts" is optional. Days are UTC
  * and count whole: a rule that expires on a date holds through that day. Rules need an exact or prefix condition as triggers do. */
@@ -56,6 +57,7 @@ struct route_match {
   const char *playbook; /* borrowed from the router */
   char *group;          /* NULL: a group of its own (no group fields, or none of them has a value) */
   int64_t window_ms;
+  bool shadow; /* wants no incident: it looks on in the one that the alert goes to without it */
 };
 /* Both are filled: a suppressed alert's matches are what would have run. */
 struct routing {

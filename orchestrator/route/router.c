@@ -27,6 +27,7 @@ struct target {
   struct path group[MAX_GROUP_FIELDS];
   size_t group_count;
   int64_t window_ms;
+  bool shadow;
 };
 
 /* Triggers have the index's numbers from 0 on, suppression rules follow. */
@@ -86,6 +87,7 @@ static int group_compile(const json_t *group, struct target *t, struct err *err)
 
 static int target_compile(const struct trigger *from, const struct lists *lists, struct target *t, struct err *err) {
   t->window_ms = from->window_ms;
+  t->shadow = from->shadow;
   if (!from->playbook || !(t->playbook = strdup(from->playbook))) return err_set(err, ERR_INVALID, "a trigger without a playbook");
   int rc = group_compile(from->group, t, err);
   if (!rc && from->when && !json_is_null(from->when) && (rc = condition_compile(from->when, lists, &t->when, err))) err_wrap(err, "when");
@@ -281,7 +283,7 @@ void router_match(const struct router *r, const json_t *alert, const json_t *raw
     }
     const struct target *t = &r->targets[found[i]];
     if (!condition_match(t->when, alert, raw, now_us)) continue;
-    out->matches[out->count++] = (struct route_match){t->playbook, group_key(t, alert, raw), t->window_ms};
+    out->matches[out->count++] = (struct route_match){t->playbook, group_key(t, alert, raw), t->window_ms, t->shadow};
   }
   free(found);
 }

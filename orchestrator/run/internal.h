@@ -101,6 +101,8 @@ struct run {
   char *requester;
   json_t *pins; /* {instance: digest}: the connectors it is bound to, as run.started has them */
   char seed[33];
+  bool shadow;    /* it only says what it would do */
+  json_t *woulds; /* in shadow: {step: its run.would's body} of what it would have contained and not undone; NULL: nothing yet */
   bool simulated, over, fresh /* to be begun anew */, pumping, watching;
   struct script *script;
   struct script_host host;
@@ -173,6 +175,9 @@ const struct connector *run_connector(const struct run *run, const char *name, s
 void verb_spec(const struct step *s, const char *path, const char *connector, const char *action, const json_t *params,
                const json_t *history, struct action_spec *out);
 bool verb_refused(const struct step *s, enum kind kind, const json_t *body);
+/* "1/3": what an undo names. */
+void undo_place(const struct step *s, char out[ID_PATH]);
+json_t *contained_now(const struct step *s); /* of the incident, the newest first; new array of "1/3" */
 void wait_for_look(struct step *s);
 void wake_after(struct step *s, int64_t us, loop_cb *cb);
 json_t *failure_of(const char *kind, const char *message, bool retry);
@@ -180,6 +185,12 @@ json_t *failure_of(const char *kind, const char *message, bool retry);
 const json_t *history_find(const json_t *history, enum kind kind);
 /* Each of these members that both have is the same, once secrets' values are redacted as the journal's are. */
 bool args_agree(const struct step *s, const json_t *args, const json_t *body, const char *const *keys);
+
+/* shadow.c */
+/* As verb_find, for a run in shadow: the one table of what such a run may do. */
+const struct verb *shadow_verb(const char *name);
+/* A step of a run in shadow has ended: what it would have contained can be undone from now on. */
+void shadow_ended(struct step *s);
 
 /* replay.c */
 int replay_prepare(struct run *run, const json_t *entries, struct err *err);

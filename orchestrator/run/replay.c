@@ -90,6 +90,7 @@ static void restore(struct run *run, const json_t *started) {
   if (settings) json_decref(run->settings), run->settings = json_deep_copy(settings);
   if (!run->requester && json_str(started, "requester")) run->requester = strdup(json_str(started, "requester"));
   if (json_bool_or(started, "simulated", false)) run->simulated = true; /* never the other way round */
+  if (json_bool_or(started, "shadow", false)) run->shadow = true;
 }
 
 int replay_prepare(struct run *run, const json_t *entries, struct err *err) {

@@ -26,6 +26,7 @@ void runs_set_registry(struct runs *rs, const struct registry *registry) { rs->d
 
 unsigned run_number(const struct run *run) { return run->number; }
 const char *run_playbook(const struct run *run) { return run->playbook->name; }
+bool run_shadow(const struct run *run) { return run->shadow; }
 struct journal *run_journal(const struct run *run) {
   return run->journal;
 }
@@ -43,6 +44,7 @@ static struct run *run_new(struct runs *rs, const struct run_spec *spec, run_don
                       .number = spec->number,
                       .playbook = spec->playbook,
                       .simulated = spec->simulated || id_exercise(journal_incident(spec->journal)),
+                      .shadow = json_bool_or(spec->playbook->json, "shadow", false),
                       .status = "running",
                       .cb = cb,
                       .arg = arg};
@@ -111,6 +113,7 @@ static void run_announce(struct run *run) {
   if (run->settings) json_object_set(body, "settings", run->settings);
   if (run->requester) json_object_set_new(body, "requester", json_string(run->requester));
   if (run->simulated) json_object_set_new(body, "simulated", json_true());
+  if (run->shadow) json_object_set_new(body, "shadow", json_true());
   const struct run_world *world = &run->all->deps.world;
   if (world->list && world->list(world->arg, "list.digest", NULL, &lists, NULL) == 0) json_object_set_new(body, "lists", lists);
   run_observe(run);
@@ -269,6 +272,8 @@ void run_restart(struct run *run, json_t *params_take) {
   run->taken = run->draws = 0;
   run->line = 0;
   buf_reset(&run->story);
+  json_decref(run->woulds);
+  run->woulds = NULL;
   run_announce(run);
   run->fresh = true;
   loop_defer(run->all->deps.loop, begin, run);
@@ -291,6 +296,7 @@ void run_free(struct run *run) {
   buf_release(&run->story);
   free(run->requester);
   json_decref(run->pins);
+  json_decref(run->woulds);
   free(run->error);
   free(run);
 }
@@ -373,6 +379,7 @@ json_t *run_view(const struct run *run) {
       json_pack("{s:i, s:s, s:s, s:s, s:i, s:o, s:I, s:I, s:I, s:i}", "run", (int)run->number, "playbook", run->playbook->name, "status",
                 run->status, "step", first ? first->path : "", "line", run->line, "waiting_for", waiting_for(run), "memory",
                 (json_int_t)memory, "peak", (json_int_t)peak, "cpu_ms", (json_int_t)(run->cpu_us / 1000), "steps", (int)run->taken);
+  if (run->shadow) json_object_set_new(view, "shadow", json_true());
   if (run->error) json_object_set_new(view, "error", json_string(run->error));
   return view;
 }

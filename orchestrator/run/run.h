@@ -4,6 +4,7 @@
  * by an entry (outcome, answer, timer, alert, cancel), one at a time, in the order of seq, from the loop, never from inside another callback. The same code
  * replays: a run that is taken up after a restart starts from the beginning and is fed what the journal holds, step by step, up to the first step without an end;
  * a step that differs from its journal (verb, action, digest of arguments) stops the run and hands it to a person.
+ * A run whose playbook says `shadow = true`, in the version it is pinned to, does nothing above `read`: what it would do is an entry run.would.
  * Knows no Lua and no product. */
 #ifndef TOCSIN_RUN_RUN_H
 #define TOCSIN_RUN_RUN_H
@@ -86,6 +87,7 @@ void run_free(struct run *run);
 
 unsigned run_number(const struct run *run);
 const char *run_playbook(const struct run *run);
+bool run_shadow(const struct run *run); /* it only says what it would do */
 struct journal *run_journal(const struct run *run);
 /* For `run show`: new {"run","playbook","status","step","line","waiting_for","memory","peak","cpu_ms","steps","error"?}. */
 json_t *run_view(const struct run *run);

@@ -44,6 +44,7 @@ void step_ended(struct step *s, enum kind kind, const json_t *body, int64_t time
   s->ended = true;
   s->kind = kind;
   s->body = json_incref((json_t *)(uintptr_t)body);
+  if (s->run->shadow) shadow_ended(s);
   view_take(&s->view, &s->run->fields, time, state);
   s->queued = true;
   TAILQ_INSERT_TAIL(&s->run->ready, s, ready);
@@ -205,7 +206,7 @@ static struct step *step_new(struct branch *b, const struct verb *verb, json_t *
 
 static void step_begin(struct branch *b, const char *name, json_t *args) {
   struct run *run = b->run;
-  const struct verb *verb = verb_find(name);
+  const struct verb *verb = run->shadow ? shadow_verb(name) : verb_find(name);
   char why[160];
   if (!verb) {
     snprintf(why, sizeof why, "the engine has no verb \"%.60s\"", name);

@@ -25,7 +25,7 @@ static int release_go(struct step *s, const char *path, const char *of, const js
 
 /* --- undo ----------------------------------------------------------------------------------------------------------- */
 
-static void undone_of(const struct step *s, char out[ID_PATH]) {
+void undo_place(const struct step *s, char out[ID_PATH]) {
   const json_t *step = json_object_get(s->args, "step");
   if (json_is_integer(step)) snprintf(out, ID_PATH, "%u/%" JSON_INTEGER_FORMAT, s->run->number, json_integer_value(step));
   else snprintf(out, ID_PATH, "%u/%s", s->run->number, json_is_string(step) ? json_string_value(step) : "?");
@@ -34,7 +34,7 @@ static void undone_of(const struct step *s, char out[ID_PATH]) {
 static void undo_go(struct step *s, const json_t *history) {
   struct err err;
   char of[ID_PATH];
-  undone_of(s, of);
+  undo_place(s, of);
   if (release_go(s, s->path, of, history, &err) < 0) step_refuse(s, err_name(err.code), err.text);
 }
 
@@ -69,7 +69,7 @@ static bool undo_same(const struct step *s, const json_t *history) {
   char of[ID_PATH];
   size_t i;
   json_t *e;
-  undone_of(s, of);
+  undo_place(s, of);
   json_array_foreach(history, i, e) {
     const json_t *body = json_object_get(e, "body");
     const char *named = json_str(body, "of") ? json_str(body, "of") : json_str(body, "undo_of");
@@ -104,7 +104,7 @@ static int newest_first(const void *a, const void *b) {
   return x->since > y->since ? -1 : x->since < y->since;
 }
 
-static json_t *contained_now(const struct step *s) {
+json_t *contained_now(const struct step *s) {
   json_t *all = json_object_get(journal_state(s->run->journal), "containments"), *c, *list = json_array();
   struct held *held = calloc(json_object_size(all) + 1, sizeof *held);
   size_t count = 0;

@@ -115,6 +115,7 @@ void verb_spec(const struct step *s, const char *path, const char *connector, co
                               .params = params,
                               .requester = run->requester,
                               .simulated = run->simulated,
+                              .shadow = run->shadow,
                               .simulate = simulated(run, name, params),
                               .history = history};
 }

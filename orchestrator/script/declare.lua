@@ -138,7 +138,7 @@ local playbook_fields = {
   title = { read.text, required = true }, doc = { read.text }, attack = { read.texts }, when = { read_condition }, group = { read.texts },
   window = { read.time, default = 3600000 }, mode = { read.one_of("single", "parallel", "queued", "restart"), default = "single" },
   uses = { read_uses, default = native.array {} }, runbook = { read.text }, params = { schemas, default = empty },
-  settings = { schemas, default = empty }, run = { read.func, required = true },
+  settings = { schemas, default = empty }, shadow = { read.flag, default = false }, run = { read.func, required = true },
 }
 
 local action_fields = {

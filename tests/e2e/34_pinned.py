@@ -1,6 +1,6 @@
-"""A run goes on with the connector that it began with, whatever became of the file meanwhile; without it a person takes over."""
+"""A run goes on with the connector that it began with, whatever became of the file meanwhile; without it a person takes over. So does a run in shadow: it stays there."""
 from harness import Raw, Tocsin, done, is_, like, ok
-from product import CONNECTOR, entries
+from product import CONNECTOR, TRIAGE, entries
 from sink import Sink
 
 ASKS = """return playbook { title = "Asks", when = { ["raw.kind"] = "asks" }, group = { "raw.user" }, window = "1h", uses = { "product.once" },
@@ -11,6 +11,23 @@ ASKS = """return playbook { title = "Asks", when = { ["raw.kind"] = "asks" }, gr
     incident:ask { "And on?", options = { "yes", "no" }, within = "2h", otherwise = "no" }
     must(act.product.once { user = p.user })
   end }
+"""
+WATCHES = """return playbook { title = "Watches", shadow = true, when = { ["raw.kind"] = { "asks", "lone" } }, group = { "raw.user" }, window = "1h",
+  uses = { "product.once", "product.lock", "product.is_seen" }, params = { user = schema.string { from = "raw.user" } },
+  run = function(incident, act, p)
+    must(act.product.is_seen { user = p.user })
+    local locked = must(act.product.lock { user = p.user, because = "alert" })
+    incident:ask { "Keep it locked?", options = { "yes", "no" }, within = "2h", otherwise = "no" }
+    incident:severity("critical")
+    incident:wait_for { alert = { ["raw.step"] = 2 }, within = "2h" }
+    must(act.product.once { user = p.user })
+    must(incident:undo(locked))
+    return incident:hand_over("look at " .. p.user)
+  end }
+"""
+IN_EARNEST = """return playbook { title = "Watches", when = { ["raw.kind"] = "asks" }, group = { "raw.user" }, window = "1h", uses = { "product.lock" },
+  params = { user = schema.string { from = "raw.user" } },
+  run = function(incident, act, p) must(act.product.lock { user = p.user, because = "alert" }) end }
 """
 CHANGED = CONNECTOR.replace("json = { user = p.user }", "json = { user = p.user, changed = true }")
 
@@ -24,10 +41,65 @@ def sent(sink, user):
     return ["changed" in str(r["body"]) for r in sink.seen("/once/") if r["path"] == "/once/" + user]
 
 
+def shadows(tocsin, incident):
+    """The entries of a run in shadow of that incident."""
+    runs = [e["run"] for e in entries(tocsin, incident) if e["type"] == "run.started" and e["body"].get("shadow")]
+    return [e for e in entries(tocsin, incident) if e.get("run") in runs]
+
+
+def woulds(tocsin, incident):
+    return [e["body"].get("action", e["body"]["verb"]) for e in shadows(tocsin, incident) if e["type"] == "run.would"]
+
+
+def playbooks(tocsin, incident):
+    return sorted(e["body"]["playbook"] for e in entries(tocsin, incident) if e["type"] == "run.started")
+
+
+def shadow(tocsin, sink):
+    tocsin.write("playbooks/triage-only.lua", TRIAGE)
+    tocsin.write("playbooks/watches.lua", WATCHES)
+    is_(tocsin.run("reload").status, 0, "a playbook in shadow is loaded")
+    before = len(tocsin.json("incident", "list")["incidents"])
+    tocsin.xadd({"kind": "lone", "id": "5", "user": "cat"}, {"kind": "asks", "id": "6", "user": "dora"})
+    tocsin.wait_for(lambda: len(sink.seen("/is-seen/")) == 2, "it reads in earnest")
+    found = tocsin.json("incident", "list")["incidents"]
+    is_(len(found), before + 2, "and opens no incident of its own")
+    lone, asks = sorted(i["id"] for i in found)[-2:]
+    if "asks" in playbooks(tocsin, lone):
+        lone, asks = asks, lone
+    tocsin.wait_for(lambda: len(woulds(tocsin, asks)) == 3, "it says what it would have done")
+    is_((playbooks(tocsin, lone), playbooks(tocsin, asks)), (["triage-only", "watches"], ["asks", "watches"]), "it swallows no alert: what would run without it runs")
+    is_([q["text"] for q in tocsin.json("now")["questions"] if "locked" in q["text"]], [], "nobody is asked")
+    result = tocsin.run("trigger", "watches", "--because", "let us see", "user=eve")
+    ok(result.status == 0 and "SHADOW" in result.out, "by hand it says so, and needs no yes: %s" % result)
+    tocsin.kill()
+    tocsin.write("playbooks/watches.lua", IN_EARNEST)
+    tocsin.start()
+    tocsin.xadd({"kind": "asks", "id": "7", "user": "dora", "step": 2})
+    tocsin.wait_for(lambda: any(e["type"] == "run.finished" for e in shadows(tocsin, asks)), "a run that began in shadow goes on after a kill")
+    is_(woulds(tocsin, asks), ["lock", "ask", "severity", "once", "unlock"], "in shadow, although its playbook is not any more, and says nothing twice")
+    is_([e["type"] for e in shadows(tocsin, asks) if e["type"] in ("action.intended", "question.asked", "incident.severity", "run.handed_over")], [], "it does nothing")
+    would = [e["body"] for e in shadows(tocsin, asks) if e["type"] == "run.would"][-1]
+    is_((would["request"]["http"]["path"], would["undo_of"][-2:]), (["unlock", "dora"], "/2"), "the very request is on record")
+    like(tocsin.run("incident", "show", asks).out, "WOULD have sent product: lock, user dora", "the timeline tells it")
+    tocsin.wait_for(lambda: sink.seen("/lock/"), "the playbook itself acts from now on, in the same incident")
+    is_([r["path"] for r in sink.seen("/lock/") + sink.seen("/unlock/")], ["/lock/dora"], "and all that left was its")
+    tocsin.wait_for(lambda: tocsin.json("contained")["contained"], "which is contained")
+    report = tocsin.json("playbook", "compare", "watches")
+    is_((report["runs"], report["same"]), (3, 1), "compared: the same was done once")
+    is_(sorted((r["text"], r["verdict"]) for r in report["rows"] if r["incident"] == asks),
+        [("contain product.lock user=dora", "same"), ("record product.once user=dora", "not_done"), ("severity critical", "not_done"),
+         ("undo: contain product.unlock user=dora", "not_done")], "row by row")
+    like(tocsin.run("playbook", "compare", "watches").out, asks + "  same +contain product.lock user=dora, .* by playbook:watches", "and in words")
+    like(tocsin.run("playbook", "compare", "asks").err, "has not run in shadow", "of another playbook there is nothing to compare")
+
+
 sink_ = Sink().start()
-sink_.behave("/once/", lambda request: {"body": {"already": False}})
+for path in ("/once/", "/lock/", "/unlock/"):
+    sink_.behave(path, lambda request: {"body": {"already": False}})
+sink_.behave("/is-seen/", lambda request: {"body": {"happened": False}})
 tocsin_ = Tocsin({"webhook": {"listen": ""}, "folders": {"playbooks": "{folder}/playbooks", "connectors": "{folder}/connectors"},
-                  "connectors": {"product": Raw('product { url = "%s" }' % sink_.url)}})
+                  "guard": {"ceiling": "contain"}, "connectors": {"product": Raw('product { url = "%s" }' % sink_.url)}})
 tocsin_.write("playbooks/asks.lua", ASKS)
 tocsin_.write("connectors/product.lua", CONNECTOR)
 with open("connectors/generic.lua", encoding="utf-8") as f:
@@ -63,5 +135,6 @@ with tocsin_:
     handed = tocsin_.wait_for(lambda: [e for e in entries(tocsin_, incident) if e["type"] == "run.handed_over"], "what is not to be found goes to a person")
     like(handed[0]["body"]["why"], digest + r".* in force is [0-9a-f]{64}", "with both digests")
     ok(sent(sink_, "bob") == [True], "and nothing more is sent")
+    shadow(tocsin_, sink_)
 sink_.stop()
 done()

@@ -127,6 +127,10 @@ static const char connector_lua[] =
     "schema.boolean {} },\n"
     "      request = function(p, settings) return { http = { method = 'POST', url = settings.url, path = { 'say' }, json = { text = p.text "
     "} } } end, result = done },\n"
+    "    isolate_found = isolate { undo = 'free', resolve = 'is_isolated', request = function(p, found, settings) return put(p, settings) "
+    "end },\n"
+    "    hook = { doc = 'd', docs = 'https://d.example/', effect = 'record', params = { url = schema.url {} }, returns = {},\n"
+    "      request = function(p) return { http = { method = 'POST', url = p.url, json = {} } } end, result = function() return {} end },\n"
     "    rotate = { doc = 'd', docs = 'https://d.example/', effect = 'contain', target = { role = 'role' }, undo = false, recover = "
     "'none',\n"
     "      params = { role = host, password = schema.generated {} }, returns = { already = schema.boolean { optional = true } },\n"
@@ -308,7 +312,7 @@ static inline void on_outcome(void *arg, const struct outcome *outcome) {
 
 struct how {
   const char *requester, *undo_of;
-  bool simulated;
+  bool simulated, shadow;
   unsigned run; /* 0: 1 */
   bool engine;  /* run 0 */
   const json_t *history;
@@ -331,6 +335,7 @@ static inline int try_start(struct result *r, const char *action, const char *pa
                              .params = given,
                              .requester = how.requester,
                              .simulated = how.simulated,
+                             .shadow = how.shadow,
                              .undo_of = how.undo_of,
                              .history = how.history};
   int code = action_start(actions, &spec, on_outcome, r, &r->action, err);

@@ -189,7 +189,7 @@ struct action {
   action_cb *cb;
   void *arg;
   int turns;
-  bool ok, began, reads;
+  bool ok, began, reads, shadow;
   json_t *returns;
 };
 
@@ -204,19 +204,26 @@ static void action_gone(struct action *a) {
 static struct action *action_make(const struct action_spec *spec, action_cb *cb, void *arg) {
   struct action *a = calloc(1, sizeof *a);
   assert_non_null(a);
-  *a = (struct action){.run = spec->run, .actor = spec->actor, .cb = cb, .arg = arg, .ok = true};
+  *a = (struct action){.run = spec->run, .actor = spec->actor, .cb = cb, .arg = arg, .ok = true, .shadow = spec->shadow};
   snprintf(a->step, sizeof a->step, "%s", spec->step);
   snprintf(a->name, sizeof a->name, "%s", spec->action ? spec->action : "");
   for (size_t i = 0; i < json_array_size(spec->history); i++)
     if (strcmp(json_str_or(json_array_get(spec->history, i), "type", ""), "action.intended") == 0) a->began = true;
   char at[ID_PATH];
   snprintf(at, sizeof at, "%u/%s", spec->run, spec->step);
-  json_object_set_new(fake.started, at, json_string(a->began ? "history" : "new"));
+  json_object_set_new(fake.started, at, json_string(a->shadow ? "shadow" : a->began ? "history" : "new"));
   loop_defer(fake.loop, action_turn, a);
   return a;
 }
 
 static void action_record(struct action *a) {
+  if (a->shadow && !a->reads) {
+    journal_add(fake.journal, KIND_RUN_WOULD, a->actor, a->run, a->step,
+                json_pack("{s:s, s:s, s:s, s:s, s:{s:s, s:i}, s:b, s:O, s:s?}", "verb", a->of[0] ? "undo" : "action", "connector", "corp",
+                          "action", a->name, "effect", "contain", "params", "uid", "alice", "filled_in", 1, "ok", a->ok,
+                          a->ok ? "returns" : "failure", a->returns, "undo_of", a->of[0] ? a->of : NULL));
+    return;
+  }
   if (a->of[0]) {
     journal_add(fake.journal, KIND_CONTAINMENT_RELEASED, a->actor, a->run, a->step, json_pack("{s:s}", "of", a->of));
     return;
@@ -230,7 +237,7 @@ static void action_turn(void *arg) {
   struct action *a = arg;
   int slow = fake.slow && strcmp(fake.slow, a->step) == 0 ? 3 : 0;
   if (a->turns == 0) {
-    if (!a->began && !a->reads && !a->of[0])
+    if (!a->began && !a->reads && !a->of[0] && !a->shadow)
       journal_add(fake.journal, KIND_ACTION_INTENDED, a->actor, a->run, a->step,
                   json_pack("{s:s, s:s, s:s, s:{s:s, s:i}}", "connector", "corp", "action", a->name, "effect", "contain", "params", "uid",
                             "alice", "filled_in", 1));
@@ -270,6 +277,18 @@ int action_release(struct actions *all, const struct action_spec *spec, const ch
   snprintf(a->of, sizeof a->of, "%s", of);
   a->returns = json_pack("{s:b}", "released", 1);
   *ret = NULL;
+  return 0;
+}
+
+int action_would_undo(struct actions *all, const struct action_spec *spec, const char *of, const json_t *done, action_cb *cb, void *arg,
+                      struct action **ret, struct err *err) {
+  if (strcmp(json_str_or(done, "action", ""), "lock_for_ever") == 0) return err_set(err, ERR_DENIED, "a person would be asked");
+  struct action *a = action_make(spec, cb, arg);
+  assert_true(spec->shadow);
+  snprintf(a->of, sizeof a->of, "%s", of);
+  snprintf(a->name, sizeof a->name, "un%s", json_str_or(done, "action", ""));
+  a->returns = json_pack("{s:b}", "already", 0);
+  *ret = a;
   return 0;
 }
 

@@ -117,6 +117,87 @@ static void test_notifications_ask_nobody(void **state) {
   assert_int_equal(json_object_size(state_part("intents")), 0);
 }
 
+/* --- shadow ------------------------------------------------------------------------------------------------------------------------ */
+
+/* Under the strictest guard, with every brake pulled, with a journal that claims an intent: nothing leaves, nobody is asked, nothing is counted. */
+static void test_a_shadow_sends_nothing(void **state) {
+  char url[128];
+  snprintf(url, sizeof url, "{'url': 'http://127.0.0.1:%d/own'}", product.port);
+  const char *const tries[][2] = {{"isolate", HOST},
+                                  {"isolate_again", HOST},
+                                  {"isolate_probe", HOST},
+                                  {"revoke", HOST},
+                                  {"free", HOST},
+                                  {"say", "{'text': 'hello'}"},
+                                  {"isolate_found", HOST},
+                                  {"hook", url},
+                                  {"rotate", "{'role': 'r', 'because': 'x'}"},
+                                  {"isolate", "{'host': 'h1', 'because': 'x', 'lift_after': '1s'}"}};
+  json_t *past = json_of("[{'type': 'action.intended', 'seq': 1, 'body': {'attempt': 1, 'request': {'http': {}}, 'digest': 'x'}}]");
+  struct result r;
+  struct err err;
+  char key[64];
+  unsigned reads = 0;
+  guard_is("{'budgets': [{'effect': 'contain', 'most': 0, 'within': 600000}], 'approvals': [{'effect': 'record', 'count': 2}]}");
+  assert_int_equal(actions_pause(actions, "all", "person:x", "stop", NULL, NULL, &err), 0);
+  for (size_t i = 0; i < 2 * sizeof tries / sizeof *tries; i++) {
+    const char *const *t = tries[i / 2];
+    start(&r, t[0], t[1], (struct how){.shadow = true, .history = i % 2 ? past : NULL});
+    wait_for(&r);
+    assert_true(r.ok);
+    assert_string_equal(r.status, "");
+    reads += strcmp(t[0], "isolate_found") == 0 && !(i % 2); /* the search before it is a read: a real one; what was rendered needs none */
+    assert_int_equal(product.requests, reads);
+    assert_int_equal(kinds[KIND_RUN_WOULD], i + 1);
+    assert_string_equal(json_str_or(bodies[KIND_RUN_WOULD], "action", ""), t[0]);
+    assert_non_null(json_object_get(json_object_get(bodies[KIND_RUN_WOULD], "request"), "http"));
+  }
+  json_decref(past);
+  NEVER(product.requests > reads || questions_count(questions), 100);
+  assert_int_equal(kinds[KIND_ACTION_INTENDED] + kinds[KIND_ACTION_HELD] + kinds[KIND_QUESTION_ASKED] + kinds[KIND_SECRET_SEALED] +
+                       kinds[KIND_ACTION_IN_DOUBT] + kinds[KIND_SECRET_DELIVERED],
+                   0);
+  json_t *contained = actions_contained(actions);
+  assert_int_equal(json_array_size(contained), 0);
+  json_decref(contained);
+  assert_int_equal(json_object_size(state_part("containments")) + json_object_size(state_part("intents")), 0);
+  assert_int_equal(actions_attended(actions), 0);
+  snprintf(key, sizeof key, "EXISTS tocsin:{%s}:sealed", journal_incident(journal));
+  assert_string_equal(ask(loop, redis_link, "%s", key), "0");
+  start(&r, "is_isolated", "{'host': 'h1'}", (struct how){.shadow = true}); /* a read is a read */
+  wait_for(&r);
+  assert_true(r.ok);
+  assert_int_equal(product.requests, reads + 1);
+}
+
+static void test_a_shadow_says_what(void **state) {
+  struct result r;
+  struct err err;
+  guard_is("{}");
+  start(&r, "isolate", HOST, (struct how){.shadow = true});
+  wait_for(&r);
+  json_t *would = json_incref(bodies[KIND_RUN_WOULD]);
+  assert_string_equal(json_string_value(json_at(would, "request.http.method")), "PUT");
+  assert_string_equal(json_string_value(json_at(would, "target.host")), "h1");
+  assert_int_equal(json_integer_value(json_at(would, "approval.count")), 1);
+  assert_true(json_is_false(json_at(would, "returns.already")));
+  struct action_spec spec = {.journal = journal, .run = 1, .step = "77", .actor = "playbook:test", .playbook = "test"};
+  memset(&r, 0, sizeof r);
+  assert_int_equal(action_would_undo(actions, &spec, "1/1", would, on_outcome, &r, &r.action, &err), 0);
+  wait_for(&r);
+  assert_true(r.ok);
+  assert_string_equal(json_str_or(bodies[KIND_RUN_WOULD], "verb", ""), "undo");
+  assert_string_equal(json_str_or(bodies[KIND_RUN_WOULD], "undo_of", ""), "1/1");
+  assert_string_equal(json_string_value(json_at(bodies[KIND_RUN_WOULD], "request.http.method")), "DELETE");
+  json_object_set_new(would, "action", json_string("revoke"));
+  assert_int_equal(action_would_undo(actions, &spec, "1/1", would, on_outcome, &r, &r.action, &err), ERR_DENIED);
+  assert_non_null(strstr(err.text, "Give out a new one."));
+  json_decref(would);
+  assert_int_equal(product.requests, 0);
+  guard_is("{'protected': [{'type': 'host', 'value': 'h1', 'reason': 'ours'}]}");
+  assert_int_equal(try_start(&r, "isolate", HOST, (struct how){.shadow = true}, &err), ERR_DENIED);
+}
+
 /* --- secrets --------------------------------------------------------------------------------------------------------------------- */
 
 static void read_line(const char *path, char *out, size_t size) {
@@ -203,6 +284,8 @@ int main(void) {
       TEST(test_budgets),
       TEST(test_mistakes_of_the_caller),
       TEST(test_notifications_ask_nobody),
+      TEST(test_a_shadow_sends_nothing),
+      TEST(test_a_shadow_says_what),
       TEST(test_a_new_password),
       TEST(test_the_old_password_comes_back),
   };

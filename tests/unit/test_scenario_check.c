@@ -64,7 +64,7 @@ static int prepare(void **state) {
   each_file("playbooks", add_playbook);
   if (registry_new("connectors", NULL, &registry, &err) < 0 || lists_load("playbooks/lists", &lists, &err) < 0) fail_msg("%s", err.text);
   json_object_foreach(playbooks, name, p) if (json_object_get(p, "when") && count < 32) triggers[count++] =
-      (struct trigger){name, json_object_get(p, "when"), json_object_get(p, "group"), 0};
+      (struct trigger){name, json_object_get(p, "when"), json_object_get(p, "group"), 0, false};
   against = (struct scenario_against){.connectors = connectors, .playbooks = playbooks, .normaliser = normaliser_new(registry, NULL)};
   return router_new(triggers, count, NULL, lists, &against.router, &err);
 }
