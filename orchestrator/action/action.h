@@ -31,8 +31,12 @@ struct actions_deps {
   const json_t *guard;    /* settings' guard; borrowed */
   const json_t *seal_key; /* settings' seal_key slot or NULL */
   const char *data;       /* the data folder, for the default seal key */
-  const char *
-      budgets; /* a back-test's name: its incidents share their budgets, and with nobody else; NULL: each exercise has budgets of its own */
+  /* A back-test's or an exercise's name: its incidents share their budgets and what they hold, and with nobody else; NULL: each exercise's incident has its own. */
+  const char *budgets;
+  /* An exercise's world: what a simulated action answers in place of `own`, what its connector would (taken over); or that again. *ret_latency_ms: how long it takes. id: "EX-000042/1/3". May be NULL. */
+  json_t *(*answers)(void *arg, const char *connector, const char *action, const char *id, const json_t *params, json_t *own_take,
+                     int64_t *ret_latency_ms);
+  void *answers_arg;
   struct nodes *nodes; /* the lease that must be held while something above `read` leaves; NULL: there is none (tests) */
   int64_t lease_ms;
 };
@@ -125,6 +129,10 @@ int actions_unseal(struct actions *a, const char *incident, actions_brake_cb *cb
 size_t actions_attended(const struct actions *a);
 /* How many wait for a person or for a brake to be released: they cost memory only. */
 size_t actions_resting(const struct actions *a);
+/* Everything that lives waits for a person, a brake or the clock of transports_only_simulate. */
+bool actions_rest(const struct actions *a);
+/* When the next containment is lifted (µs of its incident's clock), INT64_MAX: none by itself. */
+int64_t actions_due(const struct actions *a);
 /* Counts for metrics and doctor: new {"intents","outcomes","in_doubt","in_flight","refused","live","limited"}. */
 json_t *actions_counts(const struct actions *a);
 

@@ -172,11 +172,11 @@ static void on_answer(void *arg, const struct exchange_result *result) {
   }
 }
 
-json_t *action_simulated(struct action *x) {
+/* What the connector's own simulate() says. New. */
+static json_t *simulated_own(struct action *x) {
   char function[256];
   struct err err;
   json_t *returns = NULL, *failure = NULL, *args;
-  if (x->simulate) return json_incref(x->simulate);
   if (!json_object_get(x->declaration, "simulate")) return json_object();
   args = json_pack("[O]", x->params);
   snprintf(function, sizeof function, "actions.%s.simulate", x->name);
@@ -190,13 +190,24 @@ json_t *action_simulated(struct action *x) {
   return returns ? returns : json_object();
 }
 
+json_t *action_simulated(struct action *x) { return x->simulate ? json_incref(x->simulate) : simulated_own(x); }
+
+/* In an exercise its scenario has a say, too. New. */
+static json_t *simulated_answer(struct action *x, int64_t *ret_latency_ms) {
+  const struct actions_deps *deps = &x->all->deps;
+  if (x->simulate || !x->exercise || !deps->answers) return action_simulated(x);
+  return deps->answers(deps->answers_arg, x->connector->name, x->name, x->id, x->params, simulated_own(x), ret_latency_ms);
+}
+
 void action_send(struct action *x) {
   struct err err;
-  json_t *simulate = x->simulated ? action_simulated(x) : NULL, *nothing = json_object();
+  int64_t latency_ms = 0;
+  json_t *simulate = x->simulated ? simulated_answer(x, &latency_ms) : NULL, *nothing = json_object();
   struct exchange exchange = {.request = x->request ? x->request : nothing,
                               .incident = journal_incident(x->journal),
                               .simulated = x->simulated,
                               .simulate = simulate,
+                              .latency_ms = latency_ms,
                               .read_only = x->effect == EFFECT_READ,
                               .connector = x->connector->instance,
                               .idempotency_key = x->key,

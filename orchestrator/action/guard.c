@@ -168,6 +168,14 @@ size_t actions_resting(const struct actions *a) {
   return count;
 }
 
+bool actions_rest(const struct actions *a) {
+  const struct action *x;
+  TAILQ_FOREACH(x, &a->all, among) {
+    if (!x->question && x->queue != &a->braked && !x->helper && !(x->flight && flight_waits(x->flight))) return false;
+  }
+  return ledger_rests(a);
+}
+
 json_t *actions_paused(const struct actions *a) { return json_deep_copy(a->paused); }
 
 struct load_call {

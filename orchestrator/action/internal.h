@@ -159,14 +159,16 @@ const char *ledger_status(const struct action *x, const json_t *returns, bool pr
 void ledger_hold(struct action *x, const char *status);
 void ledger_lifted(struct action *x);
 void ledger_announce(struct action *x);
+bool ledger_rests(const struct actions *a); /* each release waits for a person or for its undo */
 /* An undo that ended well although nobody waits for it any more: its containment is over all the same. */
 void ledger_undone(struct action *x);
 void ledger_forget(struct actions *a, const char *incident, const char *of);
 void ledger_release(struct actions *a);
 /* The releases of a journal that is about to go (NULL: all): their callers are told that they did not end. */
 void ledger_orphan(struct actions *a, const struct journal *journal);
-/* A simulated containment is held apart: it never keeps a real one in force, nor the other way round; each exercise has a world of its own. */
-char *ledger_key(const char *incident, const char *connector, const char *action, const json_t *target, bool simulated);
+/* A simulated containment is held apart: it never keeps a real one in force, nor the other way round; each exercise, and each of its incidents that is not named in actions_deps.budgets, has a world of its own. */
+char *ledger_key(const struct actions *a, const char *incident, const char *connector, const char *action, const json_t *target,
+                 bool simulated);
 
 /* sealed.c */
 typedef void sealed_cb(struct action *x, const struct err *err);

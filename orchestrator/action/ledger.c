@@ -10,16 +10,18 @@
 static const char INDEX_KEY[] = "tocsin:contained";
 enum { LET_GO_AGAIN_MS = 250, LOOK_AGAIN_MS = 60000 /* the longest time between two looks at the clock, which may be set */ };
 
-char *ledger_key(const char *incident, const char *connector, const char *action, const json_t *target, bool simulated) {
-  json_t *key = json_pack("[s, s, O, b, s]", connector, action, target, simulated, id_exercise(incident) ? incident : "");
+char *ledger_key(const struct actions *a, const char *incident, const char *connector, const char *action, const json_t *target,
+                 bool simulated) {
+  const char *world = !id_exercise(incident) ? "" : a->deps.budgets ? a->deps.budgets : incident;
+  json_t *key = json_pack("[s, s, O, b, s]", connector, action, target, simulated, world);
   char *text = json_text(key);
   json_decref(key);
   if (!text) abort();
   return text;
 }
 
-static char *key_of(const char *incident, const json_t *containment) {
-  return ledger_key(incident, json_str_or(containment, "connector", ""), json_str_or(containment, "action", ""),
+static char *key_of(const struct actions *a, const char *incident, const json_t *containment) {
+  return ledger_key(a, incident, json_str_or(containment, "connector", ""), json_str_or(containment, "action", ""),
                     json_object_get(containment, "target"), json_bool_or(containment, "simulated", false));
 }
 
@@ -78,7 +80,7 @@ static void hold_add(struct actions *a, const char *incident, const char *of, co
   snprintf(h->incident, sizeof h->incident, "%s", incident);
   snprintf(h->of, sizeof h->of, "%s", of);
   h->containment = json_deep_copy(containment);
-  h->key = key_of(incident, containment);
+  h->key = key_of(a, incident, containment);
   hold_name(name, incident, of);
   hold_free(map_put(&a->holds, name, h));
   holders_change(a, h, "SADD");
@@ -103,6 +105,18 @@ void actions_clock_moved(struct actions *a) {
     struct hold *h = value;
     if (h->timer) lift_set(h, 0); /* whose time has come already is being lifted */
   }
+}
+
+int64_t actions_due(const struct actions *a) {
+  size_t at = 0;
+  void *value;
+  int64_t due = INT64_MAX;
+  while (map_next(&a->holds, &at, NULL, &value)) {
+    const struct hold *h = value;
+    int64_t lift_at = h->timer ? json_int_or(h->containment, "lift_at", 0) : 0;
+    if (lift_at && lift_at < due) due = lift_at;
+  }
+  return due;
 }
 
 void actions_ledger_drop(struct actions *a, const char *incident) {
@@ -162,7 +176,7 @@ const char *ledger_status(const struct action *x, const json_t *returns, bool pr
   if (!proven_ours) return "found";
   if (!json_bool_or(returns, "already", false)) return "active";
   place_of(x, of);
-  char *key = ledger_key(journal_incident(x->journal), x->connector->instance, x->name, x->target, x->simulated);
+  char *key = ledger_key(x->all, journal_incident(x->journal), x->connector->instance, x->name, x->target, x->simulated);
   bool shared = held_by_others(x->all, key, journal_incident(x->journal), of);
   free(key);
   return shared ? "active" : "found";
@@ -170,7 +184,7 @@ const char *ledger_status(const struct action *x, const json_t *returns, bool pr
 
 /* The index names the incident before its intent does; one that points at nothing is harmless. */
 void ledger_announce(struct action *x) {
-  if (!contains(x)) return;
+  if (!contains(x) || x->exercise) return; /* an exercise's incidents are all taken up with it */
   redis_call(x->all->deps.redis, redis_lane(x->all->deps.redis, journal_incident(x->journal)), NULL, NULL, NULL, "HSET", INDEX_KEY, x->id,
              journal_incident(x->journal), NULL);
 }
@@ -248,6 +262,7 @@ struct release {
   action_cb *cb;
   void *arg;
   json_t *returns;
+  bool sent;             /* its undo is under way */
   bool ok, asking, gone; /* Redis is being asked who else holds it; its journal went meanwhile */
   struct timer *again;   /* Redis was not there to answer */
   TAILQ_ENTRY(release) next;
@@ -296,6 +311,12 @@ static void release_end(struct release *r, bool ok, json_t *returns_take) {
   loop_defer(r->all->deps.loop, release_called_back, r);
 }
 
+bool ledger_rests(const struct actions *a) {
+  const struct release *r;
+  TAILQ_FOREACH(r, &a->releases, next) if (!r->question && !r->sent) return false;
+  return true;
+}
+
 static const json_t *containment(const struct release *r) {
   return json_object_get(json_object_get(journal_state(r->journal), "containments"), r->of);
 }
@@ -311,6 +332,7 @@ static void still(struct release *r, const char *why) {
 
 static void on_undone(void *arg, const struct outcome *outcome) {
   struct release *r = arg;
+  r->sent = false;
   if (!outcome->ok) {
     still(r, json_str_or(outcome->returns, "message", "the undo failed"));
     return;
@@ -374,7 +396,8 @@ static void undo(struct release *r) {
                                .simulated = r->simulated || json_bool_or(done, "simulated", false), /* nothing real was done */
                                .undo_of = r->of,
                                .history = r->history};
-    if (action_start(r->all, &spec, on_undone, r, &action, &err) < 0) still(r, err.text);
+    r->sent = true;
+    if (action_start(r->all, &spec, on_undone, r, &action, &err) < 0) r->sent = false, still(r, err.text);
   }
   json_decref(params);
 }
@@ -492,7 +515,7 @@ static void let_go_again(void *arg) {
   struct release *r = arg;
   timer_free(r->again);
   r->again = NULL;
-  char *key = key_of(journal_incident(r->journal), containment(r));
+  char *key = key_of(r->all, journal_incident(r->journal), containment(r));
   let_go(r, key);
   free(key);
 }
@@ -501,7 +524,7 @@ static void release_begin(void *arg) {
   struct release *r = arg;
   const json_t *c = containment(r);
   const char *status = json_str_or(c, "status", "");
-  char *key = key_of(journal_incident(r->journal), c);
+  char *key = key_of(r->all, journal_incident(r->journal), c);
   const char *recover = recover_text(r);
   if (recover) {
     ask_recovered(r, recover);

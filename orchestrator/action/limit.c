@@ -60,6 +60,10 @@ static void wake(void *arg) {
 }
 
 void limit_enter(struct action *x) {
+  if (x->exercise) { /* no product is there to be spared, and its minutes are not the clock's */
+    action_intend(x);
+    return;
+  }
   struct limit *l = limit_of(x);
   if (TAILQ_EMPTY(&l->waiting) && room(l, x->connector, clock_boot(clock_system()))) {
     enter(x, l);

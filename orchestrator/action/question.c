@@ -164,6 +164,7 @@ static json_t *asked_body(const struct question *q, const struct question_spec *
   if (q->deadline) json_object_set_new(body, "deadline", json_integer(q->deadline));
   if (q->exclude) json_object_set_new(body, "exclude", json_string(q->exclude));
   if (q->approvals > 1) json_object_set_new(body, "approvals", json_integer(q->approvals));
+  if (spec->inject) json_object_set_new(body, "inject", json_string(spec->inject));
   if (spec->about) json_object_set(body, "about", (json_t *)(uintptr_t)spec->about);
   return body;
 }
@@ -256,6 +257,17 @@ void questions_clock_moved(struct questions *qs) {
   size_t at = 0;
   void *value;
   while (map_next(&qs->open, &at, NULL, &value)) timer_set(value);
+}
+
+int64_t questions_due(const struct questions *qs) {
+  size_t at = 0;
+  void *value;
+  int64_t due = INT64_MAX;
+  while (map_next(&qs->open, &at, NULL, &value)) {
+    const struct question *q = value;
+    if (q->deadline && q->otherwise && !q->held && q->deadline < due) due = q->deadline;
+  }
+  return due;
 }
 
 static int refuse(struct question *q, const struct person *by, const char *text, struct err *err) {

@@ -28,6 +28,7 @@ struct question_spec {
   const char *otherwise; /* what silence means; NULL: it never expires */
   const char *exclude;   /* a person who may not answer, or NULL */
   unsigned approvals;    /* how many different people must give the first option (0 or 1: one) */
+  const char *inject;    /* of an exercise: the inject that asks; or NULL */
   const json_t *about;   /* what it is about (an action's plan), or NULL */
 };
 /* by: "person:…", or NULL when it expired. answer NULL: its journal is let go of, nothing follows; free what is yours. */
@@ -49,6 +50,8 @@ int question_answer(struct questions *qs, const char *id, const struct person *b
 json_t *questions_open(const struct questions *qs);
 /* The incidents' clock was set (exercises, tests): deadlines that have passed by it expire in the next turn. */
 void questions_clock_moved(struct questions *qs);
+/* The next deadline (µs), INT64_MAX: silence answers none of them. */
+int64_t questions_due(const struct questions *qs);
 size_t questions_count(const struct questions *qs);
 /* From `from` to `to` (µs of the wall clock) nobody could have answered (the engine or Redis was down, or the machine stood still): that time does not count,
  * and each open question keeps at least ten minutes after it. Outages are told in order, those of the past before the first question is taken up. */

@@ -92,6 +92,7 @@ json_t *daemon_counts(void *arg) {
                 "waves_total", (json_int_t)d->store.waves, "retries_total", (json_int_t)d->store.retries, "unacknowledged",
                 (json_int_t)d->store.unsent, "process", "max_rss_kib", (json_int_t)usage.ru_maxrss, "redis_up", redis_up(d->redis),
                 "requests_sent_total", (json_int_t)transports_sent(d->transports));
+  json_object_set_new(counts, "exercises", hall_counts(d->hall));
   json_object_set_new(counts, "evidence", feed_counts(d->feed));
   json_object_set_new(counts, "anchor", daemon_anchor_counts(d));
   if (d->conservation) json_object_set(counts, "alerts", d->conservation);

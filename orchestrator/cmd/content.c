@@ -11,6 +11,8 @@
 #include "cmd/anchoring.h"
 #include "cmd/daemon.h"
 #include "cmd/file.h"
+#include "cmd/installed.h"
+#include "script/madeup.h"
 
 struct content {
   struct registry *registry;
@@ -211,4 +213,83 @@ int daemon_content(struct daemon *d, json_t *ret_counts, struct err *err) {
   swap_in(d, &c);
   json_decref(c.default_group);
   return 0;
+}
+
+/* --- for an exercise ---------------------------------------------------------------------------------------------------- */
+
+static bool configured(const json_t *connectors, const char *name) {
+  const char *instance;
+  json_t *settings;
+  json_object_foreach((json_t *)(uintptr_t)connectors, instance,
+                      settings) if (strcmp(json_str_or(settings, "$connector", ""), name) == 0) return true;
+  return false;
+}
+
+/* The settings' connectors, and each other that is installed with values that lead nowhere: a team rehearses also what it has not bought. */
+static int connectors_all(const struct daemon *d, json_t **ret, struct err *err) {
+  json_t *all = json_object_get(d->settings, "connectors") ? json_deep_copy(json_object_get(d->settings, "connectors")) : json_object();
+  json_t *files = NULL, *path;
+  size_t i;
+  int r = installed_files(folder_of(d->settings, "connectors"), &files, err);
+  json_array_foreach(files, i, path) {
+    struct declaration *c = NULL;
+    if (r == 0) r = installed_connector(json_string_value(path), &c, err);
+    if (r == 0 && json_object_size(json_object_get(c->json, "settings")) && !configured(all, c->name) && !json_object_get(all, c->name))
+      json_object_set_new(all, c->name, madeup_settings(c, c->name));
+    declaration_free(c);
+  }
+  json_decref(files);
+  if (r == 0) *ret = all;
+  else json_decref(all);
+  return r;
+}
+
+int daemon_exercise_content(void *arg, struct hall_content *ret, struct err *err) {
+  struct daemon *d = arg;
+  struct content c = {0};
+  json_t *connectors = NULL;
+  int r = connectors_all(d, &connectors, err);
+  if (r == 0) r = registry_new(folder_of(d->settings, "connectors"), connectors, &c.registry, err);
+  if (r == 0) r = lists_load(folder_of(d->settings, "lists"), &c.lists, err);
+  if (r == 0) r = playbooks_load(&c, folder_of(d->settings, "playbooks"), err);
+  if (r == 0) r = routes_build(&c, d->settings, err);
+  json_decref(connectors);
+  if (r < 0) {
+    content_release(&c);
+    return r;
+  }
+  *ret = (struct hall_content){.registry = c.registry,
+                               .lists = c.lists,
+                               .router = c.router,
+                               .playbooks = c.playbooks,
+                               .default_group = c.default_group,
+                               .default_window_ms = c.default_window_ms};
+  return 0;
+}
+
+static void on_hall(void *arg) {}
+
+/* Exercises never keep the engine from starting: they go on beside it. */
+void daemon_hall(struct daemon *d) {
+  uint8_t bytes[16];
+  char made_up[33];
+  struct err err;
+  random_bytes(bytes, sizeof bytes);
+  hex_encode(bytes, sizeof bytes, made_up);
+  if (secrets_put(d->secrets, "simulated", made_up, strlen(made_up), &err) < 0) log_error("%s", err.text);
+  struct hall_deps deps = {.loop = d->loop,
+                           .redis = d->redis,
+                           .secrets = d->secrets,
+                           .people = d->people,
+                           .settings = d->settings,
+                           .desk = d->desk,
+                           .feed = d->feed,
+                           .node = d->store.node,
+                           .runbooks = folder_of(d->settings, "runbooks"),
+                           .data = json_str_or(d->settings, "data", "."),
+                           .clock = clock_system(),
+                           .content = daemon_exercise_content,
+                           .arg = d};
+  d->hall = hall_new(&deps);
+  hall_load(d->hall, on_hall, d);
 }

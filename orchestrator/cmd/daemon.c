@@ -82,6 +82,7 @@ static void on_desk(void *arg, const struct err *err) {
     return;
   }
   const json_t *api = json_object_get(d->settings, "api");
+  daemon_hall(d);
   struct api_config config = {.socket = d->socket, .group = json_str(api, "group"), .counts = daemon_counts, .arg = d};
   if (api_new(d->loop, d->desk, d->people, &config, &d->api, &why) < 0) {
     daemon_fail(d, &why);
@@ -206,6 +207,7 @@ static void on_redis(void *arg, bool up, const struct err *err) {
   if (redis_up(d->redis)) redis_back(d);
   if (d->node) journal_redis_up(d->node);
   if (d->desk) desk_redis_up(d->desk);
+  hall_redis_up(d->hall);
   if (d->started || !redis_up(d->redis)) return;
   d->started = true;
   feed_sweep(d->feed);
@@ -305,7 +307,7 @@ static void drain(void *arg) {
   struct daemon *d = arg;
   timer_free(d->timer);
   d->timer = NULL;
-  if (d->store.unsent && !late(d)) {
+  if ((d->store.unsent || hall_unsent(d->hall)) && !late(d)) {
     d->timer = timer_start(d->loop, DRAIN_POLL_MS, drain, d);
     return;
   }
@@ -358,6 +360,7 @@ static void daemon_stop(void *arg) {
     return;
   }
   d->timer = timer_start(d->loop, json_int_or(d->settings, "stop_within", 20000), on_intake_stopped, d);
+  hall_stop(d->hall);
   intake_stop(d->intake, on_intake_stopped, d);
 }
 
@@ -444,11 +447,13 @@ static void daemon_release(struct daemon *d) {
   timer_free(d->alone);
   for (size_t i = 0; i < 3; i++) watch_free(d->signals[i]);
   api_free(d->api);
+  hall_unload(d->hall);
   if (d->desk) desk_unload(d->desk); /* first: runs let go of their actions before those go */
   if (d->actions) actions_orphan(d->actions, NULL);
   transports_free(d->transports);
   if (d->redis) redis_free(d->redis);
   nodes_free(d->nodes);
+  hall_free(d->hall);
   if (d->desk) desk_free(d->desk);
   journal_free(d->node); /* while there is an intake: messages wait for it */
   intake_free(d->intake);

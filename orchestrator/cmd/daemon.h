@@ -12,6 +12,7 @@
 #include "base/suspect.h"
 #include "evidence/note.h"
 #include "evidence/seal.h"
+#include "exercise/hall.h"
 #include "incident/incident.h"
 #include "intake/intake.h"
 #include "journal/feed.h"
@@ -57,6 +58,7 @@ struct daemon {
   struct actions *actions;
   struct desk *desk;
   struct intake *intake;
+  struct hall *hall; /* exercises */
   struct api *api;
   struct anchor *anchor; /* NULL: the settings name no target */
   char anchor_why[300];  /* why nothing is anchored although they do */
@@ -95,6 +97,9 @@ void daemon_draining(void *arg, bool draining);
 
 /* content.c: playbooks, connectors, lists and routes, all or none. */
 int daemon_content(struct daemon *d, json_t *ret_counts, struct err *err);
+/* What an exercise is played with: all that is installed, with made-up settings for connectors that nobody configured. arg: the daemon. */
+int daemon_exercise_content(void *arg, struct hall_content *ret, struct err *err);
+void daemon_hall(struct daemon *d);
 /* checks.c */
 /* The desk and the intake, with the content in force. */
 int daemon_desk(struct daemon *d, json_t *counts, struct err *err);

@@ -23,11 +23,13 @@ json_t *tabletop_paths(const json_t *settings, struct err *err) {
   return installed_files(folder, &paths, err) == 0 ? paths : NULL;
 }
 
-static const struct command *const subs[] = {&tabletop_check, &tabletop_report, NULL};
+static const struct command *const subs[] = {&tabletop_check,  &tabletop_run,   &tabletop_list,  &tabletop_show,   &tabletop_pause,
+                                             &tabletop_resume, &tabletop_speed, &tabletop_jump,  &tabletop_skip,   &tabletop_inject,
+                                             &tabletop_note,   &tabletop_end,   &tabletop_abort, &tabletop_report, NULL};
 
 const struct command cmd_tabletop = {
     .name = "tabletop",
     .text = "exercises: scenarios that a team plays",
-    .example = "tocsin tabletop check all\ntocsin tabletop report EX-7 -o exercise.html\n",
+    .example = "tocsin tabletop run ci-credentials --speed 10\ntocsin tabletop report EX-7 -o exercise.html\n",
     .subs = subs,
 };

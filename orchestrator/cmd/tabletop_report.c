@@ -13,7 +13,7 @@
 #include "exercise/scenario.h"
 #include "report/report.h"
 
-enum { CASES_MOST = 200, LIST_MOST = 10000 };
+enum { CASES_MOST = 200 };
 
 /* The journals of one exercise: its own first. */
 struct played {
@@ -43,36 +43,48 @@ static int add(const struct cli *cli, struct played *p, const char *word) {
   return EXIT_DONE;
 }
 
-/* Rows of all exercises and their incidents that `tocsin serve` knows; an empty list when the journals come from files. */
-static json_t *rows_of(const struct cli *cli) {
-  json_t *command = json_pack("{s:s, s:s, s:i}", "command", "incident.list", "status", "all", "limit", LIST_MOST), *answer = NULL;
+/* A list that `tocsin serve` answers a command with; empty when it does not. */
+static json_t *asked(const struct cli *cli, json_t *command_take, const char *member) {
+  json_t *answer = NULL;
   long status;
   struct err err;
-  int r = client_try(cli, command, &status, &answer, &err);
-  json_t *rows = r == 0 ? json_incref(json_object_get(answer, "incidents")) : NULL;
+  int r = client_try(cli, command_take, &status, &answer, &err);
+  json_t *rows = r == 0 ? json_incref(json_object_get(answer, member)) : NULL;
   json_decref(answer);
-  json_decref(command);
+  json_decref(command_take);
   return rows ? rows : json_array();
 }
 
-static int incidents_add(const struct cli *cli, struct played *p, const json_t *rows) {
-  size_t i;
-  json_t *row;
+/* Rows of all exercises that `tocsin serve` knows, the newest first. */
+static json_t *rows_of(const struct cli *cli) { return asked(cli, json_pack("{s:s}", "command", "tabletop.list"), "exercises"); }
+
+static int by_id(const void *a, const void *b) {
+  return strcmp(json_str_or(*(json_t *const *)a, "id", ""), json_str_or(*(json_t *const *)b, "id", ""));
+}
+
+/* In the order in which they were opened. */
+static int incidents_add(const struct cli *cli, struct played *p) {
+  const char *own = p->journals[0].incident;
+  json_t *rows = asked(cli, json_pack("{s:s, s:s}", "command", "tabletop.incidents", "id", own), "incidents"), *sorted[CASES_MOST];
+  size_t count = 0;
   int status = EXIT_DONE;
-  for (i = json_array_size(rows); i > 0 && status == EXIT_DONE; i--) { /* the list is newest first */
-    row = json_array_get(rows, i - 1);
-    if (strcmp(json_str_or(row, "exercise", ""), p->journals[0].incident) == 0) status = add(cli, p, json_str_or(row, "id", ""));
+  for (size_t i = 0; i < json_array_size(rows) && count < CASES_MOST; i++) {
+    json_t *row = json_array_get(rows, i);
+    if (strcmp(json_str_or(row, "id", ""), own) != 0 && json_int_or(row, "opened", 0)) sorted[count++] = row;
   }
+  qsort(sorted, count, sizeof *sorted, by_id);
+  for (size_t i = 0; i < count && status == EXIT_DONE; i++) status = add(cli, p, json_str_or(sorted[i], "id", ""));
+  json_decref(rows);
   return status;
 }
 
-static int played_open(const struct cli *cli, const char *word, const struct options *o, const json_t *rows, struct played **ret) {
+static int played_open(const struct cli *cli, const char *word, const struct options *o, struct played **ret) {
   struct played *p = calloc(1, sizeof *p);
   if (!p) abort();
   p->names = json_object();
   int status = add(cli, p, word);
   bool file = strcmp(word, "-") == 0 || access(word, F_OK) == 0;
-  if (status == EXIT_DONE && !file) status = incidents_add(cli, p, rows);
+  if (status == EXIT_DONE && !file) status = incidents_add(cli, p);
   for (unsigned i = 1; o && i < options_count(o) && status == EXIT_DONE; i++) status = add(cli, p, options_word(o, i));
   if (status == EXIT_DONE) *ret = p;
   else played_release(p);
@@ -123,7 +135,7 @@ static int before_of(const struct cli *cli, const struct options *o, const json_
   struct played *p = NULL;
   const char *word = options_get(o, "against") ? options_get(o, "against") : last_time(rows, result);
   if (!word) return EXIT_DONE;
-  int status = played_open(cli, word, NULL, rows, &p);
+  int status = played_open(cli, word, NULL, &p);
   if (status == EXIT_DONE) status = judged(cli, p, ret);
   if (p) played_release(p);
   return status;
@@ -131,11 +143,9 @@ static int before_of(const struct cli *cli, const struct options *o, const json_
 
 int tabletop_judge(const struct cli *cli, const char *word, json_t **ret) {
   struct played *p = NULL;
-  json_t *rows = access(word, F_OK) == 0 ? json_array() : rows_of(cli);
-  int status = played_open(cli, word, NULL, rows, &p);
+  int status = played_open(cli, word, NULL, &p);
   if (status == EXIT_DONE) status = judged(cli, p, ret);
   if (p) played_release(p);
-  json_decref(rows);
   return status;
 }
 
@@ -162,7 +172,7 @@ static int run(struct cli *cli, const struct options *o) {
   json_t *result = NULL, *before = NULL;
   bool file = access(options_word(o, 0), F_OK) == 0;
   json_t *rows = file ? json_array() : rows_of(cli);
-  int status = played_open(cli, options_word(o, 0), o, rows, &p);
+  int status = played_open(cli, options_word(o, 0), o, &p);
   if (status == EXIT_DONE) status = judged(cli, p, &result);
   if (status == EXIT_DONE) status = before_of(cli, o, rows, result, &before);
   if (status == EXIT_DONE) status = print(cli, o, result, before);

@@ -65,10 +65,10 @@ static const char *title_of(const json_t *finding) {
 static void open_for(struct incident *inc, const struct attach *a) {
   json_t *groups = json_array();
   if (a->group) json_array_append_new(groups, json_string(a->group));
-  incident_open(inc, "engine",
-                json_pack("{s:s, s:I, s:s, s:o, s:s}", "title", title_of(a->finding), "severity_id",
-                          (json_int_t)json_int_or(a->finding, "severity_id", 0), "mode", id_exercise(inc->id) ? "exercise" : "live",
-                          "groups", groups, "by", "alert"));
+  json_t *body = json_pack("{s:s, s:I, s:s, s:o, s:s, s:s*}", "title", title_of(a->finding), "severity_id",
+                           (json_int_t)json_int_or(a->finding, "severity_id", 0), "mode", id_exercise(inc->id) ? "exercise" : "live",
+                           "groups", groups, "by", "alert", "exercise", inc->desk->deps.exercise);
+  incident_open(inc, "engine", body);
 }
 
 enum { RAW_PLAIN = 1 << 20, FINDING_KEPT = 16 << 20, FINDING_PART = 64 << 10 };

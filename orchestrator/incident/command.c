@@ -148,6 +148,10 @@ static void command_turn(void *arg) {
   const char *name = json_str_or(call->command, "command", "");
   const struct command_row *row = row_of(name);
   const struct extra *extra = row ? NULL : map_get(&d->extras, name);
+  if (row && !call_to_exercise(call, &err)) {
+    call_fail(call, &err);
+    return;
+  }
   if (!row && !extra) {
     err_set(&err, ERR_NOT_FOUND, "there is no command \"%.60s\"", name);
     call_fail(call, &err);

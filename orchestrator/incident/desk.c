@@ -44,6 +44,8 @@ struct desk *desk_new(const struct desk_deps *deps, struct err *err) {
       .questions = deps->questions,
       .registry = deps->registry,
       .limits = limits_of(deps->settings),
+      .seed = deps->seed,
+      .seed_arg = deps->journal_arg,
       .world = {.arg = d, .alerts = world_alerts, .list = world_list, .matches = world_matches, .change = world_change}};
   d->runs = runs_new(&runs);
   if (deps->nodes && deps->key) d->post = post_new(deps->loop, deps->redis, deps->nodes, deps->key, elsewhere_letter, d);
@@ -273,6 +275,7 @@ json_t *incident_state(struct incident *inc) { return journal_state(inc->journal
 
 static bool alive(struct incident *inc) {
   const json_t *state = incident_state(inc);
+  if (incident_at_rest(inc) && !inc->busy && !inc->loading && STAILQ_EMPTY(&inc->ops) && journal_idle(inc->journal)) return false;
   return inc->loading || inc->recovering || inc->busy || inc->put_off || inc->dozing || !LIST_EMPTY(&inc->runs) ||
          !STAILQ_EMPTY(&inc->ops) || !journal_idle(inc->journal) || json_object_size(json_object_get(state, "questions")) ||
          json_object_size(json_object_get(state, "intents")) || json_object_size(json_object_get(state, "held"));
@@ -420,6 +423,7 @@ static void on_loaded(void *arg, struct journal *j, const struct err *err) {
     return;
   }
   inc->journal = j;
+  incident_journal(inc);
   owner_adopted(inc);
 }
 
@@ -450,7 +454,7 @@ static bool only_quiet(const struct incident *inc) {
 
 /* Its containments first: they were dropped if it had been lost, and what is taken up again may lift them. */
 void incident_loaded(struct incident *inc) {
-  actions_ledger_load(inc->desk->deps.actions, inc->id, incident_state(inc), inc->desk->deps.store->clock);
+  if (!incident_at_rest(inc)) actions_ledger_load(inc->desk->deps.actions, inc->id, incident_state(inc), inc->desk->deps.store->clock);
   if (!sleepers_have(inc->desk->sleepers, inc->id) || !only_quiet(inc)) {
     runs_rebuild(inc);
     return;
@@ -515,6 +519,7 @@ void incident_with_quiet(struct desk *d, const char *id, bool fresh, incident_qu
   if (!known) inc = incident_new(d, id);
   if (!known && fresh) {
     inc->journal = journal_new(d->deps.store, id);
+    incident_journal(inc);
     incident_touch(inc);
     cb(inc, arg, NULL);
     return;

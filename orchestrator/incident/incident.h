@@ -18,6 +18,9 @@
 struct desk;
 struct map;
 
+/* The number of the last exercise or exercise incident. */
+#define EXERCISE_IDS "{tocsin:alerts}:exercise_ids"
+
 /* One normalised alert, as intake hands it over. */
 struct alert {
   const char *id;        /* "<source>:<product's id>", or "<source>:<stream id>" */
@@ -43,6 +46,12 @@ struct desk_deps {
   struct journal *node;   /* the orchestrator's own journal */
   struct nodes *nodes;    /* who else shares this Redis; NULL: nobody does, and nothing is claimed (tests) */
   const uint8_t *key;     /* DIGEST_BYTES: what the letters between nodes are signed with; borrowed during desk_new */
+  /* "EX-000042": the desk of that exercise. Its incidents bear the fact, stand in lists of its own, never sleep, tell nobody through the settings' channels and know no outage. NULL: earnest. */
+  const char *exercise;
+  /* Called for every journal that is made or loaded, before anything is appended to it. May be NULL. */
+  void (*on_journal)(void *arg, struct journal *journal);
+  void *journal_arg;
+  void (*seed)(void *arg, const char *incident, unsigned run, char out[33]); /* see runs_deps; with journal_arg */
   /* Every value at an OCSF path of an alert (route's path_values): what `from` means. New array. */
   json_t *(*values)(const json_t *finding, const json_t *raw, const char *path);
 };
@@ -116,6 +125,29 @@ void desk_reply(struct call *call, int status, json_t *answer_take);
 /* Intents without an outcome in the journals of the incidents that are loaded; and how many of these are in doubt. */
 int64_t desk_open_intents(const struct desk *d, int64_t *ret_in_doubt);
 json_t *desk_counts(const struct desk *d); /* new {"live", "runs", "opened_total", …} */
+/* --- exercises: a desk of its own for each (desk_deps.exercise) ------------------------------------------------------------------ */
+/* Of the desk of earnest: whose the exercise incident is that a command is about. A desk: it is played there now. NULL: nobody plays it, and the command may only look
+ * (and take corrective actions on); with err set it is refused. */
+typedef struct desk *desk_door_cb(void *arg, const char *incident, struct err *err);
+void desk_on_exercise(struct desk *d, desk_door_cb *cb, void *arg);
+/* The exercise's own journal, as an incident of its desk that stays loaded; what the engine has to say goes there, too. fresh: it has no entry yet. cb's journal is NULL with err. */
+typedef void desk_own_cb(void *arg, struct journal *journal, const struct err *err);
+void desk_own(struct desk *d, bool fresh, desk_own_cb *cb, void *arg);
+/* Nothing goes on in it by itself before people, alerts or the clock have their say. */
+bool desk_rests(const struct desk *d);
+int64_t desk_due(const struct desk *d); /* the next of the waits, questions and containments that the clock ends (µs); INT64_MAX: none */
+void desk_clock_moved(struct desk *d);  /* what is due by it is done in the next turns */
+void desk_cancel_runs(struct desk *d, const char *by, const char *because); /* all that are under way */
+/* Once no run is under way: nobody is waited for any more. True when nobody has anything to do with any incident. */
+bool desk_let_go(struct desk *d);
+void desk_note(struct desk *d, const char *incident, const char *text); /* by the engine */
+/* The rows (as incident.list's) of these ids, from memory or as Redis holds them. rows: borrowed, NULL with err. */
+typedef void desk_rows_cb(void *arg, const json_t *rows, const struct err *err);
+void desk_rows(struct desk *d, json_t *ids_take, desk_rows_cb *cb, void *arg);
+/* The desk's own lists: "open" or "recent", "group". */
+enum { DESK_KEY = 64 };
+void desk_key(const struct desk *d, const char *what, char out[DESK_KEY]);
+
 /* --- several nodes: each incident has one owner (NODES_OWNER); its commands and alerts reach it through its inbox -------------- */
 /* Reads this node's inbox from now on. */
 void desk_listen(struct desk *d);

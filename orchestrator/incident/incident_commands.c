@@ -235,8 +235,10 @@ static void ungroup(struct incident *inc) {
   const json_t *groups = json_object_get(incident_state(inc), "groups");
   size_t i, count = json_array_size(groups);
   const char **argv = calloc(count + 5, sizeof *argv);
+  char key[DESK_KEY];
   if (!argv) abort();
-  argv[0] = "FCALL", argv[1] = "tocsin_ungroup", argv[2] = "1", argv[3] = "{tocsin:alerts}:group", argv[4] = inc->id;
+  desk_key(inc->desk, "group", key);
+  argv[0] = "FCALL", argv[1] = "tocsin_ungroup", argv[2] = "1", argv[3] = key, argv[4] = inc->id;
   for (i = 0; i < count; i++) argv[5 + i] = json_string_value(json_array_get(groups, i));
   if (count) redis_command(inc->desk->deps.redis, 0, NULL, NULL, count + 5, argv, NULL, NULL);
   free(argv);
@@ -303,7 +305,7 @@ static void merge_into(struct incident *into, void *arg, const struct err *err) 
   struct call *call = arg;
   struct incident *inc = call->inc;
   struct err why;
-  char value[64];
+  char value[64], key[DESK_KEY];
   if (err || journal_seq(into->journal) == 0 || into == inc || strcmp(json_str_or(incident_state(into), "status", ""), "open") != 0) {
     if (!err) err_set(&why, ERR_CONFLICT, "%s can only be merged into another incident that is open", inc->id), err = &why;
     call_fail(call, err);
@@ -312,9 +314,10 @@ static void merge_into(struct incident *into, void *arg, const struct err *err) 
   json_t *groups = json_deep_copy(json_object_get(incident_state(inc), "groups"));
   size_t i;
   json_t *group;
+  desk_key(inc->desk, "group", key);
   snprintf(value, sizeof value, "%s|%" PRId64, into->id, clock_wall(inc->desk->deps.store->clock) / 1000 + 3600000);
   json_array_foreach(groups, i, group)
-      redis_call(inc->desk->deps.redis, 0, NULL, NULL, NULL, "HSET", "{tocsin:alerts}:group", json_string_value(group), value, NULL);
+      redis_call(inc->desk->deps.redis, 0, NULL, NULL, NULL, "HSET", key, json_string_value(group), value, NULL);
   const char *because = call_text(call, "because");
   journal_add(into->journal, KIND_INCIDENT_MERGED, call->by->actor, 0, NULL,
               json_pack("{s:s, s:o, s:s}", "from", inc->id, "groups", groups, "because", because ? because : ""));

@@ -40,14 +40,16 @@ static void place_send(void *arg) {
   struct place *p = arg;
   struct redis *redis = p->desk->deps.redis;
   unsigned lane = redis_lane(redis, p->id);
+  char in[DESK_KEY], out[DESK_KEY];
+  desk_key(p->desk, p->open ? "open" : "recent", in);
+  desk_key(p->desk, p->open ? "recent" : "open", out);
   timer_free(p->timer);
   p->timer = NULL;
   p->failed = false;
   p->under_way = 1;
-  if (redis_call(redis, lane, on_placed, p, NULL, "ZADD", p->open ? "tocsin:open" : "tocsin:recent", "NX", p->score, p->id, NULL) == 0)
-    p->under_way++;
+  if (redis_call(redis, lane, on_placed, p, NULL, "ZADD", in, "NX", p->score, p->id, NULL) == 0) p->under_way++;
   else p->failed = true;
-  if (redis_call(redis, lane, on_placed, p, NULL, "ZREM", p->open ? "tocsin:recent" : "tocsin:open", p->id, NULL) == 0) p->under_way++;
+  if (redis_call(redis, lane, on_placed, p, NULL, "ZREM", out, p->id, NULL) == 0) p->under_way++;
   else p->failed = true;
   if (--p->under_way == 0) p->timer = timer_start(p->desk->deps.loop, AGAIN_MS, place_send, p);
 }

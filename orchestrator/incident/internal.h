@@ -92,6 +92,8 @@ struct desk {
   struct adopting *adopting;
   struct files *files; /* NULL until a file is kept or looked for */
   struct timer *draining;
+  desk_door_cb *door_cb; /* exercises: exercising.c */
+  void *door_arg;
   void (*draining_cb)(void *arg, bool draining);
   void *draining_arg;
   json_t *corrective; /* {id: corrective action}: as the index was when somebody last looked */
@@ -246,6 +248,14 @@ command_fn do_corrective_list, do_corrective_add, do_corrective_close;
 void corrective_begin(struct desk *d);
 void corrective_end(struct desk *d);
 json_t *corrective_counts(const struct desk *d); /* new {"open", "overdue"} */
+
+/* exercising.c */
+/* The desk that the command's exercise is played at becomes the call's; false with err: it is not to be done. */
+bool call_to_exercise(struct call *call, struct err *err);
+/* An exercise's incident at the desk of earnest: it is only looked at. */
+bool incident_at_rest(const struct incident *inc);
+/* A journal was made or loaded. */
+void incident_journal(struct incident *inc);
 
 /* redact.c: takes the body of an entry out of everything that holds it, step by step; a step that fails is tried again, and what a dead process had begun goes on. */
 command_fn do_redact, do_exported;

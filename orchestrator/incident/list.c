@@ -88,9 +88,9 @@ static void on_ids(void *arg, const struct redis_value *reply, const struct err 
 
 static void ids_ask(struct list *l) {
   struct err err;
-  char last[24];
-  const char *key = l->open ? "tocsin:open" : l->recent ? "tocsin:recent" : NULL;
-  if (!key) {
+  char last[24], key[DESK_KEY];
+  desk_key(l->desk, l->open ? "open" : "recent", key);
+  if (!l->open && !l->recent) {
     states_gather(l);
     return;
   }
@@ -105,6 +105,13 @@ void desk_list(struct desk *d, bool open, bool recent, size_t limit, list_cb *cb
   if (!l) abort();
   *l = (struct list){
       .desk = d, .ids = json_array(), .states = json_array(), .limit = limit, .open = open, .recent = recent, .cb = cb, .arg = arg};
+  ids_ask(l);
+}
+
+void desk_list_of(struct desk *d, json_t *ids_take, list_cb *cb, void *arg) {
+  struct list *l = calloc(1, sizeof *l);
+  if (!l) abort();
+  *l = (struct list){.desk = d, .ids = ids_take, .states = json_array(), .cb = cb, .arg = arg};
   ids_ask(l);
 }
 

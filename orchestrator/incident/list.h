@@ -10,6 +10,8 @@ typedef void list_cb(void *arg, const json_t *states, const struct err *err);
 void desk_list_asking(struct desk *d, size_t limit, list_cb *cb, void *arg);
 void desk_list(struct desk *d, bool open, bool recent, size_t limit, list_cb *cb, void *arg);
 
+void desk_list_of(struct desk *d, json_t *ids_take, list_cb *cb, void *arg); /* of these */
+
 struct call;
 /* The call's answer becomes {"questions", "questions_total"}: those that are awake at once; cb brings the sleepers' states, for asking_end. */
 void asking_begin(struct call *call, list_cb *cb);

@@ -129,7 +129,7 @@ void desk_notify(void *arg, struct journal *journal, const char *id, const json_
   json_t *channel;
   struct id parsed;
   unsigned number = 0;
-  if (!inc || inc->journal != journal) return;
+  if (!inc || inc->journal != journal || d->deps.exercise) return;
   json_object_foreach(json_object_get(d->deps.settings, "notify"), name, channel) {
     if (!for_role(channel, json_str_or(question, "role", "responder")) || !id_parse(id, &parsed)) continue;
     struct telling *t = calloc(1, sizeof *t);

@@ -183,7 +183,8 @@ static bool all_wait(const struct incident *inc, struct sleeper *x) {
 }
 
 static bool is_quiet(const struct sleepers *s, const struct incident *inc) {
-  if (s->desk->alone.holding || inc->loading || inc->lost || inc->recovering || inc->leaving || inc->put_off || inc->busy || inc->retelling)
+  if (s->desk->deps.exercise || s->desk->alone.holding || inc->loading || inc->lost || inc->recovering || inc->leaving || inc->put_off ||
+      inc->busy || inc->retelling)
     return false;
   return inc->journal && STAILQ_EMPTY(&inc->ops) && journal_idle(inc->journal);
 }

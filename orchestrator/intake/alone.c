@@ -72,7 +72,7 @@ static void look(struct intake *in) {
     return;
   }
   in->reading = redis_call(in->deps.redis, in->blocking, on_alone, in, &err, "XREADGROUP", "GROUP", QUEUE_GROUP, in->deps.consumer, "COUNT",
-                           "1", "STREAMS", QUEUE, from, NULL) == 0;
+                           "1", "STREAMS", in->key[KEY_QUEUE], from, NULL) == 0;
   if (!in->reading) in->alone.retry = timer_start(in->deps.loop, RETRY_MS, look_again, in);
 }
 

@@ -101,8 +101,8 @@ static void do_dead(void *arg, struct call *call, const struct person *by, const
   int64_t limit = json_int_or(command, "limit", DEAD_SHOWN);
   c->limit = limit > 0 && limit <= DEAD_MOST ? (size_t)limit : DEAD_SHOWN;
   snprintf(most, sizeof most, "%d", DEAD_MOST);
-  if (redis_call(c->in->deps.redis, redis_lane(c->in->deps.redis, DEAD), on_dead, c, &err, "XREVRANGE", DEAD, "+", "-", "COUNT", most,
-                 NULL) < 0)
+  if (redis_call(c->in->deps.redis, redis_lane(c->in->deps.redis, c->in->key[KEY_DEAD]), on_dead, c, &err, "XREVRANGE",
+                 c->in->key[KEY_DEAD], "+", "-", "COUNT", most, NULL) < 0)
     fail(c, &err);
 }
 
@@ -135,8 +135,8 @@ static void do_retry(void *arg, struct call *call, const struct person *by, cons
   } else if (!person_has_role(by, "responder")) {
     desk_reply(call, 403, json_pack("{s:s}", "error", "retrying dead letters needs the role \"responder\""));
     free(c);
-  } else if (redis_call(c->in->deps.redis, redis_lane(c->in->deps.redis, DEAD), on_revived, c, &err, "FCALL", "tocsin_revive", "2", DEAD,
-                        QUEUE, all ? "" : id, "1000", NULL) < 0) {
+  } else if (redis_call(c->in->deps.redis, redis_lane(c->in->deps.redis, c->in->key[KEY_DEAD]), on_revived, c, &err, "FCALL",
+                        "tocsin_revive", "2", c->in->key[KEY_DEAD], c->in->key[KEY_QUEUE], all ? "" : id, "1000", NULL) < 0) {
     fail(c, &err);
   }
 }

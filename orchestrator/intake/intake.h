@@ -27,6 +27,8 @@ struct intake_deps {
   int64_t lease_ms;
   struct nodes *nodes;    /* NULL: no others (tests) */
   const json_t *settings; /* webhook, dedupe, default_playbook */
+  /* "EX-000042": it reads that exercise's stream, which only the engine writes, and opens exercise incidents. It has no webhook and no commands, and reads when intake_look says so. NULL: the alerts of earnest. */
+  const char *exercise;
 };
 
 struct intake *intake_new(const struct intake_deps *deps);
@@ -51,11 +53,18 @@ void intake_take_over(struct intake *in, const char *node);
 /* The same for every node that has unfinished messages and is not there. */
 void intake_take_over_strays(struct intake *in);
 
+/* An exercise's: something was put on its stream. It rests when everything that was put on it is at its end. */
+void intake_look(struct intake *in);
+bool intake_rests(const struct intake *in);
 /* Takes nothing new while held (Redis is nearly full); the webhook answers 503. */
 void intake_hold(struct intake *in, bool held);
 /* Puts a document on the queue; cb when Redis has it. */
 typedef void intake_push_cb(void *arg, const struct err *err);
 int intake_push(struct intake *in, const char *source, const char *text, size_t len, intake_push_cb *cb, void *arg, struct err *err);
+
+/* The same at a place of its own in an exercise's stream; cb has an error when something was put there or behind it before. */
+int intake_put(struct intake *in, uint64_t number, const char *source, const char *text, size_t len, intake_push_cb *cb, void *arg,
+               struct err *err);
 
 /* Conservation, asked of Redis now: {"accepted","attached","duplicate","suppressed","dead","split","waiting","difference"}; cb with NULL on error. */
 typedef void intake_counts_cb(void *arg, const json_t *counts, const struct err *err);

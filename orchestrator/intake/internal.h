@@ -10,10 +10,10 @@
 #include "intake/normalise.h"
 #include "wire/redis.h"
 
-#define QUEUE "tocsin:alerts"
 #define QUEUE_GROUP "tocsin"
-#define DEAD "{tocsin:alerts}:dead"
-#define COUNTS "{tocsin:alerts}:counts"
+
+/* Keys in Redis; an exercise has all of them but the ids for itself. */
+enum intake_key { KEY_QUEUE, KEY_ROUTED, KEY_SEEN, KEY_SEEN_IN, KEY_GROUP, KEY_IDS, KEY_COUNTS, KEY_DEAD, INTAKE_KEYS };
 
 enum {
   READ_COUNT = 128,
@@ -37,6 +37,7 @@ struct alone {
 
 struct intake {
   struct intake_deps deps;
+  char key[INTAKE_KEYS][64];
   struct normaliser *normaliser;
   const struct router *router;
   const struct lists *lists;
@@ -45,6 +46,7 @@ struct intake {
   const char *default_playbook;
   unsigned blocking; /* the lane of XREADGROUP */
   bool running, held, reading, owned_first, group_made;
+  bool again;     /* an exercise's: something was put in while it was being read */
   bool unsure;    /* an answer to XREADGROUP was lost: messages may be ours without our having seen them */
   char after[48]; /* how far this node's own unfinished messages are taken */
   size_t under_way;

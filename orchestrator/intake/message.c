@@ -124,12 +124,12 @@ static void finish(struct message *m) {
   const char *const head[] = {"FCALL",
                               "tocsin_done",
                               "6",
-                              QUEUE,
-                              "{tocsin:alerts}:routed",
-                              "{tocsin:alerts}:seen",
-                              "{tocsin:alerts}:seen_in",
-                              COUNTS,
-                              DEAD,
+                              in->key[KEY_QUEUE],
+                              in->key[KEY_ROUTED],
+                              in->key[KEY_SEEN],
+                              in->key[KEY_SEEN_IN],
+                              in->key[KEY_COUNTS],
+                              in->key[KEY_DEAD],
                               QUEUE_GROUP,
                               m->id,
                               m->alert_id ? m->alert_id : "",
@@ -143,7 +143,7 @@ static void finish(struct message *m) {
   } else if (strcmp(m->outcome, "dead") == 0) {
     argv[argc] = m->reason, lens[argc++] = strlen(m->reason); /* the bytes are there already: Redis moves them */
   }
-  if (redis_command(in->deps.redis, redis_lane(in->deps.redis, QUEUE), on_done, m, argc, argv, lens, &err) < 0) unsent = true;
+  if (redis_command(in->deps.redis, redis_lane(in->deps.redis, in->key[KEY_QUEUE]), on_done, m, argc, argv, lens, &err) < 0) unsent = true;
   for (size_t i = 0; i < parts; i++) free(texts[i]);
   free(texts);
   free(argv);
@@ -271,25 +271,27 @@ static void route(struct message *m) {
   const char *argv[13 + 2 * INCIDENTS_MOST] = {"FCALL",
                                                "tocsin_route",
                                                "6",
-                                               "{tocsin:alerts}:routed",
-                                               "{tocsin:alerts}:seen",
-                                               "{tocsin:alerts}:group",
-                                               "{tocsin:alerts}:ids",
-                                               "{tocsin:alerts}:seen_in",
+                                               in->key[KEY_ROUTED],
+                                               in->key[KEY_SEEN],
+                                               in->key[KEY_GROUP],
+                                               in->key[KEY_IDS],
+                                               in->key[KEY_SEEN_IN],
                                                NODES_OWNER,
                                                m->alert_id,
                                                m->id,
                                                now,
                                                prefix};
   size_t argc = 13;
-  snprintf(prefix, sizeof prefix, "INC|%s", in->deps.consumer); /* what it opens is this node's */
+  if (in->deps.exercise) snprintf(prefix, sizeof prefix, "EX");      /* its exercise's, which lies with this node */
+  else snprintf(prefix, sizeof prefix, "INC|%s", in->deps.consumer); /* what it opens is this node's */
   snprintf(now, sizeof now, "%" PRId64, now_us(m) / 1000);
   for (size_t i = 0; i < m->wanted_count && i < INCIDENTS_MOST; i++) {
     snprintf(windows[i], sizeof windows[i], "%" PRId64, m->wanted[i].window_ms);
     argv[argc++] = m->wanted[i].group;
     argv[argc++] = windows[i];
   }
-  if (redis_command(in->deps.redis, redis_lane(in->deps.redis, QUEUE), on_routed, m, argc, argv, NULL, &err) < 0) later(m, attach_again);
+  if (redis_command(in->deps.redis, redis_lane(in->deps.redis, in->key[KEY_QUEUE]), on_routed, m, argc, argv, NULL, &err) < 0)
+    later(m, attach_again);
 }
 
 /* --- which playbooks, which groups --------------------------------------------------------------------------------------------- */

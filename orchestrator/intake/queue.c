@@ -6,16 +6,30 @@
 
 #include "intake/internal.h"
 
+static void keys_make(struct intake *in) {
+  static const char *const names[INTAKE_KEYS] = {NULL, "routed", "seen", "seen_in", "group", NULL, "counts", "dead"};
+  const char *exercise = in->deps.exercise;
+  for (size_t i = 0; i < INTAKE_KEYS; i++) {
+    if (!names[i]) continue;
+    if (exercise) snprintf(in->key[i], sizeof in->key[i], "tocsin:{%.20s}:%s", exercise, names[i]);
+    else snprintf(in->key[i], sizeof in->key[i], "{tocsin:alerts}:%s", names[i]);
+  }
+  if (exercise) snprintf(in->key[KEY_QUEUE], sizeof in->key[KEY_QUEUE], "tocsin:{%.20s}:alerts", exercise);
+  else snprintf(in->key[KEY_QUEUE], sizeof in->key[KEY_QUEUE], "tocsin:alerts");
+  snprintf(in->key[KEY_IDS], sizeof in->key[KEY_IDS], "%s", exercise ? EXERCISE_IDS : "{tocsin:alerts}:ids");
+}
+
 struct intake *intake_new(const struct intake_deps *deps) {
   struct intake *in = calloc(1, sizeof *in);
   if (!in) abort();
   in->deps = *deps;
+  keys_make(in);
   in->normaliser = normaliser_new(deps->registry, json_object_get(json_object_get(deps->settings, "webhook"), "sources"));
   in->keep_ms = json_int_or(deps->settings, "dedupe", 86400000);
   in->default_playbook = json_str_or(deps->settings, "default_playbook", "triage-only");
-  in->blocking = redis_add_blocking_lane(deps->redis);
+  in->blocking = deps->exercise ? redis_lane(deps->redis, in->key[KEY_QUEUE]) : redis_add_blocking_lane(deps->redis);
   snprintf(in->after, sizeof in->after, "0");
-  intake_commands(in);
+  if (!deps->exercise) intake_commands(in);
   return in;
 }
 
@@ -86,19 +100,22 @@ static void on_read(void *arg, const struct redis_value *reply, const struct err
     in->taken++;
     intake_message(in, redis_item(entries, i));
   }
+  bool nothing_new = in->deps.exercise && in->owned_first && count == 0 && !in->again;
   if (!in->owned_first && count == 0) in->owned_first = true;
-  intake_pump(in);
+  if (!nothing_new) intake_pump(in);
 }
 
 static void group_make(struct intake *in) {
   struct err err;
-  in->reading = redis_call(in->deps.redis, 0, on_group, in, &err, "XGROUP", "CREATE", QUEUE, QUEUE_GROUP, "0", "MKSTREAM", NULL) == 0;
+  in->reading =
+      redis_call(in->deps.redis, 0, on_group, in, &err, "XGROUP", "CREATE", in->key[KEY_QUEUE], QUEUE_GROUP, "0", "MKSTREAM", NULL) == 0;
   if (!in->reading) pump_later(in, RETRY_MS);
 }
 
 void intake_pump(struct intake *in) {
   struct err err;
   char count[16], block[16];
+  if (in->deps.exercise && in->reading) in->again = true;
   if (!in->running || in->held || in->reading || in->retry || in->alone.cb) return;
   if (!in->group_made) {
     group_make(in);
@@ -116,24 +133,36 @@ void intake_pump(struct intake *in) {
   size_t room = UNDER_WAY_MOST - in->under_way;
   snprintf(count, sizeof count, "%zu", room < READ_COUNT ? room : (size_t)READ_COUNT);
   snprintf(block, sizeof block, "%d", BLOCK_MS);
+  in->again = false;
+  if (in->deps.exercise && in->owned_first) { /* nobody but the engine puts something there, and says so */
+    in->reading = redis_call(in->deps.redis, in->blocking, on_read, in, &err, "XREADGROUP", "GROUP", QUEUE_GROUP, in->deps.consumer,
+                             "COUNT", count, "STREAMS", in->key[KEY_QUEUE], ">", NULL) == 0;
+    if (!in->reading) pump_later(in, RETRY_MS);
+    return;
+  }
   /* This node's own unfinished messages first ("0"), then new ones. */
-  in->reading = in->owned_first ? redis_call(in->deps.redis, in->blocking, on_read, in, &err, "XREADGROUP", "GROUP", QUEUE_GROUP,
-                                             in->deps.consumer, "COUNT", count, "BLOCK", block, "STREAMS", QUEUE, ">", NULL) == 0
-                                : redis_call(in->deps.redis, in->blocking, on_read, in, &err, "XREADGROUP", "GROUP", QUEUE_GROUP,
-                                             in->deps.consumer, "COUNT", count, "STREAMS", QUEUE, in->after, NULL) == 0;
+  in->reading = in->owned_first
+                    ? redis_call(in->deps.redis, in->blocking, on_read, in, &err, "XREADGROUP", "GROUP", QUEUE_GROUP, in->deps.consumer,
+                                 "COUNT", count, "BLOCK", block, "STREAMS", in->key[KEY_QUEUE], ">", NULL) == 0
+                    : redis_call(in->deps.redis, in->blocking, on_read, in, &err, "XREADGROUP", "GROUP", QUEUE_GROUP, in->deps.consumer,
+                                 "COUNT", count, "STREAMS", in->key[KEY_QUEUE], in->after, NULL) == 0;
   if (!in->reading) pump_later(in, RETRY_MS);
 }
 
 void intake_start(struct intake *in) {
   struct err err;
   in->running = true;
-  if (!in->webhook && webhook_start(in, &in->webhook, &err) < 0) { /* the queue is read all the same */
+  if (!in->deps.exercise && !in->webhook && webhook_start(in, &in->webhook, &err) < 0) { /* the queue is read all the same */
     snprintf(in->deaf, sizeof in->deaf, "the webhook does not listen: %s", err.text);
     log_error("%s", in->deaf);
     journal_add(in->deps.node, KIND_ENGINE_WARNING, "engine", 0, NULL, json_pack("{s:s}", "text", in->deaf));
   }
   intake_pump(in);
 }
+
+void intake_look(struct intake *in) { intake_pump(in); }
+
+bool intake_rests(const struct intake *in) { return !in->under_way && !in->reading && !in->retry && in->owned_first; }
 
 void intake_one_less(struct intake *in) {
   in->under_way--;
@@ -177,16 +206,28 @@ static void on_push(void *arg, const struct redis_value *reply, const struct err
   free(p);
 }
 
-int intake_push(struct intake *in, const char *source, const char *text, size_t len, intake_push_cb *cb, void *arg, struct err *err) {
-  const char *argv[] = {"XADD", QUEUE, "*", "alert", text, "source", source};
-  const size_t lens[] = {4, strlen(QUEUE), 1, 5, len, 6, source ? strlen(source) : 0};
+static int put(struct intake *in, const char *id, const char *source, const char *text, size_t len, intake_push_cb *cb, void *arg,
+               struct err *err) {
+  const char *queue = in->key[KEY_QUEUE], *argv[] = {"XADD", queue, id, "alert", text, "source", source};
+  const size_t lens[] = {4, strlen(queue), strlen(id), 5, len, 6, source ? strlen(source) : 0};
   if (len > DOCUMENT_CAP) return err_set(err, ERR_LIMIT, "a document may have %d MiB at most", DOCUMENT_CAP >> 20);
   struct push *p = calloc(1, sizeof *p);
   if (!p) abort();
   *p = (struct push){cb, arg};
-  int r = redis_command(in->deps.redis, redis_lane(in->deps.redis, QUEUE), on_push, p, source ? 7 : 5, argv, lens, err);
+  int r = redis_command(in->deps.redis, redis_lane(in->deps.redis, queue), on_push, p, source ? 7 : 5, argv, lens, err);
   if (r < 0) free(p);
   return r;
+}
+
+int intake_push(struct intake *in, const char *source, const char *text, size_t len, intake_push_cb *cb, void *arg, struct err *err) {
+  return put(in, "*", source, text, len, cb, arg, err);
+}
+
+int intake_put(struct intake *in, uint64_t number, const char *source, const char *text, size_t len, intake_push_cb *cb, void *arg,
+               struct err *err) {
+  char id[32];
+  snprintf(id, sizeof id, "%" PRIu64 "-0", number);
+  return put(in, id, source, text, len, cb, arg, err);
 }
 
 /* --- conservation --------------------------------------------------------------------------------------------------------- */
@@ -226,11 +267,12 @@ static void on_counts(void *arg, const struct redis_value *reply, const struct e
 }
 
 int intake_counts(struct intake *in, intake_counts_cb *cb, void *arg, struct err *err) {
-  unsigned lane = redis_lane(in->deps.redis, QUEUE);
+  unsigned lane = redis_lane(in->deps.redis, in->key[KEY_QUEUE]);
   struct counting *c = calloc(1, sizeof *c);
   if (!c) abort();
   *c = (struct counting){cb, arg};
-  int r = redis_call(in->deps.redis, lane, on_counts, c, err, "FCALL_RO", "tocsin_tally", "2", QUEUE, COUNTS, NULL);
+  int r =
+      redis_call(in->deps.redis, lane, on_counts, c, err, "FCALL_RO", "tocsin_tally", "2", in->key[KEY_QUEUE], in->key[KEY_COUNTS], NULL);
   if (r < 0) free(c);
   return r;
 }

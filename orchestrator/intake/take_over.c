@@ -47,7 +47,7 @@ static void on_claimed(void *arg, const struct redis_value *reply, const struct 
 static void on_pending(void *arg, const struct redis_value *reply, const struct err *err) {
   struct taking *t = arg;
   struct intake *in = t->in;
-  const char *argv[6 + AT_ONCE] = {"XCLAIM", QUEUE, QUEUE_GROUP, in->deps.consumer};
+  const char *argv[6 + AT_ONCE] = {"XCLAIM", in->key[KEY_QUEUE], QUEUE_GROUP, in->deps.consumer};
   char idle[24];
   size_t argc = 5, count = err ? 0 : redis_count(reply);
   if (err && err->code == ERR_CANCELLED) {
@@ -61,7 +61,7 @@ static void on_pending(void *arg, const struct redis_value *reply, const struct 
   snprintf(idle, sizeof idle, "%" PRId64, in->deps.lease_ms * 4 / 5);
   argv[4] = idle;
   for (size_t i = 0; i < count && i < AT_ONCE; i++) argv[argc++] = redis_string(redis_item(redis_item(reply, i), 0), NULL);
-  if (err || redis_command(in->deps.redis, redis_lane(in->deps.redis, QUEUE), on_claimed, t, argc, argv, NULL, NULL) < 0)
+  if (err || redis_command(in->deps.redis, redis_lane(in->deps.redis, in->key[KEY_QUEUE]), on_claimed, t, argc, argv, NULL, NULL) < 0)
     again(t, AGAIN_MS);
 }
 
@@ -74,8 +74,8 @@ static void look(void *arg) {
   snprintf(count, sizeof count, "%d", AT_ONCE);
   if (nodes_state(in->deps.nodes, t->node) == NODE_ALIVE) free(t); /* it goes on with them itself */
   else if (in->under_way + AT_ONCE > UNDER_WAY_MOST || in->held || in->alone.cb || desk_full(in->deps.desk)) again(t, RETRY_MS);
-  else if (redis_call(in->deps.redis, redis_lane(in->deps.redis, QUEUE), on_pending, t, NULL, "XPENDING", QUEUE, QUEUE_GROUP, "-", "+",
-                      count, t->node, NULL) < 0)
+  else if (redis_call(in->deps.redis, redis_lane(in->deps.redis, in->key[KEY_QUEUE]), on_pending, t, NULL, "XPENDING", in->key[KEY_QUEUE],
+                      QUEUE_GROUP, "-", "+", count, t->node, NULL) < 0)
     again(t, RETRY_MS);
 }
 
@@ -104,5 +104,6 @@ static void on_consumers(void *arg, const struct redis_value *reply, const struc
 }
 
 void intake_take_over_strays(struct intake *in) {
-  redis_call(in->deps.redis, redis_lane(in->deps.redis, QUEUE), on_consumers, in, NULL, "XINFO", "CONSUMERS", QUEUE, QUEUE_GROUP, NULL);
+  redis_call(in->deps.redis, redis_lane(in->deps.redis, in->key[KEY_QUEUE]), on_consumers, in, NULL, "XINFO", "CONSUMERS",
+             in->key[KEY_QUEUE], QUEUE_GROUP, NULL);
 }

@@ -191,7 +191,7 @@ bool state_choice_open(const json_t *state, const char *playbook, const json_t *
 
 static void fold_question(json_t *state, const struct entry *e) {
   static const char *const keys[] = {"kind",    "text",      "options", "role",   "deadline", "otherwise", "exclude",
-                                     "request", "approvals", "about",   "digest", "given",    NULL};
+                                     "request", "approvals", "about",   "digest", "given",    "inject",    NULL};
   char at[ID_PATH];
   place(at, e->run, e->step);
   json_t *q =

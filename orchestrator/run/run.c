@@ -105,6 +105,7 @@ static void run_announce(struct run *run) {
   json_t *lists = NULL;
   random_bytes(seed, sizeof seed);
   hex_encode(seed, sizeof seed, run->seed);
+  if (run->all->deps.seed) run->all->deps.seed(run->all->deps.seed_arg, journal_incident(run->journal), run->number, run->seed);
   json_decref(run->pins); /* of the run that this one continues */
   run->pins = pins(run);
   json_t *body = json_pack("{s:s, s:s, s:O, s:O, s:s}", "playbook", run->playbook->name, "digest", run->playbook->digest, "connectors",
@@ -320,6 +321,14 @@ bool run_rests(const struct run *run) {
   if (run_quiet(run) || run->replay || run->pumping || TAILQ_EMPTY(&run->steps)) return false;
   TAILQ_FOREACH(s, &run->steps, next)
   if (s->ended || (!s->group && !s->timer && s->verb != &verb_wait_for && !asks(s))) return false;
+  return true;
+}
+
+bool run_waits(const struct run *run) {
+  const struct step *s;
+  if (run_quiet(run) || run->replay || run->pumping || TAILQ_EMPTY(&run->steps)) return false;
+  TAILQ_FOREACH(s, &run->steps, next)
+  if (s->ended || (!s->group && !s->timer && s->verb != &verb_wait_for && !s->action && !s->ticket && !asks(s))) return false;
   return true;
 }
 

@@ -40,6 +40,9 @@ struct runs_deps {
   const struct registry *registry;
   struct script_limits limits;
   struct run_world world;
+  /* An exercise's runs draw from its seed, so that it can be played again: fills 32 hex digits for the run of that incident. NULL: each run has a seed of its own. */
+  void (*seed)(void *arg, const char *incident, unsigned run, char out[33]);
+  void *seed_arg;
   struct coverage *coverage; /* tests: counts the lines that run, or NULL */
 };
 struct runs *runs_new(const struct runs_deps *deps);
@@ -76,6 +79,7 @@ void run_cancel(struct run *run, const char *by, const char *because);
 void run_alert(struct run *run, const json_t *alert);
 /* For whoever sets the incident's clock. rests: it waits for people, time or alerts only. due: when the next of its waits looks again (µs), 0: none does. moved: look now. */
 bool run_rests(const struct run *run);
+bool run_waits(const struct run *run); /* the same, or for an action: actions_rest says of those */
 int64_t run_due(const struct run *run);
 void run_clock_moved(struct run *run);
 /* It waits for answers, times and alerts only, all of it is in its journal, and taking it up again later gives the same. *ret_due: the next of its deadlines (µs), 0: none;

@@ -55,6 +55,7 @@ struct flight {
   const void *body; /* borrowed from the caller */
   size_t body_len;
   json_t *simulate;
+  int64_t latency_ms, due; /* simulated: how long it takes, and until when it waits (µs of simulated_by); 0: it does not wait */
   bool read_only, ending;
   int64_t timeout_ms, started_us;
   size_t response_cap;
@@ -73,6 +74,7 @@ struct transports {
   struct map tokens; /* slot -> int64_t, when an OAuth token ends by the boot clock */
   struct flight *flights;
   size_t count;
+  const struct clock *simulated_by; /* not NULL: nothing else is done here */
   atomic_uint_least64_t sent;
 };
 

@@ -19,6 +19,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/clock.h"
 #include "base/err.h"
 #include "base/secret.h"
 #include "wire/loop.h"
@@ -44,6 +45,7 @@ struct exchange {
       *body; /* http only, in place of a body in the form: these bytes as they are, borrowed until the callback; NULL: none. Not for */
   size_t body_len;       /* connectors: their requests are shown to people and kept */
   const json_t *network; /* the instance's network rules: {"ca_file", "allow_link_local": bool, "allow": [cidr…]}, or NULL */
+  int64_t latency_ms;    /* simulated, by the clock of transports_only_simulate: how long the answer takes */
   transport_gate *gate;  /* NULL: always */
   void *gate_arg;
 };
@@ -66,6 +68,13 @@ typedef void exchange_cb(void *arg, const struct exchange_result *result);
 
 /* Ignores SIGPIPE for the process. */
 struct transports *transports_new(struct loop *loop, struct secrets *secrets);
+/* From now on every exchange is simulated, whatever it says: an exercise's. Answers take their latency by that clock (borrowed). */
+void transports_only_simulate(struct transports *t, const struct clock *clock);
+/* When the next simulated answer comes (µs of that clock), INT64_MAX: none is waited for. That clock was set: what has come by it is answered in the next turn. */
+int64_t transports_due(const struct transports *t);
+void transports_clock_moved(struct transports *t);
+/* Nothing but the clock lets its answer come. */
+bool flight_waits(const struct flight *f);
 void transports_free(struct transports *t); /* flights under way are cancelled: their callbacks come first, in doubt or not sent */
 /* Checks the request's form (ERR_INVALID names the member), then starts. cb is called exactly once, later; *ret is not
  * valid any more from then on. Never call transports_free from a callback. */

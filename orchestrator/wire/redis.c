@@ -98,6 +98,8 @@ unsigned redis_lane(const struct redis *link, const char *key) {
   return hash % link->ordinary;
 }
 
+unsigned redis_lanes(const struct redis *link) { return link->ordinary; }
+
 size_t redis_pending(const struct redis *link, unsigned lane) { return lane < link->count ? link->lanes[lane]->count : 0; }
 
 unsigned redis_add_blocking_lane(struct redis *link) {

@@ -56,6 +56,7 @@ bool redis_up(const struct redis *link); /* all lanes connected and ready (block
 bool redis_lane_up(const struct redis *link, unsigned lane);
 
 unsigned redis_lane(const struct redis *link, const char *key);
+unsigned redis_lanes(const struct redis *link); /* 0 … this - 1, blocking ones apart */
 size_t redis_pending(const struct redis *link, unsigned lane);
 
 /* Sends one command on a lane. lens may be NULL (strings). Arguments are copied. On error the callback is not

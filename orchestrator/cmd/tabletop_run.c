@@ -1,0 +1,177 @@
+/* `tocsin tabletop run|list`. */
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/json.h"
+#include "cmd/client.h"
+#include "cmd/file.h"
+#include "cmd/options.h"
+#include "cmd/tabletop.h"
+#include "cmd/view.h"
+
+enum { SOURCE_CAP = 1 << 20, LOOK_MS = 300 };
+
+/* --- run ----------------------------------------------------------------------------------------------------------------- */
+
+static void begun_view(struct view *v, const json_t *answer) {
+  const char *id = json_str_or(answer, "id", "?");
+  view_style(v, STYLE_BOLD);
+  view_id(v, id);
+  view_style(v, STYLE_PLAIN);
+  view_put(v, " has begun: ");
+  view_text(v, json_str_or(answer, "title", ""));
+  view_put(v, "\n%lld injects, %lld objectives, seed %lld. Nothing of it leaves this engine.\n",
+           (long long)json_int_or(answer, "injects", 0), (long long)json_int_or(answer, "objectives", 0),
+           (long long)json_int_or(answer, "seed", 0));
+  view_put(v, "  tocsin tabletop show %s        what has happened, what is asked, the clock\n", id);
+  view_put(v, "  tocsin incident note %s TEXT   and all other commands, by the ids that show names\n", id);
+  view_put(v, "  tocsin tabletop end %s         then: tocsin tabletop report %s -o exercise.html\n", id, id);
+}
+
+/* "lead=alice,comms=bob", and the same as words of their own. */
+static int roles_read(const struct cli *cli, const struct options *o, json_t *roles) {
+  const char *list = options_get(o, "role");
+  json_object_update(roles, options_params(o));
+  char *copy = strdup(list ? list : ""), *rest = copy, *one;
+  bool good = true;
+  while ((one = strtok_r(rest, ",", &rest))) {
+    char *equals = strchr(one, '=');
+    good = good && equals && equals > one && equals[1];
+    if (good) json_object_set_new(roles, (*equals = 0, one), json_string(equals + 1));
+  }
+  free(copy);
+  return good ? EXIT_DONE : cli_misuse(cli, "--role says who plays what: --role lead=alice,comms=bob");
+}
+
+static bool number_read(const char *text, double *ret) {
+  char *end;
+  *ret = strtod(text, &end);
+  return *text && !*end;
+}
+
+static int numbers_read(const struct cli *cli, const struct options *o, json_t *command) {
+  const char *speed = options_get(o, "speed"), *seed = options_get(o, "seed");
+  double value;
+  if (speed && !number_read(speed, &value)) return cli_misuse(cli, "--speed is a number from 1 to 3600, not \"%s\"", speed);
+  if (speed) json_object_set_new(command, "speed", json_real(value));
+  if (seed && (!number_read(seed, &value) || !(value >= 0 && value <= 2147483647)))
+    return cli_misuse(cli, "--seed is a whole number from 0 to 2147483647, not \"%s\"", seed);
+  if (seed) json_object_set_new(command, "seed", json_integer((json_int_t)value));
+  return EXIT_DONE;
+}
+
+static json_t *row_of(const struct cli *cli, const char *id) {
+  json_t *command = json_pack("{s:s}", "command", "tabletop.list"), *answer = NULL, *row, *found = NULL;
+  long status;
+  struct err err;
+  size_t i;
+  if (client_try(cli, command, &status, &answer, &err) == 0) {
+    json_array_foreach(json_object_get(answer, "exercises"), i, row) if (strcmp(json_str_or(row, "id", ""), id) == 0) found =
+        json_incref(row);
+  }
+  json_decref(answer);
+  json_decref(command);
+  return found;
+}
+
+static int wait_for_end(const struct cli *cli, const char *id) {
+  for (;;) {
+    json_t *row = row_of(cli, id);
+    bool there = row != NULL, running = json_bool_or(row, "running", false);
+    json_decref(row);
+    if (there && !running) return EXIT_DONE;
+    nanosleep(&(struct timespec){.tv_nsec = LOOK_MS * 1000000L}, NULL);
+  }
+}
+
+static int run(struct cli *cli, const struct options *o) {
+  json_t *settings = cli_settings(cli, NULL), *answer = NULL, *roles = json_object();
+  char *path = settings ? tabletop_path(settings, options_word(o, 0)) : NULL;
+  struct buf source;
+  struct err err = {0};
+  buf_init(&source, SOURCE_CAP);
+  json_t *command = json_pack("{s:s, s:s, s:O, s:b}", "command", "tabletop.run", "file", path ? path : "", "roles", roles, "auto",
+                              options_flag(o, "auto"));
+  int status = !path ? EXIT_FAILED : file_read(path, &source, &err) < 0 ? cli_fail(cli, &err) : EXIT_DONE;
+  if (status == EXIT_DONE) status = roles_read(cli, o, roles);
+  if (status == EXIT_DONE) status = numbers_read(cli, o, command);
+  if (status == EXIT_DONE) {
+    json_object_set_new(command, "source", json_stringn(source.data, source.len));
+    status = client_ask(cli, json_incref(command), &answer);
+  }
+  if (status == EXIT_DONE) client_print(cli, answer, begun_view);
+  if (status == EXIT_DONE && options_flag(o, "wait")) status = wait_for_end(cli, json_str_or(answer, "id", ""));
+  json_decref(answer);
+  json_decref(command);
+  json_decref(roles);
+  json_decref(settings);
+  buf_release(&source);
+  free(path);
+  return status;
+}
+
+static const struct option_spec run_options[] = {
+    {.name = "speed", .value = "N", .text = "how fast its clock goes: 1 (as in earnest, default) to 3600; 60 makes two hours two minutes"},
+    {.name = "seed", .value = "N", .text = "what chance is drawn from: the same number plays the same again (default: drawn)"},
+    {.name = "role", .value = "ROLE=NAME,…", .text = "who of the settings' people plays what; words ROLE=NAME do the same"},
+    {.name = "auto",
+     .text = "the scenario's script plays the roles that nobody has; with no people at all the clock leaps, or goes at --speed"},
+    {.name = "wait", .text = "come back when it is over"},
+    {0}};
+
+const struct command tabletop_run = {
+    .name = "run",
+    .args = "SCENARIO|FILE [ROLE=NAME…]",
+    .text = "play a scenario on the running engine, with simulated connectors and a clock of its own",
+    .more = "The exercise (EX-…) is played by the same intake, routing, playbooks, guardrails and questions as an incident, and recorded "
+            "like one. Its connectors "
+            "only simulate: nothing leaves, whatever a playbook asks for. People take part with the ordinary commands and the ids that "
+            "`tocsin tabletop show` names. Who begins it facilitates. It goes on after a restart, and ends when the scenario's time is up.",
+    .example = "tocsin tabletop run ci-credentials --role lead=alice,comms=bob\ntocsin tabletop run ransomware-file-server --auto --seed 7 "
+               "--wait\n",
+    .options = run_options,
+    .params = true,
+    .least = 1,
+    .most = 1,
+    .run = run,
+};
+
+/* --- list ---------------------------------------------------------------------------------------------------------------- */
+
+static void list_view(struct view *v, const json_t *answer) {
+  static const char *const head[] = {"ID", "WHEN", "STATUS", "SCENARIO", "TITLE", NULL};
+  struct table t;
+  struct view when;
+  size_t i;
+  json_t *row;
+  const json_t *rows = json_object_get(answer, "exercises");
+  if (!json_array_size(rows)) {
+    view_put(v, "No exercise yet: tocsin tabletop run SCENARIO\n");
+    return;
+  }
+  table_init(&t, head);
+  json_array_foreach((json_t *)(uintptr_t)rows, i, row) {
+    bool running = json_bool_or(row, "running", false);
+    view_init(&when, false, 0);
+    when.now = v->now;
+    view_moment(&when, json_int_or(row, "opened", 0));
+    const char *cells[] = {json_str_or(row, "id", ""), when.out.data, running ? "running" : "over", json_str_or(row, "scenario", ""),
+                           json_str_or(row, "title", "")};
+    table_row(&t, running ? STYLE_BOLD : STYLE_PLAIN, cells);
+    view_release(&when);
+  }
+  view_put(v, "EXERCISES\n");
+  table_print(&t, v);
+}
+
+static int list(struct cli *cli, const struct options *o) {
+  return client_show(cli, json_pack("{s:s}", "command", "tabletop.list"), list_view);
+}
+
+const struct command tabletop_list = {
+    .name = "list",
+    .text = "the exercises, the newest first",
+    .example = "tocsin tabletop list\n",
+    .run = list,
+};
