@@ -146,6 +146,12 @@ static const json_t *inject_named(const struct exercise *x, const char *id) {
   return NULL;
 }
 
+static bool was_asked(const struct record_of *own, const char *step) {
+  for (size_t i = 0; i < own->count; i++)
+    if (own->entries[i]->kind == KIND_QUESTION_ASKED && strcmp(own->entries[i]->step, step) == 0) return true;
+  return false;
+}
+
 void exercise_inject_again(struct exercise *x) {
   const struct entry *last = NULL;
   const struct record_of *own = &x->records[0];
@@ -156,7 +162,8 @@ void exercise_inject_again(struct exercise *x) {
     if (json_object_get(e->body, "alert")) last = e;
     snprintf(at, sizeof at, "0/%llu", (unsigned long long)e->seq);
     const json_t *inject = inject_named(x, json_str_or(e->body, "inject", ""));
-    if (json_object_get(json_object_get(journal_state(x->journal), "questions"), at) && inject) ask(x, inject, at + 2);
+    bool open = json_object_get(json_object_get(journal_state(x->journal), "questions"), at) != NULL;
+    if (json_object_get(inject, "question") && (open || !was_asked(own, at + 2))) ask(x, inject, at + 2);
   }
   if (last) put(x, last->seq, json_str_or(last->body, "source", ""), json_object_get(last->body, "alert"));
 }

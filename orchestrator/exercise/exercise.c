@@ -207,6 +207,7 @@ static void play(struct exercise *x) {
   x->changed = true;
   intake_make(x);
   exercise_inject_again(x);
+  scripted_again(x);
   exercise_let_go_on(x);
   opened(x, NULL);
 }

@@ -113,6 +113,7 @@ void exercise_seed(void *arg, const char *incident, unsigned run, char out[33]);
 bool exercise_scripted(const struct exercise *x, const char *role);
 /* Does the item of the script; what comes of it is in the journals. */
 void scripted_play(struct exercise *x, const json_t *item);
+void scripted_again(struct exercise *x); /* after a restart: what was cut short between the two */
 
 /* ---- show.c: new; facilitator: with what is still to come. by: whose messages are marked as theirs. */
 json_t *exercise_show(struct exercise *x, const struct person *by, bool facilitator);

@@ -15,17 +15,17 @@ struct exercise *hall_find(const struct hall *h, const char *id) {
   return NULL;
 }
 
-static struct desk *door(void *arg, const char *incident, struct err *err) {
+static int door(void *arg, const char *incident, struct desk **ret, struct err *err) {
   struct hall *h = arg;
   struct exercise *x;
   LIST_FOREACH(x, &h->all, next) {
-    if (!exercise_is(x, incident)) continue;
-    if (x->stage == STAGE_PLAYING) return x->desk;
-    if (x->stage != STAGE_CLOSED)
-      err_set(err, ERR_CONFLICT, "%s is just %s; try again in a moment", x->id, x->stage == STAGE_OPENING ? "beginning" : "ending");
-    return NULL;
+    if (!exercise_is(x, incident) || x->stage == STAGE_CLOSED) continue;
+    if (x->stage != STAGE_PLAYING)
+      return err_set(err, ERR_CONFLICT, "%s is just %s; try again in a moment", x->id, x->stage == STAGE_OPENING ? "beginning" : "ending");
+    *ret = x->desk;
+    return 0;
   }
-  return NULL;
+  return 0;
 }
 
 struct hall *hall_new(const struct hall_deps *deps) {

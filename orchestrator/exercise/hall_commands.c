@@ -131,7 +131,7 @@ static int role_unknown(const struct scenario *s, const char *role, struct err *
 
 /* Who plays what; in an --auto play the roles that nobody has are the script's, under names that are no person's. */
 static int cast(struct hall *h, const struct scenario *s, const json_t *given, bool scripted, json_t *started, struct err *err) {
-  json_t *roles = json_object(), *by_script = json_array(), *value;
+  json_t *roles = json_object(), *by_script = json_object(), *value;
   const char *role;
   int r = 0;
   json_object_set_new(started, "roles", roles);
@@ -149,7 +149,7 @@ static int cast(struct hall *h, const struct scenario *s, const json_t *given, b
     if (!scripted || json_object_get(roles, role)) continue;
     char actor[PERSON_ACTOR];
     snprintf(actor, sizeof actor, "person:%.16s", role);
-    json_array_append_new(by_script, json_string(role));
+    json_object_set_new(by_script, role, json_true());
     json_object_set_new(roles, role, json_string(actor));
   }
   return r;

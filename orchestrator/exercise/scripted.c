@@ -7,7 +7,9 @@
 #include "base/log.h"
 #include "exercise/exercise.h"
 
-bool exercise_scripted(const struct exercise *x, const char *role) { return json_array_has(json_object_get(x->started, "scripted"), role); }
+bool exercise_scripted(const struct exercise *x, const char *role) {
+  return json_object_get(json_object_get(x->started, "scripted"), role) != NULL;
+}
 
 /* One command under way. */
 struct saying {
@@ -89,9 +91,32 @@ static void run(struct exercise *x, const json_t *item) {
                 exercise_incident(x), "because", "as the script says", "params", params ? json_incref(params) : json_object()));
 }
 
+/* Nothing of it is asked or under way. */
+static bool closable(const struct record_of *r) {
+  int open = 0;
+  for (size_t i = 0; i < r->count; i++) {
+    switch (r->entries[i]->kind) {
+    case KIND_QUESTION_ASKED:
+    case KIND_RUN_STARTED: open++; break;
+    case KIND_QUESTION_ANSWERED: open -= !json_bool_or(r->entries[i]->body, "more", false); break;
+    case KIND_QUESTION_EXPIRED:
+    case KIND_RUN_FINISHED:
+    case KIND_RUN_HANDED_OVER:
+    case KIND_RUN_CANCELLED: open--; break;
+    case KIND_INCIDENT_CLOSED:
+    case KIND_INCIDENT_MERGED: return false;
+    default: break;
+    }
+  }
+  return open == 0;
+}
+
 /* What a closing wants and the script has not is waived by name. */
 static void close_incident(struct exercise *x, const json_t *item) {
   json_t *command = on_incident(x, "incident.close");
+  size_t i = 1;
+  while (i < x->count && !closable(&x->records[i])) i++;
+  if (i < x->count) json_object_set_new(command, "id", json_string(x->records[i].id));
   json_object_update(command, json_object_get(item, "close"));
   if (!json_object_get(command, "waive")) json_object_set_new(command, "waive", json_string("played by the script"));
   say(x, item, command);
@@ -106,9 +131,7 @@ static const struct {
               {"assign", "incident.assign", "to"},
               {"tick", "incident.tick", "n"}};
 
-void scripted_play(struct exercise *x, const json_t *item) {
-  journal_add(x->journal, KIND_EXERCISE_PLAYED, "engine", 0, NULL,
-              json_pack("{s:O, s:O*}", "play", json_object_get(item, "id"), "by", json_object_get(item, "by")));
+static void act(struct exercise *x, const json_t *item) {
   if (json_object_get(item, "answer")) answer(x, item);
   else if (json_object_get(item, "release")) release(x, item);
   else if (json_object_get(item, "run")) run(x, item);
@@ -121,4 +144,38 @@ void scripted_play(struct exercise *x, const json_t *item) {
     if (strcmp(simple[i].member, "severity") == 0) json_object_set_new(command, "because", json_string("as the script says"));
     say(x, item, command);
   }
+}
+
+void scripted_play(struct exercise *x, const json_t *item) {
+  journal_add(x->journal, KIND_EXERCISE_PLAYED, "engine", 0, NULL,
+              json_pack("{s:O, s:O*}", "play", json_object_get(item, "id"), "by", json_object_get(item, "by")));
+  act(x, item);
+}
+
+/* --- after a restart ---------------------------------------------------------------------------------------------------- */
+
+static const json_t *item_named(const struct exercise *x, const char *id) {
+  size_t i;
+  json_t *item;
+  json_array_foreach(json_object_get(x->scenario->json, "script"), i, item) if (strcmp(json_str_or(item, "id", ""), id) == 0) return item;
+  return NULL;
+}
+
+static bool acted_since(const struct exercise *x, const char *actor, int64_t since) {
+  for (size_t i = 0; i < x->count; i++) {
+    for (size_t k = x->records[i].count; k > 0 && x->records[i].entries[k - 1]->time >= since; k--)
+      if (strcmp(x->records[i].entries[k - 1]->actor, actor) == 0) return true;
+  }
+  return false;
+}
+
+/* Only the last one can have been cut short: the next comes when it has been carried out. */
+void scripted_again(struct exercise *x) {
+  const struct record_of *own = &x->records[0];
+  const struct entry *last = NULL;
+  for (size_t i = 0; i < own->count; i++)
+    if (own->entries[i]->kind == KIND_EXERCISE_PLAYED) last = own->entries[i];
+  const json_t *item = last ? item_named(x, json_str_or(last->body, "play", "")) : NULL;
+  const char *actor = item ? exercise_player(x, json_str_or(item, "by", "")) : NULL;
+  if (actor && !acted_since(x, actor, last->time)) act(x, item);
 }

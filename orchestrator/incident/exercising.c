@@ -42,14 +42,10 @@ bool call_to_exercise(struct call *call, struct err *err) {
   char id[ID_INCIDENT];
   struct desk *d = call->desk;
   if (d->deps.exercise || !d->door_cb || !about_exercise(call, id)) return true;
-  err->code = 0;
-  struct desk *theirs = d->door_cb(d->door_arg, id, err);
-  if (theirs) {
-    call->desk = theirs;
-    return true;
-  }
-  if (err->code) return false;
-  if (only_looks(call)) return true;
+  struct desk *theirs = NULL;
+  if (d->door_cb(d->door_arg, id, &theirs, err) < 0) return false;
+  if (theirs) call->desk = theirs;
+  if (theirs || only_looks(call)) return true;
   err_set(err, ERR_CONFLICT,
           "%s is of an exercise that is over: it can be looked at, reported and exported, and corrective actions taken on", id);
   return false;

@@ -126,9 +126,9 @@ void desk_reply(struct call *call, int status, json_t *answer_take);
 int64_t desk_open_intents(const struct desk *d, int64_t *ret_in_doubt);
 json_t *desk_counts(const struct desk *d); /* new {"live", "runs", "opened_total", …} */
 /* --- exercises: a desk of its own for each (desk_deps.exercise) ------------------------------------------------------------------ */
-/* Of the desk of earnest: whose the exercise incident is that a command is about. A desk: it is played there now. NULL: nobody plays it, and the command may only look
- * (and take corrective actions on); with err set it is refused. */
-typedef struct desk *desk_door_cb(void *arg, const char *incident, struct err *err);
+/* Of the desk of earnest: whose the exercise incident is that a command is about. *ret: the desk that it is played at. NULL: nobody plays it, and the command may only look (and take
+ * corrective actions on). An error refuses it. */
+typedef int desk_door_cb(void *arg, const char *incident, struct desk **ret, struct err *err);
 void desk_on_exercise(struct desk *d, desk_door_cb *cb, void *arg);
 /* The exercise's own journal, as an incident of its desk that stays loaded; what the engine has to say goes there, too. fresh: it has no entry yet. cb's journal is NULL with err. */
 typedef void desk_own_cb(void *arg, struct journal *journal, const struct err *err);
