@@ -96,7 +96,7 @@ static void inject(const struct judging *j, const json_t *spec) {
   inject_text(item, spec);
   if (injected) came(item, "came", injected);
   else if (skipped) came(item, "skipped", skipped);
-  else json_object_set_new(item, "status", json_string(t == TIMING_LEFT_OUT ? "left out" : "open"));
+  else json_object_set_new(item, "status", json_string(t == TIMING_LEFT_OUT || j->ended ? "left out" : "open"));
   if (t != TIMING_OPEN) json_object_set_new(item, "due", json_integer(due));
   json_array_append_new(part(j, "injects"), item);
 }

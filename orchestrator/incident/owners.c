@@ -54,7 +54,7 @@ static void on_claim(void *arg, const struct redis_value *reply, const struct er
 }
 
 void owner_claim(struct incident *inc) {
-  if (!inc->desk->deps.nodes) incident_load(inc);
+  if (!inc->desk->deps.nodes || id_exercise(inc->id)) incident_load(inc); /* nobody owns an exercise that is over */
   else claim(inc, "", on_claim);
 }
 
@@ -71,7 +71,7 @@ static bool kept_without_memory(const json_t *state) {
 /* Nobody's, until somebody wants it. What it contains stays ours to lift. */
 void owner_release(struct incident *inc) {
   struct desk *d = inc->desk;
-  if (!d->deps.nodes || kept_without_memory(incident_state(inc))) return;
+  if (!d->deps.nodes || id_exercise(inc->id) || kept_without_memory(incident_state(inc))) return;
   redis_call(d->deps.redis, owner_lane(d), NULL, NULL, NULL, "FCALL", "tocsin_give", "1", NODES_OWNER, inc->id, nodes_self(d->deps.nodes),
              "", NULL);
 }

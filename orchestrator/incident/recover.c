@@ -467,7 +467,7 @@ static void on_owned(void *arg, const struct redis_value *reply, const struct er
   for (size_t i = 0; i + 1 < redis_count(reply); i += 2) {
     const char *id = redis_string(redis_item(reply, i), NULL);
     if (strcmp(redis_string(redis_item(reply, i + 1), NULL), nodes_self(l->desk->deps.nodes)) != 0) continue;
-    if (json_object_get(l->listed, id)) continue;
+    if (json_object_get(l->listed, id) || id_exercise(id)) continue;
     if (sleepers_have(l->desk->sleepers, id)) { /* none that is closed sleeps */
       place_again(l->desk, id, true);
       continue;

@@ -99,8 +99,9 @@ static inline void refused(const char *who, json_t *command_take, int wanted, co
 /* --- everything ------------------------------------------------------------------------------------------------------- */
 
 static json_t *people_settings(void) {
-  return json_pack("{s:{s:I, s:[s]}, s:{s:i, s:[s]}, s:{s:i, s:[s]}, s:{s:i, s:[]}}", "tester", "uid", (json_int_t)getuid(), "roles", "responder",
-                   "alice", "uid", 60001, "roles", "responder", "rita", "uid", 60002, "roles", "admin", "guest", "uid", 60003, "roles");
+  return json_pack("{s:{s:I, s:[s]}, s:{s:i, s:[s]}, s:{s:i, s:[s]}, s:{s:i, s:[]}}", "tester", "uid", (json_int_t)getuid(), "roles",
+                   "responder", "alice", "uid", 60001, "roles", "responder", "rita", "uid", 60002, "roles", "admin", "guest", "uid", 60003,
+                   "roles");
 }
 
 static void hall_open(void) {
@@ -170,7 +171,8 @@ static int stage_up(void **state) {
   config.socket = server.socket;
   if (redis_new(loop, &config, secrets, on_link, NULL, &link_to, &err) < 0) fail_msg("%s", err.text);
   UNTIL(redis_up(link_to));
-  redis_call(link_to, 0, NULL, NULL, NULL, "CONFIG", "SET", "appendonly", "no", NULL); /* what is only played need not outlive a power cut */
+  redis_call(link_to, 0, NULL, NULL, NULL, "CONFIG", "SET", "appendonly", "no",
+             NULL); /* what is only played need not outlive a power cut */
   if (people_new(named, secrets, "a key for tests!", 16, &people, &err) < 0) fail_msg("%s", err.text);
   json_decref(named);
   if (settings_load(NULL, &as_daemon.settings, &sources, &err) < 0) fail_msg("%s", err.text);
