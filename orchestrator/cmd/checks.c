@@ -240,6 +240,11 @@ static void check_evidence(struct daemon *d, json_t *checks) {
   finding(checks, "evidence", ok, text,
           "make room and let it write to the evidence folder; nothing is lost: Redis keeps what is not sealed. If Redis lost entries, keep "
           "both as they are");
+  json_t *incidents = desk_counts(d->desk);
+  snprintf(text, sizeof text, "%lld incidents are in Redis, %lld have left it for the evidence log",
+           (long long)json_int_or(incidents, "hot", 0), (long long)json_int_or(incidents, "archived", 0));
+  finding(checks, "retention", true, text, NULL);
+  json_decref(incidents);
   note_verifier_write(&d->verifier, verifier);
   finding(checks, "evidence key", true, verifier, NULL);
 }

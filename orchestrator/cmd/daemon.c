@@ -21,8 +21,10 @@
 #include "anchor/anchor.h"
 #include "cmd/anchoring.h"
 #include "cmd/sealing.h"
+#include "journal/archived.h"
 
 enum { DRAIN_POLL_MS = 20, START_RETRY_MS = 250, LEAVE_MS = 1000, SEAL_LAST_MS = 1000 };
+static const json_int_t HOT_MS = 30 * 86400000LL;
 
 #if defined(__has_feature)
 #if __has_feature(address_sanitizer)
@@ -72,6 +74,7 @@ static void ready(struct daemon *d) {
   notify("READY=1");
   daemon_anchor_start(d);
   daemon_check_start(d);
+  desk_retire_after(d->desk, json_int_or(json_object_get(d->settings, "evidence"), "hot", HOT_MS));
 }
 
 static void on_desk(void *arg, const struct err *err) {
@@ -458,6 +461,7 @@ static void daemon_release(struct daemon *d) {
   journal_free(d->node); /* while there is an intake: messages wait for it */
   intake_free(d->intake);
   if (feed_stop(d->feed, SEAL_LAST_MS, &err) < 0) log_warning("%s", err.text);
+  archived_free(d->store.archived);
   questions_free(d->questions);
   actions_free(d->actions);
   embedded_free(d->embedded);

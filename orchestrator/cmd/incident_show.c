@@ -81,6 +81,8 @@ static void headline(struct view *v, const json_t *s) {
     view_moment(v, json_int_or(s, "last_alert", v->now));
   }
   view_put(v, "\n");
+  if (json_int_or(s, "archived", 0))
+    view_put(v, "entries up to %lld have left Redis and were read from the evidence log\n", (long long)json_int_or(s, "archived", 0));
 }
 
 static void label(struct view *v, const char *name, const json_t *list) {

@@ -11,6 +11,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "cmd/file.h"
+#include "journal/archived.h"
 #include "journal/feed.h"
 
 enum { KEY_CAP = 4096, PATH_MOST = 4096 };
@@ -137,6 +138,7 @@ int daemon_sealing_start(struct daemon *d, struct err *err) {
   struct feed_options options = {
       .store = &d->store, .folder = evidence_folder(d->settings), .signer = &signer, .node = node, .news = on_news, .arg = d};
   r = feed_start(&options, &d->feed, err);
+  if (r == 0) d->store.archived = archived_new(evidence_folder(d->settings), &d->verifier);
   note_signer_wipe(&signer);
   return r;
 }

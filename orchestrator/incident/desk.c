@@ -140,6 +140,7 @@ void desk_free(struct desk *d) {
   corrective_end(d);
   timer_free(d->draining);
   adopting_free(d);
+  retire_free(d);
   post_free(d->post);
   outages_free(d->outages);
   sleepers_free(d->sleepers);
@@ -214,12 +215,13 @@ bool desk_full(struct desk *d) {
 }
 
 json_t *desk_counts(const struct desk *d) {
-  return json_pack("{s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "corrective", corrective_counts(d), "asleep",
+  return json_pack("{s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "corrective", corrective_counts(d), "asleep",
                    (json_int_t)sleepers_count(d->sleepers), "runs_asleep", (json_int_t)sleepers_runs(d->sleepers), "questions",
                    (json_int_t)questions_count(d->deps.questions) + sleepers_questions(d->sleepers), "in_memory",
                    (json_int_t)map_count(&d->incidents), "runs", (json_int_t)d->run_count, "opened_total", (json_int_t)d->opened,
                    "attached_total", (json_int_t)d->attached, "closed_total", (json_int_t)d->closed, "runs_started_total",
-                   (json_int_t)d->runs_started, "runs_ended_total", (json_int_t)d->runs_ended);
+                   (json_int_t)d->runs_started, "runs_ended_total", (json_int_t)d->runs_ended, "hot", (json_int_t)d->hot, "archived",
+                   (json_int_t)d->archived);
 }
 
 /* --- what runs may ask of us ----------------------------------------------------------------------------------------- */
@@ -273,7 +275,7 @@ static int world_change(void *arg, struct journal *journal, const char *verb, co
 
 json_t *incident_state(struct incident *inc) { return journal_state(inc->journal); }
 
-static bool alive(struct incident *inc) {
+bool incident_alive(struct incident *inc) {
   const json_t *state = incident_state(inc);
   if (incident_at_rest(inc) && !inc->busy && !inc->loading && STAILQ_EMPTY(&inc->ops) && journal_idle(inc->journal)) return false;
   return inc->loading || inc->recovering || inc->busy || inc->put_off || inc->dozing || !LIST_EMPTY(&inc->runs) ||
@@ -320,7 +322,7 @@ static void sweep(void *arg) {
   d->sweep = NULL;
   for (inc = TAILQ_FIRST(&d->idle); inc && d->idle_count > IDLE_KEPT; inc = next) {
     next = TAILQ_NEXT(inc, idle);
-    if (inc->journal && !alive(inc)) incident_unload(inc);
+    if (inc->journal && !incident_alive(inc)) incident_unload(inc);
   }
   if (d->idle_count > IDLE_KEPT) d->sweep = timer_start(d->deps.loop, 50, sweep, d);
 }
@@ -419,11 +421,13 @@ static void settle(void *arg) {
 static void on_loaded(void *arg, struct journal *j, const struct err *err) {
   struct incident *inc = arg;
   if (err) {
+    owner_unclaim(inc);
     incident_load_failed(inc, err);
     return;
   }
   inc->journal = j;
   incident_journal(inc);
+  if (journal_archived(j)) retire_restored(inc);
   owner_adopted(inc);
 }
 

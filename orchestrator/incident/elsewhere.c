@@ -73,17 +73,46 @@ void call_forward(struct call *call, const char *owner) {
 struct finding {
   struct call *call;
   call_cb *go_on;
+  char id[ID_INCIDENT];
 };
 
-static void on_owner(void *arg, const struct redis_value *reply, const struct err *err) {
+static bool alive(const struct call *call, const char *node) { return *node && nodes_state(call->desk->deps.nodes, node) == NODE_ALIVE; }
+
+/* Its first entries may lie in a node's evidence log alone (retire.c): only that one can take it up. */
+static void on_first(void *arg, const struct redis_value *reply, const struct err *err) {
   struct finding *f = arg;
   struct call *call = f->call;
   call_cb *go_on = f->go_on;
-  const char *owner = err || redis_type(reply) != REDIS_STRING ? "" : redis_string(reply, NULL);
+  const struct redis_value *fields = err ? NULL : redis_item(redis_item(reply, 0), 1);
+  const char *holder = "";
+  for (size_t i = 0; i + 1 < redis_count(fields); i += 2)
+    if (strcmp(redis_string(redis_item(fields, i), NULL), "n") == 0) holder = redis_string(redis_item(fields, i + 1), NULL);
   free(f);
   if (err) call_fail(call, err);
-  else if (*owner && nodes_state(call->desk->deps.nodes, owner) == NODE_ALIVE) call_forward(call, owner);
-  else go_on(call); /* nobody's, ours, or a dead node's, which is taken over by loading it */
+  else if (alive(call, holder)) call_forward(call, holder);
+  else go_on(call);
+}
+
+static void holder_find(struct finding *f) {
+  struct redis *redis = f->call->desk->deps.redis;
+  struct err err;
+  char key[KEY_TEXT];
+  snprintf(key, sizeof key, "tocsin:{%s}:journal", f->id);
+  if (redis_call(redis, redis_lane(redis, f->id), on_first, f, &err, "XRANGE", key, "-", "+", "COUNT", "1", NULL) == 0) return;
+  call_fail(f->call, &err);
+  free(f);
+}
+
+static void on_owner(void *arg, const struct redis_value *reply, const struct err *err) {
+  struct finding *f = arg;
+  const char *owner = err || redis_type(reply) != REDIS_STRING ? "" : redis_string(reply, NULL);
+  if (!err && !alive(f->call, owner)) { /* nobody's, ours, or a dead node's, which is taken over by loading it */
+    holder_find(f);
+    return;
+  }
+  if (err) call_fail(f->call, err);
+  else call_forward(f->call, owner);
+  free(f);
 }
 
 /* The incident that a command is about, whatever the command calls it. */
@@ -106,7 +135,8 @@ void call_to_owner(struct call *call, call_cb *go_on) {
   }
   struct finding *f = calloc(1, sizeof *f);
   if (!f) abort();
-  *f = (struct finding){call, go_on};
+  *f = (struct finding){.call = call, .go_on = go_on};
+  memcpy(f->id, id, sizeof f->id);
   if (redis_call(d->deps.redis, redis_lane(d->deps.redis, NODES_OWNER), on_owner, f, &err, "HGET", NODES_OWNER, id, NULL) == 0) return;
   free(f);
   call_fail(call, &err);

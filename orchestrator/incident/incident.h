@@ -164,6 +164,9 @@ void desk_on_draining(struct desk *d, void (*cb)(void *arg, bool draining), void
 
 /* Once all is loaded: what a crash left half done of files in custody is finished or undone. */
 void desk_settle_files(struct desk *d);
+/* From now on the journals of incidents that are closed, at rest and untouched for so long leave Redis, once this node's evidence log gives every entry of them back; the commands read them
+ * from there then, and what is appended goes on behind them. Those of several nodes: each its own. */
+void desk_retire_after(struct desk *d, int64_t hot_ms);
 
 /* Redis came back: journals in trouble read their tails. Ownership of one was lost: it is unloaded. */
 void desk_redis_up(struct desk *d);

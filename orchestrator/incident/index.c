@@ -1,4 +1,4 @@
-/* The lists of incidents, tocsin:open and tocsin:recent. What stands in no list is seen by nobody, and is not taken up after a restart: so a place that a broken connection
+/* The lists of incidents, tocsin:open and tocsin:recent (and tocsin:archived, of those that have left Redis: retire.c). What stands in no list is seen by nobody, and is not taken up after a restart: so a place that a broken connection
  * swallowed is asked for again until Redis has it. After a crash in between, recovery finds the incident by its owner (recover.c). */
 #include <inttypes.h>
 #include <stdio.h>
@@ -40,9 +40,10 @@ static void place_send(void *arg) {
   struct place *p = arg;
   struct redis *redis = p->desk->deps.redis;
   unsigned lane = redis_lane(redis, p->id);
-  char in[DESK_KEY], out[DESK_KEY];
+  char in[DESK_KEY], out[DESK_KEY], gone[DESK_KEY];
   desk_key(p->desk, p->open ? "open" : "recent", in);
   desk_key(p->desk, p->open ? "recent" : "open", out);
+  desk_key(p->desk, "archived", gone);
   timer_free(p->timer);
   p->timer = NULL;
   p->failed = false;
@@ -51,6 +52,10 @@ static void place_send(void *arg) {
   else p->failed = true;
   if (redis_call(redis, lane, on_placed, p, NULL, "ZREM", out, p->id, NULL) == 0) p->under_way++;
   else p->failed = true;
+  if (p->open) { /* it had left Redis, and is back */
+    if (redis_call(redis, lane, on_placed, p, NULL, "ZREM", gone, p->id, NULL) == 0) p->under_way++;
+    else p->failed = true;
+  }
   if (--p->under_way == 0) p->timer = timer_start(p->desk->deps.loop, AGAIN_MS, place_send, p);
 }
 

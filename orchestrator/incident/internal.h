@@ -91,6 +91,8 @@ struct desk {
   struct post *post; /* NULL: no other nodes */
   struct adopting *adopting;
   struct files *files; /* NULL until a file is kept or looked for */
+  struct retirement *retirement;
+  uint64_t hot, archived; /* incidents whose journals Redis holds, and those that lie in an evidence log alone; as last counted */
   struct timer *draining;
   desk_door_cb *door_cb; /* exercises: exercising.c */
   void *door_arg;
@@ -135,6 +137,7 @@ void incident_index(struct incident *inc, bool open); /* it was opened again, or
 /* index.c: into the list of the open or of the closed ones, however often it takes. */
 void incident_place(struct desk *d, const char *id, bool open);
 void places_free(struct desk *d);
+bool incident_alive(struct incident *inc); /* something of it is under way, open or waiting */
 void incident_open(struct incident *inc, const char *actor, json_t *body_take);
 json_t *incident_alert(const json_t *finding, const json_t *raw); /* as a playbook sees it; new */
 void incident_alert_keep(struct incident *inc, const json_t *finding, const json_t *raw);
@@ -150,6 +153,7 @@ void incident_loaded(struct incident *inc);
 /* owners.c */
 void owner_claim(struct incident *inc); /* goes on with incident_load or incident_load_failed */
 void owner_release(struct incident *inc);
+void owner_unclaim(struct incident *inc); /* it could not be loaded here */
 /* Its first entry here, when another had it; then incident_loaded. */
 void owner_adopted(struct incident *inc);
 void desk_adopt(struct desk *d, const char *id, const char *from);
@@ -165,6 +169,11 @@ void call_to_owner(struct call *call, call_cb *go_on);
 bool call_gather(struct call *call, call_cb *go_on);
 bool desk_has_others(const struct desk *d);
 void elsewhere_letter(void *arg, const struct letter *letter);
+
+/* retire.c */
+void retire_free(struct desk *d);
+/* One that has left Redis was read from the log: what is appended to it now leaves again later. */
+void retire_restored(struct incident *inc);
 
 /* attach.c */
 struct attach;

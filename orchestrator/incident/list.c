@@ -10,7 +10,8 @@ struct list {
   struct desk *desk;
   json_t *ids, *states;
   size_t waiting, limit;
-  bool open, recent;
+  bool open, recent, archived;
+  json_t *seen; /* {id: true}: while one moves, it stands in two indexes */
   list_cb *cb;
   void *arg;
 };
@@ -23,6 +24,7 @@ struct slot {
 static void list_end(struct list *l, const struct err *err) {
   l->cb(l->arg, err ? NULL : l->states, err);
   json_decref(l->ids);
+  json_decref(l->seen);
   json_decref(l->states);
   free(l);
 }
@@ -70,8 +72,12 @@ static void states_gather(struct list *l) {
 }
 
 static void ids_take(struct list *l, const struct redis_value *reply) {
-  for (size_t i = 0; i < redis_count(reply) && json_array_size(l->ids) < l->limit; i++)
-    json_array_append_new(l->ids, json_string(redis_string(redis_item(reply, i), NULL)));
+  for (size_t i = 0; i < redis_count(reply) && json_array_size(l->ids) < l->limit; i++) {
+    const char *id = redis_string(redis_item(reply, i), NULL);
+    if (json_object_get(l->seen, id)) continue;
+    json_object_set_new(l->seen, id, json_true());
+    json_array_append_new(l->ids, json_string(id));
+  }
 }
 
 static void ids_ask(struct list *l);
@@ -89,13 +95,14 @@ static void on_ids(void *arg, const struct redis_value *reply, const struct err 
 static void ids_ask(struct list *l) {
   struct err err;
   char last[24], key[DESK_KEY];
-  desk_key(l->desk, l->open ? "open" : "recent", key);
-  if (!l->open && !l->recent) {
+  desk_key(l->desk, l->open ? "open" : l->recent ? "recent" : "archived", key);
+  if (!l->open && !l->recent && !l->archived) {
     states_gather(l);
     return;
   }
   if (l->open) l->open = false;
-  else l->recent = false;
+  else if (l->recent) l->recent = false;
+  else l->archived = false;
   snprintf(last, sizeof last, "%zu", l->limit - 1);
   if (redis_call(l->desk->deps.redis, 0, on_ids, l, &err, "ZREVRANGE", key, "0", last, NULL) < 0) list_end(l, &err);
 }
@@ -105,6 +112,8 @@ void desk_list(struct desk *d, bool open, bool recent, size_t limit, list_cb *cb
   if (!l) abort();
   *l = (struct list){
       .desk = d, .ids = json_array(), .states = json_array(), .limit = limit, .open = open, .recent = recent, .cb = cb, .arg = arg};
+  l->archived = recent;
+  l->seen = json_object();
   ids_ask(l);
 }
 

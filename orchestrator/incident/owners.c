@@ -58,22 +58,16 @@ void owner_claim(struct incident *inc) {
   else claim(inc, "", on_claim);
 }
 
-static bool kept_without_memory(const json_t *state) {
-  const char *key;
-  json_t *c;
-  json_object_foreach(json_object_get(state, "containments"), key, c) {
-    const char *status = json_str_or(c, "status", "");
-    if (strcmp(status, "active") == 0 || strcmp(status, "still") == 0 || strcmp(status, "found") == 0) return true;
-  }
-  return false;
+void owner_unclaim(struct incident *inc) {
+  struct desk *d = inc->desk;
+  if (!d->deps.nodes || id_exercise(inc->id)) return;
+  redis_call(d->deps.redis, owner_lane(d), NULL, NULL, NULL, "FCALL", "tocsin_give", "1", NODES_OWNER, inc->id, nodes_self(d->deps.nodes),
+             "", NULL);
 }
 
 /* Nobody's, until somebody wants it. What it contains stays ours to lift. */
 void owner_release(struct incident *inc) {
-  struct desk *d = inc->desk;
-  if (!d->deps.nodes || id_exercise(inc->id) || kept_without_memory(incident_state(inc))) return;
-  redis_call(d->deps.redis, owner_lane(d), NULL, NULL, NULL, "FCALL", "tocsin_give", "1", NODES_OWNER, inc->id, nodes_self(d->deps.nodes),
-             "", NULL);
+  if (!state_holds_targets(incident_state(inc))) owner_unclaim(inc);
 }
 
 /* --- adopting ---------------------------------------------------------------------------------------------------------- */

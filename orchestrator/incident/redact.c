@@ -1,7 +1,8 @@
 /* Removing a body: what was written by mistake, a secret or personal data, goes; its head stays, and with it the proof that nothing else was changed.
  *
- * The intent is an entry ("body.removing") and durable before anything is destroyed; each step may be done twice; the end is an entry ("body.removed"). Steps: the file that it took into custody is destroyed, if it did; out of Redis (the
- * journal without it in the old one's place), out of the folded state, off the disk (Redis' append-only file is written anew), out of the evidence log (key and texts). */
+ * The intent is an entry ("body.removing") and durable before anything is destroyed; each step may be done twice; the end is an entry ("body.removed"). Steps: the file that it took
+ * into custody is destroyed, if it did; out of Redis (the journal without it in the old one's place), out of the folded state, off the disk (Redis' append-only file is written anew),
+ * out of the evidence log (key and texts). Of an entry that has left Redis the log has the only copy: that goes before the state is folded anew. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -32,6 +33,7 @@ struct redaction {
 
 static void step_kept(struct redaction *r);
 static void step_redis(struct redaction *r);
+static void step_archived(struct redaction *r);
 static void step_state(struct redaction *r);
 static void step_file(struct redaction *r);
 static void step_log(struct redaction *r);
@@ -94,8 +96,22 @@ static void step_kept(struct redaction *r) {
 static void on_out(void *arg, const struct redis_value *reply, const struct err *err) {
   struct redaction *r = arg;
   if (!goes_on(r, err)) return;
-  if (!err) step_state(r);
-  else again(r, err, step_redis);
+  if (err) again(r, err, step_redis);
+  else if (r->seq <= journal_archived(r->inc->journal)) step_archived(r);
+  else step_state(r);
+}
+
+static void on_archived_gone(void *arg, bool gone) {
+  struct redaction *r = arg;
+  struct err stopping = {.code = ERR_CANCELLED, .text = "the engine is stopping"};
+  if (goes_on(r, gone ? NULL : &stopping)) step_state(r);
+}
+
+/* The state is folded from the log, which must have forgotten it before; step_log finds nothing left to do. */
+static void step_archived(struct redaction *r) {
+  struct feed *feed = r->desk->deps.store->feed;
+  if (feed) feed_remove(feed, r->id, r->seq, on_archived_gone, r);
+  else step_state(r);
 }
 
 /* A corrective action's text also lies in the index of all of them; the journal still says that there was one. */

@@ -6,6 +6,7 @@
 #include "base/json.h"
 #include "evidence/leaf.h"
 #include "journal/journal.h"
+#include "journal/missing.h"
 
 void journal_export(const struct entry *e, struct buf *out) {
   buf_adds(out, "{\"head\":");
@@ -65,30 +66,6 @@ struct kept {
   size_t count, room;
 };
 
-/* Entries whose bodies are missing, and that no entry behind them has accounted for yet. */
-struct missing {
-  uint64_t *list;
-  size_t count;
-  uint64_t removed;
-};
-
-static void missing_note(struct missing *m, const struct entry *e) {
-  uint64_t removes = entry_removes(e);
-  for (size_t i = 0; removes && i < m->count; i++) {
-    if (m->list[i] != removes) continue;
-    memmove(&m->list[i], &m->list[i + 1], (--m->count - i) * sizeof *m->list);
-    m->removed++;
-    break;
-  }
-  if (e->envelope_len) return;
-  if ((m->count & (m->count - 1)) == 0) {
-    uint64_t *grown = realloc(m->list, (m->count ? 2 * m->count : 1) * sizeof *grown);
-    if (!grown) abort();
-    m->list = grown;
-  }
-  m->list[m->count++] = e->seq;
-}
-
 static void keep(struct kept *k, struct entry *e_take) {
   if (!k) {
     entry_free(e_take);
@@ -121,9 +98,8 @@ static int lines_check(const char *text, size_t len, struct kept *kept, struct m
     len -= n + 1;
   }
   if (!seq) return err_set(err, ERR_INVALID, "there is no entry in it");
-  if (missing->count)
-    return err_set(err, ERR_INVALID, "entry %" PRIu64 " is broken: its body is missing, and no entry says that it was removed",
-                   missing->list[0]);
+  int r = missing_check(missing, err);
+  if (r < 0) return r;
   *ret_count = seq;
   return 0;
 }

@@ -78,6 +78,8 @@ static void pull_read(void *arg, const struct err *err) {
   if (err && err->code == ERR_INVALID && f->pulling) { /* changed in Redis: it will not get better */
     sealer_give_up(f->sealer, f->journal, err->text);
     f->pulling = false;
+  } else if (err && err->code == ERR_CONFLICT) { /* another node's log holds it */
+    f->pulling = false;
   } else if (err) {
     if (err->code != ERR_CANCELLED && !f->pull_timer) f->pull_timer = timer_start(f->options.store->loop, RETRY_MS, pull_again, f);
     return;
@@ -130,6 +132,10 @@ static void page_next(struct feed *f) {
 
 static void look_expect(struct look *l, const struct redis_value *reply) {
   const struct redis_value *last = redis_item(reply, 0), *fields = redis_item(last, 1);
+  for (size_t i = 0; last && i + 1 < redis_count(fields); i += 2) /* one that has left Redis for another node's log is not this one's */
+    if (strcmp(redis_string(redis_item(fields, i), NULL), "n") == 0 &&
+        strcmp(redis_string(redis_item(fields, i + 1), NULL), l->f->options.store->node) != 0)
+      return;
   for (size_t i = 0; last && i + 1 < redis_count(fields); i += 2)
     if (strcmp(redis_string(redis_item(fields, i), NULL), "h") == 0)
       sealer_expect(l->f->sealer, l->journal, strtoull(redis_string(redis_item(last, 0), NULL), NULL, 10),

@@ -8,6 +8,8 @@
 void journal_set_state(struct journal *j, json_t *state_take);
 /* An entry that Redis holds: the newest so far, acknowledged. Folded unless the state holds it already. */
 void journal_take_entry(struct journal *j, const struct entry *e);
+/* Entries up to this one have left Redis, and so has the state that folds them: it is stored anew only when something is appended. */
+void journal_set_archived(struct journal *j, uint64_t seq);
 
 /* A state folded anew takes the place of the one that it has; what Redis has stored of the old one is not relied on. */
 void journal_swap_state(struct journal *j, json_t *state_take);

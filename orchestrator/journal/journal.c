@@ -53,11 +53,19 @@ struct journal {
   struct timer *retry;
   struct journal **guard; /* who folds it anew */
   struct call *call;      /* the Redis call under way; detached when the journal is freed first */
+  struct retiring *retiring;
 };
 
 /* A reply may come after its journal was freed. */
 struct call {
   struct journal *j;
+};
+
+struct retiring {
+  struct journal *j;
+  uint64_t seq;
+  journal_read_cb *cb;
+  void *arg;
 };
 
 static void journal_wave(void *arg);
@@ -148,6 +156,7 @@ void journal_free(struct journal *j) {
   timer_free(j->retry);
   if (j->call) j->call->j = NULL;
   if (j->guard) *j->guard = NULL;
+  if (j->retiring) j->retiring->j = NULL;
   waiters_call(j, &gone);
   while (!STAILQ_EMPTY(&j->queue)) pending_drop(j);
   while (!STAILQ_EMPTY(&j->watchers)) watcher_drop(j, STAILQ_FIRST(&j->watchers));
@@ -402,6 +411,51 @@ void journal_store_state(struct journal *j) {
   if (state && redis_call(j->store->redis, j->lane, NULL, NULL, NULL, "SET", j->state_key, state, NULL) == 0) j->state_seq = j->seq;
   free(state);
 }
+
+/* --- leaving Redis ---------------------------------------------------------------------------------------- */
+
+static void on_retired(void *arg, const struct redis_value *reply, const struct err *err) {
+  struct retiring *r = arg;
+  if (r->j) r->j->retiring = NULL;
+  if (r->j && !err) journal_set_archived(r->j, r->seq);
+  r->cb(r->arg, err);
+  free(r);
+}
+
+static json_t *state_left(const struct journal *j) {
+  static const char *const keys[] = {"v",      "id",      "mode",   "title",       "severity", "severity_id", "status", "owner",
+                                     "opened", "updated", "alerts", "merged_into", "scenario", "exercise",    NULL};
+  json_t *left = json_pack("{s:I}", "archived", (json_int_t)j->seq);
+  for (const char *const *k = keys; *k; k++)
+    if (json_object_get(j->state, *k)) json_object_set(left, *k, json_object_get(j->state, *k));
+  return left;
+}
+
+int journal_retire(struct journal *j, journal_read_cb *cb, void *arg, struct err *err) {
+  char seq[24];
+  if (j->seq != j->acked || j->lost || j->troubled || j->retiring || !j->seq)
+    return err_set(err, ERR_CONFLICT, "%s has entries that are not in Redis yet", j->incident);
+  struct retiring *r = calloc(1, sizeof *r);
+  json_t *left = state_left(j);
+  char *state = json_text(left);
+  if (!r || !state) abort();
+  *r = (struct retiring){j, j->acked, cb, arg};
+  snprintf(seq, sizeof seq, "%" PRIu64, j->acked);
+  int result = redis_call(j->store->redis, j->lane, on_retired, r, err, "FCALL", "tocsin_retire", "2", j->key, j->state_key, seq,
+                          j->acked_leaf, j->store->node, state, NULL);
+  if (result == 0) j->retiring = r;
+  else free(r);
+  json_decref(left);
+  free(state);
+  return result;
+}
+
+void journal_set_archived(struct journal *j, uint64_t seq) {
+  json_object_set_new(j->state, "archived", json_integer((json_int_t)seq));
+  if (j->seq == seq) j->state_seq = seq;
+}
+
+uint64_t journal_archived(const struct journal *j) { return (uint64_t)json_int_or(j->state, "archived", 0); }
 
 const char *journal_incident(const struct journal *j) { return j->incident; }
 uint64_t journal_seq(const struct journal *j) { return j->seq; }

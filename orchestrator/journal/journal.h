@@ -18,6 +18,7 @@
 
 struct journal;
 struct feed;
+struct archived;
 
 /* What all journals of a node share. Filled in by the daemon; everything is borrowed and must outlive the journals. */
 struct journal_store {
@@ -29,7 +30,8 @@ struct journal_store {
   void *arg;
   /* Ownership of an incident is lost: unload it. May be NULL. */
   void (*lost)(void *arg, struct journal *j, const struct err *why);
-  struct feed *feed; /* takes what Redis has acknowledged to the evidence log (journal/feed.h); NULL: nothing is sealed */
+  struct feed *feed;         /* takes what Redis has acknowledged to the evidence log (journal/feed.h); NULL: nothing is sealed */
+  struct archived *archived; /* reads it (journal/archived.h); NULL: no journal can have left Redis */
   /* Counts for metrics. */
   uint64_t entries, waves, retries;
   size_t unsent;     /* entries appended and not yet acknowledged, over all journals */
@@ -68,6 +70,12 @@ void journal_redis_up(struct journal *j);
 void journal_save_state(struct journal *j);
 /* Before the journal is let go of: stores the state by itself, unless Redis has this one. Nothing when there are unacknowledged entries. */
 void journal_store_state(struct journal *j);
+
+/* Takes the journal out of Redis: one call that leaves its last entry's place and hash, from where the next append goes on as ever, and of the state what lists show ("archived": its last
+ * seq). Only when every entry was read back from this node's evidence log, and nothing is unacknowledged. Done by no stale owner: Redis refuses when the last entry is another by now.
+ * cb comes with ERR_CONFLICT then; the journal may go meanwhile, cb still comes. */
+int journal_retire(struct journal *j, journal_read_cb *cb, void *arg, struct err *err);
+uint64_t journal_archived(const struct journal *j); /* entries that lie in the evidence log alone; 0: none */
 
 const char *journal_incident(const struct journal *j);
 uint64_t journal_seq(const struct journal *j);

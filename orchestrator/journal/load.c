@@ -1,4 +1,4 @@
-/* Reading journals back: pages of checked entries, and loading a journal with its state. */
+/* Reading journals back: pages of checked entries, from Redis and, where they have left it, from the evidence log; and loading a journal with its state. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -6,9 +6,17 @@
 
 #include "base/json.h"
 #include "evidence/leaf.h"
+#include "journal/archived.h"
 #include "journal/internal.h"
+#include "journal/missing.h"
 
-enum { PAGE = 256, KEY = 64 };
+enum { PAGE = 256, AT_ONCE = 32, KEY = 64 }; /* AT_ONCE: entries read from a disk in one turn of the loop */
+
+/* What stays in Redis of a journal whose entries lie in a node's evidence log: the last one's place and hash. */
+struct stub {
+  uint64_t seq;
+  char leaf[DIGEST_HEX], node[ID_INCIDENT + 32];
+};
 
 struct reader {
   struct journal_store *store;
@@ -16,6 +24,9 @@ struct reader {
   unsigned lane;
   uint64_t next, to;     /* the next seq wanted, and the last one (0: the end) */
   char prev[DIGEST_HEX]; /* leaf of the entry before next; "" when unknown */
+  struct stub stub;      /* seq 0: none was met */
+  uint64_t *archived;    /* gets that seq, too; may be NULL */
+  struct missing missing;
   journal_entry_cb *entry_cb;
   journal_read_cb *done_cb;
   void *arg;
@@ -25,7 +36,16 @@ static int page_ask(struct reader *r, struct err *err);
 
 static void reader_done(struct reader *r, const struct err *err) {
   r->done_cb(r->arg, err);
+  free(r->missing.list);
   free(r);
+}
+
+/* All of it was read. What the log does not give back was removed, or it is damaged: a lost key must not pass for a removal. */
+static void reader_end(struct reader *r) {
+  struct err why;
+  bool whole = !r->stub.seq || missing_check(&r->missing, &why) == 0;
+  if (!whole) err_wrap(&why, "%s", r->incident);
+  reader_done(r, whole ? NULL : &why);
 }
 
 /* One stream entry: [id, [e, …, h, …, b, …]]. */
@@ -45,21 +65,70 @@ static int stream_entry_read(const struct redis_value *v, struct entry **ret, st
   return entry_read(head, head_len, leaf, body, body_len, ret, err);
 }
 
-/* Returns 1 to go on, 0 when the caller has had enough, or an error. */
+static bool stub_read(const struct redis_value *v, struct stub *ret) {
+  const struct redis_value *fields = redis_item(v, 1);
+  *ret = (struct stub){.seq = strtoull(redis_string(redis_item(v, 0), NULL), NULL, 10)};
+  for (size_t i = 0; i + 1 < redis_count(fields); i += 2) {
+    const char *name = redis_string(redis_item(fields, i), NULL), *value = redis_string(redis_item(fields, i + 1), NULL);
+    if (strcmp(name, "h") == 0) snprintf(ret->leaf, sizeof ret->leaf, "%s", value);
+    if (strcmp(name, "n") == 0) snprintf(ret->node, sizeof ret->node, "%s", value);
+  }
+  return ret->node[0] != 0;
+}
+
+/* Takes the entry over. Returns 1 to go on, 0 when the caller has had enough, or an error. */
+static int entry_take(struct reader *r, struct entry *e, struct err *err) {
+  bool beyond = r->to && e->seq > r->to;
+  int result = r->prev[0] && !beyond ? entry_follows(e, r->next, r->prev, err) : 0;
+  if (result == 0 && !beyond) {
+    memcpy(r->prev, e->leaf, DIGEST_HEX);
+    r->next = e->seq + 1;
+    missing_note(&r->missing, e);
+    result = r->entry_cb(r->arg, e) && (!r->to || r->next <= r->to) ? 1 : 0;
+  }
+  entry_free(e);
+  return result;
+}
+
 static int page_entry(struct reader *r, const struct redis_value *v, struct err *err) {
   struct entry *e = NULL;
   int result = stream_entry_read(v, &e, err);
-  if (result == 0 && r->prev[0]) result = entry_follows(e, r->next, r->prev, err);
-  if (result < 0) {
-    err_wrap(err, "%s, entry %s", r->incident, redis_string(redis_item(v, 0), NULL));
-    entry_free(e);
-    return result;
+  if (result == 0) result = entry_take(r, e, err);
+  return result < 0 ? err_wrap(err, "%s, entry %s", r->incident, redis_string(redis_item(v, 0), NULL)) : result;
+}
+
+static int archived_entry(struct reader *r, struct err *err) {
+  struct entry *e = NULL;
+  int result = archived_read(r->store->archived, r->incident, r->next, &e, err);
+  return result < 0 ? result : entry_take(r, e, err);
+}
+
+/* A few of them, then it is the others' turn. */
+static void archived_turn(void *arg) {
+  struct reader *r = arg;
+  struct err why;
+  int more = 1;
+  for (int i = 0; i < AT_ONCE && more > 0 && r->next <= r->stub.seq; i++) more = archived_entry(r, &why);
+  if (more > 0 && r->next > r->stub.seq && strcmp(r->prev, r->stub.leaf) != 0)
+    more = err_set(&why, ERR_INVALID, "%s: the evidence log holds another entry %" PRIu64 " than Redis was left with", r->incident,
+                   r->stub.seq);
+  if (more < 0) reader_done(r, &why);
+  else if (more == 0) reader_done(r, NULL);
+  else if (r->next <= r->stub.seq) loop_defer(r->store->loop, archived_turn, r);
+  else if (page_ask(r, &why) < 0) reader_done(r, &why);
+}
+
+static void archived_begin(struct reader *r) {
+  struct err why;
+  if (strcmp(r->stub.node, r->store->node) != 0)
+    err_set(&why, ERR_CONFLICT, "%s has left Redis: its first %" PRIu64 " entries lie in the evidence log of node %s; ask there",
+            r->incident, r->stub.seq, r->stub.node);
+  else if (!r->store->archived) err_set(&why, ERR_UNAVAILABLE, "%s has left Redis, and there is no evidence log", r->incident);
+  else {
+    loop_defer(r->store->loop, archived_turn, r);
+    return;
   }
-  memcpy(r->prev, e->leaf, DIGEST_HEX);
-  r->next = e->seq + 1;
-  bool more = r->entry_cb(r->arg, e);
-  entry_free(e);
-  return more ? 1 : 0;
+  reader_done(r, &why);
 }
 
 static void on_page(void *arg, const struct redis_value *reply, const struct err *err) {
@@ -71,32 +140,43 @@ static void on_page(void *arg, const struct redis_value *reply, const struct err
   }
   int more = 1;
   size_t count = redis_count(reply);
+  if (count && stub_read(redis_item(reply, 0), &r->stub)) { /* only ever the first of all */
+    if (r->archived) *r->archived = r->stub.seq;
+    archived_begin(r);
+    return;
+  }
   for (size_t i = 0; i < count && more > 0; i++) more = page_entry(r, redis_item(reply, i), &why);
   if (more < 0) reader_done(r, &why);
-  else if (more == 0 || count < PAGE || (r->to && r->next > r->to)) reader_done(r, NULL);
+  else if (more == 0) reader_done(r, NULL);
+  else if (count < PAGE) reader_end(r);
   else if (page_ask(r, &why) < 0) reader_done(r, &why);
 }
 
 static int page_ask(struct reader *r, struct err *err) {
-  char from[32], to[32], count[16];
+  char from[32], count[16];
   snprintf(from, sizeof from, "%" PRIu64 "-0", r->next);
-  snprintf(to, sizeof to, "%" PRIu64 "-0", r->to);
   snprintf(count, sizeof count, "%d", PAGE);
-  return redis_call(r->store->redis, r->lane, on_page, r, err, "XRANGE", r->key, from, r->to ? to : "+", "COUNT", count, NULL);
+  return redis_call(r->store->redis, r->lane, on_page, r, err, "XRANGE", r->key, from, "+", "COUNT", count, NULL);
 }
 
-int journal_read(struct journal_store *store, const char *incident, uint64_t from, uint64_t to, journal_entry_cb *entry_cb,
-                 journal_read_cb *done_cb, void *arg, struct err *err) {
+static int read_begin(struct journal_store *store, const char *incident, uint64_t from, uint64_t to, uint64_t *archived,
+                      journal_entry_cb *entry_cb, journal_read_cb *done_cb, void *arg, struct err *err) {
   struct reader *r = calloc(1, sizeof *r);
   if (!r) abort();
   *r = (struct reader){.store = store, .next = from ? from : 1, .to = to, .entry_cb = entry_cb, .done_cb = done_cb, .arg = arg};
   snprintf(r->incident, sizeof r->incident, "%s", incident);
   snprintf(r->key, sizeof r->key, "tocsin:{%s}:journal", incident);
   r->lane = redis_lane(store->redis, incident);
+  r->archived = archived;
   if (r->next == 1) memcpy(r->prev, leaf_none(), DIGEST_HEX);
   int result = page_ask(r, err);
   if (result < 0) free(r);
   return result;
+}
+
+int journal_read(struct journal_store *store, const char *incident, uint64_t from, uint64_t to, journal_entry_cb *entry_cb,
+                 journal_read_cb *done_cb, void *arg, struct err *err) {
+  return read_begin(store, incident, from, to, NULL, entry_cb, done_cb, arg, err);
 }
 
 /* --- folding anew ----------------------------------------------------------------------------------------- */
@@ -113,7 +193,11 @@ static void refold_read(struct refold *r);
 
 static void refold_end(struct refold *r, const struct err *err) {
   if (r->j) journal_guard(r->j, NULL);
-  if (r->j && !err) journal_swap_state(r->j, json_incref(r->state));
+  if (r->j && !err) {
+    uint64_t archived = journal_archived(r->j);
+    journal_swap_state(r->j, json_incref(r->state));
+    if (archived) journal_set_archived(r->j, archived);
+  }
   r->done_cb(r->arg, err);
   json_decref(r->state);
   json_decref(r->removals);
@@ -170,6 +254,7 @@ int journal_refold(struct journal *j, journal_entry_cb *entry_cb, journal_read_c
 struct loader {
   struct journal *j;
   bool from_scratch; /* no state was stored */
+  uint64_t archived; /* entries that have left Redis, as what was left of the journal says */
   journal_load_cb *cb;
   void *arg;
 };
@@ -182,6 +267,7 @@ static bool load_entry(void *arg, const struct entry *e) {
 
 static void load_end(void *arg, const struct err *err) {
   struct loader *l = arg;
+  if (!err && l->archived) journal_set_archived(l->j, l->archived);
   if (err) journal_free(l->j);
   l->cb(l->arg, err ? NULL : l->j, err);
   free(l);
@@ -197,6 +283,7 @@ static void load_done(void *arg, const struct err *err) {
     err = &why;
   }
   /* What was kept of removed bodies stands behind them: a second time, knowing it. */
+  if (!err && l->archived) journal_set_archived(l->j, l->archived);
   if (!err && l->from_scratch && json_object_get(journal_state(l->j), "removals")) {
     if (journal_refold(l->j, NULL, load_end, l, &why) == 0) return;
     err = &why;
@@ -215,11 +302,13 @@ static void on_state(void *arg, const struct redis_value *reply, const struct er
   }
   const char *text = redis_string(reply, &len);
   /* An unreadable state costs only time: the journal is folded from its first entry. */
-  if (redis_type(reply) == REDIS_STRING && json_parse_stored(text, len, &state, NULL) == 0 && json_is_object(state))
-    journal_set_state(l->j, state);
+  if (redis_type(reply) == REDIS_STRING && json_parse_stored(text, len, &state, NULL) == 0 && json_is_object(state)) {
+    if (json_int_or(state, "seq", 0)) journal_set_state(l->j, state);
+    else json_decref(state); /* only what lists show: all of it is folded anew */
+  }
   uint64_t folded = (uint64_t)json_int_or(journal_state(l->j), "seq", 0);
   l->from_scratch = !folded;
-  if (journal_read(journal_store_of(l->j), journal_incident(l->j), folded ? folded : 1, 0, load_entry, load_done, l, &why) < 0)
+  if (read_begin(journal_store_of(l->j), journal_incident(l->j), folded ? folded : 1, 0, &l->archived, load_entry, load_done, l, &why) < 0)
     load_done(l, &why);
 }
 

@@ -462,26 +462,3 @@ void state_fold_rest(json_t *state, const struct entry *e, const json_t *removal
   fold_body(state, &rest);
   json_decref(rest.body);
 }
-
-static bool any_containment(const json_t *state) {
-  const char *key;
-  json_t *c;
-  json_object_foreach(json_object_get(state, "containments"), key, c) {
-    const char *status = json_str_or(c, "status", "");
-    if (strcmp(status, "active") == 0 || strcmp(status, "still") == 0) return true;
-  }
-  return false;
-}
-
-static bool any_run(const json_t *state) {
-  const char *key;
-  json_t *run;
-  json_object_foreach(json_object_get(state, "runs"), key, run) if (strcmp(json_str_or(run, "status", ""), "running") == 0) return true;
-  return false;
-}
-
-bool state_at_rest(const json_t *state) {
-  return strcmp(json_str_or(state, "status", ""), "open") != 0 && !any_containment(state) && !any_run(state) &&
-         json_object_size(json_object_get(state, "questions")) == 0 && json_object_size(json_object_get(state, "intents")) == 0 &&
-         json_object_size(json_object_get(state, "chosen")) == 0;
-}

@@ -16,6 +16,7 @@
  *   removals {"7": {entry, by, time, because, copy, kept, done}} bodies removed: kept is what was kept of them
  *   for this fold, done that all is gone. Only once there is one.
  *   ticks {"2": {by, time}}, closing {verdict, root_cause, impact, affected, lessons, by, time}, merged_into, notes (how many).
+ *   archived (not folded: journal_retire sets it): entries up to this one have left Redis
  * Pure: no I/O, no clock. */
 #ifndef TOCSIN_JOURNAL_STATE_H
 #define TOCSIN_JOURNAL_STATE_H
@@ -35,6 +36,10 @@ bool state_choice_open(const json_t *state, const char *playbook, const json_t *
 bool state_has_alert(const json_t *state, const char *alert_id);
 /* True when nothing of it is alive: closed, no containment in force, no open question, run or intent. */
 bool state_at_rest(const json_t *state);
+/* Something is contained by it, or was found so: a person or the ledger still has to let go. */
+bool state_holds_targets(const json_t *state);
+/* Why something of it has still to be written, such as "a file is under a legal hold"; NULL: nothing has, so it may leave Redis. Static. */
+const char *state_unfinished(const json_t *state);
 const char *severity_name(int64_t severity_id); /* OCSF: "unknown", "informational", "low", "medium", "high", "critical", "fatal"; static */
 int64_t severity_by_name(const char *name);     /* -1: no such name */
 

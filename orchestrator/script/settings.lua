@@ -29,6 +29,7 @@ return {
     file_most_mib = whole { doc = "Largest file that is kept as evidence", default = 256, min = 1, max = 1024 },
     classes = map { doc = "How long files are kept at least, by class; none may be deleted earlier but by a lead", default = { standard = "1095d" }, of = time {} },
     class = text { doc = "The class of a file that none is named for", default = "standard", min = 1 },
+    hot = time { doc = "How long the journals of closed incidents stay in Redis; then they are read from the log", default = "30d", min = 1000 },
   } } },
   { "anchor", object { doc = "Where the evidence log's checkpoints go that its key alone cannot change: time stamps, witnesses, copies", default = {}, fields = {
     every = time { doc = "How often the newest checkpoint goes there", default = "10m", min = 1000 },

@@ -107,6 +107,7 @@ int redis_append(struct redis *link, unsigned lane, const char *journal, const c
  * FCALL tocsin_open_id 1 A:ids  <INC|EX>                       "INC-000043"
  *   route and open_id with one key more, A:owner, and the prefix "INC|n1": what they open is owned by n1.
  * FCALL tocsin_claim 1 A:owner  <incident> <node> <from or ''>   [owner now, owner before or '']: the node's when nobody's, its own, or from's
+ * FCALL tocsin_retire 2 <journal> <state>  <last seq> <its leaf hash> <node> <state that stays>   1: all but that place left Redis, 0: had before; FENCE: another is the last
  * FCALL tocsin_give 1 A:owner  <incident> <node> <to or ''>      1 when it was the node's to give
  * FCALL tocsin_beat 2 tocsin:nodes tocsin:brakes  <node> <run> <beat, or what its counter stood at> <facts>   [brakes' epoch, brakes, nodes]; FENCE: another's name
  * FCALL tocsin_leave 1 tocsin:nodes  <node> <run>               1 when the record was this run's

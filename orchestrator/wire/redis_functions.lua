@@ -334,7 +334,7 @@ end
 
 -- KEYS: journal, state, the new journal's place for the time of this call. ARGV: seq, seq of the entry that says its body is removed.
 -- The journal with the same ids, heads and leaves, without that body, in the old one's place; the state goes, because it may tell of it.
--- 1: done, 0: the journal is not here, or the body was gone already.
+-- 1: done, 0: the journal is not here, the body was gone already, or it has left Redis (retire): then only the evidence log has it.
 local function remove(keys, args)
   local journal, fresh, call = keys[1], keys[3], redis.call
   local seq, by = whole(args[1]), whole(args[2])
@@ -366,6 +366,23 @@ local function remove(keys, args)
   return there and 1 or 0
 end
 
+-- KEYS: journal, state. ARGV: its last seq, that entry's leaf hash, the node whose evidence log holds all of it, what stays as its state.
+-- The last entry's place and hash stay, so that the next append goes on from there and none can begin anew. 1: done; 0: it was so already.
+local function retire(keys, args)
+  local last = redis.call('XREVRANGE', keys[1], '+', '-', 'COUNT', 1)[1]
+  local id, fields, found = last and last[1] or '0-0', last and last[2] or {}, {}
+  if #args ~= 4 or args[3] == '' then return redis.error_reply('ERR retire: wrong arguments') end
+  for i = 1, #fields, 2 do found[fields[i]] = fields[i + 1] end
+  if id ~= args[1] .. '-0' or found.h ~= args[2] then
+    return redis.error_reply('FENCE last=' .. id .. ' h=' .. (found.h or ZEROS))
+  end
+  if found.n then return 0 end
+  redis.call('UNLINK', keys[1])
+  redis.call('XADD', keys[1], id, 'h', args[2], 'n', args[3])
+  redis.call('SET', keys[2], args[4])
+  return 1
+end
+
 redis.register_function('tocsin_append', append)
 redis.register_function('tocsin_remove', remove)
 redis.register_function('tocsin_route', route)
@@ -385,7 +402,8 @@ redis.register_function { function_name = 'tocsin_leave', callback = leave, flag
 redis.register_function { function_name = 'tocsin_brake', callback = brake, flags = { 'allow-oom' } }
 redis.register_function { function_name = 'tocsin_claim', callback = claim, flags = { 'allow-oom' } }
 redis.register_function { function_name = 'tocsin_give', callback = give, flags = { 'allow-oom' } }
+redis.register_function { function_name = 'tocsin_retire', callback = retire, flags = { 'allow-oom' } }
 redis.register_function { function_name = 'tocsin_take', callback = take, flags = { 'allow-oom' } }
 redis.register_function {
-  function_name = 'tocsin_version', callback = function() return 6 end, flags = { 'no-writes', 'allow-stale' },
+  function_name = 'tocsin_version', callback = function() return 7 end, flags = { 'no-writes', 'allow-stale' },
 }

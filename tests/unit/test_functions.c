@@ -76,6 +76,26 @@ static void test_append_refuses_nonsense(void **state) {
   expect("0", "EXISTS j s");
 }
 
+static void test_retire(void **state) {
+  expect("2", "FCALL tocsin_append 2 j s " ZEROS " 1 folded e1 " A " b1 e2 " B " b2");
+  expect("!conflict FENCE last=2-0 h=" B, "FCALL tocsin_retire 2 j s 1 " A " n1 left"); /* something was appended since */
+  expect("!conflict FENCE last=2-0 h=" B, "FCALL tocsin_retire 2 j s 2 " A " n1 left"); /* another's entry */
+  expect("!conflict FENCE last=0-0 h=" ZEROS, "FCALL tocsin_retire 2 none s 2 " B " n1 left");
+  expect("!invalid ERR retire: wrong arguments", "FCALL tocsin_retire 2 j s 2 " B " '' left");
+  expect("!invalid ERR retire: wrong arguments", "FCALL tocsin_retire 2 j s 2 " B " n1");
+  expect("2", "XLEN j");
+  expect("1", "FCALL tocsin_retire 2 j s 2 " B " n1 left");
+  expect("[[2-0 [h " B " n n1]]]", "XRANGE j - +");
+  expect("left", "GET s");
+  expect("0", "FCALL tocsin_retire 2 j s 2 " B " n1 again");
+  expect("left", "GET s");
+  expect("!conflict FENCE last=2-0 h=" B, "FCALL tocsin_append 2 j s " ZEROS " 1 x e " A " b"); /* never anew from zero */
+  expect("1", "FCALL tocsin_append 2 j s " B " 3 '' e3 " A " b3");
+  expect("[[2-0 [h " B " n n1]] [3-0 [e e3 h " A " b b3]]]", "XRANGE j - +");
+  expect("1", "FCALL tocsin_retire 2 j s 3 " A " n1 left");
+  expect("[[3-0 [h " A " n n1]]]", "XRANGE j - +");
+}
+
 static void test_append_far(void **state) {
   expect("4503599627370494-0", "XADD j 4503599627370494-0 e e h " A " b b");
   expect("1", "FCALL tocsin_append 2 j s " A " 4503599627370495 '' e " B " b");
@@ -354,6 +374,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_same_lines),
       cmocka_unit_test_setup(test_append, fresh),
+      cmocka_unit_test_setup(test_retire, fresh),
       cmocka_unit_test_setup(test_append_refuses_nonsense, fresh),
       cmocka_unit_test_setup(test_append_far, fresh),
       cmocka_unit_test_setup(test_route_and_redelivery, fresh),

@@ -278,6 +278,49 @@ static void test_corrective_actions(void **state) {
   json_decref(expected);
 }
 
+/* What still has something to be written, entry by entry; NULL: nothing has. */
+static void test_unfinished(void **state) {
+  static const struct {
+    enum kind kind;
+    unsigned run;
+    const char *step, *body, *why;
+  } unfinished[] = {
+      {KIND_INCIDENT_NOTED, 0, NULL, "{}", "it is open"},
+      {KIND_RUN_STARTED, 1, NULL, "{}", "it is open"},
+      {KIND_INCIDENT_CLOSED, 0, NULL, "{}", "a run is under way"},
+      {KIND_ACTION_HELD, 1, "2", "{}", "a run is under way"},
+      {KIND_QUESTION_ASKED, 1, "4", "{'kind': 'resolve'}", "a run is under way"},
+      {KIND_ACTION_INTENDED, 1, "3", "{}", "a run is under way"},
+      {KIND_RUN_FINISHED, 1, NULL, "{}", "a question is open"},
+      {KIND_QUESTION_ANSWERED, 1, "4", "{}", "an action is held, in flight or in doubt"},
+      {KIND_ACTION_OUTCOME, 1, "3", "{'ok': true, 'contains': 'found'}", "it contains something"},
+      {KIND_CONTAINMENT_KEPT, 2, "1", "{'of': '1/3'}", NULL},
+      {KIND_BODY_REMOVING, 0, "1", "{}", "an entry is being removed"},
+      {KIND_BODY_REMOVED, 0, "1", "{}", NULL},
+      {KIND_CORRECTIVE_ADDED, 0, NULL, "{'id': 'INC-000001/a1'}", "a corrective action is open"},
+      {KIND_CORRECTIVE_CLOSED, 0, NULL, "{'id': 'INC-000001/a1'}", NULL},
+      {KIND_EVIDENCE_COLLECTED, 0, NULL, "{'name': 'memory.lime'}", NULL}, /* entry 15 */
+      {KIND_EVIDENCE_HELD, 0, NULL, "{'item': 15, 'because': 'a lawsuit'}", "a file is under a legal hold"},
+      {KIND_EVIDENCE_HOLD_LIFTED, 0, NULL, "{'item': 15}", NULL},
+      {KIND_EVIDENCE_TRANSFERRED, 0, NULL, "{'item': 15, 'to': 'police'}", "a receiver has not acknowledged a file"},
+      {KIND_EVIDENCE_ACKNOWLEDGED, 0, NULL, "{'item': 15}", NULL},
+      {KIND_EVIDENCE_TRANSFERRED, 0, NULL, "{'item': 15, 'to': 'court'}", "a receiver has not acknowledged a file"},
+      {KIND_EVIDENCE_DELETED, 0, NULL, "{'item': 15}", NULL},
+      {KIND_INCIDENT_REOPENED, 0, NULL, "{}", "it is open"},
+  };
+  json_t *s = state_blank("INC-000001");
+  for (size_t i = 0; i < sizeof unfinished / sizeof *unfinished; i++) {
+    json_t *body = json_of(unfinished[i].body);
+    fold(s, unfinished[i].kind, E, unfinished[i].run, unfinished[i].step, body);
+    const char *why = state_unfinished(s);
+    if (why != unfinished[i].why && (!why || !unfinished[i].why || strcmp(why, unfinished[i].why) != 0))
+      fail_msg("entry %zu (%s): %s, wanted %s", i + 1, kind_name(unfinished[i].kind), why ? why : "nothing",
+               unfinished[i].why ? unfinished[i].why : "nothing");
+    json_decref(body);
+  }
+  json_decref(s);
+}
+
 static void test_at_rest(void **state) {
   json_t *s = state_blank("INC-000001"), *nothing = json_object(), *of = json_of("{'of': '1/3'}");
   assert_false(state_at_rest(s));
@@ -391,9 +434,9 @@ static void test_removed_files(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_table),         cmocka_unit_test(test_unknown_and_removed), cmocka_unit_test(test_a_storm),
-      cmocka_unit_test(test_at_rest),       cmocka_unit_test(test_corrective_actions),  cmocka_unit_test(test_removed_bodies),
-      cmocka_unit_test(test_removed_files),
+      cmocka_unit_test(test_table),          cmocka_unit_test(test_unknown_and_removed), cmocka_unit_test(test_a_storm),
+      cmocka_unit_test(test_at_rest),        cmocka_unit_test(test_unfinished),          cmocka_unit_test(test_corrective_actions),
+      cmocka_unit_test(test_removed_bodies), cmocka_unit_test(test_removed_files),
   };
   return cmocka_run_group_tests_name("state", tests, NULL, NULL);
 }
