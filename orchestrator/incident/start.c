@@ -152,7 +152,6 @@ static void restart_cancel(struct incident *inc, const char *playbook, bool shad
 /* A parameter that the alert leaves open: nobody guesses, a person is asked, then the run starts. */
 struct choosing {
   struct desk *desk;
-  struct incident *holder; /* kept busy while the question is open */
   char id[ID_INCIDENT];
   char *playbook, *param;
   json_t *params, *trigger, *finding, *raw;
@@ -186,15 +185,12 @@ static void choice_take(struct choosing *c, const char *answer) {
 
 static void on_choice(void *arg, const char *answer, const char *by) {
   struct choosing *c = arg;
-  struct incident *holder = c->holder;
   if (!answer) { /* the incident is let go of; whoever loads it next takes the question up */
     choosing_free(c);
-    incident_busy(holder, -1);
     return;
   }
   choice_take(c, answer);
-  incident_with(c->desk, c->id, false, chosen, c); /* the holder, unless it was lost since the answer */
-  incident_busy(holder, -1);
+  incident_with(c->desk, c->id, false, chosen, c);
 }
 
 static void choose(struct incident *inc, struct choosing *c, const char *param, json_t *values) {
@@ -210,8 +206,6 @@ static void choose(struct incident *inc, struct choosing *c, const char *param, 
       .journal = inc->journal, .run = 1000000, .step = step, .actor = "engine", .kind = "parameter", .text = text, .options = options};
   json_t *about = json_pack("{s:s, s:s, s:O, s:O}", "playbook", c->playbook, "param", param, "params", c->params, "trigger", c->trigger);
   spec.about = about;
-  c->holder = inc;
-  incident_busy(inc, 1);
   question_ask(inc->desk->deps.questions, &spec, on_choice, c);
   json_decref(options);
   json_decref(about);
@@ -233,7 +227,6 @@ static struct choosing *choosing_of(struct incident *inc, const json_t *about, c
   struct choosing *c = calloc(1, sizeof *c);
   if (!c) abort();
   *c = (struct choosing){.desk = inc->desk,
-                         .holder = inc,
                          .playbook = strdup(json_str_or(about, "playbook", "")),
                          .param = strdup(json_str_or(about, "param", "")),
                          .params = json_deep_copy(json_object_get(about, "params")),
@@ -272,7 +265,6 @@ void incident_choose_again(struct incident *inc, const json_t *entries) {
                                  .kind = "parameter",
                                  .text = json_str_or(q, "text", ""),
                                  .options = json_object_get(q, "options")};
-    incident_busy(inc, 1);
     question_ask(inc->desk->deps.questions, &spec, on_choice, c);
   }
   json_decref(questions);

@@ -30,6 +30,15 @@ return playbook {
 """
 
 
+PICKER = """
+return playbook {
+  title = "Which one", when = { ["metadata.product.name"] = "Picker" }, group = { "actor.user" }, window = "1h",
+  uses = { "product.once" }, params = { what = schema.string { from = "resources.name" } },
+  run = function(incident, act, p) must(act.product.once { user = p.what }) end,
+}
+"""
+
+
 class Node(Tocsin):
     """A `tocsin serve` on a Redis that others use too."""
 
@@ -46,6 +55,8 @@ def node(name, redis, product):
     folders = content(tocsin.folder)
     with open(os.path.join(folders["playbooks"], "asker.lua"), "w", encoding="utf-8") as f:
         f.write(WAITER)
+    with open(os.path.join(folders["playbooks"], "picker.lua"), "w", encoding="utf-8") as f:
+        f.write(PICKER)
     connector = os.path.join(folders["connectors"], "product.lua")
     with open(connector, encoding="utf-8") as f:
         text = f.read()
@@ -246,19 +257,35 @@ def stopped(redis, product, first, second):
     judge("stopped", first, product, users)
 
 
+def choice(tocsin):
+    return [q for q in tocsin.json("now")["questions"] if q["kind"] == "parameter"]
+
+
 def drained(redis, product, first, second):
     """A rolling restart under load: drain, stop, start, one after the other."""
     users = ["d%03d" % i for i in range(120)]
+    # What a person has still to choose goes along, before there is a run.
+    with redis.client() as client:
+        client.call("XADD", "tocsin:alerts", "*", "alert", json.dumps(alert("pia", "pick", "Picker", resources=[{"name": "db-a"}, {"name": "db-b"}])))
+    first.wait_for(lambda: choice(first), "drain: a person is asked for a parameter", 20)
     pour(redis, users[:60])
     for leaving, other in ((second, first), (first, second)):
         pour(redis, users[60:90] if leaving is second else users[90:])
         is_(other.run("node", "drain", leaving.name).status, 0, "drain: %s is told at the other node" % leaving.name)
         other.wait_for(lambda n=leaving.name, o=other: owned(o, n) == 0, "drain: %s owns nothing any more" % leaving.name, 60)
+        is_(len(choice(other)), 1, "drain: the choice is asked still, where its incident went")
         is_(leaving.terminate(), 0, "drain: it ends")
         leaving.start()
         other.wait_for(lambda n=leaving.name, o=other: nodes_of(o).get(n, {}).get("state") == "alive" and not nodes_of(o)[n]["draining"], "drain: and is back", 20)
     first.wait_for(lambda: settled(first, product, users), "drain: all comes to its end", 90)
     judge("drain", first, product, users)
+    asked = choice(first)[0]["id"]
+    began = time.monotonic()
+    is_([n.terminate() for n in (first, second)], [0, 0], "drain: nor does an end wait for the choice")
+    ok(time.monotonic() - began < 15, "drain: for as long as an end may take")
+    first.start(), second.start()
+    first.wait_for(lambda: first.run("answer", asked, "db-b").status == 0, "drain: it can be made afterwards", 20)
+    first.wait_for(lambda: product.count("once", "db-b") == 1, "drain: and its run begins", 20)
 
 
 with Redis(passwords=False) as redis, Product(slow=0.02) as product:
