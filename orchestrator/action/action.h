@@ -106,6 +106,8 @@ typedef void actions_lift_cb(void *arg, const char *incident, const char *of);
 void actions_on_lift(struct actions *a, actions_lift_cb *cb, void *arg);
 /* The incidents' clock was set (exercises, tests): what has lasted long enough by it is lifted in the next turn. */
 void actions_clock_moved(struct actions *a);
+/* This clock was set by so much (µs) while time went on as ever: what lifts by itself does so as late as before. */
+void actions_clock_stepped(struct actions *a, const struct clock *clock, int64_t by);
 
 /* --- brakes: scope is "all", a playbook's name or a connector's ------------------------------------------------------------- */
 typedef void actions_brake_cb(void *arg, const struct err *err);

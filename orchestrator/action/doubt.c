@@ -123,8 +123,10 @@ static int64_t quiet_ms(const struct action *x) {
   /* Another node's, whose clock may be wrong: it held no lease any more when ours began, by our clock. */
   int64_t adopted = json_int_or(journal_state(x->journal), "adopted", 0) + wait;
   if (adopted > until) until = adopted;
-  int64_t left = (until - action_now(x)) / 1000;
-  return left > 0 ? left : 0;
+  /* Never longer than all of it takes: the clock may have been set back since. */
+  int64_t most = json_int_or(intent, "send_before", 0) - json_int_or(intent, "since", 0) + wait, left = until - action_now(x);
+  if (most > 0 && left > most) left = most;
+  return left > 0 ? left / 1000 : 0;
 }
 
 void action_doubt(struct action *x, const char *why, const json_t *response) {

@@ -75,6 +75,7 @@ struct hold {
   char *key; /* connector, action and target */
   json_t *containment;
   const struct clock *clock; /* its incident's */
+  int64_t lift_at;           /* µs by it, 0: never by itself */
   struct timer *timer;
   struct actions *all;
 };

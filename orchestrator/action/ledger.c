@@ -42,14 +42,17 @@ static void lift(void *arg);
 
 static void lift_set(struct hold *h, int64_t ms) {
   timer_free(h->timer);
-  h->timer = json_int_or(h->containment, "lift_at", 0) ? timer_start(h->all->deps.loop, ms, lift, h) : NULL;
+  h->timer = h->lift_at ? timer_start(h->all->deps.loop, ms, lift, h) : NULL;
 }
 
 static void lift(void *arg) {
   struct hold *h = arg;
   timer_free(h->timer);
   h->timer = NULL;
-  int64_t left = (json_int_or(h->containment, "lift_at", 0) - clock_wall(h->clock)) / 1000;
+  questions_look(h->all->deps.questions, h->clock);
+  timer_free(h->timer); /* another, when the clock was set */
+  h->timer = NULL;
+  int64_t left = (h->lift_at - clock_wall(h->clock)) / 1000;
   if (left > 0) lift_set(h, left < LOOK_AGAIN_MS ? left + 1 : LOOK_AGAIN_MS);
   else if (h->all->lift_cb) h->all->lift_cb(h->all->lift_arg, h->incident, h->of);
 }
@@ -81,6 +84,10 @@ static void hold_add(struct actions *a, const char *incident, const char *of, co
   snprintf(h->of, sizeof h->of, "%s", of);
   h->containment = json_deep_copy(containment);
   h->key = key_of(a, incident, containment);
+  questions_look(a->deps.questions, clock);
+  const struct lapses *lapses = questions_lapses(a->deps.questions);
+  h->lift_at = json_int_or(containment, "lift_at", 0);
+  if (clock == lapses->clock) h->lift_at = lapses_until(lapses, json_int_or(containment, "since", 0), h->lift_at);
   hold_name(name, incident, of);
   hold_free(map_put(&a->holds, name, h));
   holders_change(a, h, "SADD");
@@ -113,10 +120,21 @@ int64_t actions_due(const struct actions *a) {
   int64_t due = INT64_MAX;
   while (map_next(&a->holds, &at, NULL, &value)) {
     const struct hold *h = value;
-    int64_t lift_at = h->timer ? json_int_or(h->containment, "lift_at", 0) : 0;
+    int64_t lift_at = h->timer ? h->lift_at : 0;
     if (lift_at && lift_at < due) due = lift_at;
   }
   return due;
+}
+
+void actions_clock_stepped(struct actions *a, const struct clock *clock, int64_t by) {
+  size_t at = 0;
+  void *value;
+  while (map_next(&a->holds, &at, NULL, &value)) {
+    struct hold *h = value;
+    if (h->clock != clock || !h->lift_at) continue;
+    h->lift_at += by;
+    if (h->timer) lift_set(h, 0);
+  }
 }
 
 void actions_ledger_drop(struct actions *a, const char *incident) {

@@ -8,11 +8,7 @@
 #include "base/json.h"
 #include "base/map.h"
 
-enum { REMEMBERED = 4096, GRACE_US = 10 * 60 * 1000000, OUTAGES = 256 };
-
-struct outage {
-  int64_t from, to;
-};
+enum { REMEMBERED = 4096, LOOK_AGAIN_MS = 60000, ALIVE_MS = 1000 };
 
 struct question {
   struct questions *all;
@@ -36,11 +32,13 @@ struct question {
 struct questions {
   struct loop *loop;
   struct people *people;
-  struct map open;                /* id -> struct question */
-  TAILQ_HEAD(, question) all;     /* also those that are decided and whose callback has still to come */
-  struct map answered;            /* id -> text of who answered what; the newest few thousand */
-  struct outage outages[OUTAGES]; /* the newest, in order */
-  size_t outage_count;
+  struct map open;            /* id -> struct question */
+  TAILQ_HEAD(, question) all; /* also those that are decided and whose callback has still to come */
+  struct map answered;        /* id -> text of who answered what; the newest few thousand */
+  struct lapses lapses;
+  struct questions_watch watch; /* clock NULL: nobody keeps time */
+  int64_t alive;                /* when Redis was last seen to be there, µs; 0: not yet */
+  bool due;                     /* a question waits for that */
   questions_notify_cb *notify_cb;
   void *notify_arg;
 };
@@ -107,6 +105,11 @@ void questions_forget(struct questions *qs, const struct journal *journal) {
 
 static int64_t now_of(const struct question *q) { return clock_wall(journal_store_of(q->journal)->clock); }
 
+/* By the clock that somebody watches. */
+static bool keeps_time(const struct question *q) {
+  return q->all->watch.clock && q->all->watch.clock == journal_store_of(q->journal)->clock;
+}
+
 static void remember(struct question *q, const char *text) {
   if (map_count(&q->all->answered) >= REMEMBERED) map_release(&q->all->answered, free);
   free(map_put(&q->all->answered, q->id, strdup(text)));
@@ -144,15 +147,28 @@ static void timer_set(struct question *q) {
   q->timer = NULL;
   if (!q->deadline || !q->otherwise || q->held) return;
   int64_t left = (q->deadline - now_of(q)) / 1000;
-  q->timer = timer_start(q->all->loop, left > 0 ? left + 1 : 0, expire, q);
+  q->timer = timer_start(q->all->loop, left <= 0 ? 0 : left < LOOK_AGAIN_MS ? left + 1 : LOOK_AGAIN_MS, expire, q);
+}
+
+/* Could somebody have answered until the deadline? Else, or as long as it is not known, it does not expire. */
+static bool was_heard(struct question *q) {
+  struct questions *qs = q->all;
+  if (!keeps_time(q) || qs->alive >= q->deadline) return true;
+  timer_free(q->timer);
+  q->timer = timer_start(qs->loop, ALIVE_MS, expire, q);
+  qs->due = true;
+  qs->watch.due(qs->watch.arg);
+  return false;
 }
 
 static void expire(void *arg) {
   struct question *q = arg;
+  questions_look(q->all, journal_store_of(q->journal)->clock);
   if (now_of(q) < q->deadline) { /* an exercise's clock, or a step of the system's */
     timer_set(q);
     return;
   }
+  if (!was_heard(q)) return;
   journal_add(q->journal, KIND_QUESTION_EXPIRED, "engine", q->run, q->step, json_pack("{s:s}", "answer", q->otherwise));
   decide(q, q->otherwise, NULL);
 }
@@ -177,6 +193,7 @@ struct question *question_ask(struct questions *qs, const struct question_spec *
   if (!q) abort();
   *q = (struct question){
       .all = qs, .journal = spec->journal, .run = spec->run, .approvals = spec->approvals ? spec->approvals : 1, .cb = cb, .arg = arg};
+  questions_look(qs, journal_store_of(spec->journal)->clock);
   q->asked = now_of(q);
   snprintf(q->step, sizeof q->step, "%s", spec->step);
   id_path(q->id, journal_incident(spec->journal), spec->run, spec->step);
@@ -192,7 +209,8 @@ struct question *question_ask(struct questions *qs, const struct question_spec *
                   strcmp(json_str_or(json_object_get(open, "about"), "digest", ""), json_str_or(spec->about, "digest", "")) == 0;
   if (taken_up) {
     q->asked = json_int_or(open, "asked", 0);
-    q->deadline = questions_deadline(qs, q->asked, json_int_or(open, "deadline", 0));
+    q->deadline = json_int_or(open, "deadline", 0);
+    if (!qs->watch.clock || keeps_time(q)) q->deadline = questions_deadline(qs, q->asked, q->deadline);
     q->given = json_deep_copy(json_object_get(open, "given"));
   } else if (spec->within_ms > 0 && spec->otherwise) {
     q->deadline = now_of(q) + spec->within_ms * 1000;
@@ -214,28 +232,41 @@ struct question *question_ask(struct questions *qs, const struct question_spec *
 
 /* --- time in which nobody could have answered ------------------------------------------------------------------------ */
 
-int64_t question_deadline_after(int64_t deadline, int64_t asked, int64_t from, int64_t to) {
-  if (!deadline || to <= asked) return deadline;
-  if (from < asked) from = asked;
-  if (from < deadline) deadline += to - from;
-  return deadline < to + GRACE_US ? to + GRACE_US : deadline;
-}
-
 int64_t questions_deadline(const struct questions *qs, int64_t asked, int64_t deadline) {
-  for (size_t i = 0; i < qs->outage_count; i++) deadline = question_deadline_after(deadline, asked, qs->outages[i].from, qs->outages[i].to);
-  return deadline;
+  return lapses_deadline(&qs->lapses, asked, deadline);
 }
 
-void questions_outage(struct questions *qs, int64_t from, int64_t to) {
+const struct lapses *questions_lapses(const struct questions *qs) { return &qs->lapses; }
+
+void questions_lapse(struct questions *qs, const struct lapse *one) {
   size_t at = 0;
   void *value;
-  if (qs->outage_count == OUTAGES) memmove(qs->outages, qs->outages + 1, --qs->outage_count * sizeof *qs->outages);
-  qs->outages[qs->outage_count++] = (struct outage){from, to};
+  lapses_tell(&qs->lapses, one);
   while (map_next(&qs->open, &at, NULL, &value)) {
     struct question *q = value;
-    q->deadline = question_deadline_after(q->deadline, q->asked, from, to);
+    if (one->step && !keeps_time(q)) continue;
+    if (one->step && q->held) q->held_since += one->to - one->from;
+    lapse_open(one, &q->asked, &q->deadline);
     timer_set(q);
   }
+}
+
+void questions_watched(struct questions *qs, const struct questions_watch *watch) {
+  qs->watch = watch ? *watch : (struct questions_watch){0};
+  qs->alive = 0;
+  if (watch) lapses_watch(&qs->lapses, watch->clock);
+  else qs->lapses.clock = NULL;
+}
+
+void questions_alive(struct questions *qs, int64_t at) {
+  qs->alive = at;
+  if (qs->due) questions_clock_moved(qs);
+  qs->due = false;
+}
+
+void questions_look(struct questions *qs, const struct clock *clock) {
+  struct lapse one;
+  if (clock && clock == qs->watch.clock && lapses_look(&qs->lapses, &one)) qs->watch.stepped(qs->watch.arg, &one);
 }
 
 bool question_sleeps(const struct question *q, int64_t *ret_due) {

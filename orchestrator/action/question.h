@@ -9,6 +9,7 @@
 
 #include <jansson.h>
 
+#include "action/lapse.h"
 #include "journal/journal.h"
 #include "people/people.h"
 
@@ -53,12 +54,25 @@ void questions_clock_moved(struct questions *qs);
 /* The next deadline (µs), INT64_MAX: silence answers none of them. */
 int64_t questions_due(const struct questions *qs);
 size_t questions_count(const struct questions *qs);
-/* From `from` to `to` (µs of the wall clock) nobody could have answered (the engine or Redis was down, or the machine stood still): that time does not count,
- * and each open question keeps at least ten minutes after it. Outages are told in order, those of the past before the first question is taken up. */
-void questions_outage(struct questions *qs, int64_t from, int64_t to);
-/* What a deadline in an asking entry became by the outages since it was asked (µs). 0 stays 0. */
+/* From one->from to one->to (µs of the wall clock) nobody could have answered (the engine or Redis was down, or the machine stood still): that time does not
+ * count, and each open question keeps at least ten minutes after it. Or the clock was set. Told in order, those of the past before the first question. */
+void questions_lapse(struct questions *qs, const struct lapse *one);
+const struct lapses *questions_lapses(const struct questions *qs);
+/* What a deadline in an asking entry became by the lapses since it was asked (µs). 0 stays 0. */
 int64_t questions_deadline(const struct questions *qs, int64_t asked, int64_t deadline);
-int64_t question_deadline_after(int64_t deadline, int64_t asked, int64_t from, int64_t to); /* by one outage */
+/* Whoever keeps time. A question by this clock expires only once Redis was seen to be there at its deadline, for only then somebody could have answered.
+ * due: one has come to its deadline: ask Redis for a sign of life, and say questions_alive. stepped: the clock was set; to be told to all. */
+struct questions_watch {
+  const struct clock *clock;
+  void (*due)(void *arg);
+  void (*stepped)(void *arg, const struct lapse *one);
+  void *arg;
+};
+void questions_watched(struct questions *qs, const struct questions_watch *watch); /* NULL: nobody any more */
+/* Redis answered what was asked of it at `at` (µs), and the lapses before that have been told. */
+void questions_alive(struct questions *qs, int64_t at);
+/* Was the clock set? Whoever compares a deadline with it asks this first; stepped comes before it returns. */
+void questions_look(struct questions *qs, const struct clock *clock);
 /* It waits for a person or its deadline and for nothing else: what a run that asks it needs, its journal has. *ret_due: the deadline (µs), 0: none. */
 bool question_sleeps(const struct question *q, int64_t *ret_due);
 /* Called after each asking: somebody tells people. */

@@ -314,6 +314,7 @@ static void on_awake(struct incident *inc, void *arg, const struct err *err) {
 /* One that cannot be loaded now is due again in a while. */
 static void ring(void *arg) {
   struct sleepers *s = arg;
+  questions_look(s->desk->deps.questions, s->desk->deps.store->clock);
   int64_t now = now_of(s);
   if (s->desk->alone.holding) {
     timer_free(s->alarm);
@@ -331,10 +332,10 @@ static void ring(void *arg) {
   alarm_set(s);
 }
 
-void sleepers_outage(struct sleepers *s, int64_t from, int64_t to) {
+void sleepers_lapse(struct sleepers *s, const struct lapse *one) {
   for (size_t i = 0; i < s->count; i++) {
     struct sleeper *x = s->heap[i];
-    if (x->by_question) x->due = question_deadline_after(x->due, x->slept, from, to);
+    if (one->step || x->by_question) lapse_open(one, &x->slept, &x->due);
   }
   for (size_t i = s->count / 2; i > 0; i--) heap_down(s, s->heap[i - 1]);
   alarm_set(s);
@@ -374,8 +375,10 @@ static void check_more(struct reading *r);
 static void on_length(void *arg, const struct redis_value *reply, const struct err *err) {
   struct checking *c = arg;
   struct reading *r = c->r;
+  const struct lapses *lapses = questions_lapses(r->s->desk->deps.questions);
   bool fits = !err && redis_type(reply) == REDIS_INTEGER && (uint64_t)redis_integer(reply) == c->x->seq;
   if (fits) {
+    c->x->due = c->x->by_question ? lapses_deadline(lapses, c->x->slept, c->x->due) : lapses_until(lapses, c->x->slept, c->x->due);
     add(r->s, c->x);
   } else {
     struct redis *redis = r->s->desk->deps.redis;

@@ -28,8 +28,8 @@ int sleepers_wake(struct sleepers *s, const char *id, sleepers_cb *cb, void *arg
 void sleepers_drop(struct sleepers *s, const char *id);
 /* Reads the index; cb comes when it is known who sleeps. */
 int sleepers_load(struct sleepers *s, sleepers_cb *cb, void *arg, struct err *err);
-/* From `from` to `to` (µs) nobody could have answered: deadlines of questions move. */
-void sleepers_outage(struct sleepers *s, int64_t from, int64_t to);
+/* Nobody could have answered, or the clock was set: deadlines move, as those of the questions and waits that are awake do. */
+void sleepers_lapse(struct sleepers *s, const struct lapse *one);
 /* The ids of the first `limit` that ask something, those that fell asleep first in front. New array. */
 json_t *sleepers_asking(const struct sleepers *s, size_t limit);
 size_t sleepers_count(const struct sleepers *s);

@@ -365,6 +365,15 @@ void run_clock_moved(struct run *run) {
   }
 }
 
+void run_clock_stepped(struct run *run, int64_t by) {
+  struct step *s, *next;
+  for (s = TAILQ_FIRST(&run->steps); s && !run_quiet(run); s = next) {
+    next = TAILQ_NEXT(s, next);
+    if (s->until) s->until += by;
+    if (s->timer && s->wake) wake_after(s, s->due + by - run_now(run), s->wake);
+  }
+}
+
 /* --- looking at it ---------------------------------------------------------------------------------------------- */
 
 static json_t *waiting_for(const struct run *run) {

@@ -82,6 +82,8 @@ bool run_rests(const struct run *run);
 bool run_waits(const struct run *run); /* the same, or for an action: actions_rest says of those */
 int64_t run_due(const struct run *run);
 void run_clock_moved(struct run *run);
+/* Its clock was set by so much (µs) while time went on as ever: what it waits for stays as far off as it was. */
+void run_clock_stepped(struct run *run, int64_t by);
 /* It waits for answers, times and alerts only, all of it is in its journal, and taking it up again later gives the same. *ret_due: the next of its deadlines (µs), 0: none;
  * *ret_by_question: it is a question's. */
 bool run_sleeps(const struct run *run, int64_t *ret_due, bool *ret_by_question);

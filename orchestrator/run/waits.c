@@ -6,7 +6,7 @@
 #include "base/json.h"
 #include "run/internal.h"
 
-enum { EVERY_LEAST_MS = 100, EVERY_MS = 10000, DAY_MS = 24 * 3600 * 1000 };
+enum { EVERY_LEAST_MS = 100, EVERY_MS = 10000, LOOK_MS = 60000 /* the longest time between two looks at the clock, which may be set */ };
 
 /* Timers run by the loop's time, deadlines by the incident's clock: whoever is woken looks again. */
 void wake_after(struct step *s, int64_t us, loop_cb *cb) {
@@ -14,10 +14,23 @@ void wake_after(struct step *s, int64_t us, loop_cb *cb) {
   s->wake = cb;
   s->due = run_now(s->run) + (us > 0 ? us : 0);
   timer_free(s->timer);
-  s->timer = timer_start(s->run->all->deps.loop, ms < DAY_MS ? ms : DAY_MS, cb, s);
+  s->timer = timer_start(s->run->all->deps.loop, ms < LOOK_MS ? ms : LOOK_MS, cb, s);
 }
 
-static bool is_over(const struct step *s) { return s->until && run_now(s->run) >= s->until; }
+/* Was the clock set? Then `until` is another. */
+static void look_at_clock(const struct step *s) {
+  if (s->run->all->deps.questions) questions_look(s->run->all->deps.questions, journal_store_of(s->run->journal)->clock);
+}
+
+static void until_in(struct step *s, int64_t ms) {
+  look_at_clock(s);
+  s->until = run_now(s->run) + ms * 1000;
+}
+
+static bool is_over(const struct step *s) {
+  look_at_clock(s);
+  return s->until && run_now(s->run) >= s->until;
+}
 
 static void wait_over(struct step *s, json_t *body_take) {
   timer_free(s->timer);
@@ -37,7 +50,11 @@ static bool began_alike(const struct step *s, const json_t *history, const char 
 }
 
 static void until_from(struct step *s, const json_t *history) {
-  s->until = json_int_or(history_find(history, KIND_WAIT_STARTED), "until", 0);
+  const json_t *begun = history_find(history, KIND_WAIT_STARTED);
+  int64_t within = json_int_or(begun, "ms", json_int_or(begun, "within", 0)) * 1000;
+  s->until = json_int_or(begun, "until", 0);
+  const struct lapses *lapses = s->run->all->deps.questions ? questions_lapses(s->run->all->deps.questions) : NULL;
+  if (lapses && lapses->clock == journal_store_of(s->run->journal)->clock) s->until = lapses_until(lapses, s->until - within, s->until);
 }
 
 static void refused(const struct step *s, struct answer *out) {
@@ -55,7 +72,7 @@ static void wait_look(void *arg) {
 
 static void wait_start(struct step *s) {
   int64_t ms = json_int_or(s->args, "ms", 0);
-  s->until = run_now(s->run) + (ms > 0 ? ms : 0) * 1000;
+  until_in(s, ms > 0 ? ms : 0);
   step_add(s, KIND_WAIT_STARTED, json_pack("{s:s, s:I, s:I}", "verb", "wait", "ms", (json_int_t)ms, "until", (json_int_t)s->until));
   journal_save_state(s->run->journal);
   wake_after(s, s->until - run_now(s->run), wait_look);
@@ -110,7 +127,7 @@ static void wait_for_go(struct step *s) {
 static void wait_for_start(struct step *s) {
   int64_t within = json_int_or(s->args, "within", 0);
   json_t *body = json_pack("{s:s}", "verb", "wait_for");
-  if (within > 0) s->until = run_now(s->run) + within * 1000;
+  if (within > 0) until_in(s, within);
   if (s->until) json_object_set_new(body, "until", json_integer(s->until));
   json_object_set_new(body, "within", json_integer(within));
   if (json_object_get(s->args, "alert")) json_object_set(body, "alert", json_object_get(s->args, "alert"));
@@ -163,6 +180,12 @@ static void poll_attempt(struct step *s);
 
 static void poll_timer(void *arg) {
   struct step *s = arg;
+  look_at_clock(s);
+  int64_t left = s->due - run_now(s->run);
+  if (left > 0) { /* longer than between two looks */
+    wake_after(s, left, poll_timer);
+    return;
+  }
   timer_free(s->timer);
   s->timer = NULL;
   poll_attempt(s);
@@ -219,7 +242,7 @@ static void poll_start(struct step *s) {
     step_refuse(s, err_name(err.code), err.text);
     return;
   }
-  if (within > 0) s->until = run_now(s->run) + within * 1000;
+  if (within > 0) until_in(s, within);
   json_t *polled =
       json_pack("{s:s, s:s}", "connector", json_str_or(s->args, "connector", ""), "action", json_str_or(s->args, "action", ""));
   json_t *body = json_pack("{s:s, s:o, s:I}", "verb", "poll", "poll", polled, "within", (json_int_t)within);

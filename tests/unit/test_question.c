@@ -237,7 +237,7 @@ static void test_taken_up(void **state) {
   questions_on_asked(questions, on_asked, NULL);
   int64_t before = clock_wall(&clock_set_by_us);
   clock_set(&clock_set_by_us, before + (int64_t)3600 * 1000000); /* long past its deadline, and the engine was down */
-  questions_outage(questions, before, clock_wall(&clock_set_by_us));
+  questions_lapse(questions, &(struct lapse){.from = before, .to = clock_wall(&clock_set_by_us)});
   ask_one(&t, (struct question_spec){.kind = "approve", .approvals = 2, .within_ms = 60000, .otherwise = "release"});
   assert_int_equal(journal_seq(journal), seq);
   assert_int_equal(notified, 1);
@@ -248,20 +248,23 @@ static void test_taken_up(void **state) {
   wait_told(&t, "keep");
 }
 
+static int64_t after(int64_t deadline, int64_t asked, int64_t from, int64_t to) {
+  return lapse_deadline(&(struct lapse){.from = from, .to = to}, asked, deadline);
+}
+
 /* Time in which nobody could have answered does not count, and ten minutes are left after it at least. */
 static void test_outages(void **state) {
   const int64_t minute = 60000000, at = 1000 * minute;
-  assert_int_equal(question_deadline_after(0, at, at + minute, at + 2 * minute), 0); /* it never expires */
-  assert_int_equal(question_deadline_after(at + 60 * minute, at, at + 10 * minute, at + 30 * minute), at + 80 * minute);
-  assert_int_equal(question_deadline_after(at + 60 * minute, at, at - 10 * minute, at + 30 * minute),
-                   at + 90 * minute);                                                                      /* asked in the middle */
-  assert_int_equal(question_deadline_after(at + 60 * minute, at, at - 10 * minute, at), at + 60 * minute); /* before it was asked */
-  assert_int_equal(question_deadline_after(at + 60 * minute, at, at + 59 * minute, at + 61 * minute), at + 71 * minute);
+  assert_int_equal(after(0, at, at + minute, at + 2 * minute), 0); /* it never expires */
+  assert_int_equal(after(at + 60 * minute, at, at + 10 * minute, at + 30 * minute), at + 80 * minute);
+  assert_int_equal(after(at + 60 * minute, at, at - 10 * minute, at + 30 * minute), at + 90 * minute); /* asked in the middle */
+  assert_int_equal(after(at + 60 * minute, at, at - 10 * minute, at), at + 60 * minute);               /* before it was asked */
+  assert_int_equal(after(at + 60 * minute, at, at + 59 * minute, at + 61 * minute), at + 71 * minute);
   struct told t;
   ask_one(&t, (struct question_spec){.within_ms = 60000, .otherwise = "keep"});
   int64_t now = clock_wall(&clock_set_by_us);
   clock_set(&clock_set_by_us, now + 30 * minute); /* Redis was away: nobody was answered */
-  questions_outage(questions, now, now + 30 * minute);
+  questions_lapse(questions, &(struct lapse){.from = now, .to = now + 30 * minute});
   for (int i = 0; i < 50; i++) loop_turn(loop);
   assert_int_equal(t.calls, 0);
   clock_set(&clock_set_by_us, now + 39 * minute);
@@ -271,6 +274,131 @@ static void test_outages(void **state) {
   clock_set(&clock_set_by_us, now + 40 * minute);
   questions_clock_moved(questions);
   wait_told(&t, "keep");
+}
+
+/* A clock that is set while time goes on as ever. */
+static int64_t shown, passed;
+static int64_t wall_shown(const struct clock *clock) { return shown; }
+static int64_t time_passed(const struct clock *clock) { return passed; }
+static const struct clock set_clock = {.wall = wall_shown, .boot = time_passed};
+
+static unsigned signs_wanted, steps;
+static void on_due(void *arg) { signs_wanted++; }
+static void on_stepped(void *arg, const struct lapse *one) {
+  steps++;
+  questions_lapse(questions, one);
+}
+
+static void time_goes_on(int64_t us) {
+  shown += us;
+  passed += us;
+  questions_clock_moved(questions);
+  for (int i = 0; i < 20; i++) loop_turn(loop);
+}
+
+static int watched_up(void **state) {
+  const struct questions_watch watch = {.clock = &set_clock, .due = on_due, .stepped = on_stepped};
+  test_up(state);
+  shown = 2000000000000000;
+  passed = 5000000;
+  signs_wanted = steps = 0;
+  store.clock = &set_clock;
+  questions_watched(questions, &watch);
+  return 0;
+}
+
+static int watched_down(void **state) {
+  store.clock = &clock_set_by_us;
+  return test_down(state);
+}
+
+enum { MINUTE = 60000000 };
+static const int64_t HOUR = INT64_C(3600000000);
+
+/* Until Redis was seen to be there at the deadline nobody knows whether somebody could have answered: it does not expire. */
+static void test_expires_only_when_somebody_could_have_answered(void **state) {
+  struct told t;
+  ask_one(&t, (struct question_spec){.within_ms = 60000, .otherwise = "keep"});
+  questions_alive(questions, shown);
+  time_goes_on(30 * (int64_t)MINUTE); /* frozen, far beyond its deadline */
+  assert_int_equal(t.calls, 0);
+  assert_true(signs_wanted > 0);
+  int64_t back = shown;
+  questions_lapse(questions, &(struct lapse){.from = back - 30 * (int64_t)MINUTE, .to = back});
+  questions_alive(questions, back);
+  time_goes_on(9 * (int64_t)MINUTE); /* ten minutes at least, after it */
+  questions_alive(questions, shown);
+  time_goes_on(0);
+  assert_int_equal(t.calls, 0);
+  time_goes_on(2 * (int64_t)MINUTE);
+  assert_int_equal(t.calls, 0); /* not yet heard of Redis since */
+  questions_alive(questions, shown);
+  wait_told(&t, "keep");
+}
+
+static void heard_after(int64_t us) {
+  time_goes_on(us);
+  questions_look(questions, &set_clock); /* as each beat does */
+  questions_alive(questions, shown);
+  time_goes_on(0);
+}
+
+/* A clock that is set an hour forward and back moves nobody's deadline by a minute, neither of what was asked before nor between. */
+static void test_a_clock_that_is_set(void **state) {
+  struct told before, between;
+  ask_one(&before, (struct question_spec){.within_ms = 30 * 60000, .otherwise = "keep"});
+  heard_after(MINUTE);
+  shown += HOUR;
+  heard_after(MINUTE);
+  assert_int_equal(steps, 1);
+  assert_int_equal(before.calls, 0);
+  ask_one(&between, (struct question_spec){.step = "5", .within_ms = 40 * 60000, .otherwise = "release"});
+  heard_after(MINUTE);
+  shown -= HOUR;
+  heard_after(MINUTE);
+  assert_int_equal(steps, 2);
+  heard_after(25 * (int64_t)MINUTE); /* 29 minutes */
+  assert_int_equal(before.calls, 0);
+  heard_after(2 * (int64_t)MINUTE); /* 31 */
+  wait_told(&before, "keep");
+  heard_after(10 * (int64_t)MINUTE); /* 41, 39 of the other */
+  assert_int_equal(between.calls, 0);
+  heard_after(2 * (int64_t)MINUTE);
+  wait_told(&between, "release");
+}
+
+/* Taken up from its journal it is right by the steps that were told, and never further off than it was at first. */
+static void test_taken_up_after_a_step(void **state) {
+  struct told t;
+  const struct questions_watch watch = {.clock = &set_clock, .due = on_due, .stepped = on_stepped};
+  ask_one(&t, (struct question_spec){.within_ms = 30 * 60000, .otherwise = "keep"});
+  heard_after(MINUTE);
+  questions_free(questions);
+  shown -= HOUR; /* while the engine is down: nothing tells how long that was */
+  questions = questions_new(loop, people);
+  questions_watched(questions, &watch);
+  ask_one(&t, (struct question_spec){.within_ms = 30 * 60000, .otherwise = "keep"});
+  heard_after(29 * (int64_t)MINUTE);
+  assert_int_equal(t.calls, 0);
+  heard_after(2 * (int64_t)MINUTE);
+  wait_told(&t, "keep");
+}
+
+static void test_lapses_in_order(void **state) {
+  const int64_t at = 1000 * HOUR;
+  struct lapses l = {0};
+  lapses_tell(&l, &(struct lapse){.from = at + MINUTE, .to = at + MINUTE + HOUR, .step = true});
+  assert_int_equal(lapses_until(&l, at, at + 2 * (int64_t)MINUTE), at + 2 * (int64_t)MINUTE + HOUR);
+  assert_int_equal(lapses_until(&l, at, at + MINUTE / 2), at + MINUTE / 2); /* it was over before */
+  assert_int_equal(lapses_until(&l, at + HOUR + MINUTE, at + 2 * HOUR), at + 2 * HOUR);
+  lapses_tell(&l, &(struct lapse){.from = at + HOUR + 3 * (int64_t)MINUTE, .to = at + 3 * (int64_t)MINUTE, .step = true});
+  assert_int_equal(lapses_until(&l, at, at + 2 * (int64_t)MINUTE), at + 2 * (int64_t)MINUTE);
+  assert_int_equal(lapses_deadline(&l, at, at + 2 * (int64_t)MINUTE), at + 2 * (int64_t)MINUTE);
+  assert_int_equal(lapses_until(&l, at, INT64_MAX), INT64_MAX);
+  assert_int_equal(lapses_deadline(&l, at, 0), 0);
+  for (int i = 0; i < 2 * LAPSES; i++) lapses_tell(&l, &(struct lapse){.from = at + i, .to = at + i + 1});
+  assert_int_equal(l.count, LAPSES);
+  assert_int_equal(l.all[LAPSES - 1].from, at + 2 * LAPSES - 1);
 }
 
 static void test_dropped_and_let_go(void **state) {
@@ -298,6 +426,7 @@ static void test_dropped_and_let_go(void **state) {
 
 int main(void) {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, test_up, test_down)
+#define WATCHED(f) cmocka_unit_test_setup_teardown(f, watched_up, watched_down)
   const struct CMUnitTest tests[] = {
       TEST(test_answered_once),
       TEST(test_no_such_question),
@@ -308,6 +437,10 @@ int main(void) {
       TEST(test_one_refusal_is_enough),
       TEST(test_taken_up),
       TEST(test_outages),
+      WATCHED(test_expires_only_when_somebody_could_have_answered),
+      WATCHED(test_a_clock_that_is_set),
+      WATCHED(test_taken_up_after_a_step),
+      TEST(test_lapses_in_order),
       TEST(test_dropped_and_let_go),
   };
   return cmocka_run_group_tests_name("questions", tests, stage_up, stage_down);
