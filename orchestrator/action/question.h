@@ -2,7 +2,7 @@
  *
  * A question has the id of its step ("INC-000042/1/4"). Of answer and expiry the first appended wins; a later one is refused and told who was
  * first. An answer from somebody without the role, from an excluded person, or that is no option is refused and recorded. The deadline is
- * absolute and stands in the asking entry; it does not run while nobody could have been told (question_hold) or have answered (questions_outage).
+ * absolute and stands in the asking entry; it does not run while nobody could have been told (question_hold) or have answered (questions_lapse).
  * The callback comes once, in the turn after the answer's entry was appended; whatever leaves the process because of it waits for durability by itself. */
 #ifndef TOCSIN_ACTION_QUESTION_H
 #define TOCSIN_ACTION_QUESTION_H
