@@ -19,6 +19,17 @@ void id_path(char out[ID_PATH], const char *incident, unsigned run, const char *
   else snprintf(out, ID_PATH, "%s", incident);
 }
 
+int id_step_compare(const char *a, const char *b) {
+  while (*a || *b) {
+    char *after_a, *after_b;
+    unsigned long x = strtoul(a, &after_a, 10), y = strtoul(b, &after_b, 10);
+    if (!*a || !*b || x != y) return !*a ? -1 : !*b ? 1 : x < y ? -1 : 1;
+    a = after_a + (*after_a != 0);
+    b = after_b + (*after_b != 0);
+  }
+  return 0;
+}
+
 bool id_step_valid(const char *step) {
   size_t n = strlen(step);
   if (!n || n >= ID_STEP) return false;

@@ -28,5 +28,7 @@ void id_path(char out[ID_PATH], const char *incident, unsigned run, const char *
 bool id_parse(const char *text, struct id *ret);
 /* A step path: digits and single dots, "3" or "4.1.2". */
 bool id_step_valid(const char *step);
+/* Which of two places ("1/4.2.1", or steps alone) a playbook comes to first: number by number. <0, 0, >0. */
+int id_step_compare(const char *a, const char *b);
 
 #endif

@@ -62,10 +62,9 @@ const struct command playbook_record = {
     .name = "record",
     .args = "INCIDENT|RUN|FILE",
     .text = "write a unit test from a run that was real, and try it",
-    .more =
-        "The alerts, parameters and settings, what the actions really brought back, what people answered, and the actions, questions, "
-        "notes "
-        "and end to expect. FILE is one that `tocsin evidence export` made. Exit status 1 when the playbook does something else by now.",
+    .more = "The alerts, the time, parameters and settings, what the actions really brought back, what people answered, and the actions, "
+            "questions, notes, changes of the incident and end to expect. FILE is one that `tocsin evidence export` made. Exit status 1 "
+            "when the playbook does something else by now.",
     .example = "tocsin playbook record 42 -o playbooks/contain-account_test.lua\ntocsin playbook record INC-000042/2\n",
     .options = options,
     .least = 1,

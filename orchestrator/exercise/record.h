@@ -1,6 +1,7 @@
 /* record.h: a playbook's unit test (tests/lua/README.md) made from the journal of an incident that it has handled.
  *
- * The alerts that the run began with, its parameters and settings, what the actions really brought back, what people answered, and how it ended. Journal entries
+ * The alerts that the run began with and those that came while it ran, the time, its parameters and settings, what the actions really brought back, what people answered, and how
+ * it ended. Journal entries
  * are redacted before they are kept, so no secret can come from them; names and addresses of people are as the alert bore them: whoever records looks the file over.
  * What another time cannot repeat is left out of what is expected: texts that bear the incident's id, texts of several lines.
  * Pure: the same entries give the same bytes. Never runs anything. */
@@ -17,8 +18,8 @@ struct record_source {
   unsigned run; /* 0: the first one that a playbook's file stands behind */
 };
 
-/* Appends the file's text; *ret_playbook: its playbook's name, borrowed from the entries. ERR_NOT_FOUND: there is no such run; ERR_CONFLICT: it has not ended, or it waited
- * for an alert, which a test cannot send. */
+/* Appends the file's text; *ret_playbook: its playbook's name, borrowed from the entries. ERR_NOT_FOUND: there is no such run; ERR_CONFLICT: it has not ended, ran in shadow, or
+ * something came of it that a test cannot play (a containment that could not be lifted, or that another incident holds too). */
 int record_test(const struct record_source *s, struct buf *out, const char **ret_playbook, struct err *err);
 
 #endif

@@ -18,14 +18,24 @@ struct play {
   struct runs *runs;
   struct run *run;
   json_t *alerts, *seen, *problems, *intents, *entries;
+  json_t *places;        /* {list of seen: the steps that its members are of} */
+  json_t *later;         /* alerts to come: [{"time": µs, "alert"}…] */
   size_t answered, came; /* came: how many of the later alerts have */
   bool over, unattended; /* unattended: nobody answers (play_unattended) */
 };
 
 /* --- what happens ---------------------------------------------------------------------------------------------- */
 
-static void note(struct play *p, const char *list, json_t *value_take) {
-  json_array_append_new(json_object_get(p->seen, list), value_take);
+/* In the order of the playbook's steps: branches that run side by side end in any order. */
+static void note(struct play *p, const char *list, const struct entry *e, json_t *value_take) {
+  char place[ID_PATH];
+  snprintf(place, sizeof place, "%u/%s", e->run, e->step);
+  json_t *places = json_object_get(p->places, list);
+  if (!places) json_object_set_new(p->places, list, places = json_array());
+  size_t at = json_array_size(places);
+  while (at && id_step_compare(json_string_value(json_array_get(places, at - 1)), place) > 0) at--;
+  json_array_insert_new(places, at, json_string(place));
+  json_array_insert_new(json_object_get(p->seen, list), at, value_take);
 }
 
 static json_t *full_name(const json_t *of) {
@@ -36,7 +46,7 @@ static void note_action(struct play *p, const struct entry *e) {
   if (!json_str(e->body, "action") || strstr(e->step, ".0.") || json_str(e->body, "undo_of")) return;
   json_t *params = json_object_get(e->body, "params");
   if (!params) params = json_object_get(p->intents, e->step);
-  note(p, "actions", json_pack("{s:o, s:O*}", "action", full_name(e->body), "params", params));
+  note(p, "actions", e, json_pack("{s:o, s:O*}", "action", full_name(e->body), "params", params));
 }
 
 static void note_hand_over(struct play *p, const struct entry *e) {
@@ -61,11 +71,12 @@ static void on_entry(void *arg, struct journal *j, const struct entry *e) {
   case KIND_ACTION_OUTCOME:
   case KIND_ACTION_REFUSED: note_action(p, e); break;
   case KIND_CONTAINMENT_RELEASED:
-    note(p, "undone", full_name(json_object_get(json_object_get(journal_state(j), "containments"), json_str_or(body, "of", ""))));
+    note(p, "undone", e, full_name(json_object_get(json_object_get(journal_state(j), "containments"), json_str_or(body, "of", ""))));
     break;
-  case KIND_QUESTION_ASKED: note(p, "asks", json_string(json_str_or(body, "text", ""))); break;
-  case KIND_INCIDENT_NOTED: note(p, "notes", json_string(json_str_or(body, "text", ""))); break;
-  case KIND_INCIDENT_TAGGED: note(p, "tags", json_string(json_str_or(body, "tag", ""))); break;
+  case KIND_QUESTION_ASKED: note(p, "asks", e, json_string(json_str_or(body, "text", ""))); break;
+  case KIND_INCIDENT_NOTED: note(p, "notes", e, json_string(json_str_or(body, "text", ""))); break;
+  case KIND_INCIDENT_TAGGED: note(p, "tags", e, json_string(json_str_or(body, "tag", ""))); break;
+  case KIND_INCIDENT_CLOSED: json_object_set_new(p->seen, "closed", json_string(json_str_or(body, "verdict", ""))); break;
   case KIND_RUN_HANDED_OVER: note_hand_over(p, e); break;
   case KIND_RUN_FINISHED:
     if (json_object_get(body, "result")) json_object_set(p->seen, "result", json_object_get(body, "result"));
@@ -155,7 +166,7 @@ static void params_from_alerts(struct play *p, json_t *params) {
       json_array_foreach(values, n, value) if (!json_array_has(found, json_string_value(value))) json_array_append(found, value);
       json_decref(values);
     }
-    if (p->unattended && json_array_size(found) > 1) note(p, "parameters", json_string(name));
+    if (p->unattended && json_array_size(found) > 1) json_array_append_new(json_object_get(p->seen, "parameters"), json_string(name));
     if (from && strcmp(json_str_or(rule, "type", ""), "list") == 0 && p->unattended) json_object_set(params, name, found);
     else if ((json_array_size(found) == 1 || (p->unattended && json_array_size(found))) && !json_object_get(params, name))
       json_object_set(params, name, json_array_get(found, 0));
@@ -239,7 +250,7 @@ static void nobody_answers(struct play *p, const json_t *question) {
     problem(p, json_string(first ? err.text : "it waits for an answer that only a person can give"));
 }
 
-static const json_t *alert_to_come(const struct play *p) { return json_array_get(json_object_get(p->test, "later"), p->came); }
+static const json_t *alert_to_come(const struct play *p) { return json_array_get(p->later, p->came); }
 
 static void arrive(struct play *p, const json_t *alert) {
   p->came++;
@@ -313,11 +324,30 @@ static void replay(struct play *p) {
 
 /* --- all of it ---------------------------------------------------------------------------------------------------------- */
 
+/* A back-test gives µs; a test says when it begins, and how long after that an alert comes. */
+static int set_time(struct play *p, struct err *err) {
+  const char *text = json_str(p->test, "begins");
+  int64_t begins = json_int_or(p->test, "begins", p->st->begins), ms;
+  size_t i;
+  json_t *alert;
+  if (text && !time_parse(text, &begins)) return err_set(err, ERR_INVALID, "begins = \"%.60s\" is no time like 2026-01-01T10:00:00Z", text);
+  clock_set(&p->st->clock, begins);
+  json_array_foreach(json_object_get(p->test, "later"), i, alert) {
+    const char *after = json_str(alert, "after");
+    json_t *copy = json_copy(alert);
+    json_array_append_new(p->later, copy);
+    if (json_object_get(alert, "time")) continue;
+    if (!after || !duration_parse(after, &ms) || !json_is_object(json_object_get(alert, "alert")))
+      return err_set(err, ERR_INVALID, "later[%zu]: write { after = \"5m\", alert = { … } }", i + 1);
+    json_object_set_new(copy, "time", json_integer(begins + ms * 1000));
+  }
+  return 0;
+}
+
 static int set_up(struct play *p, struct err *err) {
   struct stage *st = p->st;
   char id[ID_INCIDENT];
-  int64_t begins = json_int_or(p->test, "begins", 0);
-  if (begins) clock_set(&st->clock, begins);
+  if (set_time(p, err) < 0) return err->code;
   p->questions = questions_new(st->loop, st->people);
   struct actions_deps deps = {.loop = st->loop,
                               .redis = st->redis,
@@ -355,14 +385,22 @@ static void tear_down(struct play *p) {
   questions_free(p->questions);
   journal_free(p->journal);
   json_decref(p->alerts);
+  json_decref(p->places);
+  json_decref(p->later);
   json_decref(p->intents);
   json_decref(p->entries);
   json_decref(p->seen);
 }
 
 static void prepare(struct play *p, struct stage *st, const json_t *test) {
-  *p = (struct play){
-      .st = st, .test = test, .alerts = json_array(), .problems = json_array(), .intents = json_object(), .entries = json_array()};
+  *p = (struct play){.st = st,
+                     .test = test,
+                     .alerts = json_array(),
+                     .problems = json_array(),
+                     .intents = json_object(),
+                     .entries = json_array(),
+                     .places = json_object(),
+                     .later = json_array()};
   p->seen = json_pack("{s:[], s:[], s:[], s:[], s:[], s:[]}", "actions", "undone", "asks", "notes", "tags", "parameters");
 }
 

@@ -150,6 +150,7 @@ int stage_open(struct stage *st, const struct rehearsal *spec, struct err *err) 
   st->secrets = secrets_new();
   st->transports = transports_new(st->loop, st->secrets);
   st->guard = spec->guard ? json_deep_copy(spec->guard) : json_pack("{s:s}", "ceiling", "destroy");
+  st->begins = BEGINS;
   clock_init_settable(&st->clock, BEGINS);
   st->store = (struct journal_store){.loop = st->loop, .secrets = st->secrets, .clock = &st->clock, .node = "test"};
   if ((r = secrets_put(st->secrets, "simulated", "simulated-secret", 16, err)) < 0 || (r = make_people(st, err)) < 0 ||

@@ -21,6 +21,7 @@ struct stage {
   struct declaration *playbook;
   struct coverage *coverage;
   struct clock clock;
+  int64_t begins; /* µs: where each test's time begins that does not say */
   struct journal_store store;
   json_t *tests, *guard;
   unsigned played;

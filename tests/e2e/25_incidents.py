@@ -10,6 +10,21 @@ return playbook {
 }
 """
 
+ROUNDS = """
+return playbook {
+  title = "Everything that a test can play", when = { ["metadata.product.name"] = "Rounds" }, group = { "actor.user" }, window = "1h",
+  uses = { "product.again", "product.lock", "product.is_locked" }, params = { user = schema.string { from = "actor.user" } },
+  run = function(incident, act, p)
+    must(act.product.lock { user = p.user, because = "rounds" })
+    incident:wait_for { alert = { severity_id = 5 }, within = "1h" }
+    must(incident:poll { "product.is_locked", params = { user = p.user }, every = "200ms", within = "1m", when = { happened = true } })
+    incident:parallel({ "slow", "quick" }, function(what) must(act.product.again { user = what }) end)
+    incident:severity("critical")
+    return incident.alert_count
+  end,
+}
+"""
+
 
 def all_of(tocsin):
     return tocsin.json("incident", "list", "--status", "all", "--limit", "1000")["incidents"]
@@ -91,6 +106,31 @@ def again(tocsin, product):
     is_(product.count("lock", "lena"), locks, "for show: the product heard nothing")
 
 
+def kept_as_test(tocsin, product):
+    """A run with polls, branches that end in another order than they began, and an alert that it waited for becomes a test that passes as written."""
+    def respond(request):
+        if request["path"] == "/again/slow":
+            wait_until(lambda: product.count("again", "quick"), 10)
+        if request["path"].startswith("/is-locked/") and product.count("is-locked", "rosa") < 2:
+            return {"body": {"happened": False}}
+        return product.respond(request)
+    for path in ("/again/", "/is-locked/"):
+        product.behave(path, respond)
+    tocsin.write("playbooks/rounds.lua", ROUNDS)
+    is_(tocsin.run("reload").status, 0, "one more playbook")
+    tocsin.xadd(alert("rosa", "rounds-1", "Rounds"))
+    tocsin.wait_for(lambda: any("wait_for" in (r.get("waiting_for") or "") for r in tocsin.json("run", "list")["runs"]), "it waits for an alert")
+    tocsin.xadd(alert("rosa", "rounds-2", "Rounds", severity_id=5))
+    incident = titled(tocsin, "about rosa")["id"]
+    tocsin.wait_for(lambda: any(e["type"] == "run.finished" for e in entries(tocsin, incident)), "which comes; it polls, branches and ends")
+    result = tocsin.run("playbook", "record", incident, "-o", "rounds_test.lua")
+    ok(result.status == 0 and "1 passed, 0 failed" in result.out, "recorded, it passes as written: %s" % result)
+    for old, new in (("critical", "high"), ('"slow", "quick"', '"quick", "slow"')):
+        tocsin.write("rounds.lua", ROUNDS.replace(old, new))
+        result = tocsin.run("playbook", "record", incident, "-o", "changed_%d_test.lua" % len(new), "--playbook", tocsin.folder + "/rounds.lua")
+        ok(result.status == 1 and "expected" in result.out, "%s instead of %s fails it" % (new, old))
+
+
 with Product() as product_:
     tocsin_ = Tocsin({})
     tocsin_.settings({"folders": content(tocsin_.folder), "connectors": {"product": Raw('product { url = "%s" }' % product_.url)}, "guard": {"ceiling": "contain"}})
@@ -100,5 +140,6 @@ with Product() as product_:
         over(tocsin_)
         lent(tocsin_, product_)
         again(tocsin_, product_)
+        kept_as_test(tocsin_, product_)
         is_(tocsin_.terminate(), 0, "it stops in order")
 done()

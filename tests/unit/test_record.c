@@ -133,10 +133,83 @@ static void test_refused(void **state) {
   buf_release(&text);
   assert_int_equal(make(7, &text, &err), ERR_NOT_FOUND);
   buf_release(&text);
-  case_add(&made, KIND_WAIT_STARTED, "playbook:contain-account", 1, "1", json_pack("{s:s}", "verb", "wait_for"));
-  handed_over();
-  assert_int_equal(make(0, &text, &err), ERR_CONFLICT);
-  assert_non_null(strstr(err.text, "waited for an alert"));
+  static const struct {
+    enum kind kind;
+    const char *actor, *says;
+  } beyond[] = {{KIND_CONTAINMENT_STILL, "playbook:contain-account", "could not lift"},
+                {KIND_CONTAINMENT_KEPT, "playbook:contain-account", "another incident"},
+                {KIND_RUN_HANDED_OVER, "engine", "by the engine"}};
+  for (size_t i = 0; i < sizeof beyond / sizeof *beyond; i++) {
+    down(state);
+    up(state);
+    begin();
+    case_add(&made, beyond[i].kind, beyond[i].actor, 1, "5", json_pack("{s:s, s:s}", "of", "1/1", "text", "x"));
+    handed_over();
+    assert_int_equal(make(0, &text, &err), ERR_CONFLICT);
+    assert_non_null(strstr(err.text, beyond[i].says));
+    buf_release(&text);
+  }
+}
+
+static void finding(const char *title) {
+  json_t *alert = case_alert();
+  json_object_set_new(json_object_get(json_object_get(alert, "finding"), "finding_info"), "title", json_string(title));
+  case_add(&made, KIND_ALERT_ATTACHED, "engine", 0, NULL, alert);
+}
+
+/* A poll's attempts, branches that end in another order than they began, alerts that come meanwhile, changes of the incident. */
+static void test_all_that_a_test_can_play(void **state) {
+  begin();
+  case_add(&made, KIND_WAIT_STARTED, "playbook:contain-account", 1, "1",
+           json_pack("{s:s, s:{s:s, s:s}}", "verb", "poll", "poll", "connector", "ldap", "action", "find_user"));
+  outcome("1.0.1", "find_user", true, json_pack("{s:b}", "locked", 0));
+  outcome("1.0.2", "find_user", true, json_pack("{s:b}", "locked", 1));
+  case_add(&made, KIND_WAIT_STARTED, "playbook:contain-account", 1, "2",
+           json_pack("{s:s, s:{s:s}}", "verb", "wait_for", "alert", "a", "b"));
+  finding("the second");
+  case_add(&made, KIND_PARALLEL_STARTED, "playbook:contain-account", 1, "3", json_pack("{s:i}", "count", 2));
+  intended("3.1.1", "lock_account", json_pack("{s:s}", "uid", "ann"));
+  intended("3.2.1", "lock_account", json_pack("{s:s}", "uid", "bob"));
+  outcome("3.2.1", "lock_account", true, json_pack("{s:s}", "of", "bob"));
+  outcome("3.1.1", "lock_account", true, json_pack("{s:s}", "of", "ann"));
+  case_add(&made, KIND_INCIDENT_SEVERITY, "playbook:contain-account", 1, "4", json_pack("{s:i}", "severity_id", 5));
+  case_add(&made, KIND_INCIDENT_CLOSED, "playbook:contain-account", 1, "5", json_pack("{s:s}", "verdict", "true_positive"));
+  case_add(&made, KIND_RUN_FINISHED, "playbook:contain-account", 1, NULL, json_pack("{s:s, s:i}", "status", "done", "continued", 2));
+  case_add(&made, KIND_RUN_STARTED, "playbook:contain-account", 2, NULL, json_pack("{s:s, s:{}}", "playbook", "contain-account", "params"));
+  case_add(&made, KIND_INCIDENT_TAGGED, "playbook:contain-account", 2, "1", json_pack("{s:s}", "tag", "again"));
+  case_add(&made, KIND_RUN_FINISHED, "playbook:contain-account", 2, NULL, json_pack("{s:s}", "status", "done"));
+  finding("after its end");
+  json_t *test = loaded(), *expect = json_object_get(test, "expect"), *simulate = json_object_get(test, "simulate");
+  assert_string_equal(json_str_or(test, "begins", ""), "2025-11-23T18:42:03.123456Z");
+  json_t *polled = json_object_get(json_object_get(simulate, "ldap.find_user"), "$recorded");
+  assert_int_equal(json_array_size(polled), 2);
+  json_t *locks = json_object_get(json_object_get(simulate, "ldap.lock_account"), "$recorded"), *lock = json_array_get(locks, 0);
+  assert_int_equal(json_array_size(locks), 2);
+  assert_string_equal(json_string_value(json_at(lock, "params.uid")), json_string_value(json_at(lock, "answer.of")));
+  json_t *actions = json_object_get(expect, "actions"), *later = json_object_get(test, "later");
+  assert_int_equal(json_array_size(actions), 2);
+  assert_string_equal(json_string_value(json_at(json_array_get(actions, 0), "params.uid")), "ann"); /* in the order of the steps */
+  assert_int_equal(json_array_size(later), 1);
+  assert_string_equal(json_str_or(json_array_get(later, 0), "after", ""), "5000ms");
+  assert_string_equal(json_string_value(json_at(json_array_get(later, 0), "alert.finding_info.title")), "the second");
+  assert_string_equal(json_str_or(expect, "severity", ""), "critical");
+  assert_string_equal(json_str_or(expect, "closed", ""), "true_positive");
+  assert_string_equal(json_str_or(json_object_get(test, "params"), "user", ""), "alice");
+  assert_string_equal(json_string_value(json_array_get(json_object_get(expect, "tags"), 0)), "again");
+  assert_string_equal(json_str_or(expect, "status", ""), "done");
+  json_decref(test);
+}
+
+static void test_of_a_shadow_there_is_none(void **state) {
+  struct buf text;
+  struct err err;
+  case_add(&made, KIND_RUN_STARTED, "playbook:contain-account", 1, NULL,
+           json_pack("{s:s, s:b}", "playbook", "contain-account", "shadow", 1));
+  case_add(&made, KIND_RUN_FINISHED, "playbook:contain-account", 1, NULL, json_pack("{s:s}", "status", "done"));
+  assert_int_equal(make(1, &text, &err), ERR_CONFLICT);
+  assert_non_null(strstr(err.text, "in shadow"));
+  buf_release(&text);
+  assert_int_equal(make(0, &text, &err), ERR_NOT_FOUND);
   buf_release(&text);
 }
 
@@ -154,6 +227,8 @@ int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test_setup_teardown(test_what_is_in_it, up, down),
                                      cmocka_unit_test_setup_teardown(test_hostile_texts, up, down),
                                      cmocka_unit_test_setup_teardown(test_refused, up, down),
+                                     cmocka_unit_test_setup_teardown(test_all_that_a_test_can_play, up, down),
+                                     cmocka_unit_test_setup_teardown(test_of_a_shadow_there_is_none, up, down),
                                      cmocka_unit_test_setup_teardown(test_removed_bodies, up, down)};
   return cmocka_run_group_tests_name("record", tests, NULL, NULL);
 }

@@ -72,7 +72,7 @@ static void write_file(const char *name, const char *text, char out[128]) {
 
 static const char playbook_text[] =
     "return playbook {\n"
-    "  title = \"x\", uses = { \"ldap.find_user\", \"ldap.lock_account\" },\n"
+    "  title = \"x\", uses = { \"ldap.find_user\", \"ldap.lock_account\" }, shadow = true,\n" /* a test plays it as in earnest all the same */
     "  params = { user = schema.string { from = \"actor.user.name\" } },\n"
     "  run = function(incident, act, p)\n"
     "    local who, why = act.ldap.find_user { uid = p.user }\n"
@@ -112,6 +112,26 @@ static void test_time_flies(void **state) {
   assert_int_equal(json_integer_value(json_array_get(missed, 0)), 7);
   assert_int_equal(json_integer_value(json_array_get(missed, 1)), 13);
   assert_int_equal(json_int_or(coverage, "lines", 0), json_int_or(coverage, "hit", 0) + 2);
+  json_decref(report);
+}
+
+static void test_alerts_come_later(void **state) {
+  json_t *report = rehearse_texts(
+      "return tests {\n"
+      "  [\"in time\"] = { " ALERT ", begins = \"2026-02-03T04:05:06Z\", later = { { after = \"3h\", alert = { severity_id = 5 } } },\n"
+      "    answers = { \"no\" }, expect = { notes = { \"more\" }, result = 1770102306000 } },\n"
+      "  [\"not the one\"] = { " ALERT ", later = { { after = \"3h\", alert = { severity_id = 4 } } },\n"
+      "    answers = { \"no\" }, expect = { notes = { \"quiet\" } } },\n"
+      "  [\"too late\"] = { " ALERT ", later = { { after = \"6h\", alert = { severity_id = 5 } } },\n"
+      "    answers = { \"no\" }, expect = { notes = { \"quiet\" } } },\n"
+      "  [\"wrong\"] = { " ALERT ", later = { { after = \"soon\", alert = {} } }, expect = { status = \"done\" } },\n"
+      "  [\"wrong again\"] = { " ALERT ", begins = \"noon\", expect = { status = \"done\" } },\n"
+      "}");
+  if (json_int_or(report, "passed", 0) != 3) show_problems(report);
+  assert_int_equal(json_int_or(report, "passed", 0), 3);
+  const json_t *tests = json_object_get(report, "tests");
+  assert_non_null(strstr(json_string_value(json_array_get(json_object_get(json_array_get(tests, 3), "problems"), 0)), "later[1]"));
+  assert_non_null(strstr(json_string_value(json_array_get(json_object_get(json_array_get(tests, 4), "problems"), 0)), "begins"));
   json_decref(report);
 }
 
@@ -185,7 +205,8 @@ int main(void) {
   snprintf(folder, sizeof folder, "/tmp/tocsin-rehearse-XXXXXX");
   if (!mkdtemp(folder)) return 1;
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_our_playbooks), cmocka_unit_test(test_time_flies),
-                                     cmocka_unit_test(test_a_test_can_fail), cmocka_unit_test(test_bad_files)};
+                                     cmocka_unit_test(test_alerts_come_later), cmocka_unit_test(test_a_test_can_fail),
+                                     cmocka_unit_test(test_bad_files)};
   int failed = cmocka_run_group_tests(tests, NULL, NULL);
   rmdir(folder);
   return failed;
