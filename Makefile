@@ -131,6 +131,11 @@ demo:
 	@$(AGAIN) all
 	@KEEP='$(KEEP)' TOCSIN_BUILD='$(BUILD)' tests/demo/run
 
+demo-tabletop:
+	@tests/install demo
+	@$(AGAIN) all
+	@TOCSIN_BUILD='$(BUILD)' tests/demo/tabletop
+
 test:
 	@tests/install test
 	@$(AGAIN) all units
@@ -191,6 +196,7 @@ format:
 
 help:
 	@echo 'make demo [KEEP=1]    install what is missing, build, play the whole story on real servers'
+	@echo 'make demo-tabletop    two hours of an exercise in half a minute, its report and its bundle'
 	@echo 'make test [ONLY=…]    install what is missing, build, run every test (ONLY: unit, asan, lua, e2e, fuzz or a part of a name)'
 	@echo 'make                  build $(BUILD)/tocsin'
 	@echo 'make unit             C unit tests only'
@@ -204,6 +210,6 @@ help:
 	@echo 'make clean            remove $(BUILD)'
 
 FORCE:
-.PHONY: all deps demo test check format unit units benches fuzzers asan clang fuzz bench chaos install clean help FORCE
+.PHONY: all deps demo demo-tabletop test check format unit units benches fuzzers asan clang fuzz bench chaos install clean help FORCE
 .SECONDARY: $(EMBED)
 -include $(LIBOBJ:.o=.d) $(BUILD)/obj/cmd/main.d $(UNIT:=.d) $(BENCH:=.d) $(FUZZ:=.d)

@@ -270,11 +270,28 @@ static void on_desk(void *arg, const struct err *err) {
   play(x);
 }
 
+/* Did the process crash in it? What ends the engine is not played again. */
+static bool suspected(const struct exercise *x) {
+  const char *suspect = x->hall->deps.suspect;
+  size_t n = strlen(x->id);
+  return suspect && ((strncmp(suspect, x->id, n) == 0 && suspect[n] == ':') || exercise_is(x, suspect));
+}
+
+static void condemn(struct exercise *x) {
+  struct err err;
+  err_set(&err, ERR_CONFLICT, "%s is broken off: the engine ended while it handled %s", x->id, x->hall->deps.suspect);
+  journal_save_state(x->journal);
+  journal_add(x->journal, KIND_EXERCISE_ENDED, "engine", 0, NULL, json_pack("{s:s, s:s}", "status", "aborted", "because", err.text));
+  redis_call(x->hall->deps.redis, 0, NULL, NULL, NULL, "HDEL", EXERCISES_RUNNING, x->id, NULL);
+  opened(x, &err);
+}
+
 static void on_own(void *arg, struct journal *journal, const struct err *err) {
   struct exercise *x = arg;
   struct err why;
   x->journal = journal;
   if (err) opened(x, err);
+  else if (suspected(x)) condemn(x);
   else if (desk_load(x->desk, on_desk, x, &why) < 0) opened(x, &why);
 }
 

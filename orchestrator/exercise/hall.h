@@ -40,6 +40,8 @@ struct hall_deps {
   struct feed *feed; /* may be NULL */
   const char *node, *runbooks, *data;
   const struct clock *clock; /* that drives the exercises' clocks */
+  /* What the process crashed in, of an exercise ("EX-000045", "EX-000042:7-0"): that exercise is broken off in place of going on. NULL: nothing. */
+  const char *suspect;
   /* The content as it is installed now, with made-up settings for what is not configured. */
   int (*content)(void *arg, struct hall_content *ret, struct err *err);
   void *arg;

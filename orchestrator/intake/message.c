@@ -22,8 +22,9 @@ struct watcher {
 
 struct message {
   struct intake *in;
-  char id[48];         /* of the stream entry */
-  char *text, *source; /* the document's very bytes; the source named, or NULL */
+  char id[48];           /* of the stream entry */
+  char name[SUSPECT_ID]; /* the same among all streams: what is noted while it is handled */
+  char *text, *source;   /* the document's very bytes; the source named, or NULL */
   size_t len;
   char **fields; /* the entry's raw fields, for the dead letters: name, value… */
   size_t *field_lens, field_count;
@@ -83,7 +84,7 @@ static void on_done(void *arg, const struct redis_value *reply, const struct err
     later(m, finish_again); /* done is idempotent: the second call finds nothing to do */
     return;
   }
-  if (m->guilty) suspect_forget(SUSPECT_ALERT, m->id, 0);
+  if (m->guilty) suspect_forget(SUSPECT_ALERT, m->name, 0);
   message_free(m);
 }
 
@@ -210,7 +211,7 @@ static void attach_one(struct message *m, const char *incident, bool created, co
                         .raw = m->n.document,
                         .raw_text = m->text,
                         .raw_len = m->len,
-                        .queued = m->id};
+                        .queued = m->name};
   if (desk_attach(m->in->deps.desk, incident, created, &alert, playbooks, n, group && *group ? group : NULL, on_attached, m, &err) < 0)
     on_attached(m, &err);
 }
@@ -259,7 +260,7 @@ static void on_routed(void *arg, const struct redis_value *reply, const struct e
     end(m, "duplicate");
     return;
   }
-  suspect_begin(SUSPECT_ALERT, m->id, 0);
+  suspect_begin(SUSPECT_ALERT, m->name, 0);
   attach_all(m, reply, strcmp(word, "new") == 0);
   suspect_end();
 }
@@ -451,7 +452,7 @@ static size_t field_index(const struct message *m, const char *const *names) {
 /* It has ended the process while it was alone: its bytes are kept, and nobody reads them again until a person wants it. */
 static bool set_aside(struct message *m) {
   char reason[SUSPECT_REASON];
-  if (!suspect_guilty(SUSPECT_ALERT, m->id, 0, reason)) return false;
+  if (!suspect_guilty(SUSPECT_ALERT, m->name, 0, reason)) return false;
   m->guilty = true;
   bury(m, reason);
   return true;
@@ -490,6 +491,8 @@ void intake_message(struct intake *in, const struct redis_value *entry) {
   m->in = in;
   m->received = now_us(m);
   snprintf(m->id, sizeof m->id, "%s", redis_string(redis_item(entry, 0), NULL));
+  if (in->deps.exercise) snprintf(m->name, sizeof m->name, "%.20s:%.26s", in->deps.exercise, m->id);
+  else snprintf(m->name, sizeof m->name, "%.47s", m->id);
   const struct redis_value *fields = redis_item(entry, 1);
   m->field_count = redis_count(fields) & ~(size_t)1;
   m->fields = calloc(m->field_count + 1, sizeof *m->fields);
@@ -503,7 +506,7 @@ void intake_message(struct intake *in, const struct redis_value *entry) {
   if (at) m->len = m->field_lens[at];
   if (at && from && m->field_lens[from]) m->source = copy_bytes(m->fields[from], m->field_lens[from]);
   if (set_aside(m)) return;
-  suspect_begin(SUSPECT_ALERT, m->id, 0);
+  suspect_begin(SUSPECT_ALERT, m->name, 0);
   if (at) m->text = copy_bytes(m->fields[at], m->field_lens[at]);
   else text_of_fields(m);
   read_and_route(m);

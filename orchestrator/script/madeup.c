@@ -20,8 +20,7 @@ static bool fits(const json_t *schema, const json_t *value) {
   return good;
 }
 
-/* The first value that the schema lets pass; nobody will be called with it. */
-static json_t *made_up(const json_t *schema) {
+json_t *madeup_value(const json_t *schema) {
   static const char *const texts[] = {"simulated", "https://simulated.invalid", "192.0.2.1",    "nobody@simulated.invalid",
                                       "1s",        "simulated.invalid",         "dc=simulated", "/simulated",
                                       "1"};
@@ -41,6 +40,6 @@ json_t *madeup_settings(const struct declaration *d, const char *connector) {
   json_t *schema, *settings = json_pack("{s:s}", "$connector", connector);
   json_object_foreach(json_object_get(d->json, "settings"), name,
                       schema) if (!json_object_get(schema, "default") && !json_bool_or(schema, "optional", false))
-      json_object_set_new(settings, name, made_up(schema));
+      json_object_set_new(settings, name, madeup_value(schema));
   return settings;
 }

@@ -9,4 +9,7 @@
 /* New {"$connector": connector, …} with what the declaration wants. A secret in it is the slot "simulated", which the caller puts into the store. */
 json_t *madeup_settings(const struct declaration *d, const char *connector);
 
+/* A value that this schema lets pass, or the text "simulated". New. */
+json_t *madeup_value(const json_t *schema);
+
 #endif

@@ -32,6 +32,7 @@ static struct journal_store store;
 static struct clock hall_clock;
 static struct desk *desk;
 static struct hall *hall;
+static const char *suspected;   /* what the next hall hears that the process crashed in */
 static struct daemon as_daemon; /* only what content wants */
 
 static void on_link(void *arg, bool up, const struct err *err) {}
@@ -115,6 +116,7 @@ static void hall_open(void) {
                            .runbooks = "runbooks",
                            .data = server.folder,
                            .clock = &hall_clock,
+                           .suspect = suspected,
                            .content = daemon_exercise_content,
                            .arg = &as_daemon};
   hall = hall_new(&deps);
@@ -218,7 +220,7 @@ static json_t *source_of(const char *path) {
   return source;
 }
 
-static json_t *shipped(const char *scenario, bool automatic) {
+static inline json_t *shipped(const char *scenario, bool automatic) {
   char path[200];
   snprintf(path, sizeof path, "runbooks/tabletop/%s.lua", scenario);
   return json_pack("{s:s, s:s, s:o, s:b}", "command", "tabletop.run", "file", path, "source", source_of(path), "auto", automatic);
@@ -282,7 +284,7 @@ static int by_text(const void *a, const void *b) {
 }
 
 /* The caller frees. */
-static char *timeline_of(const char *id) {
+static inline char *timeline_of(const char *id) {
   struct timeline_text t = {0};
   struct id parsed;
   struct err err;
@@ -306,7 +308,7 @@ static char *timeline_of(const char *id) {
   return buf_take(&t.text, NULL);
 }
 
-static void same_timeline(const char *a, const char *b) {
+static inline void same_timeline(const char *a, const char *b) {
   size_t line = 0;
   for (size_t i = 0; a[i] || b[i]; i++) {
     if (a[i] == b[i]) {

@@ -69,6 +69,43 @@ static void refused_without_answer(void **state) {
   assert_int_equal(transports_sent(transports), 0);
 }
 
+/* An exercise's transports: whatever is asked, and whoever asks it; and the answer takes its time by the exercise's clock. */
+static void only_simulates(void **state) {
+  struct clock clock;
+  struct outcome late = {0};
+  struct flight *flight;
+  json_t *simulate = help_json("{\"already\":true}");
+  clock_init_settable(&clock, 1000000);
+  transports_only_simulate(transports, &clock);
+  for (size_t i = 0; requests[i]; i++) {
+    char text[512];
+    const char *place = strstr(requests[i], "%d");
+    snprintf(text, sizeof text, "%.*s1%s", (int)(place - requests[i]), requests[i], place + 2);
+    help_run((struct exchange){.incident = "INC-000001", .simulate = simulate}, help_json(text), &o);
+    assert_int_equal(o.delivery, DELIVERY_ANSWERED);
+    assert_true(json_equal(o.response, simulate));
+  }
+  json_t *q = help_json("{\"exec\":{\"program\":\"/bin/false\"}}");
+  struct exchange x = {.request = q, .simulate = simulate, .timeout_ms = 1, .latency_ms = 5000};
+  assert_int_equal(transports_due(transports), INT64_MAX);
+  assert_int_equal(transport_start(transports, &x, outcome_cb, &late, &flight, NULL), 0);
+  for (int i = 0; i < 20; i++) loop_turn(loop);
+  assert_true(flight_waits(flight));
+  assert_int_equal(transports_due(transports), 6000000);
+  clock_set(&clock, 5999999);
+  transports_clock_moved(transports);
+  for (int i = 0; i < 20; i++) loop_turn(loop);
+  assert_int_equal(late.calls, 0);
+  clock_set(&clock, 6000000);
+  transports_clock_moved(transports);
+  help_wait(&late);
+  assert_int_equal(late.delivery, DELIVERY_ANSWERED);
+  assert_int_equal(transports_sent(transports), 0);
+  outcome_release(&late);
+  json_decref(q);
+  json_decref(simulate);
+}
+
 static void same_gate(void **state) {
   int asked = 0;
   json_t *simulate = json_object();
@@ -90,7 +127,7 @@ static void same_gate(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(opens_nothing), cmocka_unit_test(refused_without_answer),
-                                     cmocka_unit_test(same_gate)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(opens_nothing), cmocka_unit_test(refused_without_answer), cmocka_unit_test(same_gate),
+                                     cmocka_unit_test(only_simulates)};
   return cmocka_run_group_tests(tests, up, down);
 }
