@@ -137,8 +137,8 @@ static void swap_in(struct daemon *d, struct content *c) {
 }
 
 /* What the settings may change while the engine runs. Everything else is told to wait for a restart. */
-static const char *const live_settings[] = {"guard",  "suppress",         "notify", "playbooks", "connectors",
-                                            "dedupe", "default_playbook", "anchor", NULL};
+static const char *const live_settings[] = {"guard",           "suppress", "notify",           "playbooks", "connectors",
+                                            "exercise_notify", "dedupe",   "default_playbook", "anchor",    NULL};
 
 static bool is_live(const char *name) {
   for (const char *const *n = live_settings; *n; n++)
@@ -178,7 +178,9 @@ static void settings_take(struct daemon *d, json_t *settings_take_over, json_t *
       json_object_set(d->settings, name, value);
     }
   }
-  if (!json_object_get(settings_take_over, "anchor")) json_object_del(d->settings, "anchor"); /* nobody has borrowed it */
+  static const char *const unborrowed[] = {"anchor", "exercise_notify"};
+  for (size_t i = 0; i < 2; i++)
+    if (!json_object_get(settings_take_over, unborrowed[i])) json_object_del(d->settings, unborrowed[i]);
   json_decref(settings_take_over);
 }
 
@@ -265,36 +267,4 @@ int daemon_exercise_content(void *arg, struct hall_content *ret, struct err *err
                                .default_group = c.default_group,
                                .default_window_ms = c.default_window_ms};
   return 0;
-}
-
-static void on_hall(void *arg) {}
-
-/* Exercises never keep the engine from starting: they go on beside it. */
-void daemon_hall(struct daemon *d) {
-  uint8_t bytes[16];
-  char made_up[33];
-  struct err err;
-  random_bytes(bytes, sizeof bytes);
-  hex_encode(bytes, sizeof bytes, made_up);
-  if (secrets_put(d->secrets, "simulated", made_up, strlen(made_up), &err) < 0) log_error("%s", err.text);
-  struct hall_deps deps = {.loop = d->loop,
-                           .redis = d->redis,
-                           .secrets = d->secrets,
-                           .people = d->people,
-                           .settings = d->settings,
-                           .desk = d->desk,
-                           .feed = d->feed,
-                           .node = d->store.node,
-                           .runbooks = folder_of(d->settings, "runbooks"),
-                           .data = json_str_or(d->settings, "data", "."),
-                           .clock = clock_system(),
-                           .content = daemon_exercise_content,
-                           .arg = d};
-  const struct suspect *s = &d->suspect;
-  if (s->kind && strncmp(s->id, "EX-", 3) == 0 && (s->signal || s->ends > 1)) { /* a kill from outside may come once */
-    deps.suspect = s->id;
-    suspect_forget(s->kind, s->id, s->number);
-  }
-  d->hall = hall_new(&deps);
-  hall_load(d->hall, on_hall, d);
 }

@@ -59,6 +59,7 @@ struct daemon {
   struct desk *desk;
   struct intake *intake;
   struct hall *hall; /* exercises */
+  uint64_t told;     /* messages to participants of exercises */
   struct api *api;
   struct anchor *anchor; /* NULL: the settings name no target */
   char anchor_why[300];  /* why nothing is anchored although they do */
@@ -99,6 +100,7 @@ void daemon_draining(void *arg, bool draining);
 int daemon_content(struct daemon *d, json_t *ret_counts, struct err *err);
 /* What an exercise is played with: all that is installed, with made-up settings for connectors that nobody configured. arg: the daemon. */
 int daemon_exercise_content(void *arg, struct hall_content *ret, struct err *err);
+/* exercising.c */
 void daemon_hall(struct daemon *d);
 /* checks.c */
 /* The desk and the intake, with the content in force. */

@@ -73,9 +73,11 @@ static void headline(struct view *v, const json_t *s) {
   view_text(v, json_str_or(s, "owner", "nobody"));
   view_put(v, ", opened ");
   view_moment(v, json_int_or(s, "opened", v->now));
-  view_put(v, " (");
-  view_age(v, json_int_or(s, "opened", v->now));
-  view_put(v, " ago)");
+  if (!id_exercise(json_str(s, "id"))) { /* whose clock is another */
+    view_put(v, " (");
+    view_age(v, json_int_or(s, "opened", v->now));
+    view_put(v, " ago)");
+  }
   if (json_int_or(s, "alerts", 0)) {
     view_put(v, ", %lld alert%s, the last at ", (long long)json_int_or(s, "alerts", 0), json_int_or(s, "alerts", 0) == 1 ? "" : "s");
     view_moment(v, json_int_or(s, "last_alert", v->now));

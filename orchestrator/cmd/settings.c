@@ -48,6 +48,8 @@ static const struct {
                    "\"file:/etc/tocsin/rt.token\",\n    limits = { per_minute = 600 } }, -- in place of the connector's own\n}"},
     {"people", "{\n  alice = { uid = 1000, roles = { \"responder\", \"lead\" }, email = \"alice@example.org\" },\n  siem_robot = { token = "
                "secret \"file:/etc/tocsin/robot.token\", roles = { \"viewer\" } },\n}"},
+    {"exercise_notify.action", "\"smtp.send\""},
+    {"exercise_notify.participants", "{ \"alice\", \"bob\" }"},
     {"notify", "{\n  mail = { action = \"smtp.send\", roles = { \"responder\" } },\n}"},
     {"guard.protected", "{\n  { type = \"user\", value = \"root\", reason = \"locking it out locks us out\" },\n}"},
     {"guard.budgets", "{\n  { effect = \"contain\", most = 5, within = \"10m\" },\n}"},

@@ -135,6 +135,7 @@ void exercise_inject(struct exercise *x, const json_t *inject, int64_t due, cons
   snprintf(step, sizeof step, "%llu", (unsigned long long)seq);
   if (alert) put(x, seq, json_str_or(alert, "source", ""), document);
   if (json_object_get(inject, "question")) ask(x, inject, step);
+  exercise_tell_inject(x, inject, step);
   json_decref(document);
 }
 

@@ -476,6 +476,7 @@ void exercise_close(struct exercise *x, const char *actor, const char *status, c
   redis_call(x->hall->deps.redis, 0, NULL, NULL, NULL, "HDEL", EXERCISES_RUNNING, x->id, NULL);
   snprintf(text, sizeof text, "EXERCISE broken off: this is real now. %.300s", because);
   if (aborted) tell_incidents(x, text);
+  exercise_tell(x, NULL, aborted ? "BROKEN OFF: this is real now" : "is over", aborted ? text : because);
   desk_cancel_runs(x->desk, "engine", aborted ? text : "the exercise is over");
   log_notice("%s is over (%s)", x->id, status);
   x->timer = timer_start(x->hall->deps.loop, AGAIN_MS, wind_down, x);

@@ -104,6 +104,10 @@ void exercise_inject(struct exercise *x, const json_t *inject, int64_t due, cons
 /* After a restart: what was asked is waited for again, and the last alert is put in if it was not. */
 void exercise_inject_again(struct exercise *x);
 
+/* ---- tell.c: outside of the engine, where the settings have a channel for it */
+void exercise_tell(struct exercise *x, const json_t *to, const char *title, const char *text); /* to: roles; NULL: everybody */
+void exercise_tell_inject(struct exercise *x, const json_t *inject, const char *step);
+
 /* ---- answers.c: what simulated connectors say */
 json_t *exercise_answer(void *arg, const char *connector, const char *action, const char *id, const json_t *params, json_t *own_take,
                         int64_t *ret_latency_ms);

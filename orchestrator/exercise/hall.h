@@ -44,6 +44,8 @@ struct hall_deps {
   const char *suspect;
   /* The content as it is installed now, with made-up settings for what is not configured. */
   int (*content)(void *arg, struct hall_content *ret, struct err *err);
+  /* Tells people outside (settings' exercise_notify); the texts say EXERCISE. people: their actors ("person:…"), NULL: all who take part. May be NULL. */
+  void (*tell)(void *arg, const json_t *people, const char *subject, const char *text);
   void *arg;
 };
 

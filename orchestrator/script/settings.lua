@@ -88,6 +88,11 @@ return {
     params = map { doc = "Its parameters", default = {}, of = schema.any {} },
     roles = list { doc = "Questions to these roles only; empty: all", of = role, default = {} },
   } } } },
+  { "exercise_notify", object { doc = "Tells participants of a tabletop exercise what concerns them, marked EXERCISE; without it nothing of an exercise leaves the engine", optional = true, fields = {
+    action = text { doc = "connector.action, like \"smtp.send\"", pattern = "^[%w_%-]+%.[%w_]+$" },
+    participants = list { doc = "Who is told: names of `people` that have an email", of = text { doc = "a name", min = 1 } },
+    params = map { doc = "Its parameters", default = {}, of = schema.any {} },
+  } } },
   { "guard", object { doc = "Brakes that no playbook can step over", default = {}, fields = {
     ceiling = text { doc = "The most that an alert alone may cause; above it a person is asked", one_of = effects, default = "notify" },
     protected = list { doc = "What is never contained", default = {}, of = object { fields = {

@@ -3,6 +3,7 @@ import socket
 import threading
 
 from harness import *
+from smtp import Smtp
 
 OTHER = os.path.join(os.path.dirname(BINARY), "tocsin-verify")
 
@@ -47,10 +48,20 @@ def metric(tocsin, name):
     return int(float(re.search(r"^%s (\S+)$" % name, text, re.M).group(1)))
 
 
+def of_exercises(mail):
+    """Mails, without those about what is real."""
+    return [m for m in mail.messages if "INC-" not in m["text"]]
+
+
 product = Deaf()
 url = "http://127.0.0.1:%d" % product.port
-settings = {"connectors": {"edr": Raw('edr { url = "%s", token = secret "env:EDR_TOKEN" }' % url)}, "guard": {"ceiling": "notify"},
-            "people": {"bob": {"uid": 60001, "roles": ["responder"]}}}
+mail = Smtp()
+mail.__enter__()
+settings = {"connectors": {"edr": Raw('edr { url = "%s", token = secret "env:EDR_TOKEN" }' % url),
+                           "mail": Raw('smtp { url = "smtp://127.0.0.1:%d", starttls = "never", from = "tocsin@example.org", to = { "oncall@example.org" } }' % mail.port)},
+            "guard": {"ceiling": "notify"}, "notify": {"oncall": {"action": "mail.send", "roles": ["responder"]}},
+            "people": {"bob": {"uid": 60001, "roles": ["responder"], "email": "bob@example.org"},
+                       "tester": {"uid": os.geteuid(), "roles": ["responder", "lead", "admin"], "email": "tester@example.org"}}}
 
 with Tocsin(settings, env={"EDR_TOKEN": "a-token-that-is-secret"}) as tocsin:
     # ---- nobody is there
@@ -71,7 +82,7 @@ with Tocsin(settings, env={"EDR_TOKEN": "a-token-that-is-secret"}) as tocsin:
     entries = tocsin.json("incident", "show", isolated[0]["incident"])["entries"]
     intent = [e for e in entries if e["type"] == "action.intended" and e["body"]["action"] == "isolate_host"][0]
     ok(url in intent["body"]["request"]["http"]["url"], "the exact request that would have been sent is on record")
-    is_(product.came, 0, "and nobody came to the product")
+    is_((product.came, len(mail.messages)), (0, 0), "nobody came to the product, and nobody was told through the channel of what is real")
 
     # ---- evidence
     key, log = tocsin.run("evidence", "key").out.strip(), os.path.join(tocsin.data, "evidence", "log")
@@ -112,6 +123,8 @@ with Tocsin(settings, env={"EDR_TOKEN": "a-token-that-is-secret"}) as tocsin:
     like(tocsin.run("tabletop", "pause", other).err, r"stands still already", "once")
     before = show()
     is_(tocsin.run("incident", "note", other, "I have it.").status, 0, "people act with the ordinary commands")
+    is_(of_exercises(mail), [], "still nobody was told outside of the engine")
+    tocsin.settings(dict(settings, exercise_notify={"action": "mail.send", "participants": ["tester"]}))
     tocsin.restart(kill=True)
     tocsin.wait_for(lambda: tocsin.run("tabletop", "show", other).status == 0, "after a kill -9 it is there again")
     after = show()
@@ -120,6 +133,8 @@ with Tocsin(settings, env={"EDR_TOKEN": "a-token-that-is-secret"}) as tocsin:
     is_(tocsin.run("tabletop", "skip", other, "press").status, 0, "an inject is left out")
     like(tocsin.run("tabletop", "skip", other, "press").err, r"was skipped already", "once")
     is_(tocsin.run("tabletop", "inject", other, "--message", "The printer is on fire.", "--to", "lead").status, 0, "one is added")
+    told = tocsin.wait_for(lambda: [m["text"] for m in of_exercises(mail) if "on fire" in m["text"]], "with exercise_notify whom it is for is told")
+    ok(re.search(r"(?m)^To: <tester@example.org>\r?$", told[0]) and re.search(r"(?m)^Subject: EXERCISE EX-", told[0]) and "bob@" not in told[0], "he alone, and marked EXERCISE")
     is_(tocsin.run("tabletop", "speed", other, "1000").status, 0, "its speed is changed")
     is_(tocsin.run("tabletop", "resume", other).status, 0, "it goes on")
     result = tocsin.run("answer", question[0]["id"], "approve")
@@ -130,6 +145,8 @@ with Tocsin(settings, env={"EDR_TOKEN": "a-token-that-is-secret"}) as tocsin:
     result = tocsin.run("tabletop", "abort", other, "--because", "it burns in earnest")
     is_(result.status, 0, "it is broken off")
     tocsin.wait_for(lambda: not [r for r in tocsin.json("tabletop", "list")["exercises"] if r["running"]], "then it is over")
+    tocsin.wait_for(lambda: any("BROKEN OFF: this is real now" in m["text"] for m in mail.messages), "participants are told that this is real now")
+    ok(all("Subject: EXERCISE" in m["text"] for m in of_exercises(mail)), "every mail was marked")
     incident = before["incidents"][0]["id"]
     like(tocsin.run("incident", "show", incident).out, r"this is real now", "and its incidents say that this is real now")
     report = tocsin.json("tabletop", "report", other)
@@ -137,4 +154,5 @@ with Tocsin(settings, env={"EDR_TOKEN": "a-token-that-is-secret"}) as tocsin:
     ok([i for i in report["injects"] if i["id"] == "press" and i["status"] == "skipped"], "which knows what was left out")
     is_(product.came, 0, "the product has heard of nothing")
     ok("conservation is broken" not in tocsin.log() and tocsin.json("incident", "list")["incidents"][0]["id"] == "INC-000001", "and what is real is as it was")
+mail.__exit__(None, None, None)
 done()
