@@ -81,6 +81,11 @@ static void report_view(struct view *v, const json_t *report) {
   if (json_int_or(report, "asked", 0) || json_int_or(report, "handed_over", 0))
     view_put(v, "It would have asked %lld questions, and handed over %lld times.\n", (long long)json_int_or(report, "asked", 0),
              (long long)json_int_or(report, "handed_over", 0));
+  if (json_int_or(report, "failed", 0)) {
+    view_style(v, STYLE_RED);
+    view_put(v, "%lld runs failed: `tocsin incident show` of theirs says where.\n", (long long)json_int_or(report, "failed", 0));
+    view_style(v, STYLE_PLAIN);
+  }
   if (!json_array_size(rows)) return;
   totals_view(v, report);
   heading(v, "  INCIDENT    WHAT");

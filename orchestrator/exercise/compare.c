@@ -176,8 +176,8 @@ static void find_runs(struct comparing *c) {
 }
 
 json_t *compare_new(const char *playbook) {
-  return json_pack("{s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:[], s:[]}", "playbook", playbook, "incidents", 0, "runs", 0, "same", 0,
-                   "not_done", 0, "not_suggested", 0, "asked", 0, "handed_over", 0, "actions", "rows");
+  return json_pack("{s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:[], s:[]}", "playbook", playbook, "incidents", 0, "runs", 0, "same", 0,
+                   "not_done", 0, "not_suggested", 0, "asked", 0, "handed_over", 0, "failed", 0, "actions", "rows");
 }
 
 void compare_add(json_t *report, const char *incident, struct entry *const *entries, size_t count) {
@@ -194,6 +194,9 @@ void compare_add(json_t *report, const char *incident, struct entry *const *entr
   if (json_object_size(c.shadows)) more(report, "incidents");
   for (size_t i = 0; i < count && json_object_size(c.shadows); i++) {
     if (entries[i]->kind == KIND_RUN_WOULD && in_shadow(&c, entries[i])) would(&c, entries[i]);
+    if (entries[i]->kind == KIND_RUN_FINISHED && in_shadow(&c, entries[i]) &&
+        strcmp(json_str_or(entries[i]->body, "status", ""), "failed") == 0)
+      more(report, "failed");
     if (entries[i]->kind == KIND_RUN_FINISHED && in_shadow(&c, entries[i]) && json_object_get(entries[i]->body, "would"))
       more(report, "handed_over");
   }

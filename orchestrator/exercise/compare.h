@@ -10,7 +10,7 @@
 #include "base/buf.h"
 #include "journal/entry.h"
 
-/* New {"playbook", "incidents", "runs", "same", "not_done", "not_suggested", "asked", "handed_over": counts, "actions": [], "rows": []}. */
+/* New {"playbook", "incidents", "runs", "same", "not_done", "not_suggested", "asked", "handed_over", "failed": counts, "actions": [], "rows": []}. */
 json_t *compare_new(const char *playbook);
 /* Adds one incident's journal, in order from seq 1 on; one without a run in shadow of that playbook changes nothing. Into "rows": {"incident", "verdict": "same", "not_done" or
  * "not_suggested", "text": "contain ldap.lock_account user=alice", "action", "effect", "target", "step": of the would-be action or the deed, "by": who did it, "after_ms": how

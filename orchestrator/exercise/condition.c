@@ -194,8 +194,8 @@ static bool ticked(const struct story *s, const json_t *c, const json_t *value, 
 
 static bool started(const struct story *s, const json_t *c, const json_t *value, size_t at) {
   const struct entry *e = s->moments[at].entry;
-  return e->kind == KIND_RUN_STARTED && strcmp(json_str_or(e->body, "playbook", ""), json_string_value(value)) == 0 &&
-         by_fits(s, c, e, false);
+  return e->kind == KIND_RUN_STARTED && !json_bool_or(e->body, "shadow", false) &&
+         strcmp(json_str_or(e->body, "playbook", ""), json_string_value(value)) == 0 && by_fits(s, c, e, false);
 }
 
 static bool closed(const struct story *s, const json_t *c, const json_t *value, size_t at) {

@@ -125,6 +125,15 @@ static void test_no_deeds(void **state) {
   counts(0, 1, 0);
 }
 
+static void test_failed_runs(void **state) {
+  began(1, "lock-out", true, NULL);
+  case_add(&made, KIND_RUN_FINISHED, "playbook:lock-out", 1, NULL, json_pack("{s:s}", "status", "failed"));
+  began(2, "contain-account", false, NULL);
+  case_add(&made, KIND_RUN_FINISHED, "playbook:contain-account", 2, NULL, json_pack("{s:s}", "status", "failed"));
+  counts(0, 0, 0);
+  assert_int_equal(json_int_or(report, "failed", 0), 1);
+}
+
 /* Another playbook's shadow, and a run in earnest, are not what is looked at. */
 static void test_others_do_not_count(void **state) {
   began(1, "other", true, NULL);
@@ -137,7 +146,7 @@ static void test_others_do_not_count(void **state) {
 
 int main(void) {
 #define T(name) cmocka_unit_test_setup_teardown(name, up, down)
-  const struct CMUnitTest tests[] = {T(test_each_way), T(test_one_deed_counts_once), T(test_an_undo_is_another_thing), T(test_no_deeds),
-                                     T(test_others_do_not_count)};
+  const struct CMUnitTest tests[] = {T(test_each_way), T(test_one_deed_counts_once), T(test_an_undo_is_another_thing),
+                                     T(test_no_deeds), T(test_failed_runs),          T(test_others_do_not_count)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

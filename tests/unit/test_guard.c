@@ -193,6 +193,13 @@ static void test_a_shadow_says_what(void **state) {
   assert_int_equal(action_would_undo(actions, &spec, "1/1", would, on_outcome, &r, &r.action, &err), ERR_DENIED);
   assert_non_null(strstr(err.text, "Give out a new one."));
   json_decref(would);
+  assert_int_equal(secrets_put(secrets, "known", "a-secret-nobody-reads", 21, &err), 0);
+  start(&r, "say", "{'text': 'it is a-secret-nobody-reads'}", (struct how){.shadow = true});
+  wait_for(&r);
+  char *text = json_text(bodies[KIND_RUN_WOULD]);
+  assert_null(strstr(text, "nobody-reads"));
+  assert_non_null(strstr(text, "it is "));
+  free(text);
   assert_int_equal(product.requests, 0);
   guard_is("{'protected': [{'type': 'host', 'value': 'h1', 'reason': 'ours'}]}");
   assert_int_equal(try_start(&r, "isolate", HOST, (struct how){.shadow = true}, &err), ERR_DENIED);
