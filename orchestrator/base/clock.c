@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/timex.h>
 #include <time.h>
 
 static int64_t system_now(clockid_t id) {
@@ -165,4 +166,11 @@ void duration_format(int64_t ms, char out[DURATION_TEXT]) {
   else if (s < 3600) snprintf(out, DURATION_TEXT, s % 60 ? "%lldm %llds" : "%lldm", s / 60, s % 60);
   else if (s < 86400) snprintf(out, DURATION_TEXT, s / 60 % 60 ? "%lldh %lldm" : "%lldh", s / 3600, s / 60 % 60);
   else snprintf(out, DURATION_TEXT, s / 3600 % 24 ? "%lldd %lldh" : "%lldd", s / 86400, s / 3600 % 24);
+}
+
+bool clock_synchronized(int64_t *ret_most) {
+  struct timex t = {.modes = 0};
+  bool good = adjtimex(&t) != TIME_ERROR && !(t.status & STA_UNSYNC);
+  *ret_most = t.maxerror;
+  return good;
 }

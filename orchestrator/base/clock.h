@@ -26,6 +26,8 @@ int64_t clock_boot(const struct clock *clock);
 /* This thread's CPU time in microseconds, CPU_TIME_NEAR too much at most: for budgets of many short bursts. A later one may be less by as much. */
 enum { CPU_TIME_NEAR = 200 };
 int64_t clock_cpu_near(void);
+/* Does the system say that something keeps its clock right (adjtimex(2))? *ret_most (µs): by how much it may be wrong at most, as it says. */
+bool clock_synchronized(int64_t *ret_most);
 
 enum { TIME_TEXT = 32, DURATION_TEXT = 24 };
 /* "2026-11-23T18:42:01.123456Z". */

@@ -93,7 +93,15 @@ json_t *daemon_counts(void *arg) {
                 (json_int_t)d->store.unsent, "process", "max_rss_kib", (json_int_t)usage.ru_maxrss, "redis_up", redis_up(d->redis),
                 "requests_sent_total", (json_int_t)transports_sent(d->transports));
   json_object_set_new(counts, "exercises", hall_counts(d->hall));
-  json_object_set_new(counts, "evidence", feed_counts(d->feed));
+  json_t *evidence = feed_counts(d->feed);
+  uint64_t missing;
+  int64_t most;
+  json_object_set_new(evidence, "files", json_integer((json_int_t)desk_files_kept(d->desk, &missing)));
+  json_object_set_new(evidence, "files_missing", json_integer((json_int_t)missing));
+  json_object_set_new(counts, "evidence", evidence);
+  json_object_set_new(counts, "clock",
+                      json_pack("{s:I, s:b}", "steps_total", (json_int_t)desk_clock_steps(d->desk), "synchronized",
+                                clock_synchronized(&most)));
   json_object_set_new(counts, "anchor", daemon_anchor_counts(d));
   if (d->conservation) json_object_set(counts, "alerts", d->conservation);
   if (d->checked) json_object_set(counts, "intents", json_object_get(d->checked, "intents"));
@@ -201,6 +209,7 @@ static void memory_look(void *arg) {
 void daemon_check_start(struct daemon *d) {
   check(d);
   memory_look(d);
+  desk_watch_files(d->desk);
 }
 
 /* --- doctor --------------------------------------------------------------------------------------------------------------- */
@@ -208,6 +217,8 @@ void daemon_check_start(struct daemon *d) {
 struct doctoring {
   struct daemon *d;
   struct call *call;
+  uint64_t files, missing;
+  struct err files_err; /* code 0: they were counted */
 };
 
 static void finding(json_t *checks, const char *name, bool ok, const char *text, const char *mend) {
@@ -249,6 +260,25 @@ static void check_evidence(struct daemon *d, json_t *checks) {
   finding(checks, "evidence key", true, verifier, NULL);
 }
 
+static void check_files(json_t *checks, const struct doctoring *x) {
+  char text[320];
+  snprintf(text, sizeof text, "%llu files are kept here, %llu of them are missing in the evidence folder%s%.160s",
+           (unsigned long long)x->files, (unsigned long long)x->missing, x->files_err.code ? "; they could not be counted now: " : "",
+           x->files_err.code ? x->files_err.text : "");
+  finding(checks, "files", !x->missing && !x->files_err.code, text,
+          "restore evidence/blobs from a backup; `tocsin evidence get` names each that is missing");
+}
+
+static void check_clock(json_t *checks, const struct daemon *d) {
+  char text[200];
+  int64_t most;
+  bool good = clock_synchronized(&most);
+  snprintf(text, sizeof text, "the system says that the clock is %s; it was set %llu times since the start",
+           good ? "synchronized" : "not synchronized (A.8.17: run chrony or systemd-timesyncd)",
+           (unsigned long long)desk_clock_steps(d->desk));
+  finding(checks, "clock", true, text, NULL);
+}
+
 static void check_nodes(json_t *checks, const struct daemon *d) {
   json_t *nodes = nodes_list(d->nodes), *node;
   size_t i, dead = 0;
@@ -280,6 +310,8 @@ static void on_doctor(void *arg, const json_t *counts, const struct err *err) {
     finding(checks, "webhook", false, intake_deaf(d->intake), "free the port or change webhook.listen, then restart");
   check_alerts(checks, counts, err);
   check_evidence(d, checks);
+  check_files(checks, x);
+  check_clock(checks, d);
   daemon_anchor_findings(d, checks);
   int64_t in_doubt, open = open_intents(d, &in_doubt), attended = (int64_t)actions_attended(d->actions);
   snprintf(text, sizeof text, "open in the journals %lld = in doubt %lld + in flight %lld%s", (long long)open, (long long)in_doubt,
@@ -304,12 +336,19 @@ static void on_doctor(void *arg, const json_t *counts, const struct err *err) {
   free(x);
 }
 
+static void on_files(void *arg, uint64_t kept, uint64_t missing, const struct err *err) {
+  struct doctoring *x = arg;
+  struct err why;
+  x->files = kept, x->missing = missing;
+  if (err) x->files_err = *err;
+  if (intake_counts(x->d->intake, on_doctor, x, &why) < 0) on_doctor(x, NULL, &why);
+}
+
 static void do_doctor(void *arg, struct call *call, const struct person *by, const json_t *command) {
   struct doctoring *x = calloc(1, sizeof *x);
-  struct err err;
   if (!x) abort();
-  *x = (struct doctoring){arg, call};
-  if (intake_counts(x->d->intake, on_doctor, x, &err) < 0) on_doctor(x, NULL, &err);
+  *x = (struct doctoring){.d = arg, .call = call};
+  desk_count_files(x->d->desk, on_files, x);
 }
 
 static void do_reload(void *arg, struct call *call, const struct person *by, const json_t *command) {

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "base/json.h"
@@ -20,7 +21,8 @@ enum { RESTORED_CAP = 1 << 30, HEAD_CAP = 1 << 20, TRIES = 1000, ENVELOPE_CAP = 
 struct drill {
   const struct cli *cli;
   struct archive *archive;
-  char incident[HEAD_INCIDENT], folder[64], path[128];
+  char incident[HEAD_INCIDENT], path[64];
+  int fd; /* of the restored file; -1: none */
   uint64_t seed, entries, removed;
   bool live; /* `tocsin serve` has it as well, and the two were compared */
   struct buf text;
@@ -89,18 +91,26 @@ static int restore_entry(struct drill *d, uint64_t seq, struct err *err) {
   return r;
 }
 
+static int restored_write(const struct drill *d, struct err *err) {
+  const char *bytes = d->text.data;
+  for (size_t left = d->text.len; left;) {
+    ssize_t n = write(d->fd, bytes, left);
+    if (n < 0) return err_errno(err, "cannot write the restored file");
+    bytes += n;
+    left -= (size_t)n;
+  }
+  return 0;
+}
+
 static int restore(struct drill *d, struct err *err) {
   struct place last;
   int r = archive_last(d->archive, d->incident, &last, err);
   for (uint64_t seq = 1; r == 0 && seq <= last.seq; seq++) r = restore_entry(d, seq, err);
   if (r < 0) return r;
-  snprintf(d->folder, sizeof d->folder, "/tmp/tocsin-drill-XXXXXX");
-  if (!mkdtemp(d->folder)) {
-    d->folder[0] = '\0';
-    return err_errno(err, "cannot make a folder in /tmp");
-  }
-  snprintf(d->path, sizeof d->path, "%s/%s.jsonl", d->folder, d->incident);
-  return file_write(d->path, d->text.data, d->text.len, err);
+  /* In clear, so it is a file without a name, in memory: whatever ends the process, nothing of it is left. */
+  if ((d->fd = memfd_create("tocsin-drill", MFD_CLOEXEC)) < 0) return err_errno(err, "cannot make a file in memory");
+  snprintf(d->path, sizeof d->path, "/proc/self/fd/%d", d->fd);
+  return restored_write(d, err);
 }
 
 /* ---- checking */
@@ -175,7 +185,7 @@ static int seed_read(const struct cli *cli, const struct options *o, uint64_t *r
 }
 
 static int run(struct cli *cli, const struct options *o) {
-  struct drill d = {.cli = cli};
+  struct drill d = {.cli = cli, .fd = -1};
   struct err err = {0};
   int status = seed_read(cli, o, &d.seed);
   if (status == EXIT_DONE) status = evidence_archive(cli, o, &d.archive);
@@ -190,8 +200,7 @@ static int run(struct cli *cli, const struct options *o) {
     if (r == 0) r = compare(&d, &err);
     status = finish(&d, r < 0 ? err.text : NULL);
   }
-  if (d.path[0]) unlink(d.path);
-  if (d.folder[0]) rmdir(d.folder);
+  if (d.fd >= 0) close(d.fd);
   buf_release(&d.text);
   archive_close(d.archive);
   return status;
@@ -209,7 +218,8 @@ const struct command evidence_drill = {
     .text = "restore an incident chosen at random from the archive, check it, and put the result on record",
     .more = "Every entry is read back, its body opened, its place proven to the signed checkpoint, its chain checked from a file of its "
             "own, and all of it compared with "
-            "what `tocsin serve` has. Nothing is changed. Exit status 1 when something is not whole, or when the result could not be put "
+            "what `tocsin serve` has. Nothing is changed; the restored file is in memory and gone with the command. Exit status 1 when "
+            "something is not whole, or when the result could not be put "
             "on record. It "
             "reads the evidence folder itself, so it needs the right to.",
     .example = "tocsin evidence drill\ntocsin evidence drill --folder /mnt/copy/evidence --key key.pub\n",

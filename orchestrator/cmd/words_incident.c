@@ -249,6 +249,21 @@ static enum style engine_warning(struct view *v, const json_t *body) {
   return STYLE_YELLOW;
 }
 
+static enum style engine_clock(struct view *v, const json_t *body) {
+  int64_t step = json_int_or(body, "step_ms", 0);
+  char by[DURATION_TEXT];
+  duration_format(step < 0 ? -step : step, by);
+  view_put(v, "the machine's clock was set %s by %s", step < 0 ? "back" : "forward", by);
+  return STYLE_YELLOW;
+}
+
+static enum style engine_gap(struct view *v, const json_t *body) {
+  char time[DURATION_TEXT];
+  duration_format(json_int_or(body, "seconds", 0) * 1000, time);
+  view_put(v, "nobody could have answered for %s: the engine, Redis or the machine stood still", time);
+  return STYLE_YELLOW;
+}
+
 static enum style suppressed(struct view *v, const json_t *body) {
   view_put(v, "alert suppressed");
   words_member(v, " by the rule ", body, "rule");
@@ -372,6 +387,8 @@ words_fn *const words_incident[KIND_COUNT] = {
     [KIND_ENGINE_RESUMED] = engine_resumed,
     [KIND_ENGINE_WARNING] = engine_warning,
     [KIND_ENGINE_CHECKED] = engine_checked,
+    [KIND_ENGINE_CLOCK] = engine_clock,
+    [KIND_ENGINE_GAP] = engine_gap,
     [KIND_ALERT_SUPPRESSED] = suppressed,
     [KIND_ALERT_DEAD] = dead,
     [KIND_REDIS_TAIL_CUT] = tail_cut,

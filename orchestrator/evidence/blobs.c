@@ -378,3 +378,18 @@ int blob_remove(struct blobs *b, const char *incident, const char *sha256, struc
   }
   return r < 0 ? r : key_change(b, "DELETE FROM blob WHERE incident = ? AND sha256 = ?", incident, sha256, err);
 }
+
+int blobs_count(struct blobs *b, uint64_t *ret_kept, uint64_t *ret_missing, struct err *err) {
+  sqlite3_stmt *s = NULL;
+  char path[PATH_MOST];
+  int step = SQLITE_ERROR;
+  *ret_kept = *ret_missing = 0;
+  if (sqlite3_prepare_v2(b->keys, "SELECT incident, sha256 FROM blob WHERE mark = 1", -1, &s, NULL) == SQLITE_OK)
+    while ((step = sqlite3_step(s)) == SQLITE_ROW) {
+      ++*ret_kept;
+      const char *incident = (const char *)sqlite3_column_text(s, 0), *sha256 = (const char *)sqlite3_column_text(s, 1);
+      if (path_of(b, incident, sha256, path, NULL) < 0 || access(path, R_OK) != 0) ++*ret_missing;
+    }
+  sqlite3_finalize(s);
+  return step == SQLITE_DONE ? 0 : keys_error(b, err, "read");
+}

@@ -49,4 +49,7 @@ struct blob_info {
 /* Every blob that is not BLOB_KEPT; a new array of *ret_count, for free. */
 int blobs_unsettled(struct blobs *b, struct blob_info **ret, size_t *ret_count, struct err *err);
 
+/* How many there are, those that are just being written or removed left out; and how many of them have no file, or one that is not readable here. */
+int blobs_count(struct blobs *b, uint64_t *ret_kept, uint64_t *ret_missing, struct err *err);
+
 #endif

@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/timex.h>
 
 #include "base/log.h"
 #include "incident/files.h"
@@ -118,9 +117,9 @@ static void entry_add(struct call *call, struct incident *inc, enum kind kind, j
 
 /* What the system says of its own clock: adjtimex(2). */
 json_t *file_clock(void) {
-  struct timex t = {.modes = 0};
-  bool good = adjtimex(&t) != TIME_ERROR && !(t.status & STA_UNSYNC);
-  return json_pack("{s:s, s:I}", "state", good ? "synchronized" : "not synchronized", "error_most_us", (json_int_t)t.maxerror);
+  int64_t most;
+  bool good = clock_synchronized(&most);
+  return json_pack("{s:s, s:I}", "state", good ? "synchronized" : "not synchronized", "error_most_us", (json_int_t)most);
 }
 
 /* ---- work */
@@ -428,6 +427,7 @@ void desk_settle_files(struct desk *d) {
 
 void files_free(struct desk *d) {
   if (!d->files) return;
+  timer_free(d->files->counting);
   vault_free(d->files->vault);
   file_uploads_free(d->files);
   free(d->files);

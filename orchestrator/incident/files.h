@@ -21,6 +21,8 @@ struct files {
   struct vault *vault;
   LIST_HEAD(, upload) uploads;
   size_t count;
+  uint64_t kept, missing; /* as last counted (kept_files.c) */
+  struct timer *counting;
 };
 
 /* One step of a command on the vault's thread. */

@@ -164,6 +164,13 @@ void desk_on_draining(struct desk *d, void (*cb)(void *arg, bool draining), void
 
 /* Once all is loaded: what a crash left half done of files in custody is finished or undone. */
 void desk_settle_files(struct desk *d);
+/* How many files in custody this node keeps, and how many of them are missing in the evidence folder: looks at each, and calls back later; err: the numbers are those of before.
+ * No call back when the engine stops meanwhile. */
+typedef void desk_counted_cb(void *arg, uint64_t kept, uint64_t missing, const struct err *err);
+void desk_count_files(struct desk *d, desk_counted_cb *cb, void *arg);
+void desk_watch_files(struct desk *d);                                 /* counts them now, and once an hour */
+uint64_t desk_clock_steps(const struct desk *d);                       /* how often the clock was set by a second or more since the start */
+uint64_t desk_files_kept(const struct desk *d, uint64_t *ret_missing); /* as last counted */
 /* From now on the journals of incidents that are closed, at rest and untouched for so long leave Redis, once this node's evidence log gives every entry of them back; the commands read them
  * from there then, and what is appended goes on behind them. Those of several nodes: each its own. */
 void desk_retire_after(struct desk *d, int64_t hot_ms);

@@ -87,6 +87,7 @@ struct desk {
   struct timer *sweep;
   struct sleepers *sleepers;
   struct outages *outages;
+  uint64_t clock_steps; /* how often the clock was set since the start */
   struct alone alone;
   struct post *post; /* NULL: no other nodes */
   struct adopting *adopting;

@@ -48,6 +48,10 @@ static void found(struct outages *o, int64_t from, int64_t to) {
   if (to - from >= GAP_US)
     log_notice("nobody could have answered for %" PRId64 " s: open questions have that much more time, and ten minutes at least",
                (to - from) / 1000000);
+  if (to - from >= GAP_US && o->desk->deps.node)
+    journal_add(o->desk->deps.node, KIND_ENGINE_GAP, "engine", 0, NULL,
+                json_pack("{s:I, s:I, s:I}", "from", (json_int_t)from, "to", (json_int_t)to, "seconds",
+                          (json_int_t)((to - from) / 1000000)));
   tell(o, &one);
 }
 
@@ -73,7 +77,12 @@ static void stepped(void *arg, const struct lapse *one) {
   snprintf(text, sizeof text, "the clock was set %s by %" PRId64 " s; whatever waits for a time waits as long as before",
            by > 0 ? "forward" : "back", (by > 0 ? by : -by) / 1000000);
   log_warning("%s", text);
-  if (o->desk->deps.node) journal_add(o->desk->deps.node, KIND_ENGINE_WARNING, "engine", 0, NULL, json_pack("{s:s}", "text", text));
+  int64_t most;
+  if (o->desk->deps.node)
+    journal_add(o->desk->deps.node, KIND_ENGINE_CLOCK, "engine", 0, NULL,
+                json_pack("{s:I, s:I, s:I, s:b, s:s}", "step_ms", (json_int_t)(by / 1000), "from", (json_int_t)one->from, "to",
+                          (json_int_t)one->to, "synchronized", clock_synchronized(&most), "text", text));
+  o->desk->clock_steps++;
   keep(o, one);
   tell(o, one);
   runs_stepped(o, by);
@@ -168,3 +177,5 @@ void outages_free(struct outages *o) {
   timer_free(o->timer);
   free(o);
 }
+
+uint64_t desk_clock_steps(const struct desk *d) { return d->clock_steps; }

@@ -88,6 +88,14 @@ with tocsin:
     like(str(tocsin.api("GET", "/metrics")[1]), r"tocsin_intents_difference 0\n", "so do the metrics")
     is_(of(tocsin, "engine.warning"), [], "nothing is wrong")
     open_intents(tocsin, sink)
+    is_(of(tocsin, "engine.gap"), [], "nobody was away for long")
+    like(doctor(tocsin)["clock"]["text"], r"the clock is (not )?synchronized.*; it was set 0 times", "doctor looks at the clock")
+    like(str(tocsin.api("GET", "/metrics")[1]), r"tocsin_clock_steps_total 0\n", "and the metrics count its steps")
+    tocsin.kill()
+    with tocsin.redis() as redis:
+        redis.call("SET", "tocsin:alive", str(int(redis.call("GET", "tocsin:alive")) - 100 * 10**6))
+    tocsin.start()
+    ok(wait_until(lambda: [g["seconds"] // 10 for g in of(tocsin, "engine.gap")] == [10], 30), "that the engine was away for a hundred seconds is an entry")
     tocsin.kill()
     with tocsin.redis() as redis:  # somebody who may not
         redis.call("XDEL", "tocsin:alerts", redis.call("XADD", "tocsin:alerts", "*", "alert", "{}"))

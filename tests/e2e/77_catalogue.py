@@ -1,6 +1,8 @@
 """The catalogue of the sealed log: found by words, times, incidents and controls; made anew from the log alone, it is exactly what it was."""
 import os
+import shutil
 import sqlite3
+import subprocess
 
 from harness import Raw, Tocsin, done, is_, like, ok, wait_until
 from product import Product, alert, content
@@ -70,6 +72,12 @@ def drills(tocsin):
     like(tocsin.run("evidence", "drill").out, r"^INC-00000[12]: \d+ entries restored .* the same as in `tocsin serve`\n  chosen with --seed \d+", "for people, too")
     ok(wait_until(lambda: [h for h in hits(tocsin, "--control", "A.5.28") if h["type"] == "evidence.drilled"], 20), "it is on record, and sealed")
     is_(tocsin.run("evidence", "drill", "--seed", "x").status, 2, "a seed is a number")
+    if shutil.which("strace"):  # killed when it has restored and checked, before it asks `tocsin serve`
+        there = set(os.listdir("/tmp"))
+        words = ["strace", "-qq", "-o", "/dev/null", "-e", "trace=connect", "-e", "inject=connect:signal=SIGKILL"] + tocsin.command("evidence", "drill")
+        killed = subprocess.run(words, env=tocsin.environment(), capture_output=True, timeout=60, check=False)
+        ok(killed.returncode != 0 and not killed.stdout, "a drill is killed")
+        is_([n for n in set(os.listdir("/tmp")) - there if n.startswith("tocsin-drill")], [], "and leaves no text in clear")
     bodies = os.path.join(tocsin.data, "evidence", "bodies", "000")
     path = bodies if os.path.exists(bodies) else os.path.join(os.path.dirname(bodies), sorted(os.listdir(os.path.dirname(bodies)))[0])
     with open(path, "r+b") as f:

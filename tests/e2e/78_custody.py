@@ -202,7 +202,7 @@ def killed(tocsin, incident, item):
     upload = begin(tocsin, incident, b"never finished")
     piece(tocsin, incident, upload, b"never finished")
     tocsin.restart(kill=True)
-    ok(settled(tocsin) and not glob.glob(os.path.join(tocsin.data, "evidence/blobs/new/*")) and sorted(blobs(tocsin)) == there, "killed while a file came: nothing of it is left")
+    ok(settled(tocsin) and wait_until(lambda: not glob.glob(os.path.join(tocsin.data, "evidence/blobs/new/*")), 20) and sorted(blobs(tocsin)) == there, "killed while a file came: nothing of it is left")
     # Redis stands still: the file is durable, its entry is not; then both are gone.
     upload, redis = begin(tocsin, incident, b"no entry"), redis_pid(tocsin)
     piece(tocsin, incident, upload, b"no entry")
@@ -312,6 +312,20 @@ def redacted(tocsin):
     ok(wait_until(lambda: any(e["body"]["seq"] == item for e in entries(tocsin, incident, "body.removed")), 30) and digest(mail) not in [k[1] for k in keys(tocsin)], "killed in the middle: it goes on")
 
 
+def missing(tocsin):
+    """A kept file that somebody took off the disk."""
+    def found():
+        return next(c for c in tocsin.run("doctor", "--json").json()["checks"] if c["check"] == "files")
+    before, path = found(), blobs(tocsin)[0]
+    ok(before["ok"] and "%d files are kept here, 0 of them are missing" % len(keys(tocsin)) in before["text"], "doctor counts the kept files")
+    os.rename(path, path + ".away")
+    after = found()
+    ok(not after["ok"] and ", 1 of them are missing" in after["text"], "and those that are missing on the disk")
+    like(tocsin.api("GET", "/metrics")[1], r"tocsin_evidence_files_missing 1\n", "so do the metrics")
+    os.rename(path + ".away", path)
+    ok(found()["ok"], "until they are back")
+
+
 SETTINGS = {"evidence": {"file_most_mib": 2, "classes": {"standard": "1095d", "brief": "1ms"}},
             "people": {"tester": {"uid": os.geteuid(), "roles": ["responder", "lead", "admin"]}, "judy": {"uid": 4242, "roles": ["responder"]},
                        "novice": {"token": Raw('secret "env:NOVICE"'), "roles": ["responder"]}}}
@@ -323,5 +337,6 @@ with Tocsin(SETTINGS, env={"NOVICE": TOKEN}) as engine:
     custody(engine, case, first["item"])
     bundled(engine)
     redacted(engine)
+    missing(engine)
     killed(engine, case, first["item"])
 done()

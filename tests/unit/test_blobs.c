@@ -240,9 +240,31 @@ static void killed(void **state) {
   }
 }
 
+static void counted(void **state) {
+  struct blobs *b;
+  char kept[DIGEST_HEX], gone[DIGEST_HEX], path[200];
+  uint64_t before, none, count, missing;
+  assert_int_equal(blobs_open(folder, &b, NULL), 0);
+  assert_int_equal(blobs_count(b, &before, &none, NULL), 0);
+  assert_int_equal(none, 0);
+  assert_int_equal(keep(b, "INC-000009", 1000, 1000, kept), 0);
+  assert_int_equal(keep(b, "INC-000009", 2000, 2000, gone), 0);
+  assert_int_equal(blob_mark(b, "INC-000009", kept, BLOB_KEPT, NULL), 0);
+  assert_int_equal(blobs_count(b, &count, &missing, NULL), 0);
+  assert_int_equal(count, before + 1); /* one is not on record yet */
+  assert_int_equal(blob_mark(b, "INC-000009", gone, BLOB_KEPT, NULL), 0);
+  path_of("INC-000009", gone, path);
+  assert_int_equal(unlink(path), 0);
+  assert_int_equal(blobs_count(b, &count, &missing, NULL), 0);
+  assert_int_equal(count, before + 2);
+  assert_int_equal(missing, 1);
+  blobs_close(b);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(there_and_back), cmocka_unit_test(never_shared_nor_clear),
                                      cmocka_unit_test(too_large),      cmocka_unit_test(changed),
-                                     cmocka_unit_test(key_is_nowhere), cmocka_unit_test(killed)};
+                                     cmocka_unit_test(key_is_nowhere), cmocka_unit_test(killed),
+                                     cmocka_unit_test(counted)};
   return cmocka_run_group_tests(tests, setup, teardown);
 }
