@@ -11,6 +11,7 @@
 #include "cmd/options.h"
 #include "cmd/tabletop.h"
 #include "exercise/scenario.h"
+#include "people/people.h"
 #include "report/report.h"
 
 enum { CASES_MOST = 200 };
@@ -103,12 +104,24 @@ static int64_t last_of(const struct played *p, bool *ret_ended) {
   return last;
 }
 
+/* Who is not there is no person: "lead (script)". */
+static void scripted_name(const json_t *roles, json_t *names) {
+  const char *role;
+  json_t *actor;
+  json_object_foreach((json_t *)(uintptr_t)roles, role, actor) {
+    const char *text = json_string_value(actor) ? json_string_value(actor) : "";
+    if (strncmp(text, "person:", 7) == 0 && strncmp(text + 7, role, PERSON_ACTOR - 8) == 0)
+      json_object_set_new(names, text, json_sprintf("%s (script)", role));
+  }
+}
+
 static int judged(const struct cli *cli, const struct played *p, json_t **ret) {
   struct scenario *s = NULL;
   struct scenario_play play;
   struct err err = {0};
   bool ended;
   if (scenario_recall(p->journals, p->count, &s, &play, &err) < 0) return cli_fail(cli, &err);
+  scripted_name(play.roles, p->names);
   play.names = p->names;
   int64_t now = last_of(p, &ended);
   *ret = scenario_judge(s, &play, now, ended);

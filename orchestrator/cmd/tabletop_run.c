@@ -85,6 +85,21 @@ static int wait_for_end(const struct cli *cli, const char *id) {
   }
 }
 
+/* Other people than the scenario's own. */
+static int script_read(const struct cli *cli, const struct options *o, json_t *command) {
+  const char *file = options_get(o, "script");
+  struct buf source;
+  struct err err = {0};
+  if (!file) return EXIT_DONE;
+  buf_init(&source, SOURCE_CAP);
+  int status = file_read(file, &source, &err) < 0 ? cli_fail(cli, &err) : EXIT_DONE;
+  json_object_set_new(command, "auto", json_true());
+  json_object_set_new(command, "script_file", json_string(file));
+  if (status == EXIT_DONE) json_object_set_new(command, "script", json_stringn(source.data, source.len));
+  buf_release(&source);
+  return status;
+}
+
 static int run(struct cli *cli, const struct options *o) {
   json_t *settings = cli_settings(cli, NULL), *answer = NULL, *roles = json_object();
   char *path = settings ? tabletop_path(settings, options_word(o, 0)) : NULL;
@@ -96,6 +111,7 @@ static int run(struct cli *cli, const struct options *o) {
   int status = !path ? EXIT_FAILED : file_read(path, &source, &err) < 0 ? cli_fail(cli, &err) : EXIT_DONE;
   if (status == EXIT_DONE) status = roles_read(cli, o, roles);
   if (status == EXIT_DONE) status = numbers_read(cli, o, command);
+  if (status == EXIT_DONE) status = script_read(cli, o, command);
   if (status == EXIT_DONE) {
     json_object_set_new(command, "source", json_stringn(source.data, source.len));
     status = client_ask(cli, json_incref(command), &answer);
@@ -117,6 +133,9 @@ static const struct option_spec run_options[] = {
     {.name = "role", .value = "ROLE=NAME,…", .text = "who of the settings' people plays what; words ROLE=NAME do the same"},
     {.name = "auto",
      .text = "the scenario's script plays the roles that nobody has; with no people at all the clock leaps, or goes at --speed"},
+    {.name = "script",
+     .value = "FILE",
+     .text = "the same with other people: a Lua file, return script { steps = { … } }, in the form of a scenario's `script`"},
     {.name = "wait", .text = "come back when it is over"},
     {0}};
 

@@ -8,6 +8,7 @@
 
 #include "base/json.h"
 #include "exercise/check.h"
+#include "script/datafile.h"
 
 enum { SOURCE_MOST = 1 << 20, LIST_MOST = 1000, INCIDENTS_MOST = 1000, PLAYED_MOST = 32, JUMP_MOST_MS = 7 * 86400000 };
 
@@ -194,6 +195,30 @@ static size_t played(const struct hall *h) {
   return count;
 }
 
+/* Other people than the scenario's own: `return script { steps = { { by = "lead", answer = …, with = … }, … } }`. */
+static int other_script(const json_t *command, struct scenario **s, struct err *err) {
+  const char *file = json_str_or(command, "script_file", "script.lua"), *source = json_str(command, "script");
+  json_t *read = NULL, *json;
+  struct scenario *changed = NULL;
+  if (!source) return 0;
+  if (strlen(source) > SOURCE_MOST) return err_set(err, ERR_INVALID, "the script is over 1 MiB");
+  int r = datafile_load(file, source, strlen(source), "script", &read, err);
+  if (r < 0) return r;
+  json = json_deep_copy((*s)->json);
+  json_t *steps = json_object_get(read, "steps");
+  bool none = json_is_object(steps) && !json_object_size(steps); /* `{}`: nobody does anything */
+  if (none) json_object_set_new(json, "script", json_array());
+  else if (json_is_array(steps)) json_object_set(json, "script", steps);
+  r = none || json_is_array(steps) ? scenario_from_json(json, &changed, err)
+                                   : err_set(err, ERR_INVALID, "%s: a script has `steps`, a list of what scripted people do", file);
+  json_decref(read);
+  json_decref(json);
+  if (r < 0) return r;
+  scenario_free(*s);
+  *s = changed;
+  return 0;
+}
+
 static int prepare(struct beginning *b, const struct person *by, const json_t *command, struct err *err) {
   struct hall *h = b->hall;
   struct scenario *s = NULL;
@@ -202,6 +227,7 @@ static int prepare(struct beginning *b, const struct person *by, const json_t *c
   if (!source || strlen(source) > SOURCE_MOST) return err_set(err, ERR_INVALID, "`source`, the scenario's text, is missing or over 1 MiB");
   if (played(h) >= PLAYED_MOST) return err_set(err, ERR_CONFLICT, "%d exercises are played already; end one first", PLAYED_MOST);
   int r = scenario_load(file, source, strlen(source), &s, err);
+  if (r == 0) r = other_script(command, &s, err);
   if (r == 0) r = started_of(h, by, command, s, &b->started, err);
   if (r == 0) r = h->deps.content(h->deps.arg, &b->content, err);
   if (r == 0) r = check(&b->content, s, file, source, err);

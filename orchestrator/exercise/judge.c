@@ -5,6 +5,7 @@
 
 #include "base/json.h"
 #include "exercise/internal.h"
+#include "people/people.h"
 #include "report/report.h"
 
 struct judging {
@@ -230,6 +231,7 @@ static void who_played(const struct judging *j, const json_t *roles) {
   json_t *person, *named = json_object();
   json_object_foreach((json_t *)(uintptr_t)roles, role, person) {
     const char *actor = json_string_value(person) ? json_string_value(person) : "";
+    if (strncmp(actor, "person:", 7) == 0 && strncmp(actor + 7, role, PERSON_ACTOR - 8) == 0) continue; /* the script's */
     json_object_set_new(named, role, json_string(json_str_or(j->story.play->names, actor, actor)));
   }
   json_object_set_new(j->out, "roles", named);

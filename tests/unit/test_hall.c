@@ -197,6 +197,32 @@ static void test_what_is_refused(void **state) {
   assert_true(LIST_EMPTY(&hall->all));
 }
 
+/* Other people than the scenario's own; and nobody at all, whom silence answers for. */
+static void test_scripts(void **state) {
+  char id[ID_INCIDENT];
+  static const char script[] = "return script { steps = { { by = 'lead', answer = 'ask', with = 'yes', delay = '2m' }, { by = 'press', at "
+                               "= '12m', note = 'Rung back.' } } }";
+  const char *texts[] = {script, NULL};
+  for (size_t i = 0; i < 2; i++) {
+    json_t *command_ = with(small(), "auto", json_true());
+    if (texts[i]) json_object_set_new(command_, "script", json_string(texts[i]));
+    begin("tester", command_, id);
+    UNTIL(!hall_find(hall, id));
+    int status;
+    json_t *answer = command("tester", json_pack("{s:s, s:s}", "command", "incident.show", "id", id), &status);
+    char *text = json_text(json_object_get(answer, "entries"));
+    assert_int_equal(strstr(text, "question.answered") != NULL, texts[i] != NULL);
+    assert_int_equal(strstr(text, "question.expired") != NULL, texts[i] == NULL);
+    assert_int_equal(strstr(text, "Rung back.") != NULL, texts[i] != NULL);
+    free(text);
+    json_decref(answer);
+  }
+  refused("tester", with(small(), "script", json_string("return script { { by = 'lead' } }")), 400, "needs named members");
+  refused("tester", with(small(), "script", json_string("return script { x = 1 }")), 400, "has `steps`");
+  refused("tester", with(small(), "script", json_string("return script { steps = { { by = 'king', note = 'x', at = '1m' } } }")), 400,
+          "king");
+}
+
 /* What the process crashed in is broken off; the other one goes on. */
 static void test_suspected(void **state) {
   struct exercise *x = begun("tester", small()), *y = begun("tester", small());
@@ -229,9 +255,9 @@ static void test_without_redis(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_leading),       cmocka_unit_test(test_who_may),       cmocka_unit_test(test_answers),
-      cmocka_unit_test(test_two_at_a_time), cmocka_unit_test(test_every_action),  cmocka_unit_test(test_what_is_refused),
-      cmocka_unit_test(test_suspected),     cmocka_unit_test(test_without_redis),
+      cmocka_unit_test(test_leading),       cmocka_unit_test(test_who_may),      cmocka_unit_test(test_answers),
+      cmocka_unit_test(test_two_at_a_time), cmocka_unit_test(test_every_action), cmocka_unit_test(test_what_is_refused),
+      cmocka_unit_test(test_scripts),       cmocka_unit_test(test_suspected),    cmocka_unit_test(test_without_redis),
   };
   return cmocka_run_group_tests(tests, stage_up, stage_down);
 }
