@@ -16,6 +16,12 @@ return playbook {
 
   run = function(incident, act, p, settings)
     local isolated, why = act.edr.isolate_host { host = p.host, because = incident.title, lift_after = settings.lift_after }
+    -- What was known when the host was cut off, for whoever examines it later.
+    local kept, not_kept = incident:collect {
+      name = "known-of-" .. p.host .. ".txt", content = incident:summary(),
+      because = "what was known of " .. p.host .. " when it was cut off",
+    }
+    if not kept and not_kept.kind ~= "exists" then incident:note("What was known could not be kept as a file: " .. not_kept.message) end
     local ticket, no_ticket = act.rt.create_ticket {
       queue = settings.queue, reference = incident.id, subject = (isolated and "Isolated host: " or "Suspicious host, NOT isolated: ") .. p.host,
       content = incident.title .. "\n\n" .. incident:summary(),

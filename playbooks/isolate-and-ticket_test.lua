@@ -8,7 +8,7 @@ return tests {
   ["isolates and keeps"] = {
     alert = alert, answers = { "keep" }, simulate = { ["rt.create_ticket"] = { id = 3 } },
     expect = {
-      status = "done", result = "keep", undone = {}, asks = { "Keep PC-042 isolated? It ends by itself after 24h." },
+      status = "done", result = "keep", undone = {}, files = { "known-of-PC-042.txt" }, notes = {}, asks = { "Keep PC-042 isolated? It ends by itself after 24h." },
       actions = { { "edr.isolate_host", host = "PC-042" }, { "rt.create_ticket", subject = "Isolated host: PC-042" }, { "rt.comment", id = 3 } },
     },
   },

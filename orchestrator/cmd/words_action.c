@@ -81,6 +81,10 @@ static void took(struct view *v, const json_t *body) {
 static enum style outcome(struct view *v, const json_t *body) {
   bool ok = json_bool_or(body, "ok", false);
   const json_t *failure = json_object_get(body, "failure");
+  if (json_str(body, "verb")) { /* collect, in a simulated run */
+    words_member(v, "would have been kept as evidence: ", body, "name");
+    return STYLE_DIM;
+  }
   words_action_name(v, body);
   view_put(v, ok ? "  ok" : "  FAILED");
   took(v, body);

@@ -229,6 +229,9 @@ static void take(struct recording *r, const struct entry *e) {
   switch (e->kind) {
   case KIND_RUN_STARTED: began(r, e); break;
   case KIND_ACTION_OUTCOME:
+    if (json_str(e->body, "verb")) add(r, "files", e, json_string(json_str_or(e->body, "name", ""))); /* simulated */
+    else acted(r, e);
+    break;
   case KIND_ACTION_REFUSED: acted(r, e); break;
   case KIND_QUESTION_ASKED: asked(r, e); break;
   case KIND_CONTAINMENT_RELEASED: undone(r, e); break;
@@ -238,6 +241,7 @@ static void take(struct recording *r, const struct entry *e) {
     json_object_set_new(r->expect, "severity", json_string(severity_name(json_int_or(e->body, "severity_id", 0))));
     break;
   case KIND_INCIDENT_CLOSED: json_object_set_new(r->expect, "closed", json_string(json_str_or(e->body, "verdict", ""))); break;
+  case KIND_EVIDENCE_COLLECTED: add(r, "files", e, json_string(json_str_or(e->body, "name", ""))); break;
   case KIND_RUN_FINISHED:
   case KIND_RUN_HANDED_OVER: ended(r, e); break;
   default: break;
@@ -299,7 +303,7 @@ int record_test(const struct record_source *s, struct buf *out, const char **ret
   struct recording r = {.source = s};
   r.test = json_pack("{s:[], s:{}, s:[], s:[]}", "alerts", "simulate", "answers", "later");
   r.places = json_object();
-  r.expect = json_pack("{s:[], s:[], s:[], s:[], s:[]}", "actions", "undone", "asks", "notes", "tags");
+  r.expect = json_pack("{s:[], s:[], s:[], s:[], s:[], s:[]}", "actions", "undone", "asks", "notes", "tags", "files");
   int code = find_run(&r, err);
   unsigned run = r.run;
   if (code == 0) code = read_journal(&r, err);

@@ -15,6 +15,8 @@ static int world_list(void *arg, const char *what, const json_t *args, json_t **
 static bool world_matches(void *arg, const json_t *when, const json_t *alert);
 static int world_change(void *arg, struct journal *journal, const char *verb, const json_t *args, const char *actor, unsigned run,
                         const char *step, struct err *err);
+static int world_collect(void *arg, struct journal *journal, const json_t *facts, char *bytes_take, size_t len, run_kept_cb *cb,
+                         void *cb_arg, struct err *err);
 
 /* --- the desk --------------------------------------------------------------------------------------------------- */
 
@@ -38,15 +40,19 @@ struct desk *desk_new(const struct desk_deps *deps, struct err *err) {
   TAILQ_INIT(&d->idle);
   TAILQ_INIT(&d->turns);
   d->run_most = (size_t)json_int_or(json_object_get(deps->settings, "run"), "most", RUNS_MOST);
-  struct runs_deps runs = {
-      .loop = deps->loop,
-      .actions = deps->actions,
-      .questions = deps->questions,
-      .registry = deps->registry,
-      .limits = limits_of(deps->settings),
-      .seed = deps->seed,
-      .seed_arg = deps->journal_arg,
-      .world = {.arg = d, .alerts = world_alerts, .list = world_list, .matches = world_matches, .change = world_change}};
+  struct runs_deps runs = {.loop = deps->loop,
+                           .actions = deps->actions,
+                           .questions = deps->questions,
+                           .registry = deps->registry,
+                           .limits = limits_of(deps->settings),
+                           .seed = deps->seed,
+                           .seed_arg = deps->journal_arg,
+                           .world = {.arg = d,
+                                     .alerts = world_alerts,
+                                     .list = world_list,
+                                     .matches = world_matches,
+                                     .change = world_change,
+                                     .collect = world_collect}};
   d->runs = runs_new(&runs);
   if (deps->nodes && deps->key) d->post = post_new(deps->loop, deps->redis, deps->nodes, deps->key, elsewhere_letter, d);
   d->sleepers = sleepers_new(d);
@@ -269,6 +275,11 @@ static int world_change(void *arg, struct journal *journal, const char *verb, co
   struct incident *inc = map_get(&d->incidents, journal_incident(journal));
   if (kind == KIND_INCIDENT_CLOSED && inc) incident_index(inc, false);
   return 0;
+}
+
+static int world_collect(void *arg, struct journal *journal, const json_t *facts, char *bytes_take, size_t len, run_kept_cb *cb,
+                         void *cb_arg, struct err *err) {
+  return desk_collect(arg, journal, facts, bytes_take, len, cb, cb_arg, err);
 }
 
 /* --- incidents in memory ----------------------------------------------------------------------------------------------- */

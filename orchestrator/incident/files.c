@@ -15,6 +15,7 @@ struct files *files_of(struct desk *d) {
   if (d->files) return d->files;
   if (!(d->files = calloc(1, sizeof *d->files))) abort();
   LIST_INIT(&d->files->uploads);
+  LIST_INIT(&d->files->coming);
   d->files->vault = vault_new(d->deps.loop, folder ? folder : "evidence");
   return d->files;
 }
@@ -24,6 +25,7 @@ static void job_drop(struct vault_job *job) {
   struct err err;
   err_set(&err, ERR_CANCELLED, "the engine is stopping");
   if (j->then) j->then(j->arg, &err);
+  if (j->kept) j->kept(j->arg, j->body, &err);
   if (j->call) call_drop(j->call);
   file_job_free(j);
 }
@@ -38,6 +40,8 @@ struct file_job *file_job_new(struct call *call, int (*run)(struct blobs *, stru
 }
 
 void file_job_free(struct file_job *j) {
+  if (j->coming) LIST_REMOVE(j, next);
+  json_decref(j->body);
   buf_release(&j->out);
   free(j->bytes);
   free(j);
@@ -67,7 +71,7 @@ json_t *file_of_item(struct incident *inc, int64_t item) {
   return json_object_get(json_object_get(incident_state(inc), "files"), number);
 }
 
-/* A file that is there; NULL: answered already. */
+/* A file that is there; NULL: answered already, and the call is gone. */
 static json_t *item_of(struct call *call, struct incident *inc) {
   int64_t item = json_int_or(call->command, "item", 0);
   json_t *file = file_of_item(inc, item);
@@ -87,8 +91,9 @@ static json_t *item_of(struct call *call, struct incident *inc) {
 static json_t *item_here(struct call *call, struct incident *inc) {
   json_t *file = item_of(call, inc);
   char why[300];
+  if (!file) return NULL; /* answered, and the call is gone */
   const char *node = json_str_or(file, "node", ""), *own = call->desk->deps.store->node;
-  if (!file || (!call->remote && strcmp(node, own) == 0)) return file;
+  if (!call->remote && strcmp(node, own) == 0) return file;
   snprintf(why, sizeof why, "the file lies at node %.60s; files do not travel between nodes: do this there", node);
   file_fail(call, ERR_CONFLICT, why);
   return NULL;
@@ -129,7 +134,7 @@ int file_work_mark(struct blobs *b, struct vault_job *job) {
   return blob_mark(b, j->incident, j->sha256, j->mark, &job->err);
 }
 
-static int file_work_remove(struct blobs *b, struct vault_job *job) {
+int file_work_remove(struct blobs *b, struct vault_job *job) {
   struct file_job *j = (struct file_job *)job;
   int r = blob_remove(b, j->incident, j->sha256, &job->err);
   return r == ERR_NOT_FOUND ? 0 : r;
@@ -208,8 +213,8 @@ static void copy_durable(void *arg, const struct err *err) {
 static void do_get(struct call *call, struct incident *inc) {
   json_t *file = item_here(call, inc);
   const char *because = file ? file_wanted(call, "because") : NULL;
-  int64_t offset = json_int_or(call->command, "offset", 0);
   if (!because) return;
+  int64_t offset = json_int_or(call->command, "offset", 0);
   struct file_job *j = file_job_new(call, work_read, read_out);
   snprintf(j->sha256, sizeof j->sha256, "%s", json_str_or(file, "sha256", ""));
   j->offset = offset > 0 ? (uint64_t)offset : 0;
@@ -248,8 +253,8 @@ static void do_transfer(struct call *call, struct incident *inc) {
 /* A receiver who is named in the settings acknowledges in person; for any other somebody writes down how they did. */
 static void do_acknowledge(struct call *call, struct incident *inc) {
   json_t *file = item_of(call, inc);
-  const char *to = json_str_or(file, "to", ""), *how = call_text(call, "because");
   if (!file) return;
+  const char *to = json_str_or(file, "to", ""), *how = call_text(call, "because");
   bool known = json_object_get(json_object_get(call->desk->deps.settings, "people"), to) != NULL;
   if (!json_object_get(file, "transfer") || json_object_get(file, "acknowledged")) {
     file_fail(call, ERR_CONFLICT, "no handing over of this file waits to be acknowledged");
@@ -377,6 +382,11 @@ static void settled(struct incident *inc, void *arg, const struct err *err) {
     return;
   }
   bool kept = journal_seq(inc->journal) && file_by_digest(inc, j->sha256, &item);
+  if (!kept && file_coming(d, j->incident, j->sha256)) { /* it is being added again, by a person or a run that goes on */
+    file_job_free(j);
+    incident_touch(inc);
+    return;
+  }
   log_notice("%s: a file that was being %s when the process ended %s", j->incident, j->mark == BLOB_NEW ? "added" : "deleted",
              kept ? "is on record, and stays" : "is not on record, and was removed");
   j->mark = BLOB_KEPT;

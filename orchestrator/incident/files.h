@@ -20,6 +20,7 @@ struct upload {
 struct files {
   struct vault *vault;
   LIST_HEAD(, upload) uploads;
+  LIST_HEAD(, file_job) coming; /* of playbooks */
   size_t count;
   uint64_t kept, missing; /* as last counted (kept_files.c) */
   struct timer *counting;
@@ -39,6 +40,12 @@ struct file_job {
   struct desk *desk;
   void (*then)(void *arg, const struct err *err);
   void *arg;
+  /* what a playbook collects */
+  run_kept_cb *kept;
+  struct journal *journal;
+  json_t *body;
+  bool coming;
+  LIST_ENTRY(file_job) next;
 };
 
 extern const struct command_row file_commands[];
@@ -59,11 +66,22 @@ json_t *file_clock(void);
 void file_mark(struct desk *d, const char *incident, const char *sha256, enum blob_mark mark, void (*then)(void *, const struct err *),
                void *arg);
 void file_destroy(struct desk *d, const char *incident, const char *sha256, void (*then)(void *, const struct err *), void *arg);
-int file_work_mark(struct blobs *b, struct vault_job *job);
+int file_work_mark(struct blobs *b, struct vault_job *job), file_work_remove(struct blobs *b, struct vault_job *job);
 void file_marked(struct vault_job *job);
 
 /* upload.c */
 command_fn file_do_begin, file_do_piece, file_do_finish;
+/* The one that facts name, else the settings'. */
+const char *file_class(struct desk *d, const json_t *facts);
+/* May the incident keep such a file? */
+int file_may_come(struct desk *d, struct incident *inc, const char *class, int64_t size, const char *sha256, struct err *err);
+/* What the entry says of it, but digest and size: new. facts: name, because, source… */
+json_t *file_body(struct desk *d, const json_t *facts, const char *class);
+/* On the vault's thread: ends the writer, reads back what was kept, and removes it again when that is not what `before` says. Fills sha256 and size. */
+int file_keep(struct blobs *b, struct file_job *j, struct blob_writer *w, const char *before);
+int file_err_twice(const struct incident *inc, const char *item, struct err *err);
+/* Somebody is adding this very content now. */
+bool file_coming(struct desk *d, const char *incident, const char *sha256);
 void file_uploads_free(struct files *f);
 
 void files_free(struct desk *d); /* after the loop's last turn */

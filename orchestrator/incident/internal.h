@@ -236,6 +236,9 @@ json_t *view_run(struct desk *d, const json_t *state, const char *number, const 
 /* command.c */
 void call_answer(struct call *call, int status, json_t *answer_take);
 void call_fail(struct call *call, const struct err *err);
+/* collect.c: run_world.collect */
+int desk_collect(struct desk *d, struct journal *journal, const json_t *facts, char *bytes_take, size_t len, run_kept_cb *cb, void *arg,
+                 struct err *err);
 void call_drop(struct call *call); /* without an answer: the desk ends */
 /* Answers with 200 once the journal's last entry is durable. */
 void call_answer_durable(struct call *call, struct journal *journal, json_t *answer_take);

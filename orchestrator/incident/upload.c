@@ -53,66 +53,86 @@ static int64_t retention_of(struct desk *d, const char *class) {
   return json_int_or(classes, class, -1);
 }
 
-static void copy_texts(json_t *body, struct call *call, const char *const *names) {
-  for (; *names; names++) {
-    const char *text = call_text(call, *names);
-    if (text && strlen(text) <= TEXT_MOST) json_object_set_new(body, *names, json_string(text));
-  }
+const char *file_class(struct desk *d, const json_t *facts) {
+  const char *given = json_str_or(facts, "class", "");
+  return *given ? given : json_str_or(json_object_get(d->deps.settings, "evidence"), "class", "standard");
 }
 
-static json_t *body_of(struct call *call, const char *name, const char *class, int64_t keep_ms) {
-  static const char *const texts[] = {"source",    "because", "from",          "to", "tool", "collected_by",
-                                      "collected", "hold",    "sha256_before", NULL};
-  struct desk *d = call->desk;
+int file_err_twice(const struct incident *inc, const char *item, struct err *err) {
+  return err_set(err, ERR_EXISTS, "%s keeps this very file already, as item %s", inc->id, item);
+}
+
+int file_may_come(struct desk *d, struct incident *inc, const char *class, int64_t size, const char *sha256, struct err *err) {
+  int64_t most = json_int_or(json_object_get(d->deps.settings, "evidence"), "file_most_mib", 256) << 20;
+  const char *item;
+  if (size > most)
+    return err_set(err, ERR_LIMIT, "the file has %" PRId64 " bytes; at most %" PRId64 " are kept (the setting evidence.file_most_mib)",
+                   size, most);
+  if (retention_of(d, class) < 0)
+    return err_set(err, ERR_INVALID, "there is no class \"%.60s\"; the setting evidence.classes names them", class);
+  if (file_by_digest(inc, sha256, &item)) return file_err_twice(inc, item, err);
+  if (json_object_size(json_object_get(incident_state(inc), "files")) >= FILES_MOST)
+    return err_set(err, ERR_LIMIT, "the incident has as many files as one may have (%d)", FILES_MOST);
+  return 0;
+}
+
+json_t *file_body(struct desk *d, const json_t *facts, const char *class) {
+  static const char *const texts[] = {"name",         "source",    "because", "from",          "to", "tool",
+                                      "collected_by", "collected", "hold",    "sha256_before", NULL};
   int64_t now = clock_wall(d->deps.store->clock);
-  json_t *body = json_pack("{s:s, s:s, s:I, s:s, s:o}", "name", name, "class", class, "retain_until", (json_int_t)(now + keep_ms * 1000),
+  json_t *body = json_pack("{s:s, s:I, s:s, s:o}", "class", class, "retain_until", (json_int_t)(now + retention_of(d, class) * 1000),
                            "node", d->deps.store->node, "clock", file_clock());
-  copy_texts(body, call, texts);
-  if (file_of_item(call->inc, json_int_or(call->command, "replaces", 0)))
-    json_object_set(body, "replaces", json_object_get(call->command, "replaces"));
-  if (!call_text(call, "to")) json_object_set_new(body, "to", json_sprintf("the evidence folder of node %s", d->deps.store->node));
+  for (const char *const *t = texts; *t; t++) {
+    const char *text = json_str_or(facts, *t, "");
+    if (*text && strlen(text) <= TEXT_MOST) json_object_set_new(body, *t, json_string(text));
+  }
+  if (!json_object_get(body, "to")) json_object_set_new(body, "to", json_sprintf("the evidence folder of node %s", d->deps.store->node));
   return body;
+}
+
+bool file_coming(struct desk *d, const char *incident, const char *sha256) {
+  const struct files *f = files_of(d);
+  const struct upload *u;
+  const struct file_job *j;
+  LIST_FOREACH(u, &f->uploads, next)
+  if (strcmp(u->incident, incident) == 0 && strcmp(json_str_or(u->body, "sha256_before", ""), sha256) == 0) return true;
+  LIST_FOREACH(j, &f->coming, next) if (strcmp(j->incident, incident) == 0 && strcmp(j->sha256, sha256) == 0) return true;
+  return false;
 }
 
 void file_do_begin(struct call *call, struct incident *inc) {
   struct files *f = files_of(call->desk);
-  const json_t *settings = json_object_get(call->desk->deps.settings, "evidence");
-  const char *name = file_wanted(call, "name"), *because = name ? file_wanted(call, "because") : NULL, *before, *item;
-  const char *class = call_text(call, "class") ? call_text(call, "class") : json_str_or(settings, "class", "standard");
-  int64_t size = json_int_or(call->command, "size", -1), most = json_int_or(settings, "file_most_mib", 256) << 20;
+  const char *name = file_wanted(call, "name"), *because = name ? file_wanted(call, "because") : NULL;
+  const char *before = because ? file_wanted(call, "sha256_before") : NULL;
   uint8_t digest[DIGEST_BYTES], random[UPLOAD_TOKEN / 2];
-  char why[300];
-  if (!because || !(before = file_wanted(call, "sha256_before"))) return;
+  struct err err = {0};
+  if (!before) return; /* answered, and the call is gone */
+  const char *class = file_class(call->desk, call->command);
+  int64_t size = json_int_or(call->command, "size", -1);
   uploads_sweep(f);
-  if (call->remote) file_fail(call, ERR_DENIED, "files do not travel between nodes: add it at the node that has the incident");
+  if (call->remote) err_set(&err, ERR_DENIED, "files do not travel between nodes: add it at the node that has the incident");
   else if (size < 0 || strlen(before) != DIGEST_HEX - 1 || !hex_decode(before, digest, DIGEST_BYTES))
-    file_fail(call, ERR_INVALID, "`size` and `sha256_before` say what comes");
-  else if (size > most)
-    snprintf(why, sizeof why, "the file has %" PRId64 " bytes; at most %" PRId64 " are kept (the setting evidence.file_most_mib)", size,
-             most),
-        file_fail(call, ERR_LIMIT, why);
-  else if (retention_of(call->desk, class) < 0)
-    snprintf(why, sizeof why, "there is no class \"%.60s\"; the setting evidence.classes names them", class),
-        file_fail(call, ERR_INVALID, why);
-  else if (file_by_digest(inc, before, &item))
-    snprintf(why, sizeof why, "%s keeps this very file already, as item %s", inc->id, item), file_fail(call, ERR_EXISTS, why);
-  else if (f->count >= UPLOADS_MOST) file_fail(call, ERR_LIMIT, "too many files are being added now; try again soon");
-  else if (json_object_size(json_object_get(incident_state(inc), "files")) >= FILES_MOST)
-    file_fail(call, ERR_LIMIT, "the incident has as many files as one may have (1000)");
-  else {
-    struct upload *u = calloc(1, sizeof *u);
-    if (!u) abort();
-    random_bytes(random, sizeof random);
-    hex_encode(random, sizeof random, u->token);
-    memcpy(u->incident, inc->id, sizeof u->incident);
-    snprintf(u->actor, sizeof u->actor, "%s", call->by->actor);
-    u->size = (uint64_t)size;
-    u->touched = clock_boot(clock_system());
-    u->body = body_of(call, name, class, retention_of(call->desk, class));
-    LIST_INSERT_HEAD(&f->uploads, u, next);
-    f->count++;
-    call_answer(call, 200, json_pack("{s:s, s:i}", "upload", u->token, "piece", FILE_PIECE));
+    err_set(&err, ERR_INVALID, "`size` and `sha256_before` say what comes");
+  else if (f->count >= UPLOADS_MOST) err_set(&err, ERR_LIMIT, "too many files are being added now; try again soon");
+  else file_may_come(call->desk, inc, class, size, before, &err);
+  if (err.code) {
+    call_fail(call, &err);
+    return;
   }
+  struct upload *u = calloc(1, sizeof *u);
+  if (!u) abort();
+  random_bytes(random, sizeof random);
+  hex_encode(random, sizeof random, u->token);
+  memcpy(u->incident, inc->id, sizeof u->incident);
+  snprintf(u->actor, sizeof u->actor, "%s", call->by->actor);
+  u->size = (uint64_t)size;
+  u->touched = clock_boot(clock_system());
+  u->body = file_body(call->desk, call->command, class);
+  if (file_of_item(inc, json_int_or(call->command, "replaces", 0)))
+    json_object_set(u->body, "replaces", json_object_get(call->command, "replaces"));
+  LIST_INSERT_HEAD(&f->uploads, u, next);
+  f->count++;
+  call_answer(call, 200, json_pack("{s:s, s:i}", "upload", u->token, "piece", FILE_PIECE));
 }
 
 /* The caller's own, of this incident, that no other request is at; NULL: answered already. */
@@ -189,6 +209,20 @@ static int digest_again(struct blobs *b, const char *incident, const char *sha25
   return r;
 }
 
+int file_keep(struct blobs *b, struct file_job *j, struct blob_writer *w, const char *before) {
+  char expected[DIGEST_HEX];
+  struct err *err = &j->job.err;
+  snprintf(expected, sizeof expected, "%s", before);
+  int r = blob_finish(w, j->sha256, &j->size, err);
+  if (r < 0) return r;
+  r = digest_again(b, j->incident, j->sha256, j->size, err);
+  if (r == 0 && strcmp(j->sha256, expected) != 0)
+    r = err_set(err, ERR_CONFLICT, "the file changed while it was read: nothing was kept (its digest was %s, and then %s)", expected,
+                j->sha256);
+  if (r < 0) blob_remove(b, j->incident, j->sha256, NULL);
+  return r;
+}
+
 static int work_finish(struct blobs *b, struct vault_job *job) {
   struct file_job *j = (struct file_job *)job;
   struct upload *u = j->upload;
@@ -196,14 +230,7 @@ static int work_finish(struct blobs *b, struct vault_job *job) {
   if (r < 0) return r;
   struct blob_writer *w = u->writer;
   u->writer = NULL;
-  r = blob_finish(w, j->sha256, &j->size, &job->err);
-  if (r < 0) return r;
-  r = digest_again(b, j->incident, j->sha256, j->size, &job->err);
-  if (r == 0 && strcmp(j->sha256, json_str_or(u->body, "sha256_before", "")) != 0)
-    r = err_set(&job->err, ERR_CONFLICT, "the file changed while it was read: nothing was kept (its digest was %.64s, and then %s)",
-                json_str_or(u->body, "sha256_before", ""), j->sha256);
-  if (r < 0) blob_remove(b, j->incident, j->sha256, NULL);
-  return r;
+  return file_keep(b, j, w, json_str_or(u->body, "sha256_before", ""));
 }
 
 static void collected_durable(void *arg, const struct err *err) {
@@ -228,7 +255,10 @@ static void finished(struct vault_job *job) {
   struct upload *u = j->upload;
   struct call *call = j->call;
   struct incident *inc = call->inc;
+  const char *item;
   upload_end(files_of(call->desk), u);
+  if (job->result == 0 && !inc->lost && file_by_digest(inc, j->sha256, &item))
+    job->result = file_err_twice(inc, item, &job->err); /* somebody else was faster */
   if (job->result == 0 && inc->lost)
     job->result = err_set(&job->err, ERR_CONFLICT, "another node has taken %s over; add it there", inc->id);
   if (job->result < 0) {

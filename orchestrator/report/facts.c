@@ -158,6 +158,7 @@ static void contained(const struct report_source *s, json_t *facts, const struct
 
 static void outcome(const struct report_source *s, json_t *facts, const struct entry *e) {
   static const char *const keys[] = {"connector", "action", "effect", "target", NULL};
+  if (json_str(e->body, "verb")) return; /* a file that a simulated run would have kept */
   json_t *action = find_here(part(facts, "actions"), e, false);
   if (!action) { /* a read has no intent: it began before it ended */
     int64_t took = json_int_or(e->body, "took_ms", 0);

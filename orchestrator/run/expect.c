@@ -63,7 +63,7 @@ void expect(const json_t *expected, const json_t *seen, json_t *problems) {
   } rules[] = {{"status", false, same_value},  {"error", false, bears},         {"says", false, bears},
                {"result", false, same_value},  {"severity", false, same_value}, {"closed", false, same_value},
                {"actions", true, same_action}, {"undone", true, same_value},    {"asks", true, bears},
-               {"notes", true, bears},         {"tags", true, same_value}};
+               {"notes", true, bears},         {"tags", true, same_value},      {"files", true, same_value}};
   for (size_t i = 0; i < sizeof rules / sizeof *rules; i++) {
     const json_t *wanted = json_object_get(expected, rules[i].name), *found = json_object_get(seen, rules[i].name);
     if (!wanted) continue;

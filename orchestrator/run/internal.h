@@ -56,6 +56,7 @@ struct step {
   /* its end */
   bool ended, called, queued;
   enum kind kind;
+  uint64_t seq;
   json_t *body;
   struct view view;
   TAILQ_ENTRY(step) next, ready;
@@ -168,9 +169,9 @@ extern const struct verb verb_parallel;
 void group_free(struct group *g);
 void parallel_branch_ended(struct branch *b, bool ok, json_t *value_take);
 
-/* verbs.c, waits.c, undo.c */
+/* verbs.c, waits.c, undo.c, collect.c */
 const struct verb *verb_find(const char *name);
-extern const struct verb verb_wait, verb_wait_for, verb_poll, verb_undo, verb_release;
+extern const struct verb verb_wait, verb_wait_for, verb_poll, verb_undo, verb_release, verb_collect;
 const struct connector *run_connector(const struct run *run, const char *name, struct err *err);
 void verb_spec(const struct step *s, const char *path, const char *connector, const char *action, const json_t *params,
                const json_t *history, struct action_spec *out);
@@ -178,6 +179,7 @@ bool verb_refused(const struct step *s, enum kind kind, const json_t *body);
 /* "1/3": what an undo names. */
 void undo_place(const struct step *s, char out[ID_PATH]);
 json_t *contained_now(const struct step *s); /* of the incident, the newest first; new array of "1/3" */
+void refused_answer(const struct step *s, struct answer *out);
 void wait_for_look(struct step *s);
 void wake_after(struct step *s, int64_t us, loop_cb *cb);
 json_t *failure_of(const char *kind, const char *message, bool retry);

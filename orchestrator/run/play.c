@@ -69,6 +69,9 @@ static void on_entry(void *arg, struct journal *j, const struct entry *e) {
   switch (e->kind) {
   case KIND_ACTION_INTENDED: json_object_set(p->intents, e->step, json_object_get(body, "params")); break;
   case KIND_ACTION_OUTCOME:
+    if (strcmp(json_str_or(body, "verb", ""), "collect") == 0) note(p, "files", e, json_string(json_str_or(body, "name", "")));
+    note_action(p, e);
+    break;
   case KIND_ACTION_REFUSED: note_action(p, e); break;
   case KIND_CONTAINMENT_RELEASED:
     note(p, "undone", e, full_name(json_object_get(json_object_get(journal_state(j), "containments"), json_str_or(body, "of", ""))));
@@ -401,7 +404,7 @@ static void prepare(struct play *p, struct stage *st, const json_t *test) {
                      .entries = json_array(),
                      .places = json_object(),
                      .later = json_array()};
-  p->seen = json_pack("{s:[], s:[], s:[], s:[], s:[], s:[]}", "actions", "undone", "asks", "notes", "tags", "parameters");
+  p->seen = json_pack("{s:[], s:[], s:[], s:[], s:[], s:[], s:[]}", "actions", "undone", "asks", "notes", "tags", "files", "parameters");
 }
 
 /* Thousands of plays share one Redis; what was played is in the caller's hands. */

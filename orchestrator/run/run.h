@@ -18,6 +18,9 @@
 struct runs;
 struct run;
 
+/* Of run_world.collect: body says of the file what its entry is to say, err why it is not kept. True: that entry was appended; else the file goes again. */
+typedef bool run_kept_cb(void *arg, json_t *body, const struct err *err);
+
 /* What a run may look at or ask of the rooms above it, without waiting. */
 struct run_world {
   void *arg;
@@ -31,6 +34,10 @@ struct run_world {
    * none. Error texts go back to the playbook. */
   int (*change)(void *arg, struct journal *journal, const char *verb, const json_t *args, const char *actor, unsigned run, const char *step,
                 struct err *err);
+  /* Takes bytes (taken over) into custody; facts: name, because, from, tool, and where given source, class, hold. NULL: files are not kept here. Calls back exactly once, in a
+   * later turn, when they are durable; never when it returned an error. */
+  int (*collect)(void *arg, struct journal *journal, const json_t *facts, char *bytes_take, size_t len, run_kept_cb *cb, void *cb_arg,
+                 struct err *err);
 };
 
 struct runs_deps {

@@ -43,6 +43,7 @@ void step_ended(struct step *s, enum kind kind, const json_t *body, int64_t time
   if (s->ended) return;
   s->ended = true;
   s->kind = kind;
+  s->seq = (uint64_t)json_int_or(state, "seq", 0);
   s->body = json_incref((json_t *)(uintptr_t)body);
   if (s->run->shadow) shadow_ended(s);
   view_take(&s->view, &s->run->fields, time, state);

@@ -24,7 +24,7 @@ bool verb_refused(const struct step *s, enum kind kind, const json_t *body) {
   return kind == KIND_ACTION_REFUSED && strcmp(json_str_or(body, "verb", ""), s->verb->name) == 0;
 }
 
-static void refused_answer(const struct step *s, struct answer *out) {
+void refused_answer(const struct step *s, struct answer *out) {
   out->ok = false;
   out->value = failure_of(json_str_or(s->body, "kind", "refused"), json_str_or(s->body, "why", ""), false);
 }
@@ -318,8 +318,8 @@ static const struct verb verb_continue = {"continue_as", continue_begin, never_e
 /* --- the table --------------------------------------------------------------------------------------------------------- */
 
 const struct verb *verb_find(const char *name) {
-  static const struct verb *const verbs[] = {&verb_action, &verb_ask,     &verb_wait,     &verb_wait_for,  &verb_poll,
-                                             &verb_undo,   &verb_release, &verb_parallel, &verb_hand_over, &verb_continue};
+  static const struct verb *const verbs[] = {&verb_action,  &verb_ask,      &verb_wait,      &verb_wait_for, &verb_poll,   &verb_undo,
+                                             &verb_release, &verb_parallel, &verb_hand_over, &verb_continue, &verb_collect};
   for (size_t i = 0; i < sizeof verbs / sizeof *verbs; i++)
     if (strcmp(verbs[i]->name, name) == 0) return verbs[i];
   for (size_t i = 0; i < sizeof changes / sizeof *changes; i++)

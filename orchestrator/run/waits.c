@@ -57,11 +57,6 @@ static void until_from(struct step *s, const json_t *history) {
   if (lapses && lapses->clock == journal_store_of(s->run->journal)->clock) s->until = lapses_until(lapses, s->until - within, s->until);
 }
 
-static void refused(const struct step *s, struct answer *out) {
-  out->ok = false;
-  out->value = failure_of(json_str_or(s->body, "kind", "refused"), json_str_or(s->body, "why", ""), false);
-}
-
 /* --- wait ---------------------------------------------------------------------------------------------------------- */
 
 static void wait_look(void *arg) {
@@ -144,7 +139,7 @@ static void wait_for_again(struct step *s, const json_t *history) {
 static void wait_for_answer(const struct step *s, struct answer *out) {
   const json_t *index = json_object_get(s->body, "alert");
   out->trust = SCRIPT_DATA;
-  if (s->kind == KIND_ACTION_REFUSED) refused(s, out);
+  if (s->kind == KIND_ACTION_REFUSED) refused_answer(s, out);
   else if (json_object_get(s->body, "found")) out->value = json_incref(json_object_get(s->body, "found"));
   else if (json_is_integer(index)) out->value = json_incref(json_array_get(alerts_of(s), (size_t)json_integer_value(index)));
 }
@@ -264,7 +259,7 @@ static void poll_again(struct step *s, const json_t *history) {
 static void poll_answer(const struct step *s, struct answer *out) {
   char text[256];
   if (s->kind == KIND_ACTION_REFUSED) {
-    refused(s, out);
+    refused_answer(s, out);
     return;
   }
   out->value = json_incref(json_object_get(s->body, "returns"));

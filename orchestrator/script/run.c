@@ -94,8 +94,9 @@ static int native_step_of(lua_State *L) {
 
 /* verb(name): the function in verbs.lua, which is run when a script first names one; nil when there is none. */
 static int native_verb(lua_State *L) {
-  static const char *const names[] = {"ask",   "wait", "wait_for", "poll",   "note",        "hand_over",   "severity",    "assign",  "tag",
-                                      "close", "undo", "parallel", "random", "release_all", "continue_as", "observables", "summary", NULL};
+  static const char *const names[] = {"ask",         "wait",        "wait_for", "poll",    "note",     "hand_over", "severity",
+                                      "assign",      "tag",         "close",    "undo",    "parallel", "random",    "release_all",
+                                      "continue_as", "observables", "summary",  "collect", NULL};
   const char *const *n = names, *name = lua_type(L, 1) == LUA_TSTRING ? lua_tostring(L, 1) : "";
   lua_settop(L, 1);
   while (*n && strcmp(*n, name) != 0) n++;

@@ -89,6 +89,7 @@ enum script_status { SCRIPT_YIELDED, SCRIPT_DONE, SCRIPT_FAILED };
  *   "wait_for" {"alert": {when…}, "within": ms}
  *   "poll"     {"connector", "action", "params", "every": ms, "within": ms, "until": {when on the returns…}}
  *   "note" {"text"} · "hand_over" {"text", "why"} · "severity" {"severity"} · "assign" {"to"} · "tag" {"tag"} · "close" {"verdict", …}
+ *   "collect"  {"name", "content": text or table, "because", "source", "tool", "class", "hold"}
  *   "undo"     {"step"}                                           (incident:undo(result): the result table remembers its step)
  *   "release"  {"of": "incident"}                                 (incident:release_all())
  *   "parallel" {"count", "max", "stop_on_error"}                  (then script_branch for each item)

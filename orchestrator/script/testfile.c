@@ -96,8 +96,8 @@ static int check_members(const char *file, const char *test, const char *part, c
 static int check(const char *file, const json_t *all, struct err *err) {
   static const char *const members[] = {"alert", "alerts", "params", "settings", "simulate", "answers",
                                         "title", "begins", "later",  "expect",   NULL};
-  static const char *const expected[] = {"status", "result", "actions",  "undone", "asks",  "notes",
-                                         "says",   "tags",   "severity", "closed", "error", NULL};
+  static const char *const expected[] = {"status", "result",   "actions", "undone", "asks",  "notes", "says",
+                                         "tags",   "severity", "closed",  "error",  "files", NULL};
   const char *name;
   json_t *test;
   json_object_foreach((json_t *)(uintptr_t)all, name, test) {

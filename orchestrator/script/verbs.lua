@@ -109,6 +109,21 @@ function verbs.close(self, spec)
   return yield("close", checked(self, spec, "close"))
 end
 
+local collect_names = { name = true, content = true, because = true, source = true, tool = true, class = true, hold = true }
+function verbs.collect(self, spec)
+  spec = checked(self, spec, "collect")
+  only(spec, collect_names, "collect")
+  for _, name in ipairs { "name", "because" } do
+    if type(spec[name]) ~= "string" or spec[name] == "" then error("incident:collect needs `" .. name .. "`", 2) end
+  end
+  if type(spec.content) ~= "string" and type(spec.content) ~= "table" then
+    error("incident:collect needs `content`: a text, or a table such as what an action returned", 2)
+  end
+  return yield("collect", {
+    name = spec.name, content = spec.content, because = spec.because, source = spec.source, tool = spec.tool, class = spec.class, hold = spec.hold,
+  })
+end
+
 function verbs.undo(self, result)
   checked(self, nil, "undo")
   local step = step_of(result)

@@ -281,6 +281,39 @@ def bundled(tocsin):
         like(verdict, r"(?s)^1 .*missing file %d of %s" % (note, incident), "so do the verifiers")
 
 
+KEEPER = """return playbook { title = "Keep", params = { text = schema.string {} }, run = function(incident, act, p)
+  local first = must(incident:collect { name = "found.json", content = { said = p.text, list = { 1, 2 } }, because = "for a test", source = "a playbook" })
+  local second, why = incident:collect { name = "again.json", content = { list = { 1, 2 }, said = p.text }, because = "for a test" }
+  local answer = incident:ask { "Go on?", role = "responder", options = { "yes", "no" }, within = "1h", otherwise = "no" }
+  local third = must(incident:collect { name = "third.txt", content = p.text, because = "for a test", class = "brief" })
+  return table.concat({ first.item, first.sha256, second and "twice" or why.kind, answer, third.size }, " ")
+end }
+"""
+
+
+def kept_by_playbook(tocsin):
+    """A playbook keeps what it found; killed in between it goes on, and keeps nothing twice."""
+    incident, content = opened(tocsin, "a playbook keeps"), b'{"list":[1,2],"said":"hello"}'
+    run = tocsin.json("trigger", "keeper", "--incident", incident, "--because", "x", "text=hello")
+    ok(wait_until(lambda: tocsin.json()["questions"], 20), "it asks") or print("# %r %s" % (run, tocsin.log()[-2000:]))
+    before = len(blobs(tocsin))
+    tocsin.restart(kill=True)
+    question = wait_until(lambda: tocsin.json()["questions"], 20)[0]["id"]
+    is_(tocsin.run("answer", question, "yes").status, 0, "killed and started: it is answered")
+    ok(wait_until(lambda: tocsin.json("run", "list", "--all")["runs"][0]["status"] == "done", 20), "and ends")
+    rows = listed(tocsin, incident)
+    is_([(r["name"], r["sha256"]) for r in rows], [("found.json", digest(content)), ("third.txt", digest(b"hello"))], "two files are kept: the same content is not kept twice")
+    is_(len(blobs(tocsin)), before + 1, "with one blob each")
+    collected = entries(tocsin, incident, "evidence.collected")
+    is_([(e["actor"], e["step"], e["body"]["class"]) for e in collected], [("playbook:keeper", "1", "standard"), ("playbook:keeper", "4", "brief")], "their entries are the run's steps")
+    ok(collected[0]["body"]["from"] == incident + "/1/1" and collected[0]["body"]["tool"].startswith("playbook keeper "), "which say where they come from")
+    result = entries(tocsin, incident, "run.finished")[0]["body"]["result"]
+    is_(result, "%d %s exists yes 5" % (rows[0]["item"], digest(content)), "the playbook is told")
+    is_(tocsin.run("evidence", "get", incident, rows[0]["item"], "-o", "found", "--because", "x").status, 0, "a copy")
+    with open(os.path.join(tocsin.folder, "found"), "rb") as f:
+        is_(f.read(), content, "is JSON with sorted keys")
+
+
 def redacted(tocsin):
     """A file goes with what its entry says, and a cleaned copy takes its place."""
     incident, mail = opened(tocsin, "a mailbox"), b"the private part and the rest"
@@ -326,11 +359,14 @@ def missing(tocsin):
     ok(found()["ok"], "until they are back")
 
 
-SETTINGS = {"evidence": {"file_most_mib": 2, "classes": {"standard": "1095d", "brief": "1ms"}},
+SETTINGS = {"folders": {"playbooks": "{folder}/playbooks"}, "evidence": {"file_most_mib": 2, "classes": {"standard": "1095d", "brief": "1ms"}},
             "people": {"tester": {"uid": os.geteuid(), "roles": ["responder", "lead", "admin"]}, "judy": {"uid": 4242, "roles": ["responder"]},
                        "novice": {"token": Raw('secret "env:NOVICE"'), "roles": ["responder"]}}}
 
-with Tocsin(SETTINGS, env={"NOVICE": TOKEN}) as engine:
+engine = Tocsin(SETTINGS, env={"NOVICE": TOKEN})
+engine.write("playbooks/keeper.lua", KEEPER)
+engine.write("playbooks/triage-only.lua", 'return playbook { title = "Rest", run = function() end }\n')
+with engine:
     case, first = coming_in(engine)
     refused(engine, case)
     by_hand(engine, case)
@@ -338,5 +374,6 @@ with Tocsin(SETTINGS, env={"NOVICE": TOKEN}) as engine:
     bundled(engine)
     redacted(engine)
     missing(engine)
+    kept_by_playbook(engine)
     killed(engine, case, first["item"])
 done()

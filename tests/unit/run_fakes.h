@@ -49,7 +49,10 @@ static struct {
   json_t *entries; /* all of the journal's, in the form of run_take_up */
   json_t *started; /* steps whose action was started, and how: "1/3" -> "new"|"history" */
   json_t *alerts;
-  unsigned scripts;  /* alive */
+  unsigned scripts; /* alive */
+  unsigned kept;    /* files on record */
+  bool hold_files;  /* the next is held */
+  void *held;
   bool hold_actions; /* their callbacks do not come */
   const char *slow;  /* the step whose outcome is on record two turns before its callback */
 } fake;

@@ -16,6 +16,8 @@ static const struct line all_verbs[] = {
     {"undo", "{\"step\": \"1\"}"},
     {"release", "{\"of\": \"incident\"}"},
     {"severity", "{\"severity\": \"nonsense\"}"},
+    {"collect", "{\"name\": \"found.json\", \"content\": {\"mail\": \"a@b\"}, \"because\": \"x\"}"},
+    {"collect", "{\"name\": \"none.txt\", \"content\": \"refused\", \"because\": \"x\"}"},
     {NULL, NULL}};
 static const struct line branch_works[] = {LOCK, NOTE, {NULL, NULL}};
 static const struct line branch_raises[] = {NOTE, {"raise", "boom"}, {NULL, NULL}};
@@ -41,6 +43,13 @@ static void test_every_verb(void **state) {
   assert_true(json_bool_or(json_object_get(given("10"), "given"), "released", false));
   assert_int_equal(json_array_size(json_object_get(json_object_get(given("11"), "given"), "released")), 2); /* those of the branches */
   assert_string_equal(json_str_or(json_object_get(given("12"), "given"), "message", ""), "there is no severity \"nonsense\"");
+  const json_t *file = json_object_get(given("13"), "given");
+  assert_string_equal(json_str_or(file, "sha256", ""), "7656be194ad344b63c0ec630d48d12dd0c35699039bf1c8a5fc5727598da6429");
+  assert_int_equal(json_int_or(file, "size", 0), strlen("{\"mail\":\"a@b\"}"));
+  char item[24];
+  snprintf(item, sizeof item, "%lld", (long long)json_int_or(file, "item", 0));
+  assert_string_equal(json_str_or(json_object_get(json_object_get(journal_state(fake.journal), "files"), item), "name", ""), "found.json");
+  assert_string_equal(json_str_or(json_object_get(given("14"), "given"), "message", ""), "it is too large");
   assert_true(json_object_get(fake.started, "1/5.3.1") != NULL);
   assert_int_equal(json_object_size(json_object_get(journal_state(fake.journal), "waits")), 0);
 }
