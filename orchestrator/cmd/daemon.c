@@ -196,8 +196,12 @@ static void redis_back(struct daemon *d) {
 
 static void on_named(void *arg, const struct err *err) {
   struct daemon *d = arg;
-  if (err) daemon_fail(d, err);
-  else node_load(d);
+  if (err) {
+    daemon_fail(d, err);
+    return;
+  }
+  feed_sweep(d->feed); /* now it is known who else lives */
+  node_load(d);
 }
 
 static void on_redis(void *arg, bool up, const struct err *err) {
@@ -213,7 +217,6 @@ static void on_redis(void *arg, bool up, const struct err *err) {
   hall_redis_up(d->hall);
   if (d->started || !redis_up(d->redis)) return;
   d->started = true;
-  feed_sweep(d->feed);
   if (daemon_nodes(d, on_named, &why) < 0) daemon_fail(d, &why);
 }
 

@@ -59,6 +59,7 @@ static void on_held(void *arg) {
 
 static void on_gone(void *arg, const char *node) {
   struct daemon *d = arg;
+  feed_sweep(d->feed); /* what it had not sealed of incidents that nobody takes over, because they are closed */
   if (!d->api || d->stopping || nodes_draining(d->nodes, nodes_self(d->nodes))) return;
   desk_take_over(d->desk, node);
   intake_take_over(d->intake, node);

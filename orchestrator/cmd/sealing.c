@@ -128,6 +128,11 @@ void daemon_checkpoint_watch(struct daemon *d, daemon_checkpoint_cb *cb, void *a
     d->checkpoint_watch[d->checkpoint_watchers++] = (struct checkpoint_watch){cb, arg};
 }
 
+static bool elsewhere(void *arg, const char *node) {
+  const struct daemon *d = arg;
+  return d->nodes && nodes_state(d->nodes, node) == NODE_ALIVE;
+}
+
 int daemon_sealing_start(struct daemon *d, struct err *err) {
   struct note_signer signer;
   char node[64];
@@ -135,8 +140,13 @@ int daemon_sealing_start(struct daemon *d, struct err *err) {
   if (r < 0) return r;
   d->verifier = signer.verifier;
   snprintf(node, sizeof node, "node-%.40s", d->store.node);
-  struct feed_options options = {
-      .store = &d->store, .folder = evidence_folder(d->settings), .signer = &signer, .node = node, .news = on_news, .arg = d};
+  struct feed_options options = {.store = &d->store,
+                                 .folder = evidence_folder(d->settings),
+                                 .signer = &signer,
+                                 .node = node,
+                                 .elsewhere = elsewhere,
+                                 .news = on_news,
+                                 .arg = d};
   r = feed_start(&options, &d->feed, err);
   if (r == 0) d->store.archived = archived_new(evidence_folder(d->settings), &d->verifier);
   note_signer_wipe(&signer);

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/queue.h>
 
+#include "base/json.h"
 #include "base/log.h"
 
 enum { PAGE = 500, RETRY_MS = 500, REMOVED_MS = 30000, DAY_MS = 86400000, KEY = 64, NAME = ID_INCIDENT + 16 };
@@ -130,12 +131,34 @@ static void page_next(struct feed *f) {
   sweep_page(f);
 }
 
+/* "n1": who appended the entry with this head. Empty: nobody knows. */
+static void node_of(const char *head, size_t len, char out[NAME]) {
+  json_t *fields = NULL;
+  if (json_parse(head, len, &fields, NULL) < 0) fields = NULL;
+  snprintf(out, NAME, "%s", json_str_or(fields, "node", ""));
+  json_decref(fields);
+}
+
+/* The newest entry is another's who lives: it seals it, and has all before it in its log, too. */
+static bool elsewhere(const struct feed *f, const struct redis_value *fields) {
+  char node[NAME];
+  size_t len;
+  for (size_t i = 0; f->options.elsewhere && i + 1 < redis_count(fields); i += 2) {
+    if (strcmp(redis_string(redis_item(fields, i), NULL), "e") != 0) continue;
+    const char *head = redis_string(redis_item(fields, i + 1), &len);
+    node_of(head, len, node);
+    return f->options.elsewhere(f->options.arg, node);
+  }
+  return false;
+}
+
 static void look_expect(struct look *l, const struct redis_value *reply) {
   const struct redis_value *last = redis_item(reply, 0), *fields = redis_item(last, 1);
   for (size_t i = 0; last && i + 1 < redis_count(fields); i += 2) /* one that has left Redis for another node's log is not this one's */
     if (strcmp(redis_string(redis_item(fields, i), NULL), "n") == 0 &&
         strcmp(redis_string(redis_item(fields, i + 1), NULL), l->f->options.store->node) != 0)
       return;
+  if (last && elsewhere(l->f, fields)) return;
   for (size_t i = 0; last && i + 1 < redis_count(fields); i += 2)
     if (strcmp(redis_string(redis_item(fields, i), NULL), "h") == 0)
       sealer_expect(l->f->sealer, l->journal, strtoull(redis_string(redis_item(last, 0), NULL), NULL, 10),
@@ -175,15 +198,15 @@ static void look(struct feed *f, const char *journal) {
     look_end(l, true);
 }
 
-/* "tocsin:{INC-000042}:journal" → "INC-000042", when it is ours to seal. */
-static bool ours(const struct feed *f, const char *key, char journal[NAME]) {
+/* "tocsin:{INC-000042}:journal" → "INC-000042", when it is an incident's, or this node's own. */
+static bool name_of(const struct feed *f, const char *key, char journal[NAME]) {
   struct id id;
   const char *open = strchr(key, '{'), *close = strchr(key, '}');
   if (!open || !close || close < open || (size_t)(close - open - 1) >= NAME) return false;
   memcpy(journal, open + 1, (size_t)(close - open - 1));
   journal[close - open - 1] = 0;
   if (strcmp(journal, f->node) == 0) return true;
-  return id_parse(journal, &id) && (!f->options.ours || f->options.ours(f->options.arg, journal));
+  return id_parse(journal, &id);
 }
 
 static void on_page(void *arg, const struct redis_value *reply, const struct err *err) {
@@ -199,7 +222,7 @@ static void on_page(void *arg, const struct redis_value *reply, const struct err
   const struct redis_value *keys = redis_item(reply, 1);
   f->looking++; /* this call itself: a look that fails at once comes back before the page is through */
   for (size_t i = 0; i < redis_count(keys); i++)
-    if (ours(f, redis_string(redis_item(keys, i), NULL), journal)) look(f, journal);
+    if (name_of(f, redis_string(redis_item(keys, i), NULL), journal)) look(f, journal);
   f->looking--;
   snprintf(f->ahead, sizeof f->ahead, "%s", redis_string(redis_item(reply, 0), NULL));
   page_next(f);

@@ -4,7 +4,8 @@
  * died between acknowledgement and seal or the disk failed for long, is found by feed_sweep, which compares the newest entry of every journal in Redis with the catalogue, and read back.
  * So nothing depends on a process having lived. What cannot be sealed at all (Redis lost or changed entries) is said, per journal, and never papered over.
  * What was removed anywhere ("INC-000042/7" in the set tocsin:removed) is removed from this node's log, too: it may hold what another node owns now.
- * One node seals the journals that it owns (`ours`); who takes a journal over from another calls feed_adopt: then all of it, from its first entry on, is in this log too. */
+ * A node seals what it appended: a journal whose newest entry is another living node's (`elsewhere`) is that one's. Who takes a journal over from another calls feed_adopt: then all of
+ * it, from its first entry on, is in this log too. What a node that is gone left unsealed is sealed by every other. */
 #ifndef TOCSIN_JOURNAL_FEED_H
 #define TOCSIN_JOURNAL_FEED_H
 
@@ -19,8 +20,8 @@ struct feed_options {
   struct journal_store *store; /* loop and redis; feed_start sets its `feed` */
   const char *folder;          /* of the evidence */
   const struct note_signer *signer;
-  const char *node;                             /* this node's own journal, "node-n1" */
-  bool (*ours)(void *arg, const char *journal); /* NULL: every incident is */
+  const char *node;                               /* this node's own journal, "node-n1" */
+  bool (*elsewhere)(void *arg, const char *node); /* is it another one, and alive? NULL: there is no other */
   /* On the loop, after every checkpoint and every failure: status->published tells which. May be NULL. */
   void (*news)(void *arg, const struct sealer_status *status);
   void *arg;

@@ -1,5 +1,6 @@
 """What an entry says is removed: its bytes are nowhere afterwards, everything still verifies and says so, and a crash in the middle leaves nothing half done."""
 import os
+import signal
 import sqlite3
 import subprocess
 import zipfile
@@ -131,6 +132,40 @@ def crashes(tocsin):
         is_(redis.call("SCARD", "tocsin:removing"), 0, "nothing is left to be ended")
 
 
+def body_in_redis(tocsin, incident, seq):
+    with tocsin.redis() as redis:
+        fields = redis.call("XRANGE", "tocsin:{%s}:journal" % incident, "%d-0" % seq, "%d-0" % seq)[0][1]
+    return b"b" in fields[::2]
+
+
+def redis_pids(tocsin):
+    """Its own, and of what it has forked to write its file."""
+    with open(os.path.join(tocsin.data, "redis", "redis.pid"), encoding="ascii") as f:
+        pid = int(f.read())
+    with open("/proc/%d/task/%d/children" % (pid, pid), encoding="ascii") as f:
+        return [pid] + [int(p) for p in f.read().split()]
+
+
+def before_the_file(tocsin):
+    """Killed, and Redis too, when the journal is rebuilt and Redis' file still bears the body."""
+    secret = "in-the-file-still-1618"
+    seq = noted(tocsin, "INC-000001", secret)
+    ok(wait_until(lambda: settled(tocsin), 30), "sealed")
+    with tocsin.redis() as redis:
+        redis.call("CONFIG", "SET", "rdb-key-save-delay", "1000000")
+    is_(tocsin.api("POST", "/v1/command", {"command": "incident.redact", "id": "INC-000001", "seq": seq, "because": "crash"})[0], 200, "begun")
+    ok(wait_until(lambda: not body_in_redis(tocsin, "INC-000001", seq), 10), "out of Redis' memory")
+    ok(wait_until(lambda: len(redis_pids(tocsin)) > 1, 10), "it writes its file anew")
+    pids = redis_pids(tocsin)
+    tocsin.kill()
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+    ok(wait_until(lambda: not os.path.exists("/proc/%d/fd/0" % pids[0]), 10), "and is killed in the middle of it")
+    ok([b for b in bearers(tocsin, secret) if b.startswith("redis/")], "which still bears it")
+    tocsin.start()
+    all_gone(tocsin, "INC-000001", seq, secret, "killed before the file was written anew")
+
+
 def elsewhere(tocsin):
     """A removal that another node carried out: this one's log may hold the same journal."""
     seq = noted(tocsin, "INC-000001", "sealed in two logs")
@@ -141,13 +176,39 @@ def elsewhere(tocsin):
     ok(wait_until(lambda: index(tocsin, "INC-000001", seq) not in keys(tocsin), 10), "is removed there, too")
 
 
+ASKER = """return playbook {
+  title = "Ask", when = { ["metadata.product.name"] = "Asker" }, uses = {}, params = { user = schema.string { from = "actor.user" } },
+  run = function(incident, _, p)
+    incident:ask { "Go on with " .. p.user .. "?", role = "responder", options = { "yes", "no" }, within = "4h", otherwise = "no" }
+  end,
+}
+"""
+
+
+def needed(tocsin):
+    """What a run that waits is replayed from stays until it has ended."""
+    tocsin.xadd(alert("carol", "uid-carol", "Asker"))
+    ok(wait_until(lambda: tocsin.json("now")["questions"], 30), "a run asks")
+    question = tocsin.json("now")["questions"][0]
+    incident = question["incident"]
+    before = last(tocsin, incident)
+    for e in entries(tocsin, incident):
+        like(tocsin.run("evidence", "redact", "%s/%d" % (incident, e["seq"]), "--because", "x", "--yes").err, "a run under way|still asks a question",
+             "%s is needed by it" % e["type"])
+    is_(last(tocsin, incident), before, "and nothing is on record")
+    asked = next(e["seq"] for e in entries(tocsin, incident) if e["type"] == "question.asked")
+    is_(tocsin.run("answer", question["id"], "yes").status, 0, "answered")
+    ok(wait_until(lambda: {r["status"] for r in tocsin.json("run", "list", "--all")["runs"] if r["incident"] == incident} == {"done"}, 20), "the run is over")
+    is_(tocsin.run("evidence", "redact", "%s/%d" % (incident, asked), "--because", "carol asked", "--yes").status, 0, "then it may go")
+
+
 def refuses(tocsin):
     tocsin.xadd(alert("bob", "uid-bob", "Locker"))
     ok(wait_until(lambda: len(tocsin.json("contained")["contained"]) == 1, 30), "something is contained")
-    outcome = next(e["seq"] for e in entries(tocsin, "INC-000002") if e["type"] == "action.outcome")
-    like(tocsin.run("evidence", "redact", "2/%d" % outcome, "--because", "x", "--yes").err, "still contains something", "what lifting it needs stays")
-    is_(tocsin.run("release", 2, "--because", "over", "--yes").status, 0, "lifted")
-    is_(tocsin.run("evidence", "redact", "2/%d" % outcome, "--because", "bob asked", "--yes").status, 0, "then it may go")
+    outcome = next(e["seq"] for e in entries(tocsin, "INC-000003") if e["type"] == "action.outcome")
+    like(tocsin.run("evidence", "redact", "3/%d" % outcome, "--because", "x", "--yes").err, "still contains something", "what lifting it needs stays")
+    is_(tocsin.run("release", 3, "--because", "over", "--yes").status, 0, "lifted")
+    is_(tocsin.run("evidence", "redact", "3/%d" % outcome, "--because", "bob asked", "--yes").status, 0, "then it may go")
     tocsin.restart(kill=True)
     is_(tocsin.json("contained")["contained"], [], "nothing comes alive again")
     is_({r["status"] for r in tocsin.json("run", "list", "--all")["runs"]}, {"done"}, "no run either")
@@ -162,11 +223,15 @@ with Product() as product_:
     settings = {"folders": content(tocsin_.folder), "connectors": {"product": Raw('product { url = "%s" }' % product_.url)},
                 "guard": {"ceiling": "contain"}}
     tocsin_.settings(settings)
+    with open(os.path.join(settings["folders"]["playbooks"], "ask.lua"), "w", encoding="utf-8") as ask:
+        ask.write(ASKER)
     with tocsin_:
         seq_, secret_, before_ = redacts(tocsin_)
         shows(tocsin_, seq_, before_)
         crashes(tocsin_)
+        before_the_file(tocsin_)
         elsewhere(tocsin_)
+        needed(tocsin_)
         refuses(tocsin_)
         unlike(tocsin_.log(), secret_, "nothing of it is in the log")
 done()
