@@ -46,6 +46,7 @@ static enum style paused(struct view *v, const json_t *body) {
 
 static enum style resumed(struct view *v, const json_t *body) {
   view_put(v, "the exercise's clock goes on");
+  words_member(v, ", speed ", body, "speed");
   return STYLE_PLAIN;
 }
 

@@ -86,10 +86,24 @@ const char *exercise_incident(const struct exercise *x) {
 
 /* --- rooms ------------------------------------------------------------------------------------------------------------- */
 
+static void wind_down(void *arg);
+
+/* Somebody else has written to its journal: it cannot go on, and can say so no more. */
+static void give_up(void *arg) {
+  struct exercise *x = arg;
+  if (x->stage != STAGE_PLAYING || x->stopped) return;
+  x->stage = STAGE_CLOSING;
+  timer_free(x->timer);
+  clock_pause(&x->clock);
+  desk_cancel_runs(x->desk, "engine", "its exercise was taken over");
+  x->timer = timer_start(x->hall->deps.loop, AGAIN_MS, wind_down, x);
+}
+
 static void on_lost(void *arg, struct journal *j, const struct err *why) {
   struct exercise *x = arg;
   log_error("%s", why->text);
   desk_lost(x->desk, journal_incident(j));
+  if (strcmp(journal_incident(j), x->id) == 0) loop_defer(x->hall->deps.loop, give_up, x);
 }
 
 static int list_look(void *arg, const char *what, const json_t *args, json_t **ret, struct err *err) {
@@ -442,6 +456,15 @@ static void barrier(struct exercise *x) {
   if (--x->waiting == 0 && !x->stopped) x->timer = timer_start(x->hall->deps.loop, AGAIN_MS, barrier_again, x);
 }
 
+/* Every alert is at its end: what kept them apart is not needed any more. */
+static void forget_stream(struct exercise *x) {
+  static const char *const names[] = {"alerts", "routed", "seen", "seen_in", "group", "counts"};
+  char keys[6][64];
+  for (size_t i = 0; i < 6; i++) snprintf(keys[i], sizeof keys[i], "tocsin:{%s}:%s", x->id, names[i]);
+  redis_call(x->hall->deps.redis, redis_lane(x->hall->deps.redis, keys[0]), NULL, NULL, NULL, "DEL", keys[0], keys[1], keys[2], keys[3],
+             keys[4], keys[5], NULL);
+}
+
 /* Runs first, then what waits for people; whoever has asked something has his answer. */
 static void wind_down(void *arg) {
   struct exercise *x = arg;
@@ -456,6 +479,7 @@ static void wind_down(void *arg) {
     return;
   }
   x->stage = STAGE_CLOSED;
+  forget_stream(x);
   barrier(x);
 }
 
@@ -487,6 +511,7 @@ void exercise_unload(struct exercise *x) {
   timer_free(x->timer);
   x->timer = NULL;
   loop_undefer(x->hall->deps.loop, begin, x);
+  loop_undefer(x->hall->deps.loop, give_up, x);
   if (x->desk) desk_unload(x->desk); /* runs let go of their actions before those go */
   if (x->actions) actions_orphan(x->actions, NULL);
   transports_free(x->transports);

@@ -67,6 +67,7 @@ struct hall {
   struct exercise_list all;
   uint64_t begun;
   size_t loading;
+  bool known; /* which exercises are to go on */
   loop_cb *loaded_cb;
   void *loaded_arg;
 };

@@ -56,6 +56,7 @@ static void on_gone_on(void *arg, struct exercise *x, const struct err *err) {
 static void on_running(void *arg, const struct redis_value *reply, const struct err *err) {
   struct hall *h = arg;
   struct id id;
+  h->known = true;
   if (err) log_error("which exercises were played is not known: %s", err->text);
   for (size_t i = 0; !err && i + 1 < redis_count(reply); i += 2) {
     const char *name = redis_string(redis_item(reply, i), NULL);

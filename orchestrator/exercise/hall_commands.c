@@ -264,7 +264,7 @@ static void mark_running(const struct hall *h, json_t *rows) {
   json_t *row;
   json_array_foreach(rows, i, row) {
     const struct exercise *x = hall_find(h, json_str_or(row, "id", ""));
-    json_object_set_new(row, "running", json_boolean(x && x->stage == STAGE_PLAYING));
+    json_object_set_new(row, "running", json_boolean(x && x->stage != STAGE_CLOSED));
     if (x && x->scenario) json_object_set(row, "title", json_object_get(x->scenario->json, "title"));
     if (x && x->scenario) json_object_set_new(row, "scenario", json_string(x->scenario->name));
   }
@@ -315,7 +315,9 @@ static void list(struct hall *h, struct call *call, const char *as, const char *
 }
 
 static void do_list(void *arg, struct call *call, const struct person *by, const json_t *command) {
-  list(arg, call, "exercises", EXERCISES, NULL);
+  const struct hall *h = arg;
+  if (h->known) list(arg, call, "exercises", EXERCISES, NULL);
+  else refuse(call, 503, "the engine is just starting; try again in a moment");
 }
 
 static bool id_of(struct call *call, const json_t *command, char out[ID_INCIDENT]) {

@@ -47,7 +47,9 @@ bool call_to_exercise(struct call *call, struct err *err) {
   if (theirs) call->desk = theirs;
   if (theirs || only_looks(call)) return true;
   err_set(err, ERR_CONFLICT,
-          "%s is of an exercise that is over: it can be looked at, reported and exported, and corrective actions taken on", id);
+          "%s is of an exercise that is not played here: it is over, or lies with the node where it was begun. It can be looked at, "
+          "reported and exported, and corrective actions taken on",
+          id);
   return false;
 }
 

@@ -182,6 +182,9 @@ static int stage_up(void **state) {
   clock_init_settable(&hall_clock, 1772359200000000); /* 2026-03-01T10:00:00Z */
   desk_open();
   hall_open();
+  bool loaded = false;
+  hall_load(hall, on_loaded, &loaded);
+  UNTIL(loaded);
   return 0;
 }
 
