@@ -2,7 +2,7 @@
  *
  * BENCH_ENTRIES (default 100000; memory does not grow with it) journal entries of a usual size are sealed in full batches, as under load; bytes are also taken at 10,000, to see whether
  * they grow.
- * Prints lines for tests/bench/run. */
+ * What is verified is compared with the hashing in CPU time, so that neighbours do not decide. Prints lines for tests/bench/run. */
 #include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -89,17 +89,24 @@ static double bytes_of(const char *part, double count) {
   return (double)bytes_found / count;
 }
 
+/* Of this process: what else the machine does at the time is no matter of the two that are compared. */
+static double cpu(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+  return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
 /* What no verifier can do without: each leaf and each node hashed once. */
 static double hash_rate(void) {
   struct hash a = {{0}}, b = {{1}};
-  double began = now();
+  double began = cpu();
   size_t n = 0;
-  for (; now() - began < 0.5; n += SEAL_BATCH)
+  for (; cpu() - began < 0.5; n += SEAL_BATCH)
     for (size_t i = 0; i < SEAL_BATCH; i++) {
       merkle_leaf(heads[i], entries[i].head_len, &a);
       merkle_node(&a, &b, &b);
     }
-  return (double)n / (now() - began);
+  return (double)n / (cpu() - began);
 }
 
 static void verify(double count) {
@@ -107,13 +114,13 @@ static void verify(double count) {
   struct verify_result r;
   struct err err = {0};
   char path[128];
-  double limit = hash_rate(), began = now();
+  double limit = hash_rate(), began = now(), used = cpu();
   snprintf(path, sizeof path, "%s/log", folder);
   if (verify_log(path, &o, &r, &err) < 0 || r.count) die("verifying", &err);
-  double rate = count / (now() - began);
+  double rate = count / (now() - began), core = count / (cpu() - used);
   verify_release(&r);
   line("evidence_verified", rate, "/s", "");
-  line("evidence_verified_of_hashing", 100 * rate / limit, "%", ">= 50");
+  line("evidence_verified_of_hashing", 100 * core / limit, "%", ">= 50");
 }
 
 static bool count_hit(void *arg, uint64_t index, const char *journal, uint64_t seq, int64_t time, const char *kind) {
