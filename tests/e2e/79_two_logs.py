@@ -63,8 +63,9 @@ def left(node, incident):
 
 
 def own(first, second):
-    one, two = opened(first, "the first's"), opened(second, "the second's")
-    second.restart()
+    one = opened(first, "the first's")
+    second.restart()  # it owns nothing that the first would take over meanwhile, and looks through all of Redis when it starts
+    two = opened(second, "the second's")
     ok(settled(first) and settled(second), "both have sealed what there was")
     is_([sealed(n, i) for n in (first, second) for i in (one, two)], [[1, 2], [], [], [1, 2]], "each only what it appended")
     return one
@@ -82,7 +83,7 @@ def asked_for(first, second):
 
 
 def of_the_dead(first, second, one):
-    """Closed and unsealed when its node dies: nobody takes it over, somebody seals it."""
+    """Whoever lives seals it."""
     first.kill()
     with first.redis() as redis:
         ok(redis.call("EXISTS", "tocsin:{%s}:journal" % one), "the first is dead, its incident is in Redis")
