@@ -462,15 +462,13 @@ static void on_budget(struct action *x, const char *rule) {
 }
 
 void action_brake_stage(struct action *x) {
-  const char *scope;
   if (guard_lapsed(x)) { /* actions_lease_held, or the loss of its journal, ends this */
     TAILQ_INSERT_TAIL(&x->all->braked, x, next);
     x->queue = &x->all->braked;
     return;
   }
-  if (guard_paused(x->all, x, &scope)) {
-    char why[256];
-    snprintf(why, sizeof why, "%s is paused; `tocsin resume %s` lets it go on", scope, scope);
+  char why[256];
+  if (guard_held(x, why)) {
     if (!x->waiting_brake) hold(x, why);
     x->waiting_brake = true;
     TAILQ_INSERT_TAIL(&x->all->braked, x, next);
@@ -511,7 +509,7 @@ void action_intend(struct action *x) {
     action_would(x);
     return;
   }
-  if (guard_paused(x->all, x, NULL) || guard_lapsed(x)) { /* a brake was pulled while it waited for room */
+  if (guard_lapsed(x) || guard_held(x, NULL)) { /* a brake was pulled while it waited for room */
     limit_leave(x);
     action_brake_stage(x);
     return;

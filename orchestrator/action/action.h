@@ -121,6 +121,10 @@ int actions_load(struct actions *a, actions_brake_cb *cb, void *arg, struct err 
 
 /* The brakes as Redis held them at this epoch (with every renewal of the lease): what came from other nodes takes force. */
 void actions_brakes(struct actions *a, int64_t epoch, const struct redis_value *pairs);
+/* Another server is Redis' master: its brakes may be older than ours, which stay in force and are told to it. */
+void actions_master_changed(struct actions *a);
+/* People agreed to what a journal may lack: what waited for that goes on. */
+void actions_agreed(struct actions *a);
 /* The lease is held again: what waited for it goes on. */
 void actions_lease_held(struct actions *a);
 

@@ -20,6 +20,21 @@ bool guard_paused(const struct actions *a, const struct action *x, const char **
   return false;
 }
 
+static bool guard_uncertain(const struct action *x) {
+  return x->effect != EFFECT_READ && !x->simulated && !action_is_message(x) && state_uncertain(journal_state(x->journal));
+}
+
+bool guard_held(const struct action *x, char why[256]) {
+  const char *scope = "all";
+  bool uncertain = guard_uncertain(x);
+  if (!uncertain && !guard_paused(x->all, x, &scope)) return false;
+  if (why && uncertain)
+    snprintf(why, 256, "entries may be missing since Redis' master changed; `tocsin incident agree %s` lets it go on",
+             journal_incident(x->journal));
+  else if (why) snprintf(why, 256, "%.100s is paused; `tocsin resume %.100s` lets it go on", scope, scope);
+  return true;
+}
+
 bool guard_lapsed(const struct action *x) {
   const struct nodes *nodes = x->all->deps.nodes;
   return nodes && x->effect != EFFECT_READ && !nodes_held(nodes);
@@ -60,8 +75,8 @@ static int brake_store(struct actions *a, const char *scope, const char *value, 
   struct brake_call *call = calloc(1, sizeof *call);
   if (!call) abort();
   *call = (struct brake_call){.a = a, .scope = strdup(scope), .cb = cb, .arg = arg};
-  int r = redis_call(a->deps.redis, redis_lane(a->deps.redis, NODES_KEY), on_brake, call, err, "FCALL", "tocsin_brake", "2", NODES_KEY,
-                     NODES_BRAKES, scope, value ? value : "", NULL);
+  int r = redis_call_safe(a->deps.redis, redis_lane(a->deps.redis, NODES_KEY), on_brake, call, err, "FCALL", "tocsin_brake", "2", NODES_KEY,
+                          NODES_BRAKES, scope, value ? value : "", NULL);
   if (r == 0) {
     LIST_INSERT_HEAD(&a->storing, call, next);
     return 0;
@@ -109,6 +124,14 @@ static void braked_again(struct actions *a) {
 }
 
 void actions_lease_held(struct actions *a) { braked_again(a); }
+void actions_agreed(struct actions *a) { braked_again(a); }
+
+void actions_master_changed(struct actions *a) {
+  const char *scope;
+  json_t *brake;
+  a->brakes_epoch = 0;
+  json_object_foreach(a->paused, scope, brake) json_object_set_new(a->untold, scope, json_true());
+}
 
 int actions_resume(struct actions *a, const char *scope, actions_brake_cb *cb, void *arg, struct err *err) {
   if (!json_object_get(a->paused, scope)) return err_set(err, ERR_NOT_FOUND, "\"%s\" is not paused; `tocsin` shows what is", scope);

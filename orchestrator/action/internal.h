@@ -126,6 +126,8 @@ void action_would(struct action *x);
 /* Whoever waits for a brake to be on record gets ERR_CANCELLED; answers that are still on the way find nobody. */
 void brakes_release(struct actions *a);
 bool guard_paused(const struct actions *a, const struct action *x, const char **ret_scope);
+/* A brake is on, or its journal may lack entries since a change of Redis' master and nobody has agreed to that: nothing above `read` leaves. why (may be NULL) gets a text. */
+bool guard_held(const struct action *x, char why[256]);
 /* The lease is not held: nothing above `read` may leave, and no intent is written. */
 bool guard_lapsed(const struct action *x);
 /* A protected entity: fills err with why. */

@@ -312,8 +312,8 @@ void sealed_keep(struct action *x, sealed_cb *cb) {
     const char *bytes = secrets_get(x->all->deps.secrets, slot, &len);
     char *text = seal(x->all, slot, bytes, len);
     k->waiting++;
-    if (redis_call(x->all->deps.redis, redis_lane(x->all->deps.redis, journal_incident(x->journal)), on_kept, k, &err, "HSET", key, slot,
-                   text, NULL) < 0)
+    if (redis_call_safe(x->all->deps.redis, redis_lane(x->all->deps.redis, journal_incident(x->journal)), on_kept, k, &err, "HSET", key,
+                        slot, text, NULL) < 0)
       on_kept(k, NULL, &err);
     free(text);
   }

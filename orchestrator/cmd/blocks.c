@@ -220,10 +220,11 @@ static void needs(const json_t *item, char *out, size_t size) {
   long long questions = (long long)json_int_or(item, "questions", 0), doubt = (long long)json_int_or(item, "in_doubt", 0),
             contained = (long long)json_int_or(item, "contained", 0);
   char a[40] = "", b[40] = "", c[40] = "";
+  const char *uncertain = json_object_get(item, "uncertain") ? "UNCERTAIN " : "";
   if (questions) snprintf(a, sizeof a, "%lld asked ", questions);
   if (doubt) snprintf(b, sizeof b, "%lld IN DOUBT ", doubt);
   if (contained) snprintf(c, sizeof c, "%lld contained", contained);
-  snprintf(out, size, "%s%s%s", a, b, c);
+  snprintf(out, size, "%s%s%s%s", uncertain, a, b, c);
 }
 
 static void age_text(const struct view *v, int64_t us, char *out, size_t size) {

@@ -102,6 +102,7 @@ json_t *daemon_counts(void *arg) {
   json_object_set_new(counts, "clock",
                       json_pack("{s:I, s:b}", "steps_total", (json_int_t)desk_clock_steps(d->desk), "synchronized",
                                 clock_synchronized(&most)));
+  json_object_set_new(counts, "redis", daemon_redis_counts(d));
   json_object_set_new(counts, "anchor", daemon_anchor_counts(d));
   if (d->conservation) json_object_set(counts, "alerts", d->conservation);
   if (d->checked) json_object_set(counts, "intents", json_object_get(d->checked, "intents"));
@@ -300,6 +301,7 @@ static void on_doctor(void *arg, const json_t *counts, const struct err *err) {
   char text[256];
   finding(checks, "redis", redis_up(d->redis), redis_up(d->redis) ? "connected" : "not all connections are up",
           "look at the log and at Redis itself");
+  daemon_redis_findings(d, checks);
   if (*d->store.refused)
     finding(checks, "entries", false, d->store.refused,
             "Redis refuses what is written; nothing is lost while it does: see why in its own log");

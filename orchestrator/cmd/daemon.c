@@ -99,11 +99,18 @@ static void on_desk(void *arg, const struct err *err) {
   ready(d);
 }
 
-static void on_brakes(void *arg, const struct err *err) {
+static void on_failover_known(void *arg, const struct err *err) {
   struct daemon *d = arg;
   struct err why;
   if (err) daemon_fail(d, err);
   else if (daemon_load(d, on_desk, &why) < 0) daemon_fail(d, &why);
+}
+
+static void on_brakes(void *arg, const struct err *err) {
+  struct daemon *d = arg;
+  struct err why;
+  if (err) daemon_fail(d, err);
+  else if (daemon_failover_load(d, on_failover_known, &why) < 0) daemon_fail(d, &why);
 }
 
 static int rooms_make(struct daemon *d, struct err *err) {
@@ -134,10 +141,17 @@ out:
   return r;
 }
 
+/* Each server once, and each problem. */
 static void on_durability(void *arg, const char *const *problems, const struct err *err) {
   struct daemon *d = arg;
   if (err && err->code != ERR_CANCELLED) warn(d, err->text);
-  for (; !err && problems && *problems; problems++) warn(d, *problems);
+  for (; !err && problems && *problems; problems++) {
+    size_t i;
+    json_t *known;
+    bool told = false;
+    json_array_foreach(d->problems, i, known) told = told || strcmp(json_string_value(known), *problems) == 0;
+    if (!told) warn(d, *problems);
+  }
 }
 
 static void node_load(void *arg);
@@ -212,6 +226,7 @@ static void on_redis(void *arg, bool up, const struct err *err) {
     return;
   }
   if (redis_up(d->redis)) redis_back(d);
+  if (redis_up(d->redis) && d->durability_due) d->durability_due = redis_check_durability(d->redis, on_durability, d, &why) < 0;
   if (d->node) journal_redis_up(d->node);
   if (d->desk) desk_redis_up(d->desk);
   hall_redis_up(d->hall);
@@ -220,29 +235,11 @@ static void on_redis(void *arg, bool up, const struct err *err) {
   if (daemon_nodes(d, on_named, &why) < 0) daemon_fail(d, &why);
 }
 
-static int redis_connect(struct daemon *d, const char *socket, struct err *err) {
-  const json_t *redis = json_object_get(d->settings, "redis");
-  struct redis_config config = {.socket = socket ? socket : json_str(redis, "socket"),
-                                .host = json_str(redis, "host"),
-                                .port = (int)json_int_or(redis, "port", 6379),
-                                .tls = json_bool_or(redis, "tls", false),
-                                .tls_ca = json_str(redis, "tls_ca"),
-                                .tls_cert = json_str(redis, "tls_cert"),
-                                .tls_key = json_str(redis, "tls_key"),
-                                .user = json_str(redis, "user"),
-                                .password_slot = json_str(json_object_get(redis, "password"), "$secret"),
-                                .lanes = (unsigned)json_int_or(redis, "lanes", 8)};
-  if (d->redis) return 0; /* the embedded server came back: the link reconnects by itself */
-  int r = redis_new(d->loop, &config, d->secrets, on_redis, d, &d->redis, err);
-  d->store.redis = d->redis;
-  return r;
-}
-
 static void on_embedded_ready(void *arg, bool adopted) {
   struct daemon *d = arg;
   struct err err;
   if (adopted) log_notice("the embedded Redis of an earlier process is still there and was taken over");
-  if (redis_connect(d, embedded_socket(d->embedded), &err) < 0) daemon_fail(d, &err);
+  if (daemon_redis(d, embedded_socket(d->embedded), on_redis, &err) < 0) daemon_fail(d, &err);
 }
 
 static void on_embedded_lost(void *arg, const char *why) { log_warning("the embedded Redis ended (%s); it is started again", why); }
@@ -264,7 +261,7 @@ static void on_embedded_failed(void *arg, const struct err *err) {
 /* Connects before redis is there: an absent Redis is waited for, not a failure. */
 static int redis_begin(struct daemon *d, struct err *err) {
   if (json_is_object(json_object_get(d->settings, "redis")) && json_object_size(json_object_get(d->settings, "redis")))
-    return redis_connect(d, NULL, err);
+    return daemon_redis(d, NULL, on_redis, err);
   struct embedded_config config = {.folder = json_str_or(d->settings, "data", "tocsin-data"),
                                    .maxmemory = json_str(d->settings, "redis_maxmemory")};
   struct embedded_events events = {
@@ -461,6 +458,7 @@ static void daemon_release(struct daemon *d) {
   nodes_free(d->nodes);
   hall_free(d->hall);
   if (d->desk) desk_free(d->desk);
+  journal_keep_end(&d->store);
   journal_free(d->node); /* while there is an intake: messages wait for it */
   intake_free(d->intake);
   if (feed_stop(d->feed, SEAL_LAST_MS, &err) < 0) log_warning("%s", err.text);

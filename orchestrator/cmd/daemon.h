@@ -65,7 +65,9 @@ struct daemon {
   char anchor_why[300];  /* why nothing is anchored although they do */
   struct timer *timer, *check, *memory, *alone;
   struct suspect suspect; /* who is tried alone */
-  desk_cb *ready;
+  desk_cb *ready, *failover_cb;
+  unsigned replicas;   /* that must hold an entry before it counts */
+  bool durability_due; /* of a new master */
   struct watch *signals[3];
   json_t *problems; /* what Redis' settings would lose, and other warnings: texts */
   json_t *conservation;
@@ -89,6 +91,16 @@ void daemon_suspect_tell(struct daemon *d);
 /* Loads the desk; after a crash the one suspect is tried alone first. ready comes when all is there. */
 int daemon_load(struct daemon *d, desk_cb *ready, struct err *err);
 void daemon_alone_end(struct daemon *d);
+
+/* failover.c: the link to Redis as the settings say, and what is done when its master is another server. */
+int daemon_redis(struct daemon *d, const char *socket, redis_state_cb *state_cb, struct err *err);
+/* Between the desk's making and its loading: which journals are uncertain. */
+int daemon_failover_load(struct daemon *d, desk_cb *cb, struct err *err);
+/* A node is gone: cb at once, or when it is on record that it did not compare its journals with the master. */
+typedef void daemon_gone_cb(struct daemon *d, const char *node);
+void daemon_failover_gone(struct daemon *d, const char *node, daemon_gone_cb *cb);
+void daemon_redis_findings(struct daemon *d, json_t *checks);
+json_t *daemon_redis_counts(struct daemon *d);
 
 /* nodes.c: takes this node's name and lease; cb once it is ours. */
 int daemon_nodes(struct daemon *d, nodes_cb *cb, struct err *err);

@@ -335,9 +335,31 @@ static const struct command incident_reopen = {
     .run = reopen_run,
 };
 
+static int agree_run(struct cli *cli, const struct options *o) {
+  int status;
+  json_t *command = command_for(cli, o, "incident.agree", &status);
+  if (!command) return status;
+  add(command, "because", options_get(o, "because"));
+  return send(cli, command, status);
+}
+
+static const struct command incident_agree = {
+    .name = "agree",
+    .args = "INCIDENT",
+    .text = "let an incident go on that may lack entries since Redis' master changed",
+    .more = "Until then its runs send nothing above `read`. Look first at what the products themselves say was done: an action whose "
+            "entries are lost may be done once more.",
+    .example = "tocsin incident agree 42 --because \"the account is locked, and the ticket is there\"\n",
+    .options = because_options,
+    .least = 1,
+    .most = 1,
+    .run = agree_run,
+};
+
 static const struct command *const subs[] = {
-    &incident_list, &incident_show,  &incident_follow, &incident_open,  &incident_note,   &incident_assign, &incident_severity,
-    &incident_tag,  &incident_title, &incident_merge,  &incident_close, &incident_reopen, &incident_tick,   NULL,
+    &incident_list,   &incident_show,     &incident_follow, &incident_open,  &incident_note,
+    &incident_assign, &incident_severity, &incident_tag,    &incident_title, &incident_merge,
+    &incident_close,  &incident_reopen,   &incident_tick,   &incident_agree, NULL,
 };
 
 const struct command cmd_incident = {

@@ -64,6 +64,12 @@ static void headline(struct view *v, const json_t *s) {
   view_put(v, "  [%s]", severity);
   view_style(v, STYLE_PLAIN);
   view_put(v, "\n");
+  if (json_object_get(s, "uncertain") && !json_object_get(json_object_get(s, "uncertain"), "agreed")) {
+    view_style(v, STYLE_RED);
+    view_put(v, "UNCERTAIN: entries may be missing since Redis' master changed; look, then: tocsin incident agree %s --because …\n",
+             json_str_or(s, "id", "?"));
+    view_style(v, STYLE_PLAIN);
+  }
   view_text(v, json_str_or(s, "status", "?"));
   if (json_str(s, "merged_into")) {
     view_put(v, " into ");

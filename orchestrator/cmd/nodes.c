@@ -57,12 +57,17 @@ static void on_held(void *arg) {
   if (d->actions) actions_lease_held(d->actions);
 }
 
+static void take_over(struct daemon *d, const char *node) {
+  if (d->stopping) return;
+  desk_take_over(d->desk, node);
+  intake_take_over(d->intake, node);
+}
+
 static void on_gone(void *arg, const char *node) {
   struct daemon *d = arg;
   feed_sweep(d->feed); /* what it had not sealed of incidents that nobody takes over, because they are closed */
   if (!d->api || d->stopping || nodes_draining(d->nodes, nodes_self(d->nodes))) return;
-  desk_take_over(d->desk, node);
-  intake_take_over(d->intake, node);
+  daemon_failover_gone(d, node, take_over);
 }
 
 void daemon_take_over(struct daemon *d) {

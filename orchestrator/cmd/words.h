@@ -12,7 +12,7 @@ extern words_fn *const words_incident[KIND_COUNT]; /* words_incident.c: people, 
 extern words_fn *const words_action[KIND_COUNT];   /* words_action.c: actions, questions, containment, secrets */
 extern words_fn *const words_exercise[KIND_COUNT]; /* words_exercise.c: exercises, corrective actions */
 
-extern words_fn *const words_evidence[KIND_COUNT]; /* words_evidence.c: files in custody */
+extern words_fn *const words_evidence[KIND_COUNT]; /* words_evidence.c: files in custody, changes of Redis' master */
 
 /* Somebody's text, with its line breaks, bounded. */
 void words_lines(struct view *v, const char *text);

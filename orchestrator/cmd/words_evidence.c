@@ -1,4 +1,4 @@
-/* Files in custody. */
+/* Files in custody; what a change of Redis' master may have lost. */
 #include "base/json.h"
 #include "cmd/words.h"
 
@@ -66,8 +66,47 @@ static enum style deleted(struct view *v, const json_t *body) {
   return STYLE_YELLOW;
 }
 
+static enum style failover(struct view *v, const json_t *body) {
+  view_put(v, "Redis' master is ");
+  view_text(v, json_str_or(body, "host", "?"));
+  view_put(v, ":%lld now: %lld journals were compared with it", (long long)json_int_or(body, "port", 0),
+           (long long)json_int_or(body, "journals", 0));
+  if (json_int_or(body, "torn", 0)) view_put(v, ", the ends of %lld are LOST", (long long)json_int_or(body, "torn", 0));
+  return json_int_or(body, "torn", 0) ? STYLE_RED : STYLE_YELLOW;
+}
+
+static enum style uncertain(struct view *v, const json_t *body) {
+  size_t i;
+  json_t *e;
+  view_put(v, "UNCERTAIN: entries may be missing");
+  if (json_int_or(body, "from", 0))
+    view_put(v, " (%lld to %lld)", (long long)json_int_or(body, "from", 0), (long long)json_int_or(body, "to", 0));
+  words_member(v, ": ", body, "why");
+  view_put(v, ". Nothing above `read` is sent until a person agrees");
+  json_array_foreach(json_object_get(body, "known"), i, e) {
+    view_put(v, "\nlost: %lld", (long long)json_int_or(e, "seq", 0));
+    words_member(v, " ", e, "type");
+    if (json_int_or(e, "run", 0)) view_put(v, " of run %lld", (long long)json_int_or(e, "run", 0));
+    words_member(v, ", step ", e, "step");
+  }
+  return STYLE_RED;
+}
+
+static enum style agreed(struct view *v, const json_t *body) {
+  view_put(v, "agreed to go on although entries may be missing");
+  words_member(v, ": ", body, "because");
+  return STYLE_YELLOW;
+}
+
 words_fn *const words_evidence[KIND_COUNT] = {
-    [KIND_EVIDENCE_COLLECTED] = collected,       [KIND_EVIDENCE_COPIED] = copied, [KIND_EVIDENCE_TRANSFERRED] = transferred,
-    [KIND_EVIDENCE_ACKNOWLEDGED] = acknowledged, [KIND_EVIDENCE_HELD] = held,     [KIND_EVIDENCE_HOLD_LIFTED] = hold_lifted,
+    [KIND_EVIDENCE_COLLECTED] = collected,
+    [KIND_EVIDENCE_COPIED] = copied,
+    [KIND_EVIDENCE_TRANSFERRED] = transferred,
+    [KIND_EVIDENCE_ACKNOWLEDGED] = acknowledged,
+    [KIND_EVIDENCE_HELD] = held,
+    [KIND_EVIDENCE_HOLD_LIFTED] = hold_lifted,
     [KIND_EVIDENCE_DELETED] = deleted,
+    [KIND_REDIS_FAILOVER] = failover,
+    [KIND_JOURNAL_UNCERTAIN] = uncertain,
+    [KIND_JOURNAL_AGREED] = agreed,
 };

@@ -35,6 +35,8 @@ struct desk *desk_new(const struct desk_deps *deps, struct err *err) {
   LIST_INIT(&d->redactions);
   map_init(&d->pins);
   d->kept = json_object();
+  d->unsure = json_object();
+  d->torn = json_object();
   d->corrective = json_object();
   map_init(&d->extras);
   TAILQ_INIT(&d->idle);
@@ -155,6 +157,7 @@ void desk_free(struct desk *d) {
   if (d->playbooks) map_release(d->playbooks, declaration_free_value), free(d->playbooks);
   map_release(&d->pins, declaration_free_value);
   json_decref(d->kept);
+  uncertain_free(d);
   map_release(&d->extras, free);
   free(d->runbooks);
   free(d);
@@ -221,8 +224,9 @@ bool desk_full(struct desk *d) {
 }
 
 json_t *desk_counts(const struct desk *d) {
-  return json_pack("{s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "corrective", corrective_counts(d), "asleep",
-                   (json_int_t)sleepers_count(d->sleepers), "runs_asleep", (json_int_t)sleepers_runs(d->sleepers), "questions",
+  return json_pack("{s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "corrective", corrective_counts(d),
+                   "uncertain", (json_int_t)desk_uncertain(d), "asleep", (json_int_t)sleepers_count(d->sleepers), "runs_asleep",
+                   (json_int_t)sleepers_runs(d->sleepers), "questions",
                    (json_int_t)questions_count(d->deps.questions) + sleepers_questions(d->sleepers), "in_memory",
                    (json_int_t)map_count(&d->incidents), "runs", (json_int_t)d->run_count, "opened_total", (json_int_t)d->opened,
                    "attached_total", (json_int_t)d->attached, "closed_total", (json_int_t)d->closed, "runs_started_total",
@@ -290,18 +294,21 @@ bool incident_alive(struct incident *inc) {
   const json_t *state = incident_state(inc);
   if (incident_at_rest(inc) && !inc->busy && !inc->loading && STAILQ_EMPTY(&inc->ops) && journal_idle(inc->journal)) return false;
   return inc->loading || inc->recovering || inc->busy || inc->put_off || inc->dozing || !LIST_EMPTY(&inc->runs) ||
-         !STAILQ_EMPTY(&inc->ops) || !journal_idle(inc->journal) || json_object_size(json_object_get(state, "questions")) ||
-         json_object_size(json_object_get(state, "intents")) || json_object_size(json_object_get(state, "held"));
+         !STAILQ_EMPTY(&inc->ops) || !journal_idle(inc->journal) || state_uncertain(state) ||
+         json_object_size(json_object_get(state, "questions")) || json_object_size(json_object_get(state, "intents")) ||
+         json_object_size(json_object_get(state, "held"));
 }
 
 void incident_unload(struct incident *inc) {
   struct desk *d = inc->desk;
   map_remove(&d->incidents, inc->id);
   owner_release(inc);
+  journal_rest(inc->journal);
   incident_free(inc);
 }
 
 void incident_let_sleep(struct incident *inc) {
+  journal_rest(inc->journal);
   map_remove(&inc->desk->incidents, inc->id);
   incident_free(inc);
 }
@@ -469,6 +476,7 @@ static bool only_quiet(const struct incident *inc) {
 
 /* Its containments first: they were dropped if it had been lost, and what is taken up again may lift them. */
 void incident_loaded(struct incident *inc) {
+  uncertain_note(inc);
   if (!incident_at_rest(inc)) actions_ledger_load(inc->desk->deps.actions, inc->id, incident_state(inc), inc->desk->deps.store->clock);
   if (!sleepers_have(inc->desk->sleepers, inc->id) || !only_quiet(inc)) {
     runs_rebuild(inc);
@@ -506,15 +514,21 @@ static void on_woken(void *arg, const struct err *err) {
 static void claim_or_wake(struct incident *inc) {
   struct err err;
   struct sleepers *s = inc->desk->sleepers;
-  if (!sleepers_have(s, inc->id)) owner_claim(inc);
-  else if (sleepers_wake(s, inc->id, on_woken, inc, &err) < 0) incident_load_failed(inc, &err);
+  if (!sleepers_have(s, inc->id)) {
+    owner_claim(inc);
+    return;
+  }
+  inc->expected = sleepers_seq(s, inc->id);
+  if (sleepers_wake(s, inc->id, on_woken, inc, &err) < 0) incident_load_failed(inc, &err);
 }
 
 static struct incident *incident_new(struct desk *d, const char *id) {
   struct incident *inc = calloc(1, sizeof *inc);
   if (!inc) abort();
   inc->desk = d;
+  struct id parsed;
   snprintf(inc->id, sizeof inc->id, "%s", id);
+  if (id_parse(id, &parsed) && parsed.number > d->highest) d->highest = parsed.number;
   inc->alerts = json_array();
   LIST_INIT(&inc->runs);
   STAILQ_INIT(&inc->ops);

@@ -91,7 +91,7 @@ typedef void desk_answer_cb(void *arg, int status, const json_t *answer);
  *  "incident.export" {id} → {"lines": "…journal_export…"}
  *  "incident.open" {title, severity, because, occurred?} → {"id"}
  *  "incident.note" {id, text, at?, corrects?} · "incident.assign" {id, to} · "incident.severity" {id, severity, because} · "incident.tag" {id, tag} · "incident.title" {id, title}
- *  "incident.merge" {id, into, because} · "incident.close" {id, verdict, root_cause?, impact?, affected?, lessons?, waive?} · "incident.reopen" {id, because} · "incident.tick" {id, n}
+ *  "incident.merge" {id, into, because} · "incident.close" {id, verdict, root_cause?, impact?, affected?, lessons?, waive?} · "incident.reopen" {id, because} · "incident.agree" {id, because} · "incident.tick" {id, n}
  *  "trigger" {playbook, incident?, because, params{}, plan: bool, simulated: bool} → plan: {"plan": {"playbook","effects","params","ceiling"…}}, else {"id", "run"}   (here and in connector.try params are texts as typed: params_read, incident/params.h)
  *  "run.list" {} · "run.show" {id} · "run.cancel" {id, because} · "answer" {id, answer} → {"id","answer"}
  *  "pause" {scope, because} · "resume" {scope, because} · "contained" {} → {"contained":[…]} · "release" {id? | target{type,value}, because} → {"id","released":[…],"still":[…],"kept":[…]}
@@ -161,6 +161,19 @@ void desk_urge(struct desk *d);
 int desk_drain(struct desk *d, struct err *err);
 /* Draining begins, or is over: a node that drains takes no alerts. Set before desk_listen. */
 void desk_on_draining(struct desk *d, void (*cb)(void *arg, bool draining), void *arg);
+
+/* --- Redis' master changed (redis_master) -------------------------------------------------------------------------------------- */
+/* Before desk_load: what is known of nodes that did not compare their journals with a new master. */
+int desk_failover_load(struct desk *d, desk_cb *cb, void *arg, struct err *err);
+/* `node` died before it could compare its journals with the master of this epoch: whoever takes them up says that they are uncertain. On record for all nodes at once. */
+void desk_unsure(struct desk *d, const char *node, int64_t epoch, desk_cb *cb, void *arg);
+/* Every journal in memory is compared with the new master, and what else this node knows is told to it. cb once that is done: how many there were. */
+typedef void desk_failover_cb(void *arg, size_t journals, size_t torn);
+void desk_master_changed(struct desk *d, desk_failover_cb *cb, void *arg);
+/* A journal's end is lost (journal.h): the incident is loaded anew, and is uncertain. */
+void desk_torn(struct desk *d, const char *incident, const struct torn *torn);
+
+size_t desk_uncertain(const struct desk *d); /* incidents in memory that nobody has agreed to */
 
 /* Once all is loaded: what a crash left half done of files in custody is finished or undone. */
 void desk_settle_files(struct desk *d);

@@ -428,6 +428,7 @@ const struct command_row incident_commands[] = {
     {"incident.merge", "responder", true, do_merge},
     {"incident.close", "responder", true, do_close},
     {"incident.reopen", "responder", true, do_reopen},
+    {"incident.agree", "responder", true, do_agree},
     {"incident.tick", "responder", true, do_tick},
     {"run.show", "viewer", true, do_run_show},
     {"run.cancel", "responder", true, do_cancel},

@@ -44,6 +44,7 @@ struct incident {
   bool loading, lost;
   char owner[NODE_NAME];      /* another node, which owns it: then it is not loaded */
   char adopt_from[NODE_NAME]; /* it was that node's until just now: the first entry says so */
+  uint64_t expected;          /* entries that its journal had when it fell asleep here */
   unsigned tries;             /* loads so far, when another's last entries came in between */
   bool recovering;            /* its journal is being read to take up what is alive in it: it stays until that has come back */
   bool leaving;               /* lost meanwhile: unloaded then */
@@ -91,7 +92,11 @@ struct desk {
   struct alone alone;
   struct post *post; /* NULL: no other nodes */
   struct adopting *adopting;
-  struct files *files; /* NULL until a file is kept or looked for */
+  uint64_t highest;          /* number of an incident that this process has heard of */
+  json_t *unsure;            /* {node: {epoch, since}}: what it wrote before that moment was not compared with the master of that epoch */
+  json_t *torn;              /* {incident: {from, to, head, known}}: ends that a new master lacks */
+  struct failover *failover; /* under way */
+  struct files *files;       /* NULL until a file is kept or looked for */
   struct retirement *retirement;
   uint64_t hot, archived; /* incidents whose journals Redis holds, and those that lie in an evidence log alone; as last counted */
   struct timer *draining;
@@ -159,6 +164,11 @@ void owner_unclaim(struct incident *inc); /* it could not be loaded here */
 void owner_adopted(struct incident *inc);
 void desk_adopt(struct desk *d, const char *id, const char *from);
 void adopting_free(struct desk *d);
+
+/* failover.c: a change of Redis' master. */
+/* Its journal is loaded: does what is known say that it lacks entries? Then it says so itself, and its runs send nothing above `read` until a person agrees. */
+void uncertain_note(struct incident *inc);
+void uncertain_free(struct desk *d);
 
 /* elsewhere.c */
 /* Hands a command to the incident's owner; the answer comes back to whoever asked. */
@@ -255,6 +265,7 @@ struct command_row {
 };
 extern const struct command_row incident_commands[], engine_commands[];
 command_fn do_node_list, do_node_drain; /* drain.c */
+command_fn do_agree;                    /* failover.c */
 
 /* corrective.c */
 command_fn do_corrective_list, do_corrective_add, do_corrective_close;

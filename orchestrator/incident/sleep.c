@@ -139,6 +139,10 @@ void sleepers_drop(struct sleepers *s, const char *id) {
 }
 
 bool sleepers_have(const struct sleepers *s, const char *id) { return map_get(&s->by_id, id) != NULL; }
+uint64_t sleepers_seq(const struct sleepers *s, const char *id) {
+  const struct sleeper *x = map_get(&s->by_id, id);
+  return x ? x->seq : 0;
+}
 size_t sleepers_count(const struct sleepers *s) { return s->count; }
 int64_t sleepers_runs(const struct sleepers *s) { return s->runs; }
 int64_t sleepers_questions(const struct sleepers *s) { return s->questions; }
@@ -186,7 +190,8 @@ static bool is_quiet(const struct sleepers *s, const struct incident *inc) {
   if (s->desk->deps.exercise || s->desk->alone.holding || inc->loading || inc->lost || inc->recovering || inc->leaving || inc->put_off ||
       inc->busy || inc->retelling)
     return false;
-  return inc->journal && STAILQ_EMPTY(&inc->ops) && journal_idle(inc->journal);
+  return inc->journal && STAILQ_EMPTY(&inc->ops) && journal_idle(inc->journal) && !journal_comparing(inc->journal) &&
+         !state_uncertain(journal_state(inc->journal));
 }
 
 /* What was nothing to its runs is on record: it sleeps as before. */

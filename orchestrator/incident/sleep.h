@@ -17,6 +17,7 @@ struct incident;
 
 struct sleepers *sleepers_new(struct desk *d);
 void sleepers_free(struct sleepers *s);
+uint64_t sleepers_seq(const struct sleepers *s, const char *id); /* its journal's last entry; 0: it does not sleep */
 bool sleepers_have(const struct sleepers *s, const char *id);
 /* It has runs: looked at again and again until it can be put to sleep, or has none. */
 void sleepers_watch(struct sleepers *s, struct incident *inc);

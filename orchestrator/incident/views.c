@@ -34,6 +34,7 @@ json_t *view_row(struct desk *d, const char *id, const json_t *state) {
   json_object_set_new(row, "runs", json_integer((json_int_t)json_object_size(json_object_get(state, "runs"))));
   json_object_set_new(row, "questions", json_integer((json_int_t)json_object_size(json_object_get(state, "questions"))));
   json_object_set_new(row, "in_doubt", json_integer((json_int_t)count_if(json_object_get(state, "intents"), "doubt", NULL, NULL)));
+  if (state_uncertain(state)) json_object_set(row, "uncertain", json_object_get(state, "uncertain"));
   json_object_set_new(row, "contained",
                       json_integer((json_int_t)count_if(json_object_get(state, "containments"), "status", "active", "still")));
   return row;
@@ -60,6 +61,7 @@ json_t *view_state(struct desk *d, const json_t *state) {
       name_in(d, part, "actor");
     }
   }
+  name_in(d, json_object_get(json_object_get(copy, "uncertain"), "agreed"), "by");
   name_in(d, json_object_get(copy, "closing"), "by");
   return copy;
 }

@@ -291,7 +291,7 @@ static void route(struct message *m) {
     argv[argc++] = m->wanted[i].group;
     argv[argc++] = windows[i];
   }
-  if (redis_command(in->deps.redis, redis_lane(in->deps.redis, in->key[KEY_QUEUE]), on_routed, m, argc, argv, NULL, &err) < 0)
+  if (redis_command_safe(in->deps.redis, redis_lane(in->deps.redis, in->key[KEY_QUEUE]), on_routed, m, argc, argv, NULL, &err) < 0)
     later(m, attach_again);
 }
 

@@ -214,7 +214,7 @@ static int put(struct intake *in, const char *id, const char *source, const char
   struct push *p = calloc(1, sizeof *p);
   if (!p) abort();
   *p = (struct push){cb, arg};
-  int r = redis_command(in->deps.redis, redis_lane(in->deps.redis, queue), on_push, p, source ? 7 : 5, argv, lens, err);
+  int r = redis_command_safe(in->deps.redis, redis_lane(in->deps.redis, queue), on_push, p, source ? 7 : 5, argv, lens, err);
   if (r < 0) free(p);
   return r;
 }

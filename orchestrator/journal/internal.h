@@ -1,8 +1,77 @@
-/* internal.h: what load.c needs of journal.c, and nobody else. */
+/* internal.h: what the files of a journal share, and nobody else. */
 #ifndef TOCSIN_JOURNAL_INTERNAL_H
 #define TOCSIN_JOURNAL_INTERNAL_H
 
+#include <sys/queue.h>
+
 #include "journal/journal.h"
+
+TAILQ_HEAD(kept_list, pending);
+
+struct pending {
+  struct entry *entry;
+  struct kept_list *of; /* of its journal, while it is kept */
+  bool rests;           /* its journal is not in memory */
+  STAILQ_ENTRY(pending) next;
+  TAILQ_ENTRY(pending) among, mine; /* all kept ones, and those of its journal, oldest first */
+};
+
+enum { JOURNAL_KEY = 64 };
+
+struct journal {
+  struct journal_store *store;
+  char incident[ID_INCIDENT + 16];
+  char key[JOURNAL_KEY], state_key[JOURNAL_KEY];
+  unsigned lane;
+  json_t *state;
+  uint64_t seq;          /* of the newest entry appended here */
+  uint64_t acked;        /* of the newest that Redis has acknowledged */
+  char prev[DIGEST_HEX]; /* leaf of the newest appended */
+  char acked_leaf[DIGEST_HEX];
+  STAILQ_HEAD(, pending) queue; /* not acknowledged yet, in order; the first `flying` of them are under way */
+  STAILQ_HEAD(, waiter) waiters;
+  STAILQ_HEAD(, watcher) watchers;
+  struct kept_list kept; /* acknowledged ones, of which the newest are remembered */
+  size_t flying;
+  bool scheduled, save_state, troubled, reading, lost;
+  bool comparing; /* with another master than the one that acknowledged its entries */
+  uint64_t top;   /* what the tail that was read ends with */
+  char top_leaf[DIGEST_HEX];
+  char last_node[48];
+  int64_t last_time;
+  uint64_t state_seq, state_flying; /* what the stored state folds, and what the one under way does (0: none is) */
+  unsigned since_state, patience;
+  int64_t retry_ms;
+  struct timer *retry;
+  struct journal **guard; /* who folds it anew */
+  struct call *call;      /* the Redis call under way; detached when the journal is freed first */
+  struct retiring *retiring;
+};
+
+struct retiring {
+  struct journal *j;
+  uint64_t seq;
+  journal_read_cb *cb;
+  void *arg;
+};
+
+/* Its queue travels at the end of the turn, or a little later. */
+void journal_schedule(struct journal *j);
+
+/* kept.c: acknowledged entries of all journals, the oldest of which goes when they are too many bytes. */
+void kept_add(struct journal_store *store, struct kept_list *of, struct pending *p);
+/* Those behind `top`, whose leaf is `leaf`, without a gap up to `last`; NULL: they are not all here. They are kept no longer: an array of *ret_count for free, its elements
+ * for the queue. */
+struct pending **kept_take(struct journal_store *store, struct kept_list *of, uint64_t top, const char *leaf, uint64_t last,
+                           size_t *ret_count);
+/* What is known of those behind `top`. New. */
+json_t *kept_known(const struct kept_list *of, uint64_t top);
+void kept_drop(struct journal_store *store, struct kept_list *of);
+/* The journal goes and what is kept of it stays; the journal comes, and finds it. */
+void kept_rest(struct journal_store *store, const char *incident, struct kept_list *of);
+void kept_wake(struct journal_store *store, const char *incident, struct kept_list *of);
+/* What was loaded is not all that is kept: the rest is appended as it was, and folded. */
+void journal_catch_up(struct journal *j);
 
 /* The state that was stored; entries up to its seq are folded already. Takes it over. */
 void journal_set_state(struct journal *j, json_t *state_take);

@@ -12,7 +12,7 @@
 #include "journal/feed.h"
 #include "journal/internal.h"
 
-enum { WAVE_MOST = 512, WAVE_BYTES = 8 << 20, STATE_EVERY = 64, RETRY_FIRST_MS = 50, RETRY_MOST_MS = 2000, KEY = 64, PATIENCE_TURNS = 2 };
+enum { WAVE_MOST = 512, WAVE_BYTES = 8 << 20, STATE_EVERY = 64, RETRY_FIRST_MS = 50, RETRY_MOST_MS = 2000, PATIENCE_TURNS = 2 };
 
 struct waiter {
   uint64_t seq; /* waits for this entry and all before it */
@@ -27,45 +27,9 @@ struct watcher {
   STAILQ_ENTRY(watcher) next;
 };
 
-struct pending {
-  struct entry *entry;
-  STAILQ_ENTRY(pending) next;
-};
-
-struct journal {
-  struct journal_store *store;
-  char incident[ID_INCIDENT + 16];
-  char key[KEY], state_key[KEY];
-  unsigned lane;
-  json_t *state;
-  uint64_t seq;          /* of the newest entry appended here */
-  uint64_t acked;        /* of the newest that Redis has acknowledged */
-  char prev[DIGEST_HEX]; /* leaf of the newest appended */
-  char acked_leaf[DIGEST_HEX];
-  STAILQ_HEAD(, pending) queue; /* not acknowledged yet, in order; the first `flying` of them are under way */
-  STAILQ_HEAD(, waiter) waiters;
-  STAILQ_HEAD(, watcher) watchers;
-  size_t flying;
-  bool scheduled, save_state, troubled, reading, lost;
-  uint64_t state_seq, state_flying; /* what the stored state folds, and what the one under way does (0: none is) */
-  unsigned since_state, patience;
-  int64_t retry_ms;
-  struct timer *retry;
-  struct journal **guard; /* who folds it anew */
-  struct call *call;      /* the Redis call under way; detached when the journal is freed first */
-  struct retiring *retiring;
-};
-
 /* A reply may come after its journal was freed. */
 struct call {
   struct journal *j;
-};
-
-struct retiring {
-  struct journal *j;
-  uint64_t seq;
-  journal_read_cb *cb;
-  void *arg;
 };
 
 static void journal_wave(void *arg);
@@ -101,15 +65,22 @@ struct journal *journal_new(struct journal_store *store, const char *incident) {
   STAILQ_INIT(&j->queue);
   STAILQ_INIT(&j->waiters);
   STAILQ_INIT(&j->watchers);
+  TAILQ_INIT(&j->kept);
+  kept_wake(store, j->incident, &j->kept);
   return j;
 }
 
-static void pending_drop(struct journal *j) {
+static struct pending *pending_next(struct journal *j) {
   struct pending *p = STAILQ_FIRST(&j->queue);
   STAILQ_REMOVE_HEAD(&j->queue, next);
+  j->store->unsent--;
+  return p;
+}
+
+static void pending_drop(struct journal *j) {
+  struct pending *p = pending_next(j);
   entry_free(p->entry);
   free(p);
-  j->store->unsent--;
 }
 
 /* Calls back everyone whose entry is acknowledged, or everyone at all when err says so. */
@@ -159,12 +130,13 @@ void journal_free(struct journal *j) {
   if (j->retiring) j->retiring->j = NULL;
   waiters_call(j, &gone);
   while (!STAILQ_EMPTY(&j->queue)) pending_drop(j);
+  kept_drop(j->store, &j->kept);
   while (!STAILQ_EMPTY(&j->watchers)) watcher_drop(j, STAILQ_FIRST(&j->watchers));
   json_decref(j->state);
   free(j);
 }
 
-static void schedule(struct journal *j) {
+void journal_schedule(struct journal *j) {
   if (j->scheduled || j->flying || j->troubled || j->lost) return;
   j->scheduled = true;
   j->patience = PATIENCE_TURNS;
@@ -204,7 +176,8 @@ static void acknowledge(struct journal *j, size_t count) {
     j->acked = e->seq;
     memcpy(j->acked_leaf, e->leaf, DIGEST_HEX);
     if (j->store->feed) feed_entry(j->store->feed, j->incident, e);
-    pending_drop(j);
+    if (j->store->kept) kept_add(j->store, &j->kept, pending_next(j));
+    else pending_drop(j);
   }
   j->flying = 0;
   j->retry_ms = 0;
@@ -233,7 +206,7 @@ static void on_append(void *arg, const struct redis_value *reply, const struct e
     return;
   }
   acknowledge(j, j->flying);
-  if (!STAILQ_EMPTY(&j->queue)) schedule(j);
+  if (!STAILQ_EMPTY(&j->queue)) journal_schedule(j);
 }
 
 static void journal_wave(void *arg) {
@@ -273,21 +246,68 @@ static void journal_wave(void *arg) {
 
 /* --- after trouble: what does Redis hold? --------------------------------------------------------------- */
 
-static void tail_compare(struct journal *j, const struct redis_value *reply) {
+static void tail_found(struct journal *j, const struct redis_value *reply) {
+  const struct redis_value *last = redis_item(reply, 0), *fields = redis_item(last, 1);
+  j->top = last ? strtoull(redis_string(redis_item(last, 0), NULL), NULL, 10) : 0;
+  memcpy(j->top_leaf, leaf_none(), DIGEST_HEX);
+  for (size_t i = 0; i + 1 < redis_count(fields); i += 2)
+    if (strcmp(redis_string(redis_item(fields, i), NULL), "h") == 0)
+      snprintf(j->top_leaf, sizeof j->top_leaf, "%s", redis_string(redis_item(fields, i + 1), NULL));
+}
+
+/* Back to what Redis holds; what it lacks is at the head of the queue again. */
+static void rewind_to(struct journal *j, uint64_t top, const char *leaf) {
+  j->acked = top;
+  memcpy(j->acked_leaf, leaf, DIGEST_HEX);
+  j->flying = 0;
+  j->state_seq = j->state_flying = 0;
+}
+
+/* The new master has less than was acknowledged: all of the rest is kept here, and is sent again. */
+static bool append_again(struct journal *j, uint64_t top, const char *leaf) {
+  size_t count = 0;
+  struct pending **again = top < j->acked ? kept_take(j->store, &j->kept, top, leaf, j->acked, &count) : NULL;
+  if (!again) return false;
+  for (size_t i = count; i > 0; i--) STAILQ_INSERT_HEAD(&j->queue, again[i - 1], next);
+  free(again);
+  log_notice("%s: the new master lacks %zu entries that were acknowledged; they are appended again as they were", j->incident, count);
+  j->store->unsent += count;
+  j->store->again += count;
+  rewind_to(j, top, leaf);
+  return true;
+}
+
+/* Less than was acknowledged, and not to be had any more. */
+static void tear(struct journal *j, uint64_t top) {
+  struct torn torn = {.from = top + 1, .to = j->acked, .known = kept_known(&j->kept, top)};
+  memcpy(torn.leaf, j->acked_leaf, DIGEST_HEX);
+  if (top >= torn.to) torn.from = torn.to; /* as many, but other ones: from where on nobody knows */
+  log_error("%s: the new master ends with entry %" PRIu64 " and lacks what was acknowledged up to %" PRIu64, j->incident, top, j->acked);
+  struct err gone = {.code = ERR_UNAVAILABLE, .text = "Redis lost entries with its master"};
+  j->lost = true;
+  j->comparing = false;
+  waiters_call(j, &gone);
+  j->store->torn(j->store->arg, j, &torn);
+  json_decref(torn.known);
+}
+
+void journal_go_on(struct journal *j) {
+  while (!STAILQ_EMPTY(&j->queue)) pending_drop(j);
+  kept_drop(j->store, &j->kept);
+  rewind_to(j, j->top, j->top_leaf);
+  j->seq = j->top;
+  memcpy(j->prev, j->top_leaf, DIGEST_HEX);
+  j->troubled = j->lost = false;
+  j->save_state = true;
+}
+
+static void tail_compare(struct journal *j) {
   struct err err;
-  uint64_t top = 0;
-  char leaf[DIGEST_HEX];
-  memcpy(leaf, leaf_none(), DIGEST_HEX);
-  const struct redis_value *last = redis_item(reply, 0);
-  if (last) {
-    const struct redis_value *fields = redis_item(last, 1);
-    top = strtoull(redis_string(redis_item(last, 0), NULL), NULL, 10);
-    for (size_t i = 0; i + 1 < redis_count(fields); i += 2)
-      if (strcmp(redis_string(redis_item(fields, i), NULL), "h") == 0)
-        snprintf(leaf, sizeof leaf, "%s", redis_string(redis_item(fields, i + 1), NULL));
-  }
+  uint64_t top = j->top;
+  const char *leaf = j->top_leaf;
   if (top == j->acked && strcmp(leaf, j->acked_leaf) == 0) { /* nothing of the wave is there: the same bytes again */
     j->flying = 0;
+  } else if (j->comparing && append_again(j, top, leaf)) {
   } else {
     size_t count = 0;
     const struct pending *p, *match = NULL;
@@ -299,6 +319,10 @@ static void tail_compare(struct journal *j, const struct redis_value *reply) {
         break;
       }
     }
+    if (!match && j->comparing && top <= j->acked && j->store->torn) {
+      tear(j, top);
+      return;
+    }
     if (!match) {
       err_set(&err, ERR_CONFLICT, "%s: entry %" PRIu64 " in Redis is not ours; another node owns the incident, or Redis lost writes",
               j->incident, top);
@@ -307,18 +331,35 @@ static void tail_compare(struct journal *j, const struct redis_value *reply) {
     }
     acknowledge(j, count);
   }
-  j->troubled = false;
+  j->troubled = j->comparing = false;
   j->retry_ms = 0;
   j->save_state = true;
-  if (!STAILQ_EMPTY(&j->queue)) schedule(j);
+  if (!STAILQ_EMPTY(&j->queue)) journal_schedule(j);
 }
 
-static void on_tail(void *arg, const struct redis_value *reply, const struct err *err) {
+static void on_barrier(void *arg, const struct redis_value *reply, const struct err *err) {
   struct journal *j = call_end(arg);
   if (!j || j->lost) return;
   j->reading = false;
   if (err) trouble(j, err);
-  else tail_compare(j, reply);
+  else tail_compare(j);
+}
+
+/* What was found counts only once the replicas hold it, too. */
+static void on_tail(void *arg, const struct redis_value *reply, const struct err *err) {
+  struct journal *j = call_end(arg);
+  struct err why;
+  if (!j || j->lost) return;
+  if (!err) tail_found(j, reply);
+  if (!err && redis_replicated(j->store->redis)) {
+    struct call *call = call_new(j);
+    if (redis_barrier(j->store->redis, j->lane, on_barrier, call, &why) == 0) return;
+    call_end(call);
+    err = &why;
+  }
+  j->reading = false;
+  if (err) trouble(j, err);
+  else tail_compare(j);
 }
 
 static void tail_read(void *arg) {
@@ -342,6 +383,20 @@ void journal_redis_up(struct journal *j) {
   j->retry = timer_start(j->store->loop, 0, tail_read, j);
 }
 
+/* A wave that is under way, or a tail that is being read, ends in an error: their connection was given up. */
+void journal_master_changed(struct journal *j) {
+  if (j->lost) return;
+  j->troubled = j->comparing = true;
+  j->retry_ms = 0;
+  journal_redis_up(j);
+}
+
+bool journal_comparing(const struct journal *j) { return j->comparing && !j->lost; }
+const char *journal_last_node(const struct journal *j, int64_t *ret_time) {
+  *ret_time = j->last_time;
+  return j->last_node;
+}
+
 /* --- appending ------------------------------------------------------------------------------------------ */
 
 const struct entry *journal_append(struct journal *j, const struct entry_spec *spec, struct err *err) {
@@ -358,7 +413,7 @@ const struct entry *journal_append(struct journal *j, const struct entry_spec *s
   j->since_state++;
   memcpy(j->prev, e->leaf, DIGEST_HEX);
   state_fold(j->state, e);
-  schedule(j);
+  journal_schedule(j);
   struct watcher *w;
   STAILQ_FOREACH(w, &j->watchers, next) w->cb(w->arg, j, e);
   return e;
@@ -412,44 +467,6 @@ void journal_store_state(struct journal *j) {
   free(state);
 }
 
-/* --- leaving Redis ---------------------------------------------------------------------------------------- */
-
-static void on_retired(void *arg, const struct redis_value *reply, const struct err *err) {
-  struct retiring *r = arg;
-  if (r->j) r->j->retiring = NULL;
-  if (r->j && !err) journal_set_archived(r->j, r->seq);
-  r->cb(r->arg, err);
-  free(r);
-}
-
-static json_t *state_left(const struct journal *j) {
-  static const char *const keys[] = {"v",      "id",      "mode",   "title",       "severity", "severity_id", "status", "owner",
-                                     "opened", "updated", "alerts", "merged_into", "scenario", "exercise",    NULL};
-  json_t *left = json_pack("{s:I}", "archived", (json_int_t)j->seq);
-  for (const char *const *k = keys; *k; k++)
-    if (json_object_get(j->state, *k)) json_object_set(left, *k, json_object_get(j->state, *k));
-  return left;
-}
-
-int journal_retire(struct journal *j, journal_read_cb *cb, void *arg, struct err *err) {
-  char seq[24];
-  if (j->seq != j->acked || j->lost || j->troubled || j->retiring || !j->seq)
-    return err_set(err, ERR_CONFLICT, "%s has entries that are not in Redis yet", j->incident);
-  struct retiring *r = calloc(1, sizeof *r);
-  json_t *left = state_left(j);
-  char *state = json_text(left);
-  if (!r || !state) abort();
-  *r = (struct retiring){j, j->acked, cb, arg};
-  snprintf(seq, sizeof seq, "%" PRIu64, j->acked);
-  int result = redis_call(j->store->redis, j->lane, on_retired, r, err, "FCALL", "tocsin_retire", "2", j->key, j->state_key, seq,
-                          j->acked_leaf, j->store->node, state, NULL);
-  if (result == 0) j->retiring = r;
-  else free(r);
-  json_decref(left);
-  free(state);
-  return result;
-}
-
 void journal_set_archived(struct journal *j, uint64_t seq) {
   json_object_set_new(j->state, "archived", json_integer((json_int_t)seq));
   if (j->seq == seq) j->state_seq = seq;
@@ -485,7 +502,20 @@ bool journal_guard(struct journal *j, struct journal **handle) {
   return true;
 }
 
+/* Keys are sorted, and a quote inside of a text bears a backslash. */
+static void last_node_keep(struct journal *j, const struct entry *e) {
+  static const char key[] = ",\"node\":\"";
+  const char *at = memmem(e->head, e->head_len, key, sizeof key - 1);
+  size_t n = 0;
+  if (at) at += sizeof key - 1;
+  while (at && at + n < e->head + e->head_len && at[n] != '"' && n + 1 < sizeof j->last_node) n++;
+  memcpy(j->last_node, at ? at : "", n);
+  j->last_node[n] = 0;
+  j->last_time = e->time;
+}
+
 void journal_take_entry(struct journal *j, const struct entry *e) {
+  last_node_keep(j, e);
   if (e->seq > (uint64_t)json_int_or(j->state, "seq", 0)) state_fold(j->state, e);
   j->seq = j->acked = e->seq;
   memcpy(j->prev, e->leaf, DIGEST_HEX);

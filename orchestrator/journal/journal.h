@@ -5,6 +5,8 @@
  * time, so entries pile up behind it and share the next.
  * After a refusal, a time-out or a reconnect nothing new is sent: the tail is read back. Own bytes found there count as
  * written, unwritten ones are sent again byte for byte, foreign ones mean that ownership is lost (store.lost, and every waiting callback gets ERR_CONFLICT).
+ * Where replicas must hold what counts (redis_replicated), an entry is acknowledged only once they do. After a change of the master the same comparison tells what the new one lacks: what
+ * is kept of it (journal_keep) is appended again byte for byte; a tail that is not to be had any more is torn off (store.torn), and nothing is made up in its place.
  * What leaves the process (a request above `read`, an answer to a person, XACK) waits for journal_when_durable.
  * Never drops an entry silently; never blocks. */
 #ifndef TOCSIN_JOURNAL_JOURNAL_H
@@ -19,6 +21,14 @@
 struct journal;
 struct feed;
 struct archived;
+struct kept;
+
+/* A journal's end that the new master has not and nobody here keeps any more. */
+struct torn {
+  uint64_t from, to;     /* the entries that are missing */
+  char leaf[DIGEST_HEX]; /* of the last of them, as it was acknowledged */
+  json_t *known;         /* [{"seq","type","actor","run","step","time"}…] of those that are still known of, borrowed during the call */
+};
 
 /* What all journals of a node share. Filled in by the daemon; everything is borrowed and must outlive the journals. */
 struct journal_store {
@@ -30,6 +40,10 @@ struct journal_store {
   void *arg;
   /* Ownership of an incident is lost: unload it. May be NULL. */
   void (*lost)(void *arg, struct journal *j, const struct err *why);
+  /* Its end was torn off by a change of the master; the journal is of no use any more, what Redis holds has to be loaded anew. NULL: as lost. */
+  void (*torn)(void *arg, struct journal *j, const struct torn *torn);
+  struct kept *kept;         /* acknowledged entries that the next master may lack; made by journal_keep */
+  uint64_t again;            /* acknowledged ones that a new master lacked, and that were appended again */
   struct feed *feed;         /* takes what Redis has acknowledged to the evidence log (journal/feed.h); NULL: nothing is sealed */
   struct archived *archived; /* reads it (journal/archived.h); NULL: no journal can have left Redis */
   /* Counts for metrics. */
@@ -50,6 +64,21 @@ struct journal *journal_new(struct journal_store *store, const char *incident);
 int journal_load(struct journal_store *store, const char *incident, journal_load_cb *cb, void *arg, struct err *err);
 /* Waiting callbacks get ERR_CANCELLED. Unsent entries are lost: only after durable, or when ownership is lost. */
 void journal_free(struct journal *j);
+
+/* Keeps the newest acknowledged entries of all journals in memory, up to so many bytes (heads and envelopes), for masters that lack them. Undone by journal_keep_end. */
+void journal_keep(struct journal_store *store, size_t bytes);
+void journal_keep_end(struct journal_store *store);
+/* The master is another one: nothing new is sent before its tail was compared. */
+void journal_master_changed(struct journal *j);
+/* Before journal_free: it is still this node's, or nobody's, so what is kept of it stays; its next loading puts what Redis lacks of that at its end. */
+void journal_rest(struct journal *j);
+/* Calls cb for each journal that rests, with the newest entry that is kept of it. */
+void journal_resting(const struct journal_store *store, void (*cb)(void *arg, const char *incident, uint64_t seq), void *arg);
+bool journal_comparing(const struct journal *j);
+/* Only while it is compared no more: goes on behind what Redis holds, although entries are missing (the node's own journal, which nothing is replayed from). */
+void journal_go_on(struct journal *j);
+/* Who wrote the newest entry that was loaded, and when (µs); "" and 0 when none was. */
+const char *journal_last_node(const struct journal *j, int64_t *ret_time);
 
 /* Appends and returns the entry (borrowed until the next append; its body is what was stored), or NULL with err (only ERR_LIMIT). spec.body must not be changed afterwards. */
 const struct entry *journal_append(struct journal *j, const struct entry_spec *spec, struct err *err);

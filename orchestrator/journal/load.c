@@ -269,6 +269,7 @@ static void load_end(void *arg, const struct err *err) {
   struct loader *l = arg;
   if (!err && l->archived) journal_set_archived(l->j, l->archived);
   if (err) journal_free(l->j);
+  else journal_catch_up(l->j);
   l->cb(l->arg, err ? NULL : l->j, err);
   free(l);
 }

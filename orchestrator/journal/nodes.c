@@ -17,7 +17,7 @@ enum { RETRY_MS = 250, CONFIRM_MS = 20, BEATS = 4, RUN_BYTES = 8 };
 
 struct other {
   char name[NODE_NAME], run[2 * RUN_BYTES + 1];
-  int64_t beat, lease_ms, brakes;
+  int64_t beat, lease_ms, brakes, master;
   int64_t still_us; /* so long it has not moved while our own raises were answered */
   unsigned moves;   /* so often it was seen moving */
   bool dead, here;  /* here: it has a record */
@@ -39,6 +39,7 @@ struct nodes {
   int64_t lease_ms, began, sent_at, heard_at, since;
   atomic_llong until;
   int64_t brakes, moved_at;
+  int64_t master, former; /* epoch of the master that our journals were compared with; what an earlier process' record said */
   bool draining, started, beating, waking, leaving, soon;
   struct map others;
   struct timer *timer;
@@ -119,6 +120,7 @@ static void other_look(struct nodes *n, struct other *o, json_t *facts_take, int
   o->beat = count;
   o->lease_ms = json_int_or(facts_take, "lease_ms", n->lease_ms);
   o->brakes = json_int_or(facts_take, "brakes", 0);
+  o->master = json_int_or(facts_take, "master", 0);
   o->here = true;
   snprintf(o->run, sizeof o->run, "%.16s", run);
   json_decref(o->facts);
@@ -329,9 +331,9 @@ static void beat(void *arg) {
   timer_free(n->timer);
   n->timer = NULL;
   if (n->beating || n->leaving || n->waking) return;
-  json_t *facts =
-      json_pack("{s:s, s:s, s:s, s:I, s:I, s:b, s:I}", "folder", n->folder, "key", n->key, "version", n->version, "lease_ms",
-                (json_int_t)n->lease_ms, "brakes", (json_int_t)n->brakes, "draining", n->draining, "since", (json_int_t)n->since);
+  json_t *facts = json_pack("{s:s, s:s, s:s, s:I, s:I, s:b, s:I, s:I}", "folder", n->folder, "key", n->key, "version", n->version,
+                            "lease_ms", (json_int_t)n->lease_ms, "brakes", (json_int_t)n->brakes, "draining", n->draining, "since",
+                            (json_int_t)n->since, "master", (json_int_t)n->master);
   char *text = json_text(facts);
   n->beating = true;
   n->soon = false;
@@ -349,6 +351,16 @@ void nodes_nudge(struct nodes *n) {
   if (!n->started || n->leaving || n->waking) return;
   n->soon = true;
   if (!n->beating) after(n, 0, beat);
+}
+
+void nodes_set_master(struct nodes *n, int64_t epoch) {
+  n->master = epoch;
+  nodes_nudge(n);
+}
+
+int64_t nodes_master(const struct nodes *n, const char *node) {
+  const struct other *o = strcmp(node, n->node) == 0 ? NULL : map_get(&n->others, node);
+  return strcmp(node, n->node) == 0 ? n->former : o ? o->master : 0;
 }
 
 void nodes_set_draining(struct nodes *n, bool draining) {
@@ -413,6 +425,7 @@ static void on_records(void *arg, const struct redis_value *reply, const struct 
   snprintf(stands, sizeof stands, "%" PRId64, json_int_or(facts, "beat", 0));
   bool same = facts && strcmp(json_str_or(facts, "folder", ""), n->folder) == 0, moved = n->expect[0] && strcmp(stands, n->expect) != 0;
   bool free_name = !facts || same || (n->expect[0] && now() - n->moved_at > lease * 1100);
+  n->master = n->former = json_int_or(facts, "master", 0);
   json_decref(facts);
   if (!n->expect[0]) n->moved_at = now();
   snprintf(n->expect, sizeof n->expect, "%s", stands);

@@ -72,6 +72,10 @@ bool nodes_draining(const struct nodes *n, const char *node);
 void nodes_each(const struct nodes *n, void (*cb)(void *arg, const char *node), void *arg);
 /* Calls back when every other living node has confirmed the brakes of this epoch (or holds no lease any more), or this one leaves. Exactly once, later. */
 void nodes_when_confirmed(struct nodes *n, int64_t epoch, loop_cb *cb, void *arg);
+/* Names the master (a number that rises with each) that all of this node's journals were compared with; its record says so from the next raise on. */
+void nodes_set_master(struct nodes *n, int64_t epoch);
+/* What the record of a node said so, when it was last seen; this one's: what it said before this process began. 0: nothing. */
+int64_t nodes_master(const struct nodes *n, const char *node);
 /* New [{"node","state","version","lease_ms","draining","since"}…] by name. */
 json_t *nodes_list(const struct nodes *n);
 

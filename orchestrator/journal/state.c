@@ -396,6 +396,24 @@ static void fold_custody(json_t *state, const struct entry *e) {
   if (e->kind == KIND_EVIDENCE_DELETED) set_int(file, "deleted", e->time);
 }
 
+static void fold_uncertain(json_t *state, const struct entry *e) {
+  static const char *const keys[] = {"epoch", "why", "from", "to", NULL};
+  json_t *u = json_pack("{s:I, s:I}", "since", (json_int_t)e->time, "entry", (json_int_t)e->seq);
+  copy_all(u, e->body, keys);
+  json_object_set_new(state, "uncertain", u);
+}
+
+static void fold_agreed(json_t *state, const struct entry *e) {
+  json_t *agreed = json_pack("{s:s, s:I}", "by", e->actor, "time", (json_int_t)e->time);
+  copy(agreed, e->body, "because");
+  json_object_set_new(part_make(state, "uncertain", json_object()), "agreed", agreed);
+}
+
+bool state_uncertain(const json_t *state) {
+  const json_t *u = json_object_get(state, "uncertain");
+  return u && !json_object_get(u, "agreed");
+}
+
 static void fold_body(json_t *state, const struct entry *e) {
   switch (e->kind) {
   case KIND_INCIDENT_OPENED: fold_opened(state, e); break;
@@ -437,6 +455,8 @@ static void fold_body(json_t *state, const struct entry *e) {
   case KIND_EVIDENCE_HELD:
   case KIND_EVIDENCE_HOLD_LIFTED:
   case KIND_EVIDENCE_DELETED: fold_custody(state, e); break;
+  case KIND_JOURNAL_UNCERTAIN: fold_uncertain(state, e); break;
+  case KIND_JOURNAL_AGREED: fold_agreed(state, e); break;
   case KIND_EXERCISE_STARTED: copy(state, e->body, "scenario"); break;
   case KIND_BODY_REMOVING: fold_removing(state, e); break;
   case KIND_BODY_REMOVED: fold_removed(state, e); break;

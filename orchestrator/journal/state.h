@@ -15,6 +15,7 @@
  *   corrective {"INC-000042/a1": {incident, text, owner, due, key, recurs, added, by, closed, closed_by, evidence, entry, file}}
  *   removals {"7": {entry, by, time, because, copy, kept, done}} bodies removed: kept is what was kept of them
  *   for this fold, done that all is gone. Only once there is one.
+ *   uncertain {since, entry, epoch, why, from, to, agreed {by, time, because}}: entries may be missing, since a change of Redis' master. Only once there was one.
  *   ticks {"2": {by, time}}, closing {verdict, root_cause, impact, affected, lessons, by, time}, merged_into, notes (how many).
  *   archived (not folded: journal_retire sets it): entries up to this one have left Redis
  * Pure: no I/O, no clock. */
@@ -35,6 +36,8 @@ void state_fold_rest(json_t *state, const struct entry *e, const json_t *removal
 bool state_choice_open(const json_t *state, const char *playbook, const json_t *trigger);
 bool state_has_alert(const json_t *state, const char *alert_id);
 /* True when nothing of it is alive: closed, no containment in force, no open question, run or intent. */
+/* Entries may be missing, and nobody has agreed to that yet. */
+bool state_uncertain(const json_t *state);
 bool state_at_rest(const json_t *state);
 /* Something is contained by it, or was found so: a person or the ledger still has to let go. */
 bool state_holds_targets(const json_t *state);

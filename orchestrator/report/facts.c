@@ -20,6 +20,7 @@ const char *report_control(const char *control) {
       {"A.5.34", "Privacy and protection of personal data"},
       {"A.6.8", "Security event reporting"},
       {"A.8.9", "Configuration management"},
+      {"A.8.14", "Redundancy of information processing facilities"},
       {"A.8.15", "Logging"},
       {"A.8.16", "Monitoring activities"},
       {"A.8.17", "Clock synchronization"},

@@ -217,6 +217,14 @@ static void check_sources(struct loading *loading, const json_t *settings) {
   }
 }
 
+/* One server, or sentinels that name it. */
+static void check_redis(struct loading *loading, const json_t *redis) {
+  bool sentinels = json_array_size(json_object_get(redis, "sentinels")) > 0;
+  if (sentinels && !json_str(redis, "master"))
+    add_mistake(loading, "redis.master", "is missing: the name that the sentinels know the master by");
+  if (!sentinels && json_str(redis, "master")) add_mistake(loading, "redis.master", "needs `sentinels` that know it");
+}
+
 static void check_guard(struct loading *loading, const json_t *guard, const char *list) {
   size_t i;
   json_t *rule;
@@ -273,6 +281,7 @@ static int check_settings(struct loading *loading, json_t **ret, struct err *err
   json_t *settings = schema_apply(loading->schema, loading->written, "", add_mistake, loading);
   check_connectors(loading, json_object_get(loading->written, "connectors"));
   if (settings) {
+    check_redis(loading, json_object_get(settings, "redis"));
     check_sources(loading, settings);
     check_guard(loading, json_object_get(settings, "guard"), "budgets");
     check_guard(loading, json_object_get(settings, "guard"), "approvals");

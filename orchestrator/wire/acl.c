@@ -18,7 +18,7 @@ void acl_engine(const char *name, struct buf *out) {
   if (!name_valid(name)) return;
   buf_addf(out, "ACL SETUSER %s reset on <password> ~tocsin:* ~{tocsin:alerts}* -@all", name);
   buf_adds(out, " +hello +auth +ping +echo +client|setname +client|id +client|info +acl|whoami");
-  buf_adds(out, " +info +time +wait +bgrewriteaof +config|get +memory|usage");
+  buf_adds(out, " +info +role +time +wait +bgrewriteaof +config|get +memory|usage");
   buf_adds(out, " +function|load +function|list +fcall +fcall_ro");
   buf_adds(out, " +multi +exec +discard +watch +unwatch");
   buf_adds(out,

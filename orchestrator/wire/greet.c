@@ -40,6 +40,23 @@ static void version_known(void *arg, const struct redis_value *reply, const stru
   else lane_ready(lane);
 }
 
+static void ask_version(struct lane *lane) {
+  if (lane->link->bare) lane_ready(lane);
+  else say(lane, version_known, 3, (const char *[]){"FCALL_RO", "tocsin_version", "0"});
+}
+
+/* What the sentinels say may be old: the server itself knows best. */
+static void role_known(void *arg, const struct redis_value *reply, const struct err *err) {
+  struct lane *lane = arg;
+  struct err other;
+  const char *role = redis_string(redis_item(reply, 0), NULL);
+  if (!err && strcmp(role, "master") != 0) {
+    err_set(&other, ERR_UNAVAILABLE, "%s:%d is no master (its role is %.20s)", lane->link->target.host, lane->link->target.port, role);
+    err = &other;
+  }
+  if (!refused(lane, err, "the sentinels' master")) ask_version(lane);
+}
+
 static void greeted(void *arg, const struct redis_value *reply, const struct err *err) {
   struct lane *lane = arg;
   struct err missing;
@@ -49,7 +66,8 @@ static void greeted(void *arg, const struct redis_value *reply, const struct err
     err = &missing;
   }
   if (refused(lane, err, "Redis refuses the greeting")) return;
-  say(lane, version_known, 3, (const char *[]){"FCALL_RO", "tocsin_version", "0"});
+  if (lane->link->sentinels) say(lane, role_known, 1, (const char *[]){"ROLE"});
+  else ask_version(lane);
 }
 
 void lane_greet(struct lane *lane) {

@@ -7,6 +7,8 @@
 
 #include "base/digest.h"
 
+enum { FIRST_WORD_MS = 2000 }; /* so long the sentinels have to say who is the master before somebody is told that they do not */
+
 static int64_t now_ms(void) {
   struct timespec t;
   clock_gettime(CLOCK_MONOTONIC, &t);
@@ -145,6 +147,7 @@ static void answer_all(struct lane *lane, const struct err *err) {
     struct pending p = ring_pop(lane);
     if (p.cb && !p.late) p.cb(p.arg, NULL, err);
   }
+  safe_drop(lane, err);
 }
 
 void lane_drop(struct lane *lane, const struct err *err) {
@@ -153,6 +156,7 @@ void lane_drop(struct lane *lane, const struct err *err) {
   bool tell = strncmp(lane->told, copy.text, sizeof lane->told - 1) != 0; /* once for each reason, not for each try */
   disconnect(lane);
   retry_later(lane);
+  link_hurry(link);
   snprintf(lane->told, sizeof lane->told, "%.*s", (int)sizeof lane->told - 1, copy.text);
   answer_all(lane, &copy);
   if (tell && !link->freed && link->state_cb) link->state_cb(link->state_arg, false, &copy);
@@ -276,8 +280,10 @@ static int reply_code(const char *text) {
 
 static void answer(struct lane *lane, const redisReply *reply) {
   struct pending p = ring_pop(lane);
+  bool error = reply->type == REDIS_REPLY_ERROR;
+  if (error && lane->link->sentinels && strncmp(reply->str, "READONLY", 8) == 0) lane->link->leaving = true;
   if (!p.cb || p.late) return;
-  if (reply->type != REDIS_REPLY_ERROR) {
+  if (!error) {
     p.cb(p.arg, (const struct redis_value *)reply, NULL);
     return;
   }
@@ -302,7 +308,8 @@ static bool answer_complete(struct lane *lane) {
     }
     if (!reply) return true;
     answer(lane, reply);
-    freeReplyObject(reply);
+    if (link->taken != reply) freeReplyObject(reply);
+    link->taken = NULL;
     if (link->freed || lane->epoch != epoch) return false;
   }
 }
@@ -320,6 +327,11 @@ static void readable(void *arg) {
     lane->heard = now_ms();
     redisReaderFeed(lane->reader, bytes, (size_t)n); /* its failing shows in the next GetReply */
     if (!answer_complete(lane)) break;
+  }
+  if (link->leaving && !link->freed) {
+    struct err err;
+    err_set(&err, ERR_UNAVAILABLE, "%s:%d is no master any more", link->target.host, link->target.port);
+    link_abandon(link, &err);
   }
   link_leave(link);
 }
@@ -354,10 +366,24 @@ static void failed(void *arg, const struct err *err) {
   link_leave(lane->link);
 }
 
+/* Nobody has said yet which server is the master. */
+static bool nowhere(struct lane *lane) {
+  struct err err;
+  struct redis_master master;
+  if (!lane->link->sentinels || lane->link->target.host) return false;
+  redis_master(lane->link, &master);
+  err_set(&err, ERR_UNAVAILABLE, "no sentinel says which server is the master%s%.150s", *master.why ? ": " : "", master.why);
+  link_enter(lane->link);
+  lane_drop(lane, &err);
+  link_leave(lane->link);
+  return true;
+}
+
 static void connect_now(void *arg) {
   struct lane *lane = arg;
   timer_free(lane->retry);
   lane->retry = NULL;
+  if (nowhere(lane)) return;
   lane->reader = redisReaderCreate();
   if (!lane->reader) abort();
   lane->reader->maxbuf = 1 << 20;
@@ -368,12 +394,19 @@ static void connect_now(void *arg) {
   clock_at(lane, now_ms() + lane->link->timeout_ms);
 }
 
+void lane_redirect(struct lane *lane) {
+  lane->tries = 0;
+  timer_free(lane->retry);
+  lane->retry = timer_start(lane->link->loop, 0, connect_now, lane);
+}
+
 void lane_ready(struct lane *lane) {
   struct redis *link = lane->link;
   clock_stop(lane);
   lane->state = LANE_READY;
   lane->tries = 0;
   lane->told[0] = 0;
+  link_hurry(link);
   if (link->state_cb) link->state_cb(link->state_arg, true, NULL);
 }
 
@@ -383,6 +416,8 @@ struct lane *lane_new(struct redis *link, bool blocking) {
   lane->link = link;
   lane->blocking = blocking;
   buf_init(&lane->out, LANE_MOST_OUT);
-  lane->retry = timer_start(link->loop, 0, connect_now, lane);
+  STAILQ_INIT(&lane->waited);
+  STAILQ_INIT(&lane->unwaited);
+  lane->retry = timer_start(link->loop, link->sentinels && !link->target.host ? FIRST_WORD_MS : 0, connect_now, lane);
   return lane;
 }

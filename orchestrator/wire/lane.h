@@ -9,9 +9,11 @@
 
 #include <hiredis/hiredis.h>
 #include <stdbool.h>
+#include <sys/queue.h>
 
 #include "base/buf.h"
 #include "wire/redis.h"
+#include "wire/sentinel.h"
 #include "wire/stream.h"
 
 enum {
@@ -31,6 +33,8 @@ struct pending {
   bool late;        /* told ERR_TIMEOUT, waits for its answer only to throw it away */
 };
 
+STAILQ_HEAD(waited_list, waited);
+
 struct lane {
   struct redis *link;
   bool blocking;
@@ -49,6 +53,9 @@ struct lane {
   int64_t clock_due;
   struct timer *retry;
   unsigned tries;
+  /* redis_safe.c: what a WAIT under way is for, and what the next one will be for. */
+  struct waited_list waited, unwaited;
+  bool waiting, wait_due;
 };
 
 struct redis {
@@ -65,6 +72,14 @@ struct redis {
   struct lane *lanes[72];
   unsigned busy; /* depth of callbacks: redis_free inside one leaves the memory to the outermost */
   bool freed;
+  bool bare, leaving; /* leaving: the server said that it is no master */
+  struct sentinels *sentinels;
+  uint64_t changes;
+  int64_t epoch; /* of the master that is followed */
+  unsigned replicas;
+  int64_t replica_ms;
+  const void *taken; /* the reply that the callback under way keeps for itself (redis_safe.c frees it) */
+  redis_master_cb *master_cb;
 };
 
 struct lane *lane_new(struct redis *link, bool blocking);
@@ -75,13 +90,22 @@ void lane_free(struct lane *lane);
 void lane_drop(struct lane *lane, const struct err *err);
 int lane_send(struct lane *lane, redis_cb *cb, void *arg, int64_t timeout_ms, size_t argc, const char *const *argv, const size_t *lens,
               struct err *err);
+/* Another server is to be used from now on: connects at once, to link->target. */
+void lane_redirect(struct lane *lane);
 /* Called by the greeting (greet.c) once the lane may take commands. */
 void lane_ready(struct lane *lane);
 /* Starts the greeting on a fresh connection: HELLO with AUTH, then the function library. */
 void lane_greet(struct lane *lane);
 
+/* The connection is gone: whatever no WAIT was sent for gets err. */
+void safe_drop(struct lane *lane, const struct err *err);
+
 /* Every entry from the loop is put between these two; false: the link is gone, touch nothing. */
 void link_enter(struct redis *link);
 bool link_leave(struct redis *link);
+/* The server is no master, or not the one: all connections to it are given up. */
+void link_abandon(struct redis *link, const struct err *err);
+/* Asks the sentinels more often while a lane is not ready. */
+void link_hurry(struct redis *link);
 
 #endif

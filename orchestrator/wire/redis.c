@@ -1,18 +1,20 @@
 #include "wire/redis.h"
 
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
 #include "wire/lane.h"
 
-enum { MOST_LANES = 64, MOST_BLOCKING = 8, MOST_WORDS = 64 };
+enum { MOST_LANES = 64, MOST_BLOCKING = 8, MOST_WORDS = 64, REPLICA_MS = 1000 };
 
 /* --- life ------------------------------------------------------------------------------------------- */
 
 static void destroy(struct redis *link) {
   for (unsigned i = 0; i < link->count; i++) lane_free(link->lanes[i]);
+  sentinels_free(link->sentinels);
   tls_free(link->tls);
   free(link->socket);
   free(link->host);
@@ -37,11 +39,75 @@ static char *copy(const char *text) {
 
 static int config_check(const struct redis_config *c, struct err *err) {
   if (c->lanes < 1 || c->lanes > MOST_LANES) return err_set(err, ERR_INVALID, "redis: lanes must be between 1 and %d", MOST_LANES);
-  if (!c->socket && !c->host) return err_set(err, ERR_INVALID, "redis: a socket or a host is needed");
-  if (!c->socket && (c->port < 1 || c->port > 65535)) return err_set(err, ERR_INVALID, "redis: port must be between 1 and 65535");
+  bool named = c->socket || c->host;
+  if (named && c->sentinel_count) return err_set(err, ERR_INVALID, "redis: sentinels say where the master is; leave host and socket out");
+  if (!named && !c->sentinel_count) return err_set(err, ERR_INVALID, "redis: a socket, a host or sentinels are needed");
+  if (c->host && !c->socket && (c->port < 1 || c->port > 65535))
+    return err_set(err, ERR_INVALID, "redis: port must be between 1 and 65535");
   if (c->user && !c->password_slot) return err_set(err, ERR_INVALID, "redis: a user needs a password");
   if (c->timeout_ms < 0) return err_set(err, ERR_INVALID, "redis: a time-out cannot be negative");
   return 0;
+}
+
+/* --- the master, as sentinels say --------------------------------------------------------------------- */
+
+static bool all_ready(const struct redis *link) {
+  for (unsigned i = 0; i < link->count; i++)
+    if (link->lanes[i]->state != LANE_READY) return false;
+  return true;
+}
+
+void link_hurry(struct redis *link) {
+  if (link->sentinels && !link->freed) sentinels_hurry(link->sentinels, !all_ready(link));
+}
+
+void link_abandon(struct redis *link, const struct err *err) {
+  link->leaving = false;
+  for (unsigned i = 0; i < link->count && !link->freed; i++)
+    if (link->lanes[i]->state != LANE_DOWN) lane_drop(link->lanes[i], err);
+}
+
+static void on_master(void *arg, const struct sentinel_master *master) {
+  struct redis *link = arg;
+  bool first = !link->host, same = !first && strcmp(link->host, master->host) == 0 && link->target.port == master->port;
+  struct redis_master status;
+  struct err err;
+  if ((same && master->epoch <= link->epoch) || link->freed) return; /* the same of a later epoch was none in between */
+  link->epoch = master->epoch;
+  link_enter(link);
+  err_set(&err, ERR_UNAVAILABLE, "the master is %s:%d now", master->host, master->port);
+  link_abandon(link, &err);
+  if (!link->freed) {
+    free(link->host);
+    link->target.host = link->host = copy(master->host);
+    link->target.port = master->port;
+    for (unsigned i = 0; i < link->count; i++) lane_redirect(link->lanes[i]);
+    link->changes += !first;
+    redis_master(link, &status);
+    if (!first && link->master_cb) link->master_cb(link->state_arg, &status);
+  }
+  link_leave(link);
+}
+
+void redis_master(const struct redis *link, struct redis_master *ret) {
+  *ret = (struct redis_master){.followed = link->sentinels != NULL, .changes = link->changes};
+  if (!link->sentinels) return;
+  snprintf(ret->host, sizeof ret->host, "%s", link->host ? link->host : "");
+  ret->port = link->target.port;
+  sentinels_status(link->sentinels, ret);
+}
+
+static int sentinels_begin(struct redis *link, const struct redis_config *config, struct err *err) {
+  struct sentinels_config sentinels = {.addresses = config->sentinels,
+                                       .count = config->sentinel_count,
+                                       .master = config->master,
+                                       .tls = config->tls,
+                                       .tls_ca = config->tls_ca,
+                                       .tls_cert = config->tls_cert,
+                                       .tls_key = config->tls_key,
+                                       .user = config->sentinel_user,
+                                       .password_slot = config->sentinel_password_slot};
+  return config->sentinel_count ? sentinels_new(link->loop, &sentinels, link->secrets, on_master, link, &link->sentinels, err) : 0;
 }
 
 int redis_new(struct loop *loop, const struct redis_config *config, const struct secrets *secrets, redis_state_cb *state_cb, void *arg,
@@ -67,7 +133,17 @@ int redis_new(struct loop *loop, const struct redis_config *config, const struct
       .ordinary = config->lanes,
       .count = config->lanes,
   };
+  link->bare = config->bare;
+  link->master_cb = config->master_cb;
+  link->replicas = config->replicas;
+  link->replica_ms = config->replica_ms ? config->replica_ms : REPLICA_MS;
   link->target = (struct stream_target){.socket = link->socket, .host = link->host, .port = config->port, .tls = tls};
+  code = sentinels_begin(link, config, err);
+  if (code) {
+    link->count = 0;
+    destroy(link);
+    return code;
+  }
   for (unsigned i = 0; i < link->count; i++) link->lanes[i] = lane_new(link, false);
   *ret = link;
   return 0;
@@ -78,6 +154,8 @@ void redis_free(struct redis *link) {
   link->freed = true;
   link->busy++;
   for (unsigned i = 0; i < link->count; i++) lane_cancel(link->lanes[i]);
+  sentinels_free(link->sentinels);
+  link->sentinels = NULL;
   link_leave(link);
 }
 
@@ -137,16 +215,32 @@ int redis_command(struct redis *link, unsigned lane, redis_cb *cb, void *arg, si
   return lane_send(l, cb, arg, timeout, argc, argv, lens, err);
 }
 
+static int words_of(va_list args, const char *words[MOST_WORDS], size_t *ret_count, struct err *err) {
+  const char *word;
+  size_t count = 0;
+  while ((word = va_arg(args, const char *)) && count < MOST_WORDS) words[count++] = word;
+  *ret_count = count;
+  return word ? err_set(err, ERR_INTERNAL, "redis_call: more than %d words", MOST_WORDS) : 0;
+}
+
 int redis_call(struct redis *link, unsigned lane, redis_cb *cb, void *arg, struct err *err, ...) {
   const char *words[MOST_WORDS];
-  size_t count = 0;
+  size_t count;
   va_list args;
   va_start(args, err);
-  const char *word;
-  while ((word = va_arg(args, const char *)) && count < MOST_WORDS) words[count++] = word;
+  int r = words_of(args, words, &count, err);
   va_end(args);
-  if (word) return err_set(err, ERR_INTERNAL, "redis_call: more than %d words", MOST_WORDS);
-  return redis_command(link, lane, cb, arg, count, words, NULL, err);
+  return r < 0 ? r : redis_command(link, lane, cb, arg, count, words, NULL, err);
+}
+
+int redis_call_safe(struct redis *link, unsigned lane, redis_cb *cb, void *arg, struct err *err, ...) {
+  const char *words[MOST_WORDS];
+  size_t count;
+  va_list args;
+  va_start(args, err);
+  int r = words_of(args, words, &count, err);
+  va_end(args);
+  return r < 0 ? r : redis_command_safe(link, lane, cb, arg, count, words, NULL, err);
 }
 
 /* --- values ----------------------------------------------------------------------------------------- */

@@ -27,6 +27,23 @@ struct redis_value; /* a reply or a part of one; valid only inside the callback 
 
 enum redis_type { REDIS_NIL, REDIS_STRING, REDIS_INTEGER, REDIS_ARRAY, REDIS_STATUS, REDIS_ERROR /* only inside an array (EXEC) */ };
 
+/* Who is followed, when sentinels are asked. */
+struct redis_master {
+  bool followed;  /* there are sentinels; the rest is 0 without */
+  char host[256]; /* "": not known yet */
+  int port;
+  int64_t epoch;        /* Sentinel's, which rises with every failover */
+  unsigned sentinels;   /* named in the config; of these */
+  unsigned answering;   /* these answer */
+  unsigned knowing;     /* and these know the master's name */
+  int quorum, replicas; /* as they say */
+  int sentinels_known;  /* how many sentinels they know, with themselves */
+  bool down;            /* one of them calls the master down */
+  char why[200];        /* what the last one said that could not tell */
+  uint64_t changes;     /* of the master since redis_new */
+};
+typedef void redis_master_cb(void *arg, const struct redis_master *master);
+
 struct redis_config {
   const char *socket; /* a Unix socket's path, or NULL for host and port */
   const char *host;
@@ -38,6 +55,15 @@ struct redis_config {
   unsigned lanes;                          /* connections, 1..64 (8 is a good number) */
   int64_t timeout_ms;                      /* of one command from its sending, 0: 10 s */
   size_t most_pending;                     /* commands in flight per lane before ERR_LIMIT, 0: 65536 */
+  bool bare;                               /* no function library is loaded: it is a sentinel */
+  /* In place of socket and host: "host:port" of the sentinels, which say who is the master called `master`. Every connection asks the server for its ROLE and leaves one that
+   * is no master; a server that answers READONLY is left at once by all. The same TLS files serve for both. */
+  const char *const *sentinels;
+  size_t sentinel_count;
+  const char *master, *sentinel_user, *sentinel_password_slot;
+  redis_master_cb *master_cb; /* another server is the master now: every lane was dropped and goes there. May be NULL */
+  unsigned replicas;          /* so many must hold what redis_command_safe and redis_append carry out; 0: none */
+  int64_t replica_ms;         /* and so long they have for it, less than timeout_ms; 0: 1 s */
 };
 
 typedef void redis_cb(void *arg, const struct redis_value *reply, const struct err *err);
@@ -54,6 +80,7 @@ int redis_new(struct loop *loop, const struct redis_config *config, const struct
 void redis_free(struct redis *link);
 bool redis_up(const struct redis *link); /* all lanes connected and ready (blocking ones apart) */
 bool redis_lane_up(const struct redis *link, unsigned lane);
+void redis_master(const struct redis *link, struct redis_master *ret);
 
 unsigned redis_lane(const struct redis *link, const char *key);
 unsigned redis_lanes(const struct redis *link); /* 0 … this - 1, blocking ones apart */
@@ -65,6 +92,15 @@ int redis_command(struct redis *link, unsigned lane, redis_cb *cb, void *arg, si
                   struct err *err);
 /* The same with words as arguments, ended by NULL: redis_call(l, 0, cb, arg, err, "GET", key, NULL). */
 int redis_call(struct redis *link, unsigned lane, redis_cb *cb, void *arg, struct err *err, ...) __attribute__((sentinel));
+/* The same, and calls back only once the config's number of replicas hold what it did, and with it all that Redis had carried out before, on whatever connection (WAIT behind it, on the
+ * same lane). ERR_UNAVAILABLE: it was carried out, but too few of them hold it; a change of the master may lose it. Without replicas in the config it is redis_command. */
+int redis_command_safe(struct redis *link, unsigned lane, redis_cb *cb, void *arg, size_t argc, const char *const *argv, const size_t *lens,
+                       struct err *err);
+int redis_call_safe(struct redis *link, unsigned lane, redis_cb *cb, void *arg, struct err *err, ...) __attribute__((sentinel));
+/* Replicas must hold what counts. */
+bool redis_replicated(const struct redis *link);
+/* Calls back once they hold all that Redis has carried out so far. */
+int redis_barrier(struct redis *link, unsigned lane, redis_cb *cb, void *arg, struct err *err);
 /* A connection of its own for a blocking command (XREADGROUP … BLOCK); counts as a lane of its own: returns its
  * number. Up to 8. Its time-out is the command's BLOCK plus the config's. */
 unsigned redis_add_blocking_lane(struct redis *link);
@@ -86,7 +122,7 @@ struct redis_entry {
 };
 /* The fenced append (functions: tocsin_append). Adds all entries as ids <first_seq>-0… to `journal` only if the
  * last entry's h there equals prev (64 hex digits; zeros for a journal that must be new), otherwise none:
- * ERR_CONFLICT. state (may be NULL) replaces the value of state_key in the same call. One call for a wave. */
+ * ERR_CONFLICT. state (may be NULL) replaces the value of state_key in the same call. One call for a wave; answered as redis_command_safe is. */
 int redis_append(struct redis *link, unsigned lane, const char *journal, const char *state_key, const char *prev, uint64_t first_seq,
                  const struct redis_entry *entries, size_t count, const char *state, size_t state_len, redis_cb *cb, void *arg,
                  struct err *err);
@@ -112,6 +148,7 @@ int redis_append(struct redis *link, unsigned lane, const char *journal, const c
  * FCALL tocsin_beat 2 tocsin:nodes tocsin:brakes  <node> <run> <beat, or what its counter stood at> <facts>   [brakes' epoch, brakes, nodes]; FENCE: another's name
  * FCALL tocsin_leave 1 tocsin:nodes  <node> <run>               1 when the record was this run's
  * FCALL tocsin_brake 2 tocsin:nodes tocsin:brakes  <scope> <value, '' releases>   the brakes' new epoch
+ * FCALL tocsin_at_least 1 <a counter>  <number>                what it stands at now: the number at least
  * FCALL tocsin_take 2 <inbox> <nonces>  <message> <nonce> <now_ms> <keep_ms>     1: the caller's to carry out, 0: taken already, -1: a nonce seen before
  * FCALL tocsin_let_go 1 <a target's holders>  <holder>          who still holds it; exactly the last of several gets none
  * FCALL tocsin_remove 3 <journal> <state> <journal>.new  <seq> <seq of the entry that says so>   the journal without that body, the state gone; 1, or 0: not here, or gone

@@ -300,6 +300,15 @@ local function brake(keys, args)
   return redis.call('HINCRBY', keys[1], '#brakes', 1)
 end
 
+-- KEYS: a counter. ARGV: what it has stood at already, as a process knows that outlived a change of the master: it goes on from there at least.
+local function at_least(keys, args)
+  local wanted = whole(args[1])
+  if not wanted then return redis.error_reply('ERR at_least: wrong arguments') end
+  local now = tonumber(redis.call('GET', keys[1]) or '0') or 0
+  if now < wanted then redis.call('SET', keys[1], digits(wanted)) end
+  return math.max(now, wanted)
+end
+
 -- KEYS: owner. ARGV: incident, node, from. It becomes the node's when nobody's, its own, or from's. [owner now, owner before or ''].
 local function claim(keys, args)
   local before = redis.call('HGET', keys[1], args[1])
@@ -400,10 +409,11 @@ redis.register_function('tocsin_open_id', open_id)
 redis.register_function { function_name = 'tocsin_beat', callback = beat, flags = { 'allow-oom' } }
 redis.register_function { function_name = 'tocsin_leave', callback = leave, flags = { 'allow-oom' } }
 redis.register_function { function_name = 'tocsin_brake', callback = brake, flags = { 'allow-oom' } }
+redis.register_function { function_name = 'tocsin_at_least', callback = at_least, flags = { 'allow-oom' } }
 redis.register_function { function_name = 'tocsin_claim', callback = claim, flags = { 'allow-oom' } }
 redis.register_function { function_name = 'tocsin_give', callback = give, flags = { 'allow-oom' } }
 redis.register_function { function_name = 'tocsin_retire', callback = retire, flags = { 'allow-oom' } }
 redis.register_function { function_name = 'tocsin_take', callback = take, flags = { 'allow-oom' } }
 redis.register_function {
-  function_name = 'tocsin_version', callback = function() return 7 end, flags = { 'no-writes', 'allow-stale' },
+  function_name = 'tocsin_version', callback = function() return 8 end, flags = { 'no-writes', 'allow-stale' },
 }

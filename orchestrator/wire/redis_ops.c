@@ -54,7 +54,7 @@ int redis_append(struct redis *link, unsigned lane, const char *journal, const c
     put(argv, lens, &n, entries[i].leaf, 64);
     put(argv, lens, &n, entries[i].body, entries[i].body_len);
   }
-  code = redis_command(link, lane, cb, arg, n, argv, lens, err);
+  code = redis_command_safe(link, lane, cb, arg, n, argv, lens, err);
 out:
   if (!small) {
     free(argv);
@@ -77,10 +77,14 @@ static const struct setting settings[] = {
     {"no-appendfsync-on-rewrite", "no", "no-appendfsync-on-rewrite is yes: writes during a rewrite are not durable; set it to no"},
     {"maxmemory-policy", "noeviction",
      "maxmemory-policy evicts keys when memory is full: journals would vanish; set maxmemory-policy noeviction"},
+    {"min-replicas-to-write", "0",
+     "min-replicas-to-write is 0: a master that was cut off goes on taking alerts that the next one will not have; set "
+     "min-replicas-to-write 1"}, /* a problem only where there are replicas, and then the other way round */
 };
-enum { SETTINGS = sizeof settings / sizeof *settings };
+enum { SETTINGS = sizeof settings / sizeof *settings, MIN_REPLICAS = SETTINGS - 1 };
 
 struct durability {
+  bool replicated;
   redis_durability_cb *cb;
   void *arg;
 };
@@ -98,7 +102,8 @@ static void durability_known(void *arg, const struct redis_value *reply, const s
   size_t n = 0;
   for (size_t i = 0; !err && i < SETTINGS; i++) {
     const char *value = found(reply, settings[i].name);
-    if (!value || strcmp(value, settings[i].wanted) != 0) problems[n++] = settings[i].problem;
+    bool fits = value && strcmp(value, settings[i].wanted) == 0;
+    if (i == MIN_REPLICAS ? d->replicated && fits : !fits) problems[n++] = settings[i].problem;
   }
   problems[n] = NULL;
   d->cb(d->arg, err ? NULL : problems, err);
@@ -110,7 +115,7 @@ int redis_check_durability(struct redis *link, redis_durability_cb *cb, void *ar
   for (size_t i = 0; i < SETTINGS; i++) words[2 + i] = settings[i].name;
   struct durability *d = malloc(sizeof *d);
   if (!d) return err_set(err, ERR_MEMORY, "no memory to ask Redis for its settings");
-  *d = (struct durability){.cb = cb, .arg = arg};
+  *d = (struct durability){.replicated = link->replicas || link->sentinels, .cb = cb, .arg = arg};
   int code = redis_command(link, 0, durability_known, d, 2 + SETTINGS, words, NULL, err);
   if (code) free(d);
   return code;

@@ -381,6 +381,13 @@ bool redis_lane_up(const struct redis *link, unsigned lane) { return true; }
 int redis_call(struct redis *link, unsigned lane, redis_cb *cb, void *arg, struct err *err, ...) {
   return err_set(err, ERR_UNAVAILABLE, "no Redis here");
 }
+int redis_call_safe(struct redis *link, unsigned lane, redis_cb *cb, void *arg, struct err *err, ...) {
+  return err_set(err, ERR_UNAVAILABLE, "no Redis here");
+}
+bool redis_replicated(const struct redis *link) { return false; }
+int redis_barrier(struct redis *link, unsigned lane, redis_cb *cb, void *arg, struct err *err) {
+  return err_set(err, ERR_UNAVAILABLE, "no Redis here");
+}
 enum redis_type redis_type(const struct redis_value *v) { return REDIS_NIL; }
 const char *redis_string(const struct redis_value *v, size_t *ret_len) {
   if (ret_len) *ret_len = 0;
