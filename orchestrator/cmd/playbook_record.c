@@ -19,7 +19,7 @@ static int record(struct cli *cli, const json_t *settings, const struct evidence
   struct id id;
   struct buf text;
   struct err err = {0};
-  struct record_source source = {.incident = c->id, .entries = c->entries, .count = c->count};
+  struct record_source source = {.incident = c->id, .entries = c->entries, .count = c->count, .names = options_flag(o, "names")};
   if (id_parse(options_word(o, 0), &id)) source.run = id.run;
   buf_init(&text, TEST_CAP);
   int r = record_test(&source, &text, &playbook, &err);
@@ -33,7 +33,8 @@ static int record(struct cli *cli, const json_t *settings, const struct evidence
   buf_release(&text);
   if (r < 0) return cli_fail(cli, &err);
   if (!cli->json)
-    printf("Written to %s. Secrets are not in it, what the alert tells of people is: look it over before you keep it.\n", file);
+    printf("Written to %s. Secrets are not in it%s: look it over before you keep it.\n", file,
+           source.names ? ", people's names are" : ", people whom the alerts name have pseudonyms");
   char *path = playbook_path(settings, options_get(o, "playbook") ? options_get(o, "playbook") : playbook);
   int status = playbook_rehearse(cli, settings, path, file);
   free(path);
@@ -55,6 +56,7 @@ static int run(struct cli *cli, const struct options *o) {
 
 static const struct option_spec options[] = {
     {.name = "output", .value = "FILE", .text = "where to (default: PLAYBOOK-INCIDENT_test.lua); never over a file that is there"},
+    {.name = "names", .text = "leave people's names as they are; without it, those whom the alerts name become user-1 and on"},
     {.name = "playbook", .value = "PLAYBOOK|FILE", .text = "try it against this one instead of the installed one of that name"},
     {0}};
 

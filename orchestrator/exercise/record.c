@@ -7,6 +7,7 @@
 #include "base/id.h"
 #include "base/clock.h"
 #include "base/json.h"
+#include "exercise/pseudonym.h"
 #include "journal/state.h"
 
 struct recording {
@@ -299,6 +300,24 @@ static int read_journal(struct recording *r, struct err *err) {
                  r->run);
 }
 
+/* The actions' names stand in values, too: { "ldap.lock_account", uid = … }. A person called as an action is kept. */
+static void without_names(struct recording *r) {
+  const char *called;
+  json_t *answers, *names = json_object();
+  pseudonyms_find(json_object_get(r->test, "alerts"), names);
+  pseudonyms_find(json_object_get(r->test, "later"), names);
+  json_object_foreach(json_object_get(r->test, "simulate"), called, answers) {
+    char connector[64];
+    snprintf(connector, sizeof connector, "%.*s", (int)strcspn(called, "."), called);
+    json_object_del(names, connector);
+    if (strchr(called, '.')) json_object_del(names, strchr(called, '.') + 1);
+  }
+  json_t *test = pseudonyms_put(r->test, names);
+  json_decref(r->test);
+  r->test = test;
+  json_decref(names);
+}
+
 int record_test(const struct record_source *s, struct buf *out, const char **ret_playbook, struct err *err) {
   struct recording r = {.source = s};
   r.test = json_pack("{s:[], s:{}, s:[], s:[]}", "alerts", "simulate", "answers", "later");
@@ -309,6 +328,7 @@ int record_test(const struct record_source *s, struct buf *out, const char **ret
   if (code == 0) code = read_journal(&r, err);
   if (code == 0) {
     json_object_set(r.test, "expect", r.expect);
+    if (!s->names) without_names(&r);
     if (!json_array_size(json_object_get(r.test, "later"))) json_object_del(r.test, "later");
     buf_addf(out,
              "-- Recorded from %s/%u. The form is described in tests/lua/README.md.\nreturn tests {\n  [\"as in %s/%u\"] = ", s->incident,

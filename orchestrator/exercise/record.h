@@ -1,8 +1,8 @@
 /* record.h: a playbook's unit test (tests/lua/README.md) made from the journal of an incident that it has handled.
  *
- * The alerts that the run began with and those that came while it ran, the time, its parameters and settings, what the actions really brought back, what people answered, and how
- * it ended. Journal entries
- * are redacted before they are kept, so no secret can come from them; names and addresses of people are as the alert bore them: whoever records looks the file over.
+ * The alerts that the run began with and those that came while it ran, the time, its parameters and settings, what the actions really brought back, what
+ * people answered, and how it ended. Journal entries are redacted before they are kept, so no secret can come from them. People whom the alerts name get
+ * pseudonyms (pseudonym.h); who else is named in an answer or a note is as it was: whoever records looks the file over.
  * What another time cannot repeat is left out of what is expected: texts that bear the incident's id, texts of several lines.
  * Pure: the same entries give the same bytes. Never runs anything. */
 #ifndef TOCSIN_EXERCISE_RECORD_H
@@ -15,6 +15,7 @@ struct record_source {
   const char *incident;
   struct entry *const *entries; /* in order, from seq 1 on */
   size_t count;
+  bool names;   /* people keep theirs */
   unsigned run; /* 0: the first one that a playbook's file stands behind */
 };
 

@@ -1,4 +1,6 @@
 """What happens to an incident by itself: an asset raises its severity, what is over joins it, a containment is lifted when its time has come."""
+import os
+
 from harness import Raw, Tocsin, done, is_, like, ok, wait_until
 from product import Product, alert, conservation, content, entries
 
@@ -125,6 +127,9 @@ def kept_as_test(tocsin, product):
     tocsin.wait_for(lambda: any(e["type"] == "run.finished" for e in entries(tocsin, incident)), "which comes; it polls, branches and ends")
     result = tocsin.run("playbook", "record", incident, "-o", "rounds_test.lua")
     ok(result.status == 0 and "1 passed, 0 failed" in result.out, "recorded, it passes as written: %s" % result)
+    with open(os.path.join(tocsin.folder, "rounds_test.lua"), encoding="utf-8") as f:
+        text = f.read()
+    ok("rosa" not in text and "user-1" in text, "nobody's name is in it")
     for old, new in (("critical", "high"), ('"slow", "quick"', '"quick", "slow"')):
         tocsin.write("rounds.lua", ROUNDS.replace(old, new))
         result = tocsin.run("playbook", "record", incident, "-o", "changed_%d_test.lua" % len(new), "--playbook", tocsin.folder + "/rounds.lua")

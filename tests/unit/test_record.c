@@ -10,6 +10,7 @@
 
 #include "base/json.h"
 #include "case_help.h"
+#include "exercise/pseudonym.h"
 #include "exercise/record.h"
 #include "script/testfile.h"
 
@@ -92,8 +93,8 @@ static void test_what_is_in_it(void **state) {
   assert_int_equal(json_array_size(actions), 2);
   assert_string_equal(json_str_or(json_array_get(actions, 0), "action", ""), "ldap.lock_account");
   json_t *params = json_object_get(json_array_get(actions, 0), "params");
-  assert_string_equal(json_str_or(params, "uid", ""), "alice");
-  assert_int_equal(json_object_size(params), 1); /* what another incident cannot repeat is not expected */
+  assert_string_equal(json_str_or(params, "uid", ""), "user-1"); /* alice, whom the alert names */
+  assert_int_equal(json_object_size(params), 1);                 /* what another incident cannot repeat is not expected */
   json_t *answers = json_object_get(json_object_get(test, "simulate"), "ldap.lock_account");
   assert_int_equal(json_array_size(answers), 2);
   assert_string_equal(json_string_value(json_at(json_array_get(answers, 1), "error.kind")), "denied");
@@ -194,7 +195,7 @@ static void test_all_that_a_test_can_play(void **state) {
   assert_string_equal(json_string_value(json_at(json_array_get(later, 0), "alert.finding_info.title")), "the second");
   assert_string_equal(json_str_or(expect, "severity", ""), "critical");
   assert_string_equal(json_str_or(expect, "closed", ""), "true_positive");
-  assert_string_equal(json_str_or(json_object_get(test, "params"), "user", ""), "alice");
+  assert_string_equal(json_str_or(json_object_get(test, "params"), "user", ""), "user-1");
   assert_string_equal(json_string_value(json_array_get(json_object_get(expect, "tags"), 0)), "again");
   assert_string_equal(json_str_or(expect, "status", ""), "done");
   json_decref(test);
@@ -223,12 +224,60 @@ static void test_removed_bodies(void **state) {
   json_decref(loaded());
 }
 
+static json_t *renamed(const char *text, const json_t *names) {
+  json_t *in = json_pack("{s:[s]}", "alice", text), *out = pseudonyms_put(in, names);
+  json_decref(in);
+  return out;
+}
+
+/* A word is replaced wherever it stands, in whatever case, and nothing else: no part of a word, no account that is nobody's, no member's name. */
+static void test_pseudonyms(void **state) {
+  static const char *const cases[][2] = {{"alice", "user-1"},
+                                         {"Alice's laptop, ALICE@example.org", "user-1's laptop, user-1@example.org"},
+                                         {"malice alices", "malice alices"},
+                                         {"alice.smith and bob", "user-2 and user-3"},
+                                         {"CORP\\bob, arn:aws:iam::1:user/bob", "CORP\\user-3, arn:aws:iam::1:user/user-3"},
+                                         {"root and x", "root and x"},
+                                         {"", ""}};
+  json_t *names = json_object();
+  json_t *alerts =
+      json_pack("[{s:[{s:i, s:s}, {s:i, s:s}, {s:i, s:s}, {s:i, s:s}, {s:i, s:s}]}, {s:{s:[{s:i, s:s}]}}]", "observables", "type_id", 4,
+                "value", "alice", "type_id", 5, "value", "Alice.Smith@example.org", "type_id", 4, "value", "root", "type_id", 4, "value",
+                "x", "type_id", 2, "value", "192.0.2.7", "alert", "observables", "type_id", 4, "value", "CORP\\bob");
+  assert_non_null(alerts);
+  pseudonyms_find(alerts, names);
+  assert_int_equal(json_object_size(names), 3);
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    json_t *out = renamed(cases[i][0], names);
+    assert_string_equal(json_string_value(json_array_get(json_object_get(out, "alice"), 0)), cases[i][1]);
+    json_decref(out);
+  }
+  json_decref(alerts);
+  json_decref(names);
+}
+
+static void test_names_kept(void **state) {
+  struct buf text;
+  struct err err = {0};
+  const char *playbook;
+  begin();
+  handed_over();
+  struct record_source source = {.incident = made.incident, .entries = made.entries, .count = made.source.count, .names = true};
+  buf_init(&text, 1 << 20);
+  assert_int_equal(record_test(&source, &text, &playbook, &err), 0);
+  assert_non_null(strstr(text.data, "alice"));
+  assert_null(strstr(text.data, "user-1"));
+  buf_release(&text);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test_setup_teardown(test_what_is_in_it, up, down),
                                      cmocka_unit_test_setup_teardown(test_hostile_texts, up, down),
                                      cmocka_unit_test_setup_teardown(test_refused, up, down),
                                      cmocka_unit_test_setup_teardown(test_all_that_a_test_can_play, up, down),
                                      cmocka_unit_test_setup_teardown(test_of_a_shadow_there_is_none, up, down),
-                                     cmocka_unit_test_setup_teardown(test_removed_bodies, up, down)};
+                                     cmocka_unit_test_setup_teardown(test_removed_bodies, up, down),
+                                     cmocka_unit_test(test_pseudonyms),
+                                     cmocka_unit_test_setup_teardown(test_names_kept, up, down)};
   return cmocka_run_group_tests_name("record", tests, NULL, NULL);
 }
