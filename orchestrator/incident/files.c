@@ -90,11 +90,18 @@ static json_t *item_of(struct call *call, struct incident *inc) {
 /* The same, when its bytes are needed here. */
 static json_t *item_here(struct call *call, struct incident *inc) {
   json_t *file = item_of(call, inc);
-  char why[300];
+  char why[400];
   if (!file) return NULL; /* answered, and the call is gone */
   const char *node = json_str_or(file, "node", ""), *own = call->desk->deps.store->node;
   if (!call->remote && strcmp(node, own) == 0) return file;
-  snprintf(why, sizeof why, "the file lies at node %.60s; files do not travel between nodes: do this there", node);
+  if (strcmp(node, own) == 0)
+    snprintf(why, sizeof why, "the file lies at node %.60s, and files do not travel between nodes: do this there", node);
+  else
+    snprintf(
+        why, sizeof why,
+        "the file lies at node %.60s, but %s is with node %.60s now, and files do not travel between nodes: hand it over (`tocsin node "
+        "drain %.60s`), and do this at %.60s",
+        node, inc->id, own, own, node);
   file_fail(call, ERR_CONFLICT, why);
   return NULL;
 }

@@ -17,6 +17,7 @@ static void upload_free(struct upload *u) {
 static int work_cancel(struct blobs *b, struct vault_job *job) {
   struct file_job *j = (struct file_job *)job;
   blob_cancel(j->upload->writer);
+  j->upload->writer = NULL;
   return 0;
 }
 
@@ -24,6 +25,12 @@ static void cancelled(struct vault_job *job) {
   struct file_job *j = (struct file_job *)job;
   upload_free(j->upload);
   file_job_free(j);
+}
+
+/* The desk ends before: whether the job was carried out or not. */
+static void cancel_drop(struct vault_job *job) {
+  work_cancel(NULL, job);
+  cancelled(job);
 }
 
 static void upload_end(struct files *f, struct upload *u) {
@@ -34,6 +41,7 @@ static void upload_end(struct files *f, struct upload *u) {
 static void upload_drop(struct files *f, struct upload *u) {
   struct file_job *j = file_job_new(NULL, work_cancel, cancelled);
   upload_end(f, u);
+  j->job.drop = cancel_drop;
   j->upload = u;
   vault_do(f->vault, &j->job);
 }
@@ -247,6 +255,7 @@ static void collected_durable(void *arg, const struct err *err) {
   j->mark = BLOB_KEPT;
   struct desk *d = call->desk;
   call_answer(call, 200, answer);
+  j->call = NULL; /* it is gone; the job goes on */
   file_job_start(d, j, file_work_mark, file_marked);
 }
 

@@ -105,7 +105,7 @@ void vault_free(struct vault *v) {
   pthread_cond_signal(&v->work);
   pthread_mutex_unlock(&v->lock);
   if (v->started) pthread_join(v->thread, NULL);
-  loop_undefer(v->loop, arrived, v);
+  loop_unpost(v->loop, arrived, v);
   for (struct vault_job *job; (job = queue_take(&v->done)) || (job = queue_take(&v->todo));) job->drop(job);
   pthread_cond_destroy(&v->work);
   pthread_mutex_destroy(&v->lock);

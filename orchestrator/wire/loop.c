@@ -298,6 +298,17 @@ void watch_free(struct watch *w) {
   free(w);
 }
 
+void loop_unpost(struct loop *loop, loop_cb *cb, void *arg) {
+  struct queue kept;
+  queue_init(&kept);
+  pthread_mutex_lock(&loop->post_lock);
+  for (struct call *c; (c = queue_pop(&loop->posted));)
+    if (c->cb == cb && c->arg == arg) free(c);
+    else queue_push(&kept, c);
+  for (struct call *c; (c = queue_pop(&kept));) queue_push(&loop->posted, c);
+  pthread_mutex_unlock(&loop->post_lock);
+}
+
 void loop_post(struct loop *loop, loop_cb *cb, void *arg) {
   struct call *c = need(malloc(sizeof *c));
   *c = (struct call){.cb = cb, .arg = arg};

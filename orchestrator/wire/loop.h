@@ -48,5 +48,7 @@ void watch_free(struct watch *watch);
 
 /* Another thread asks the loop to call cb soon. The only function here that other threads may call. */
 void loop_post(struct loop *loop, loop_cb *cb, void *arg);
+/* Removes every pending one with this cb and arg: of the loop's thread, when whoever posted has ended. */
+void loop_unpost(struct loop *loop, loop_cb *cb, void *arg);
 
 #endif

@@ -1,0 +1,384 @@
+/* Files in custody inside the engine: each command and each refusal, what a crash left behind, a file removed with its entry, and the end with work still to be done. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <sqlite3.h>
+
+#include "base/json.h"
+#include "base/log.h"
+#include "evidence/blobs.h"
+#include "incident/incident.h"
+#include "redis_server.h"
+#include "route/route.h"
+#include "script/script.h"
+
+enum { WAIT_MS = 20000 };
+
+static struct {
+  struct server server;
+  struct loop *loop;
+  struct redis *redis;
+  struct secrets *secrets;
+  struct people *people;
+  struct transports *transports;
+  struct questions *questions;
+  struct actions *actions;
+  struct journal_store store;
+  struct desk *desk;
+  json_t *settings;
+  const char *node;
+  char folder[128], id[64];
+} t;
+
+static void on_link(void *arg, bool up, const struct err *err) {}
+static void on_nap(void *arg) {}
+
+static void turn(void) {
+  struct timer *timer = timer_start(t.loop, 1, on_nap, NULL);
+  loop_wait(t.loop);
+  timer_free(timer);
+}
+
+#define UNTIL(condition)                                                                                                                   \
+  do {                                                                                                                                     \
+    int64_t until_ = test_now_ms() + WAIT_MS;                                                                                              \
+    while (!(condition)) {                                                                                                                 \
+      if (test_now_ms() > until_) fail_msg("waited in vain for %s", #condition);                                                           \
+      turn();                                                                                                                              \
+    }                                                                                                                                      \
+  } while (0)
+
+/* ---- commands */
+
+static struct reply {
+  int status;
+  json_t *answer;
+} reply;
+
+static void on_reply(void *arg, int status, const json_t *answer) {
+  struct reply *r = arg;
+  r->status = status;
+  json_decref(r->answer);
+  r->answer = json_deep_copy(answer);
+}
+
+static void send_to_desk(const char *who, json_t *command_take) {
+  const struct person *by = people_named(t.people, who);
+  assert_non_null(by);
+  assert_non_null(command_take);
+  reply.status = 0;
+  desk_command(t.desk, by, command_take, on_reply, &reply);
+  json_decref(command_take);
+}
+
+/* Borrowed until the next. */
+static const json_t *said(const char *who, json_t *command_take, int wanted) {
+  send_to_desk(who, command_take);
+  UNTIL(reply.status);
+  if (reply.status != wanted) fail_msg("%d: %s", reply.status, json_str_or(reply.answer, "error", "?"));
+  return reply.answer;
+}
+
+static void refused(const char *who, json_t *command_take, int wanted, const char *says) {
+  const char *error = json_str_or(said(who, command_take, wanted), "error", "");
+  if (!strstr(error, says)) fail_msg("%s", error);
+}
+
+static json_t *of(const char *command) { return json_pack("{s:s, s:s, s:s}", "command", command, "id", t.id, "because", "a test"); }
+
+static json_t *of_item(const char *command, int64_t item) {
+  json_t *c = of(command);
+  json_object_set_new(c, "item", json_integer(item));
+  return c;
+}
+
+static json_t *with(json_t *command, const char *name, json_t *value_take) {
+  json_object_set_new(command, name, value_take);
+  return command;
+}
+
+static void digest(const char *content, char out[DIGEST_HEX]) {
+  uint8_t raw[DIGEST_BYTES];
+  digest_sha256(content, strlen(content), raw);
+  hex_encode(raw, sizeof raw, out);
+}
+
+static json_t *begin_of(const char *content) {
+  char sha256[DIGEST_HEX];
+  digest(content, sha256);
+  json_t *c = with(of("evidence.begin"), "name", json_string("a name"));
+  return with(with(c, "size", json_integer((json_int_t)strlen(content))), "sha256_before", json_string(sha256));
+}
+
+static json_t *piece_of(const char *upload, int64_t offset, const char *content) {
+  char *data = base64_encode(content, strlen(content));
+  json_t *c = with(with(of("evidence.piece"), "upload", json_string(upload)), "offset", json_integer(offset));
+  json_object_set_new(c, "data", json_string(data));
+  free(data);
+  return c;
+}
+
+static void begun(json_t *begin_take, char upload[64]) {
+  snprintf(upload, 64, "%s", json_str_or(said("tester", begin_take, 200), "upload", ""));
+}
+
+static json_t *finish_of(const char *upload) { return with(of("evidence.finish"), "upload", json_string(upload)); }
+
+static int64_t add(const char *content) {
+  char upload[64];
+  begun(begin_of(content), upload);
+  said("tester", piece_of(upload, 0, content), 200);
+  return json_int_or(said("tester", finish_of(upload), 200), "item", 0);
+}
+
+static const json_t *row_of(int64_t item) {
+  const json_t *files = json_object_get(said("tester", of("evidence.list"), 200), "files");
+  for (size_t i = 0; i < json_array_size(files); i++)
+    if (json_int_or(json_array_get(files, i), "item", 0) == item) return json_array_get(files, i);
+  return NULL;
+}
+
+/* ---- the desk */
+
+static void desk_up(void) {
+  struct err err = {0};
+  struct redis_config config = {.lanes = 2, .socket = t.server.socket};
+  if (redis_new(t.loop, &config, t.secrets, on_link, NULL, &t.redis, &err) < 0) fail_msg("%s", err.text);
+  UNTIL(redis_up(t.redis));
+  t.transports = transports_new(t.loop, t.secrets);
+  t.questions = questions_new(t.loop, t.people);
+  struct actions_deps actions = {.loop = t.loop,
+                                 .redis = t.redis,
+                                 .secrets = t.secrets,
+                                 .transports = t.transports,
+                                 .questions = t.questions,
+                                 .people = t.people,
+                                 .data = t.server.folder};
+  t.actions = actions_new(&actions, &err);
+  if (!t.actions) fail_msg("%s", err.text);
+  t.store = (struct journal_store){.loop = t.loop, .redis = t.redis, .secrets = t.secrets, .clock = clock_system(), .node = t.node};
+  struct desk_deps deps = {.store = &t.store,
+                           .loop = t.loop,
+                           .redis = t.redis,
+                           .actions = t.actions,
+                           .questions = t.questions,
+                           .people = t.people,
+                           .settings = t.settings,
+                           .values = path_values};
+  t.desk = desk_new(&deps, &err);
+  if (!t.desk) fail_msg("%s", err.text);
+}
+
+static void desk_down(void) {
+  desk_unload(t.desk);
+  actions_orphan(t.actions, NULL);
+  transports_free(t.transports);
+  redis_free(t.redis); /* as the daemon: what it still owed is told first */
+  desk_free(t.desk);
+  questions_free(t.questions);
+  actions_free(t.actions);
+}
+
+static int setup(void **state) {
+  struct err err = {0};
+  json_t *sources = NULL;
+  json_t *named =
+      json_pack("{s:{s:I, s:[s, s, s]}, s:{s:i, s:[s]}, s:{s:i, s:[s]}}", "tester", "uid", (json_int_t)getuid(), "roles", "responder",
+                "lead", "admin", "judy", "uid", 60001, "roles", "responder", "guest", "uid", 60002, "roles", "viewer");
+  log_set_level(LOG_ERROR);
+  memset(&t, 0, sizeof t);
+  t.node = "n1";
+  server_start(&t.server, "");
+  t.loop = loop_new();
+  t.secrets = secrets_new();
+  if (people_new(named, t.secrets, "a key for tests!", 16, &t.people, &err) < 0) fail_msg("%s", err.text);
+  if (settings_load(NULL, &t.settings, &sources, &err) < 0) fail_msg("%s", err.text);
+  json_decref(sources);
+  snprintf(t.folder, sizeof t.folder, "%s/evidence", t.server.folder);
+  json_t *evidence = json_object_get(t.settings, "evidence");
+  json_object_set_new(evidence, "folder", json_string(t.folder));
+  json_object_set_new(evidence, "file_most_mib", json_integer(1));
+  json_object_set_new(evidence, "classes", json_pack("{s:I, s:i}", "standard", (json_int_t)86400000, "brief", 0));
+  json_object_set_new(t.settings, "people", named);
+  desk_up();
+  const json_t *opened =
+      said("tester", json_pack("{s:s, s:s, s:s, s:s}", "command", "incident.open", "title", "a case", "severity", "low", "because", "x"),
+           200);
+  snprintf(t.id, sizeof t.id, "%s", json_str_or(opened, "id", ""));
+  return 0;
+}
+
+static int teardown(void **state) {
+  desk_down();
+  people_free(t.people);
+  loop_free(t.loop);
+  json_decref(t.settings);
+  secrets_free(t.secrets);
+  server_stop(&t.server);
+  json_decref(reply.answer);
+  reply.answer = NULL;
+  return 0;
+}
+
+/* ---- the tests */
+
+static void life(void **state) {
+  int64_t item = add("one file"), other = add("");
+  const json_t *row = row_of(item);
+  assert_int_equal(json_int_or(row, "size", 0), 8);
+  const json_t *got = said("guest", with(of_item("evidence.get", item), "offset", json_integer(0)), 200);
+  assert_string_equal(json_str_or(got, "data", ""), "b25lIGZpbGU=");
+  assert_string_equal(json_str_or(said("guest", with(of_item("evidence.get", item), "offset", json_integer(8)), 200), "data", "x"), "");
+  said("tester", with(of_item("evidence.transfer", item), "to", json_string("judy")), 200);
+  refused("tester", of_item("evidence.acknowledge", item), 403, "in person");
+  said("judy", of_item("evidence.acknowledge", item), 200);
+  said("judy", of_item("evidence.hold", item), 200);
+  refused("judy", of_item("evidence.hold", item), 409, "already");
+  refused("tester", of_item("evidence.delete", item), 403, "legal hold");
+  said("tester", of_item("evidence.release_hold", item), 200);
+  refused("tester", of_item("evidence.release_hold", item), 409, "no hold");
+  refused("judy", of_item("evidence.delete", item), 403, "needs the role \"lead\"");
+  said("tester", of_item("evidence.delete", item), 200);
+  refused("tester", of_item("evidence.get", item), 409, "was deleted");
+  refused("tester", of_item("evidence.delete", item), 409, "was deleted");
+  assert_true(json_object_get(row_of(item), "deleted") != NULL);
+  assert_null(json_object_get(row_of(other), "deleted"));
+  assert_true(add("one file") > other); /* anew */
+}
+
+/* Every answer ends its call: what comes behind it must not look at it. */
+static void refusals(void **state) {
+  static const char *const on_items[] = {"get", "transfer", "acknowledge", "hold", "release_hold", "delete", NULL};
+  int64_t item = add("one file");
+  char name[64], upload[64], other[64];
+  for (const char *const *v = on_items; *v; v++) {
+    snprintf(name, sizeof name, "evidence.%s", *v);
+    refused("tester", of_item(name, 999), 404, "keeps no file 999");
+    json_t *silent = of_item(name, item);
+    json_object_del(silent, "because");
+    if (strcmp(*v, "acknowledge") == 0) refused("tester", silent, 409, "no handing over");
+    else refused("tester", silent, 400, "is missing");
+  }
+  static const char *const needed[] = {"name", "because", "sha256_before", NULL};
+  for (const char *const *n = needed; *n; n++) {
+    json_t *begin = begin_of("two");
+    json_object_del(begin, *n);
+    refused("tester", begin, 400, *n);
+  }
+  refused("tester", with(begin_of("two"), "size", json_integer((1 << 20) + 1)), 429, "file_most_mib");
+  refused("tester", with(begin_of("two"), "class", json_string("gold")), 400, "no class");
+  refused("tester", with(begin_of("two"), "sha256_before", json_string("zz")), 400, "say what comes");
+  refused("tester", begin_of("one file"), 409, "already");
+  refused("guest", begin_of("two"), 403, "role");
+  begun(begin_of("three"), upload);
+  refused("tester", piece_of("nobody's", 0, "three"), 404, "begin anew");
+  refused("judy", piece_of(upload, 0, "three"), 404, "begin anew");
+  refused("tester", piece_of(upload, 2, "ree"), 400, "comes next");
+  refused("tester", piece_of(upload, 0, "three and more"), 429, "larger");
+  refused("tester", finish_of(upload), 404, "begin anew");
+  begun(begin_of("four"), upload);
+  said("tester", piece_of(upload, 0, "fo"), 200);
+  refused("tester", finish_of(upload), 409, "another size");
+  begun(begin_of("five"), upload);
+  said("tester", piece_of(upload, 0, "FIVE"), 200);
+  refused("tester", finish_of(upload), 409, "changed while it was read");
+  begun(begin_of("six"), upload), begun(begin_of("six"), other);
+  said("tester", piece_of(upload, 0, "six"), 200);
+  said("tester", piece_of(other, 0, "six"), 200);
+  said("tester", finish_of(upload), 200);
+  refused("tester", finish_of(other), 409, "already");
+}
+
+static void removed_with_its_entry(void **state) {
+  int64_t item = add("a private file"), held = add("a held file");
+  said("tester", of_item("evidence.hold", held), 200);
+  refused("tester", with(of("incident.redact"), "seq", json_integer(held)), 403, "legal hold");
+  said("tester", with(of("incident.redact"), "seq", json_integer(item)), 200);
+  UNTIL(json_bool_or(row_of(item), "removed", false) && !json_object_get(row_of(item), "sha256"));
+  assert_null(json_object_get(row_of(item), "name"));
+  refused("tester", of_item("evidence.get", item), 409, "was deleted");
+  assert_true(add("a private file") > held); /* nothing of it is left */
+}
+
+/* Looked at from outside: the store is the vault's. */
+static int unsettled(void) {
+  char path[160];
+  sqlite3 *db;
+  sqlite3_stmt *count;
+  snprintf(path, sizeof path, "%s/keys.db", t.folder);
+  assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+  sqlite3_busy_timeout(db, WAIT_MS);
+  assert_int_equal(sqlite3_prepare_v2(db, "SELECT count(*) FROM blob WHERE mark != 1", -1, &count, NULL), SQLITE_OK);
+  assert_int_equal(sqlite3_step(count), SQLITE_ROW);
+  int n = sqlite3_column_int(count, 0);
+  sqlite3_finalize(count);
+  sqlite3_close(db);
+  return n;
+}
+
+/* What a crash leaves: a file without its entry, and one marked whose deletion never came on record. */
+static void crashed(void **state) {
+  struct blobs *b;
+  struct blob_writer *w;
+  char sha256[DIGEST_HEX], kept[DIGEST_HEX];
+  uint64_t size;
+  int64_t item = add("it stays");
+  digest("it stays", kept);
+  desk_down();
+  assert_int_equal(blobs_open(t.folder, &b, NULL), 0);
+  assert_int_equal(blob_begin(b, t.id, 100, &w, NULL), 0);
+  assert_int_equal(blob_write(w, "orphan", 6, NULL), 0);
+  assert_int_equal(blob_finish(w, sha256, &size, NULL), 0);
+  assert_int_equal(blob_mark(b, t.id, kept, BLOB_LEAVING, NULL), 0);
+  blobs_close(b);
+  assert_int_equal(unsettled(), 2);
+  desk_up();
+  desk_settle_files(t.desk);
+  UNTIL(unsettled() == 0);
+  said("tester", with(of_item("evidence.get", item), "offset", json_integer(0)), 200);
+  assert_true(add("orphan") > item);
+}
+
+/* The end comes with files under way: nothing is left in memory (the sanitizers see to it), and nothing half done on the disk after the next start. */
+static void stopped(void **state) {
+  char first[64], second[64];
+  int64_t item = add("to go");
+  begun(begin_of("first"), first), begun(begin_of("second"), second);
+  said("tester", piece_of(first, 0, "fi"), 200);
+  send_to_desk("tester", piece_of(second, 0, "second"));
+  loop_turn(t.loop);
+  send_to_desk("tester", of_item("evidence.delete", item));
+  loop_turn(t.loop), loop_turn(t.loop);
+  desk_settle_files(t.desk);
+  desk_down();
+  desk_up();
+  desk_settle_files(t.desk);
+  UNTIL(unsettled() == 0);
+}
+
+/* The incident is with another node than the file. */
+static void elsewhere(void **state) {
+  int64_t item = add("one file");
+  desk_down();
+  t.node = "n2";
+  desk_up();
+  refused("tester", of_item("evidence.get", item), 409, "lies at node n1, but INC-000001 is with node n2 now");
+  refused("tester", of_item("evidence.delete", item), 409, "do this at n1");
+  refused("tester", with(of("incident.redact"), "seq", json_integer(item)), 409, "lies at node n1");
+  said("tester", of_item("evidence.hold", item), 200); /* what only makes an entry goes anywhere */
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test_setup_teardown(life, setup, teardown),
+      cmocka_unit_test_setup_teardown(refusals, setup, teardown),
+      cmocka_unit_test_setup_teardown(removed_with_its_entry, setup, teardown),
+      cmocka_unit_test_setup_teardown(crashed, setup, teardown),
+      cmocka_unit_test_setup_teardown(stopped, setup, teardown),
+      cmocka_unit_test_setup_teardown(elsewhere, setup, teardown),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
