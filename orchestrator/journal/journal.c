@@ -505,7 +505,7 @@ bool journal_guard(struct journal *j, struct journal **handle) {
 /* Keys are sorted, and a quote inside of a text bears a backslash. */
 static void last_node_keep(struct journal *j, const struct entry *e) {
   static const char key[] = ",\"node\":\"";
-  const char *at = memmem(e->head, e->head_len, key, sizeof key - 1);
+  const char *at = e->head_len ? memmem(e->head, e->head_len, key, sizeof key - 1) : NULL;
   size_t n = 0;
   if (at) at += sizeof key - 1;
   while (at && at + n < e->head + e->head_len && at[n] != '"' && n + 1 < sizeof j->last_node) n++;

@@ -3,7 +3,7 @@
 
 As a program (started by tests/run_tests while it is still root, with CAP_SYS_PTRACE) it waits at a socket that belongs to the tests' user. A
 client names a process of its own user, a kind of call, a number and what is to happen at it, and hands over a descriptor for the trace;
-strace lives for as long as the connection. Nothing else can be asked of it. It ends with its standard input.
+strace lives for as long as the connection. It also tells which sockets such a process has open. Nothing else can be asked of it. It ends with its standard input.
 
     tests/chaos/tracer.py SOCKET UID
 """
@@ -67,6 +67,29 @@ class Tracer:
         self.line.close()
 
 
+def sockets(pid):
+    """Inodes of the sockets that a process has open."""
+    if os.geteuid() == 0:
+        return sockets_of(pid)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as line:
+        line.settimeout(10)
+        line.connect(SOCKET)
+        line.send(json.dumps([pid, "sockets", 0, ""]).encode())
+        return json.loads(line.recv(60000))
+
+
+def sockets_of(pid):
+    found = []
+    for fd in os.listdir("/proc/%d/fd" % pid):
+        try:
+            target = os.readlink("/proc/%d/fd/%s" % (pid, fd))
+        except OSError:
+            continue
+        if target.startswith("socket:["):
+            found.append(target[8:-1])
+    return found
+
+
 # ---- the helper
 
 def owner(pid):
@@ -80,6 +103,9 @@ def serve_one(line, uid):
         text, fds, _, _ = socket.recv_fds(line, 1000, 4)
         try:
             pid, kind, number, how = json.loads(text)
+            if kind == "sockets" and peer == uid and owner(int(pid)) == uid:
+                line.send(json.dumps(sockets_of(int(pid))).encode())
+                return
             if peer != uid or owner(int(pid)) != uid or kind not in KINDS or how not in HOW or not fds:
                 return
             child = strace(int(pid), kind, int(number), how, fds[0])

@@ -1,8 +1,12 @@
 """A tabletop exercise on the running engine: with nobody there, with people, through a kill -9; nothing of it gets out, and nothing of it is among what is real."""
+import os
 import socket
+import sys
 import threading
 
-from harness import *
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "chaos"))
+import tracer  # noqa: E402
+from harness import *  # noqa: E402
 from smtp import Smtp
 
 OTHER = os.path.join(os.path.dirname(BINARY), "tocsin-verify")
@@ -27,17 +31,11 @@ class Deaf:
 
 def sockets_to_the_world(pid):
     """Sockets of the process that are not Unix ones."""
-    inodes = set()
-    for fd in os.listdir("/proc/%d/fd" % pid):
-        try:
-            target = os.readlink("/proc/%d/fd/%s" % (pid, fd))
-        except OSError:
-            continue
-        if target.startswith("socket:["):
-            inodes.add(target[8:-1])
+    inodes = tracer.sockets(pid)
+    ok(inodes, "its sockets can be seen")
     found = []
     for table in ("tcp", "tcp6", "udp", "udp6", "raw"):
-        with open("/proc/%d/net/%s" % (pid, table), encoding="ascii") as f:
+        with open("/proc/net/" + table, encoding="ascii") as f:
             found += [line for line in f.read().splitlines()[1:] if line.split()[9] in inodes]
     return found
 
@@ -117,7 +115,10 @@ with Tocsin(settings, env={"EDR_TOKEN": "a-token-that-is-secret"}) as tocsin:
     other = result.json()["id"]
     show = lambda *words: tocsin.json("tabletop", "show", other, *words)  # noqa: E731
     tocsin.wait_for(lambda: len(show()["incidents"]) >= 2, "with a person in it the clock goes on by itself")
-    is_(sockets_to_the_world(tocsin.pid), [], "no socket but Unix ones is open meanwhile")
+    if tracer.possible():
+        is_(sockets_to_the_world(tocsin.pid), [], "no socket but Unix ones is open meanwhile")
+    else:
+        skip("no socket but Unix ones is open meanwhile", "only root sees the engine's sockets")
     ok("to_come" in show() and "to_come" not in show("--participant"), "only the facilitator sees what is still to come")
     is_(tocsin.run("tabletop", "pause", other, "--because", "lunch").status, 0, "it can stand still")
     like(tocsin.run("tabletop", "pause", other).err, r"stands still already", "once")
