@@ -56,21 +56,30 @@ void lapse_open(const struct lapse *one, int64_t *since, int64_t *deadline) {
   if (!fixed(*deadline)) *deadline += one->to - one->from;
 }
 
-static int64_t at_most(const struct lapses *l, int64_t deadline, int64_t left) {
+static int64_t at_most(const struct lapses *l, int64_t deadline, int64_t left, bool *ret_cut) {
   int64_t now = l->clock ? clock_wall(l->clock) : deadline;
-  return deadline - now > left ? now + left : deadline;
+  bool cut = deadline - now > left;
+  if (ret_cut) *ret_cut = cut;
+  return cut ? now + left : deadline;
 }
 
-int64_t lapses_deadline(const struct lapses *l, int64_t since, int64_t deadline) {
+int64_t lapses_deadline(const struct lapses *l, int64_t since, int64_t deadline, bool *ret_cut) {
   int64_t became = deadline, whole = deadline - since;
+  bool graced = false;
+  if (ret_cut) *ret_cut = false;
   if (fixed(deadline)) return deadline;
-  for (size_t i = 0; i < l->count; i++) became = lapse_deadline(&l->all[i], since, became);
-  return at_most(l, became, whole > LAPSE_GRACE_US ? whole : LAPSE_GRACE_US);
+  for (size_t i = 0; i < l->count; i++) {
+    int64_t before = became;
+    became = lapse_deadline(&l->all[i], since, became);
+    graced = graced || (became != before && !l->all[i].step);
+  }
+  return at_most(l, became, graced && whole < LAPSE_GRACE_US ? LAPSE_GRACE_US : whole, ret_cut);
 }
 
-int64_t lapses_until(const struct lapses *l, int64_t since, int64_t until) {
+int64_t lapses_until(const struct lapses *l, int64_t since, int64_t until, bool *ret_cut) {
   int64_t became = until;
+  if (ret_cut) *ret_cut = false;
   if (fixed(until)) return until;
   for (size_t i = 0; i < l->count; i++) became = lapse_until(&l->all[i], since, became);
-  return at_most(l, became, until - since);
+  return at_most(l, became, until - since, ret_cut);
 }

@@ -35,8 +35,9 @@ int64_t lapse_deadline(const struct lapse *one, int64_t since, int64_t deadline)
 int64_t lapse_until(const struct lapse *one, int64_t since, int64_t until);       /* of what waits for time alone: outages count */
 /* What one has done, just now, to a question that is open. */
 void lapse_open(const struct lapse *one, int64_t *since, int64_t *deadline);
-/* What all of them have made of one that stands in a journal: by the watched clock it is never further off than it was at first. */
-int64_t lapses_deadline(const struct lapses *l, int64_t since, int64_t deadline);
-int64_t lapses_until(const struct lapses *l, int64_t since, int64_t until);
+/* What all of them have made of one that stands in a journal: by the watched clock it is never further off than it was at first. *ret_cut (may be NULL):
+ * it would have been, and what it became stands nowhere but here: whoever sleeps until then and asks again gets as much time again. */
+int64_t lapses_deadline(const struct lapses *l, int64_t since, int64_t deadline, bool *ret_cut);
+int64_t lapses_until(const struct lapses *l, int64_t since, int64_t until, bool *ret_cut);
 
 #endif

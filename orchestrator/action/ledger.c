@@ -87,7 +87,7 @@ static void hold_add(struct actions *a, const char *incident, const char *of, co
   questions_look(a->deps.questions, clock);
   const struct lapses *lapses = questions_lapses(a->deps.questions);
   h->lift_at = json_int_or(containment, "lift_at", 0);
-  if (clock == lapses->clock) h->lift_at = lapses_until(lapses, json_int_or(containment, "since", 0), h->lift_at);
+  if (clock == lapses->clock) h->lift_at = lapses_until(lapses, json_int_or(containment, "since", 0), h->lift_at, NULL);
   hold_name(name, incident, of);
   hold_free(map_put(&a->holds, name, h));
   holders_change(a, h, "SADD");

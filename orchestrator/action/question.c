@@ -20,7 +20,7 @@ struct question {
   unsigned approvals;
   json_t *given;           /* people who have approved so far */
   int64_t asked, deadline; /* µs of the journal's clock; deadline 0: none */
-  bool held;
+  bool held, awake;        /* awake: its deadline cannot be found again in its journal */
   int64_t held_since;
   struct timer *timer;
   question_cb *cb;
@@ -210,7 +210,7 @@ struct question *question_ask(struct questions *qs, const struct question_spec *
   if (taken_up) {
     q->asked = json_int_or(open, "asked", 0);
     q->deadline = json_int_or(open, "deadline", 0);
-    if (!qs->watch.clock || keeps_time(q)) q->deadline = questions_deadline(qs, q->asked, q->deadline);
+    if (!qs->watch.clock || keeps_time(q)) q->deadline = lapses_deadline(&qs->lapses, q->asked, q->deadline, &q->awake);
     q->given = json_deep_copy(json_object_get(open, "given"));
   } else if (spec->within_ms > 0 && spec->otherwise) {
     q->deadline = now_of(q) + spec->within_ms * 1000;
@@ -233,7 +233,7 @@ struct question *question_ask(struct questions *qs, const struct question_spec *
 /* --- time in which nobody could have answered ------------------------------------------------------------------------ */
 
 int64_t questions_deadline(const struct questions *qs, int64_t asked, int64_t deadline) {
-  return lapses_deadline(&qs->lapses, asked, deadline);
+  return lapses_deadline(&qs->lapses, asked, deadline, NULL);
 }
 
 const struct lapses *questions_lapses(const struct questions *qs) { return &qs->lapses; }
@@ -271,7 +271,7 @@ void questions_look(struct questions *qs, const struct clock *clock) {
 
 bool question_sleeps(const struct question *q, int64_t *ret_due) {
   *ret_due = q->otherwise ? q->deadline : 0;
-  return !q->held && !q->answer && map_get(&q->all->open, q->id) == q;
+  return !q->held && !q->awake && !q->answer && map_get(&q->all->open, q->id) == q;
 }
 
 /* The time in which nobody could be told does not count. */

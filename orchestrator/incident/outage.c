@@ -75,7 +75,7 @@ static void stepped(void *arg, const struct lapse *one) {
   int64_t by = one->to - one->from;
   char text[160];
   snprintf(text, sizeof text, "the clock was set %s by %" PRId64 " s; whatever waits for a time waits as long as before",
-           by > 0 ? "forward" : "back", (by > 0 ? by : -by) / 1000000);
+           by > 0 ? "forward" : "back", ((by > 0 ? by : -by) + 500000) / 1000000);
   log_warning("%s", text);
   int64_t most;
   if (o->desk->deps.node)

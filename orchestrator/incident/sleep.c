@@ -383,7 +383,8 @@ static void on_length(void *arg, const struct redis_value *reply, const struct e
   const struct lapses *lapses = questions_lapses(r->s->desk->deps.questions);
   bool fits = !err && redis_type(reply) == REDIS_INTEGER && (uint64_t)redis_integer(reply) == c->x->seq;
   if (fits) {
-    c->x->due = c->x->by_question ? lapses_deadline(lapses, c->x->slept, c->x->due) : lapses_until(lapses, c->x->slept, c->x->due);
+    c->x->due =
+        c->x->by_question ? lapses_deadline(lapses, c->x->slept, c->x->due, NULL) : lapses_until(lapses, c->x->slept, c->x->due, NULL);
     add(r->s, c->x);
   } else {
     struct redis *redis = r->s->desk->deps.redis;

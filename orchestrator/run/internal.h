@@ -50,6 +50,7 @@ struct step {
   loop_cb *wake; /* the timer's, and when it is due by the incident's clock */
   int64_t due;
   int64_t until;       /* µs, 0: for ever */
+  bool awake;          /* which cannot be found again in the journal */
   unsigned attempt;    /* poll, release: sub-steps begun */
   json_t *list;        /* release: what is to be released */
   struct group *group; /* parallel */

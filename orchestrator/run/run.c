@@ -341,7 +341,7 @@ bool run_sleeps(const struct run *run, int64_t *ret_due, bool *ret_by_question) 
   TAILQ_FOREACH(s, &run->steps, next) {
     int64_t due = s->timer ? s->due : 0;
     bool waits = s->group || s->verb == &verb_wait || s->verb == &verb_wait_for || (s->question && question_sleeps(s->question, &due));
-    if (s->ended || s->action || s->ticket || !waits) return false;
+    if (s->ended || s->action || s->ticket || s->awake || !waits) return false;
     if (!due || (*ret_due && due >= *ret_due)) continue;
     *ret_due = due;
     *ret_by_question = s->question != NULL;

@@ -54,7 +54,8 @@ static void until_from(struct step *s, const json_t *history) {
   int64_t within = json_int_or(begun, "ms", json_int_or(begun, "within", 0)) * 1000;
   s->until = json_int_or(begun, "until", 0);
   const struct lapses *lapses = s->run->all->deps.questions ? questions_lapses(s->run->all->deps.questions) : NULL;
-  if (lapses && lapses->clock == journal_store_of(s->run->journal)->clock) s->until = lapses_until(lapses, s->until - within, s->until);
+  if (lapses && lapses->clock == journal_store_of(s->run->journal)->clock)
+    s->until = lapses_until(lapses, s->until - within, s->until, &s->awake);
 }
 
 /* --- wait ---------------------------------------------------------------------------------------------------------- */

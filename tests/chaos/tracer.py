@@ -57,7 +57,11 @@ class Tracer:
     def stop(self):
         if self.own:
             self.own.terminate()
-            self.own.wait(10)
+            try:
+                self.own.wait(10)
+            except subprocess.TimeoutExpired:  # it waits for a process that is just dying
+                self.own.kill()
+                self.own.wait()
             return
         try:
             self.line.shutdown(socket.SHUT_WR)
