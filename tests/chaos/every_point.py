@@ -156,6 +156,8 @@ class Worker(threading.Thread):
         self.let_go()
         point.call = self.last_call()
         point.hit = self.plan.faults and "INJECTED" in point.call
+        if not self.plan.faults and ("INJECTED" in point.call or point.call.endswith("= ?")):
+            wait_until(lambda: self.tocsin.process.poll() is not None, 10, every=0.005)  # killed after all, just when its run was over
 
     def judge(self, point, story):
         if not story or not story.good:
