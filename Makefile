@@ -119,6 +119,12 @@ $(BUILD)/bench/preload/curl.so: tests/bench/preload/curl.c $(BUILD)/.flags
 	$(call say,CC $@)
 	$(Q)$(CC) $(WARN) $(CPPFLAGS) $(CFLAGS) -fPIC -shared $< -o $@
 
+# Stands before libc in an engine whose clock is set.
+$(BUILD)/chaos/clock.so: tests/chaos/preload/clock.c $(BUILD)/.flags
+	@mkdir -p $(@D)
+	$(call say,CC $@)
+	$(Q)$(CC) $(WARN) $(CPPFLAGS) $(CFLAGS) -fPIC -shared $< -o $@
+
 $(BUILD)/fuzzers/%: tests/fuzz/%.c $(BUILD)/libtocsin.a
 	@mkdir -p $(@D)
 	$(call say,CC $@)
@@ -167,10 +173,11 @@ bench:
 	@$(AGAIN) all benches
 	@TOCSIN_BUILD='$(BUILD)' tests/bench/run
 
-# Kills, stops and cuts whatever it can, counts what really happened: about five minutes. CHAOS_SEED=… repeats a run.
+# Kills, stops and cuts whatever it can, counts what really happened; then again under sanitizers, and with a clock that is set. CHAOS_SEED=… repeats a run.
 chaos:
 	@tests/install test
-	@$(AGAIN) all
+	@$(AGAIN) all $(BUILD)/chaos/clock.so
+	@$(ASAN) all
 	@TOCSIN_BUILD='$(BUILD)' CHAOS_SEED='$(CHAOS_SEED)' CHAOS_ALERTS='$(CHAOS_ALERTS)' tests/chaos/run
 
 install: all

@@ -2,7 +2,7 @@
 """One run with a read, containments, a record, a question, a parallel block, an undo and an effect that only a person can speak for, killed
 (SIGKILL) at every system call that sends or receives, one by one; with --faults each of them fails (ECONNRESET) instead.
 
-    tests/chaos/every_point.py [--seed N] [--every K] [--workers W] [--faults] [--tsv FILE]
+    tests/chaos/every_point.py [--seed N] [--every K] [--workers W] [--faults] [--clock] [--tsv FILE]
 
 The calls of each kind are numbered from the moment the alert enters the queue (strace counts each kind by itself), and the engine dies before the Nth:
 each append to Redis and each request has a death right before it (a send), between it and its answer (a receive), and after its answer (the next send).
@@ -18,7 +18,7 @@ import time
 import traceback
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from world import Client, Story, Truth, alert, answer, answer_of, conserved, engine, expected, table, verified  # noqa: E402
+from world import Client, Story, Truth, alert, answer, answer_of, clock_begin, conserved, engine, expected, label, table, verified  # noqa: E402
 from tracer import KINDS, Tracer, possible  # noqa: E402
 from harness import diag, done, is_, note, ok, skip, wait_until  # noqa: E402
 
@@ -65,6 +65,8 @@ class Worker(threading.Thread):
             self.plan.problems.append("conservation: " + text)
         if self.tocsin.json("now")["in_doubt"]:
             self.plan.problems.append("still in doubt: %s" % self.tocsin.run("now").out)
+        if "Sanitizer" in self.tocsin.log() or "runtime error" in self.tocsin.log():
+            self.plan.problems.append("a memory error: " + self.tocsin.log()[-3000:])
 
     # ---- the tracer
 
@@ -208,7 +210,7 @@ class Plan:
 
 def play(seed, every=1, workers=6, faults=False, tsv=None):
     """The plan, played; TAP lines for what must hold."""
-    plan, name = Plan(seed, every, faults), "a fault at every call" if faults else "killed at every call"
+    plan, name = Plan(seed, every, faults), ("a fault at every call" if faults else "killed at every call") + label()
     if not possible():
         skip(name, "the engine lets nobody of its own user trace it: only the strace of a root with CAP_SYS_PTRACE can")
         return plan
@@ -237,8 +239,11 @@ def main():
     parser.add_argument("--every", type=int, default=1)
     parser.add_argument("--workers", type=int, default=6)
     parser.add_argument("--faults", action="store_true")
+    parser.add_argument("--clock", action="store_true", help="the wall clock is set an hour forward and back all the time")
     parser.add_argument("--tsv")
     a = parser.parse_args()
+    if a.clock:
+        clock_begin(a.seed)
     play(a.seed, a.every, a.workers, a.faults, a.tsv)
     done()
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Alerts pour in while the engine is killed every second or so, Redis is killed, connections are cut, and the engine is stopped for a while.
 
-    tests/chaos/load.py [--alerts N] [--seed N] [--seconds S] [--tsv FILE]
+    tests/chaos/load.py [--alerts N] [--seed N] [--seconds S] [--clock] [--tsv FILE]
 
 Alerts are put into the queue over S seconds. All that time a seeded hand breaks things: SIGKILL of the engine, SIGKILL of its Redis, Redis dropping
 all connections, nginx closing all of its own, and (twice) SIGSTOP for longer than an intent may wait to be sent. A person answers what is in doubt by
@@ -16,7 +16,7 @@ import threading
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from world import Client, ReplyError, Story, Truth, alert, answer, answer_of, conserved, engine, expected, table, verified  # noqa: E402
+from world import Client, ReplyError, Truth, alert, answer, answer_of, clock_begin, conserved, engine, expected, label, stories, table, verified  # noqa: E402
 from harness import diag, done, is_, note, ok, wait_until  # noqa: E402
 
 STOPPED = 9.0   # seconds of SIGSTOP: longer than an intent waits to be sent
@@ -135,16 +135,6 @@ def ended(tocsin, count):
         return False
 
 
-def stories(client):
-    cursor = b"0"
-    while True:
-        cursor, keys = client.call("SCAN", cursor, "MATCH", "tocsin:{INC-*}:journal", "COUNT", "1000")
-        for key in keys:
-            yield Story(key.decode().partition("{")[2].partition("}")[0]).look(client)
-        if cursor == b"0":
-            return
-
-
 def longest_gap(times, until):
     """The longest time in which the server heard nothing, up to the first request after `until`."""
     times = sorted(times)
@@ -152,7 +142,7 @@ def longest_gap(times, until):
 
 
 def play(seed, alerts, seconds, stops, tsv=None, verify=20):
-    name = "load, %d s of breaking things" % seconds
+    name = "load, %d s of breaking things" % seconds + label()
     note("%s: seed %d, %d alerts" % (name, seed, alerts))
     names = ["l%d-%d" % (seed % 100000, i) for i in range(alerts)]
     with Truth() as truth, engine(truth) as tocsin:
@@ -169,6 +159,7 @@ def play(seed, alerts, seconds, stops, tsv=None, verify=20):
         person.join(20)
         judge(name, seed, names, truth, tocsin, longest_gap(truth.look().times, fed), tsv, verify)
         is_(tocsin.terminate(60), 0, name + ": and ends well when asked to")
+        ok("Sanitizer" not in tocsin.log() and "runtime error" not in tocsin.log(), name + ": no memory error was seen")
     note("%s; slowest start %.1f s; a person was asked %d times" % (
         ", ".join("%s %d" % item for item in hand.done.items()), hand.slowest, len(person.seen)))
 
@@ -207,8 +198,11 @@ def main():
     parser.add_argument("--alerts", type=int, default=10000)
     parser.add_argument("--seconds", type=float, default=75)
     parser.add_argument("--stops", type=int, default=2)
+    parser.add_argument("--clock", action="store_true", help="the wall clock is set an hour forward and back all the time")
     parser.add_argument("--tsv")
     a = parser.parse_args()
+    if a.clock:
+        clock_begin(a.seed)
     play(a.seed, a.alerts, a.seconds, a.stops, a.tsv)
     done()
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Two nodes share one Redis while alerts pour in, and a seeded hand breaks them: kill -9, SIGSTOP beyond the lease, drained and restarted, cut off.
 
-    tests/chaos/nodes.py [--alerts N] [--seed N] [--seconds S] [--tsv FILE]
+    tests/chaos/nodes.py [--alerts N] [--seed N] [--seconds S] [--clock] [--tsv FILE]
 
 The other node adopts what one had each time, also while both fight: a stopped one is woken in the middle of the other's taking over. A person
 answers what is in doubt at whichever node lives, by what nginx's access log says. Then everything is left to come to its end, and counted.
@@ -15,7 +15,7 @@ import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from load import Feeder, Person, ended, judge, longest_gap  # noqa: E402
-from world import ReplyError, Truth, engine  # noqa: E402
+from world import ReplyError, Truth, clock_begin, engine, label  # noqa: E402
 from harness import Raw, Tocsin, diag, done, is_, note, ok, wait_until  # noqa: E402
 from redis import Client, Redis  # noqa: E402
 
@@ -106,7 +106,7 @@ class Hand:
 
 
 def play(seed, alerts, seconds, tsv=None, verify=20):
-    name = "two nodes, %d s of breaking things" % seconds
+    name = "two nodes, %d s of breaking things" % seconds + label()
     note("%s: seed %d, %d alerts" % (name, seed, alerts))
     names = ["n%d-%d" % (seed % 100000, i) for i in range(alerts)]
     with Redis(passwords=False) as server, Truth() as truth, node(truth, server, "n1") as first, node(truth, server, "n2") as second:
@@ -136,8 +136,11 @@ def main():
     parser.add_argument("--seed", type=int, default=int.from_bytes(os.urandom(3), "big"))
     parser.add_argument("--alerts", type=int, default=5000)
     parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--clock", action="store_true", help="the wall clock is set an hour forward and back all the time")
     parser.add_argument("--tsv")
     a = parser.parse_args()
+    if a.clock:
+        clock_begin(a.seed)
     play(a.seed, a.alerts, a.seconds, a.tsv)
     done()
 

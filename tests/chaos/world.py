@@ -7,12 +7,16 @@ from Redis, so that watching a run does not add to the system calls of the engin
 import collections
 import json
 import os
+import random
+import struct
 import sys
+import tempfile
 import threading
 
 TESTS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path[:0] = [os.path.join(TESTS, "e2e"), os.path.join(TESTS, "servers")]
-from harness import ROOT, Client, Raw, ReplyError, Tocsin, wait_until  # noqa: E402,F401
+from common import BUILD  # noqa: E402
+from harness import BINARY, ROOT, Client, Raw, ReplyError, Tocsin, wait_until  # noqa: E402,F401
 from nginx import Nginx  # noqa: E402
 from sink import Sink  # noqa: E402
 
@@ -168,10 +172,58 @@ class Truth:
         return sum(self.counts[u] for u in wanted), lost, repeated
 
 
+class Clock(threading.Thread):
+    """The wall clock of every engine and every Redis of these tests: an hour forward, back again some seconds later, and so on, while time goes on as ever."""
+
+    def __init__(self, seed):
+        super().__init__(daemon=True)
+        self.rng, self.path, self.jumps, self.over = random.Random(seed), tempfile.mktemp(prefix="tocsin-clock-"), 0, threading.Event()
+        self.set(0)
+
+    def set(self, seconds):
+        """In place: the engines have the file mapped."""
+        self.shown = seconds
+        fd = os.open(self.path, os.O_WRONLY | os.O_CREAT, 0o644)
+        os.pwrite(fd, struct.pack("q", seconds * 1000000), 0)
+        os.close(fd)
+
+    def env(self):
+        """For a process that is to have this clock."""
+        return {"LD_PRELOAD": CLOCK_SO, "CHAOS_CLOCK": self.path}
+
+    def run(self):
+        while not self.over.wait(1.5 + 3 * self.rng.random()):
+            self.jumps += 1
+            self.set(3600 * (self.jumps % 2))
+
+    def stop(self):
+        """Ends on the right time, whatever it showed before."""
+        self.over.set()
+        self.join()
+        self.set(0)
+
+
+CLOCK_SO = os.path.abspath(os.path.join(BUILD, "chaos", "clock.so"))
+clock = None
+
+
+def clock_begin(seed):
+    """From here on the clock is set again and again."""
+    global clock
+    clock = Clock(seed)
+    clock.start()
+
+
+def label():
+    """What is special about this run, for the table's first column."""
+    return (", sanitizers" if "/asan/" in BINARY else "") + (", clock set by an hour" if clock else "")
+
+
 def engine(truth, **more):
     tocsin = Tocsin(dict({"connectors": {"site": Raw('site { url = "%s", truth = "%s" }' % (truth.nginx.url, truth.sink.url))},
                           "folders": {name: "{folder}/" + name for name in ("connectors", "playbooks", "runbooks", "lists")},
                           "guard": {"ceiling": "contain"}}, **more))
+    tocsin.env.update(clock.env() if clock else {})
     tocsin.write("connectors/site.lua", CONNECTOR)
     with open(os.path.join(ROOT, "connectors", "ocsf.lua"), encoding="utf-8") as f:
         tocsin.write("connectors/ocsf.lua", f.read())
@@ -256,6 +308,16 @@ class Story:
     @property
     def good(self):
         return self.over and all(status == "done" for status in self.runs.values())
+
+
+def stories(client):
+    cursor = b"0"
+    while True:
+        cursor, keys = client.call("SCAN", cursor, "MATCH", "tocsin:{INC-*}:journal", "COUNT", "1000")
+        for key in keys:
+            yield Story(key.decode().partition("{")[2].partition("}")[0]).look(client)
+        if cursor == b"0":
+            return
 
 
 def conserved(tocsin):
