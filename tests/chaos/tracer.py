@@ -29,6 +29,15 @@ def strace(pid, kind, number, how, out):
                              "-e", "inject=%s:%s:when=%d" % (kind, how, number)], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=out)
 
 
+def end(child):
+    child.terminate()
+    try:
+        child.wait(3)
+    except subprocess.TimeoutExpired:  # it waits for a process that is just dying, whose threads it holds
+        child.kill()
+        child.wait()
+
+
 def possible():
     return os.geteuid() == 0 or bool(SOCKET)
 
@@ -56,12 +65,7 @@ class Tracer:
 
     def stop(self):
         if self.own:
-            self.own.terminate()
-            try:
-                self.own.wait(10)
-            except subprocess.TimeoutExpired:  # it waits for a process that is just dying
-                self.own.kill()
-                self.own.wait()
+            end(self.own)
             return
         try:
             self.line.shutdown(socket.SHUT_WR)
@@ -124,8 +128,7 @@ def serve_one(line, uid):
             select.select([line, over], [], [])
         finally:
             os.close(over)
-            child.terminate()
-            child.wait()
+            end(child)
 
 
 def main():
