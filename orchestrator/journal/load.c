@@ -13,7 +13,7 @@
 enum { PAGE = 256, AT_ONCE = 32, KEY = 64 }; /* AT_ONCE: entries read from a disk in one turn of the loop */
 
 /* What stays in Redis of a journal whose entries lie in a node's evidence log: the last one's place and hash. */
-struct stub {
+struct leftover {
   uint64_t seq;
   char leaf[DIGEST_HEX], node[ID_INCIDENT + 32];
 };
@@ -22,10 +22,10 @@ struct reader {
   struct journal_store *store;
   char incident[ID_INCIDENT + 16], key[KEY];
   unsigned lane;
-  uint64_t next, to;     /* the next seq wanted, and the last one (0: the end) */
-  char prev[DIGEST_HEX]; /* leaf of the entry before next; "" when unknown */
-  struct stub stub;      /* seq 0: none was met */
-  uint64_t *archived;    /* gets that seq, too; may be NULL */
+  uint64_t next, to;        /* the next seq wanted, and the last one (0: the end) */
+  char prev[DIGEST_HEX];    /* leaf of the entry before next; "" when unknown */
+  struct leftover leftover; /* seq 0: none was met */
+  uint64_t *archived;       /* gets that seq, too; may be NULL */
   struct missing missing;
   journal_entry_cb *entry_cb;
   journal_read_cb *done_cb;
@@ -43,7 +43,7 @@ static void reader_done(struct reader *r, const struct err *err) {
 /* All of it was read. What the log does not give back was removed, or it is damaged: a lost key must not pass for a removal. */
 static void reader_end(struct reader *r) {
   struct err why;
-  bool whole = !r->stub.seq || missing_check(&r->missing, &why) == 0;
+  bool whole = !r->leftover.seq || missing_check(&r->missing, &why) == 0;
   if (!whole) err_wrap(&why, "%s", r->incident);
   reader_done(r, whole ? NULL : &why);
 }
@@ -65,9 +65,9 @@ static int stream_entry_read(const struct redis_value *v, struct entry **ret, st
   return entry_read(head, head_len, leaf, body, body_len, ret, err);
 }
 
-static bool stub_read(const struct redis_value *v, struct stub *ret) {
+static bool leftover_read(const struct redis_value *v, struct leftover *ret) {
   const struct redis_value *fields = redis_item(v, 1);
-  *ret = (struct stub){.seq = strtoull(redis_string(redis_item(v, 0), NULL), NULL, 10)};
+  *ret = (struct leftover){.seq = strtoull(redis_string(redis_item(v, 0), NULL), NULL, 10)};
   for (size_t i = 0; i + 1 < redis_count(fields); i += 2) {
     const char *name = redis_string(redis_item(fields, i), NULL), *value = redis_string(redis_item(fields, i + 1), NULL);
     if (strcmp(name, "h") == 0) snprintf(ret->leaf, sizeof ret->leaf, "%s", value);
@@ -108,21 +108,21 @@ static void archived_turn(void *arg) {
   struct reader *r = arg;
   struct err why;
   int more = 1;
-  for (int i = 0; i < AT_ONCE && more > 0 && r->next <= r->stub.seq; i++) more = archived_entry(r, &why);
-  if (more > 0 && r->next > r->stub.seq && strcmp(r->prev, r->stub.leaf) != 0)
+  for (int i = 0; i < AT_ONCE && more > 0 && r->next <= r->leftover.seq; i++) more = archived_entry(r, &why);
+  if (more > 0 && r->next > r->leftover.seq && strcmp(r->prev, r->leftover.leaf) != 0)
     more = err_set(&why, ERR_INVALID, "%s: the evidence log holds another entry %" PRIu64 " than Redis was left with", r->incident,
-                   r->stub.seq);
+                   r->leftover.seq);
   if (more < 0) reader_done(r, &why);
   else if (more == 0) reader_done(r, NULL);
-  else if (r->next <= r->stub.seq) loop_defer(r->store->loop, archived_turn, r);
+  else if (r->next <= r->leftover.seq) loop_defer(r->store->loop, archived_turn, r);
   else if (page_ask(r, &why) < 0) reader_done(r, &why);
 }
 
 static void archived_begin(struct reader *r) {
   struct err why;
-  if (strcmp(r->stub.node, r->store->node) != 0)
+  if (strcmp(r->leftover.node, r->store->node) != 0)
     err_set(&why, ERR_CONFLICT, "%s has left Redis: its first %" PRIu64 " entries lie in the evidence log of node %s; ask there",
-            r->incident, r->stub.seq, r->stub.node);
+            r->incident, r->leftover.seq, r->leftover.node);
   else if (!r->store->archived) err_set(&why, ERR_UNAVAILABLE, "%s has left Redis, and there is no evidence log", r->incident);
   else {
     loop_defer(r->store->loop, archived_turn, r);
@@ -140,8 +140,8 @@ static void on_page(void *arg, const struct redis_value *reply, const struct err
   }
   int more = 1;
   size_t count = redis_count(reply);
-  if (count && stub_read(redis_item(reply, 0), &r->stub)) { /* only ever the first of all */
-    if (r->archived) *r->archived = r->stub.seq;
+  if (count && leftover_read(redis_item(reply, 0), &r->leftover)) { /* only ever the first of all */
+    if (r->archived) *r->archived = r->leftover.seq;
     archived_begin(r);
     return;
   }

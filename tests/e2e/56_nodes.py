@@ -9,25 +9,13 @@ import signal
 import time
 
 from harness import Raw, Tocsin, done, is_, like, note, ok, wait_until
-from product import Product, alert, conservation, content
+from product import ASKER, Product, alert, conservation, content
 from redis import Redis
 
 LEASE = 2.0
 SEED = int(os.environ.get("TOCSIN_SEED", random.SystemRandom().randrange(1 << 30)))
 dice = random.Random(SEED)
 note("TOCSIN_SEED=%d" % SEED)
-
-WAITER = """
-return playbook {
-  title = "Ask first", when = { ["metadata.product.name"] = "Asker" }, group = { "actor.user" }, window = "1h",
-  uses = { "product.once" }, params = { user = schema.string { from = "actor.user" } },
-  run = function(incident, act, p)
-    local answer = incident:ask { "Go on with " .. p.user .. "?", role = "responder", options = { "yes", "no" }, within = "4h", otherwise = "no" }
-    if answer == "yes" then must(act.product.once { user = p.user }) end
-    return answer
-  end,
-}
-"""
 
 
 PICKER = """
@@ -54,7 +42,7 @@ def node(name, redis, product):
     tocsin = Node(redis)
     folders = content(tocsin.folder)
     with open(os.path.join(folders["playbooks"], "asker.lua"), "w", encoding="utf-8") as f:
-        f.write(WAITER)
+        f.write(ASKER)
     with open(os.path.join(folders["playbooks"], "picker.lua"), "w", encoding="utf-8") as f:
         f.write(PICKER)
     connector = os.path.join(folders["connectors"], "product.lua")

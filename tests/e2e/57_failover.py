@@ -8,22 +8,10 @@ import os
 import signal
 
 from harness import Failed, Raw, Tocsin, diag, done, elapsed, is_, like, note, ok, wait_until
-from product import Product, alert, conservation, content
+from product import ASKER, Product, alert, conservation, content
 from sentinel import Sentinels
 
 ALERTS = 120
-
-ASKER = """
-return playbook {
-  title = "Ask first", when = { ["metadata.product.name"] = "Asker" }, group = { "actor.user" }, window = "1h",
-  uses = { "product.once" }, params = { user = schema.string { from = "actor.user" } },
-  run = function(incident, act, p)
-    local answer = incident:ask { "Go on with " .. p.user .. "?", role = "responder", options = { "yes", "no" }, within = "4h", otherwise = "no" }
-    if answer == "yes" then must(act.product.once { user = p.user }) end
-    return answer
-  end,
-}
-"""
 
 
 class Node(Tocsin):

@@ -1,6 +1,7 @@
 """`tocsin serve` anchors its log: an authority, a witness and a copy get each new checkpoint, what came back is on record and checks out, and parties that are away hold up nothing."""
 import os
 import re
+import shutil
 import subprocess
 import sys
 
@@ -93,14 +94,16 @@ with Product() as product:
             like(result.stdout, r"(?s)Verification: OK.*Signature Verified Successfully\ncosigned at 20", "which find the stamp and the cosignature good")
             other = witness.replace("w1+", "w2+")
             is_(tocsin.run(*trust[:-1], other).status, 1, "under another witness's key there is no verdict")
-            for name in os.listdir(os.path.join(copy, "anchors")):
+            taken = os.path.join(tocsin.folder, "taken")  # the copy itself goes on meanwhile
+            shutil.copytree(copy, taken)
+            for name in os.listdir(os.path.join(taken, "anchors")):
                 if name.endswith(".tsr"):
-                    with open(os.path.join(copy, "anchors", name), "r+b") as f:
+                    with open(os.path.join(taken, "anchors", name), "r+b") as f:
                         f.seek(-1, os.SEEK_END)
                         last = f.read(1)[0]
                         f.seek(-1, os.SEEK_END)
                         f.write(bytes([last ^ 1]))
-            spoiled = tocsin.run("evidence", "verify", os.path.join(copy, "log"), "--key", key, "--tsa-ca", ca)
+            spoiled = tocsin.run("evidence", "verify", os.path.join(taken, "log"), "--key", key, "--tsa-ca", ca)
             is_(spoiled.status, 1, "a stamp of which one bit was changed does not pass")
             like(spoiled.out, r"changed anchors/\d+\.tsr: the time stamp is not to be believed", "and is named")
             failed = entries(tocsin, b"anchor.failed")

@@ -5,24 +5,10 @@ import sqlite3
 import subprocess
 import zipfile
 
-from harness import BINARY, Raw, Tocsin, done, is_, like, ok, unlike, wait_until
+from harness import BINARY, Raw, Tocsin, bearers, done, is_, like, ok, unlike, wait_until
 from product import Product, alert, content
 
 OTHER = os.path.join(os.path.dirname(BINARY), "tocsin-verify")
-
-
-def bearers(tocsin, text):
-    """Every file below the data folder, write-ahead logs and all, that holds these bytes."""
-    found = []
-    for folder, _, files in os.walk(tocsin.data):
-        for name in files:
-            try:
-                with open(os.path.join(folder, name), "rb") as f:
-                    if text.encode() in f.read():
-                        found.append(os.path.relpath(os.path.join(folder, name), tocsin.data))
-            except OSError:
-                pass  # a socket, or a file that has gone
-    return sorted(found)
 
 
 def keys(tocsin):

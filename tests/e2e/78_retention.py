@@ -10,7 +10,7 @@ import random
 import subprocess
 import time
 
-from harness import BINARY, Raw, Tocsin, done, is_, like, note, ok, wait_until
+from harness import BINARY, Raw, Tocsin, bearers, done, is_, like, note, ok, wait_until
 from product import Product, alert, content
 
 SEED = int(os.environ.get("TOCSIN_SEED", random.SystemRandom().randrange(1 << 30)))
@@ -146,20 +146,6 @@ def commands(tocsin):
     is_(len({r["incident"] for r in tocsin.json("run", "list", "--all")["runs"] if r["playbook"] == "effects"}), 2, "opens an incident of its own")
     is_(tocsin.run("action", "add", incident, "Change", "the", "key", "--owner", "x", "--due", "9d").status, 0, "a corrective action is taken on")
     return incident
-
-
-def bearers(tocsin, words):
-    """Files of the data folder that hold these bytes."""
-    found = []
-    for folder, _, files in os.walk(tocsin.data):
-        for name in files:
-            try:
-                with open(os.path.join(folder, name), "rb") as f:
-                    if words.encode() in f.read():
-                        found.append(os.path.relpath(os.path.join(folder, name), tocsin.data))
-            except OSError:
-                pass  # a socket, or a file that has gone
-    return found
 
 
 def redacted(tocsin):

@@ -34,9 +34,3 @@ def exported(incident, said):
     """As `tocsin evidence export` writes them."""
     return "".join('{"head":%s,"leaf":"%s","body":"%s"}\n' % (json.dumps(head), leaf, base64.b64encode(envelope).decode())
                    for head, leaf, envelope in entries(incident, said))
-
-
-def put(client, incident, said):
-    """Into Redis, as if an engine had written it; a command about it then makes its state."""
-    client.pipeline([("XADD", "tocsin:{%s}:journal" % incident, "%d-0" % seq, "e", head, "h", leaf, "b", envelope)
-                     for seq, (head, leaf, envelope) in enumerate(entries(incident, said), 1)] + [("ZADD", "tocsin:recent", "1", incident)])

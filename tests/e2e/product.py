@@ -11,6 +11,19 @@ import threading
 from harness import ROOT
 from sink import Sink
 
+# A person is asked first, and may say yes to an effect that can neither be repeated nor looked for.
+ASKER = """
+return playbook {
+  title = "Ask first", when = { ["metadata.product.name"] = "Asker" }, group = { "actor.user" }, window = "1h",
+  uses = { "product.once" }, params = { user = schema.string { from = "actor.user" } },
+  run = function(incident, act, p)
+    local answer = incident:ask { "Go on with " .. p.user .. "?", role = "responder", options = { "yes", "no" }, within = "4h", otherwise = "no" }
+    if answer == "yes" then must(act.product.once { user = p.user }) end
+    return answer
+  end,
+}
+"""
+
 CONNECTOR = """
 local user = schema.string { max = 200 }
 local function put(name)
