@@ -144,8 +144,24 @@ def commands(tocsin):
     tocsin.xadd(alert("alice", "effects-alice-late"))
     tocsin.wait_for(lambda: len([r for r in tocsin.json("run", "list", "--all")["runs"] if r["playbook"] == "effects"]) == 2, "a late alert of its group")
     is_(len({r["incident"] for r in tocsin.json("run", "list", "--all")["runs"] if r["playbook"] == "effects"}), 2, "opens an incident of its own")
-    is_(tocsin.run("action", "add", incident, "Change", "the", "key", "--owner", "x", "--due", "9d").status, 0, "a corrective action is taken on")
+    is_(tocsin.run("action", "add", incident, "Change", "the", "key", "--owner", "judy", "--due", "9d").status, 0, "a corrective action is taken on")
     return incident
+
+
+def corrected(tocsin, incident):
+    """An action of one that had left: it is closed, and goes with what it belongs to."""
+    ok(not left(tocsin, incident), "with an open corrective action it stays, while others leave")
+    is_(tocsin.run("action", "close", incident + "/a1", "--evidence", "key no. 2 is in the vault").status, 0, "a second person closes it")
+    is_(tocsin.json("action", "list")["corrective"], [], "then it is open no more")
+
+
+def corrected_and_left(tocsin, incident):
+    tocsin.wait_for(lambda: left(tocsin, incident), "and its incident leaves again")
+    closing = [e for e in entries(tocsin, incident) if e["type"] == "corrective.closed"]
+    is_([e["body"]["evidence"] for e in closing], ["key no. 2 is in the vault"], "the log has who closed it, and on what")
+    is_({h["incident"] for h in tocsin.json("evidence", "search", "vault")["hits"]}, {incident}, "and it is found there")
+    like(tocsin.run("action", "close", incident + "/a1", "--evidence", "again").err, "is closed already", "nobody closes it twice")
+    is_([(a["id"], a["owner"], a["evidence"]) for a in tocsin.json("action", "list", "--all")["corrective"]], [(incident + "/a1", "judy", "key no. 2 is in the vault")], "lists have it still")
 
 
 def redacted(tocsin):
@@ -188,15 +204,16 @@ def damaged(tocsin, first):
 with Product() as product_:
     tocsin_ = Tocsin({})
     tocsin_.settings({"folders": content(tocsin_.folder), "connectors": {"product": Raw('product { url = "%s" }' % product_.url)}, "guard": {"ceiling": "contain"},
-                      "evidence": {"hot": "1s"}})
+                      "evidence": {"hot": "1s"}, "people": {"tester": {"uid": os.geteuid(), "roles": ["responder", "lead", "admin"]}, "judy": {"uid": 4242, "roles": ["responder"]}}})
     with tocsin_:
         held_, since_ = contained(tocsin_)
         first_, count_ = leaves(tocsin_)
         goes_on(tocsin_, first_, count_)
         busy_ = commands(tocsin_)
         redacted(tocsin_)
+        corrected(tocsin_, busy_)
         killed(tocsin_)
-        ok(not left(tocsin_, busy_), "with an open corrective action it stays")
+        corrected_and_left(tocsin_, busy_)
         ok(time.monotonic() - since_ > 3 and not left(tocsin_, held_), "what still contains something stays in Redis")
         ok("Sanitizer" not in tocsin_.log() and "runtime error" not in tocsin_.log(), "no memory error was seen")
         damaged(tocsin_, first_)
