@@ -1,4 +1,4 @@
-/* What the daemon counts and checks of itself: conservation, doctor, metrics, reload. */
+/* What the daemon counts and checks of itself: doctor, metrics, reload; conservation is self_check.c's. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,8 +12,7 @@
 #include "cmd/sealing.h"
 #include "route/route.h"
 
-enum { CHECK_MS = 60000, MEMORY_MS = 2000 };
-static const int64_t RECORD_US = INT64_C(3600000000);
+enum { MEMORY_MS = 2000 };
 
 /* --- making the desk and what stands around it ------------------------------------------------------------------------ */
 
@@ -104,76 +103,23 @@ json_t *daemon_counts(void *arg) {
                                 clock_synchronized(&most)));
   json_object_set_new(counts, "redis", daemon_redis_counts(d));
   json_object_set_new(counts, "anchor", daemon_anchor_counts(d));
-  if (d->conservation) json_object_set(counts, "alerts", d->conservation);
-  if (d->checked) json_object_set(counts, "intents", json_object_get(d->checked, "intents"));
+  const json_t *alerts = self_check_alerts(d->check), *intents = self_check_intents(d->check);
+  if (alerts) json_object_set(counts, "alerts", (json_t *)(uintptr_t)alerts);
+  if (intents) json_object_set(counts, "intents", (json_t *)(uintptr_t)intents);
   return counts;
 }
 
-/* Each intent without an outcome, in whatever journal, is on its way or in doubt: somebody here cares for it. An intent that nobody cares for would hang
- * unseen. Only a difference that stays from one check to the next is one. */
-static int64_t open_intents(const struct daemon *d, int64_t *ret_in_doubt) {
-  return desk_open_intents(d->desk, ret_in_doubt) + (int64_t)json_object_size(json_object_get(journal_state(d->node), "intents"));
+static int alerts_count(void *arg, intake_counts_cb *cb, void *cb_arg, struct err *err) {
+  return intake_counts(((struct daemon *)arg)->intake, cb, cb_arg, err);
 }
 
-static json_t *intents_check(struct daemon *d) {
-  char text[256];
-  int64_t in_doubt, open = open_intents(d, &in_doubt), attended = (int64_t)actions_attended(d->actions);
-  int64_t difference = open - attended;
-  if (difference && difference == d->unattended) {
-    snprintf(text, sizeof text, "conservation is broken: %lld actions are open in the journals, and %lld are on their way or in doubt",
-             (long long)open, (long long)attended);
-    log_error("%s", text);
-    journal_add(d->node, KIND_ENGINE_WARNING, "engine", 0, NULL, json_pack("{s:s}", "text", text));
-    daemon_alarm(d, ALARM_INTENTS, difference, text);
-  }
-  if (!difference) daemon_alarm(d, ALARM_INTENTS, 0, "");
-  d->unattended = difference;
-  return json_pack("{s:I, s:I, s:I, s:I}", "open", (json_int_t)open, "in_doubt", (json_int_t)in_doubt, "in_flight",
-                   (json_int_t)(attended - in_doubt), "difference", (json_int_t)difference);
-}
-
-/* On record when something has changed since the last time, and once an hour in any case: a log whose end was cut off then shows a gap in time. */
-static void checked(struct daemon *d, const json_t *alerts) {
-  json_t *found = json_pack("{s:O, s:o}", "alerts", alerts, "intents", intents_check(d));
-  int64_t now = clock_boot(clock_system());
-  if (d->checked && json_equal(d->checked, found) && now - d->checked_at < RECORD_US) {
-    json_decref(found);
-    return;
-  }
-  json_decref(d->checked);
-  d->checked = found;
-  d->checked_at = now;
-  journal_add(d->node, KIND_ENGINE_CHECKED, "engine", 0, NULL, json_deep_copy(found));
-}
-
-static void on_conservation(void *arg, const json_t *counts, const struct err *err) {
+static void actions_count(void *arg, int64_t *ret_open, int64_t *ret_in_doubt, int64_t *ret_attended) {
   struct daemon *d = arg;
-  if (err) return;
-  json_decref(d->conservation);
-  d->conservation = json_deep_copy(counts);
-  if (!d->stopping) checked(d, counts);
-  int64_t difference = json_int_or(counts, "difference", 0);
-  if (!difference) {
-    daemon_alarm(d, ALARM_ALERTS, 0, "");
-    return;
-  }
-  char text[256];
-  snprintf(text, sizeof text,
-           "conservation is broken: %lld alerts were accepted and are neither attached, duplicate, suppressed, dead, split nor waiting",
-           (long long)difference);
-  log_error("%s", text);
-  journal_add(d->node, KIND_ENGINE_WARNING, "engine", 0, NULL,
-              json_pack("{s:s, s:O}", "text", text, "counts", (json_t *)(uintptr_t)counts));
-  if (!d->stopping) daemon_alarm(d, ALARM_ALERTS, difference, text);
+  *ret_open = desk_open_intents(d->desk, ret_in_doubt) + (int64_t)json_object_size(json_object_get(journal_state(d->node), "intents"));
+  *ret_attended = (int64_t)actions_attended(d->actions);
 }
 
-static void check(void *arg) {
-  struct daemon *d = arg;
-  struct err err;
-  timer_free(d->check);
-  d->check = timer_start(d->loop, CHECK_MS, check, d);
-  intake_counts(d->intake, on_conservation, d, &err);
-}
+static void alarm_tell(void *arg, enum alarm what, int64_t difference, const char *text) { daemon_alarm(arg, what, difference, text); }
 
 /* --- Redis' memory: from 75 % of maxmemory on nothing new begins, what ends things goes on -------------------------------- */
 
@@ -208,7 +154,14 @@ static void memory_look(void *arg) {
 }
 
 void daemon_check_start(struct daemon *d) {
-  check(d);
+  struct self_check_deps deps = {.loop = d->loop,
+                                 .node = d->node,
+                                 .every_ms = SELF_CHECK_MS,
+                                 .arg = d,
+                                 .alerts = alerts_count,
+                                 .actions = actions_count,
+                                 .alarm = alarm_tell};
+  d->check = self_check_start(&deps);
   memory_look(d);
   desk_watch_files(d->desk);
 }
@@ -315,7 +268,8 @@ static void on_doctor(void *arg, const json_t *counts, const struct err *err) {
   check_files(checks, x);
   check_clock(checks, d);
   daemon_anchor_findings(d, checks);
-  int64_t in_doubt, open = open_intents(d, &in_doubt), attended = (int64_t)actions_attended(d->actions);
+  int64_t open, in_doubt, attended;
+  actions_count(d, &open, &in_doubt, &attended);
   snprintf(text, sizeof text, "open in the journals %lld = in doubt %lld + in flight %lld%s", (long long)open, (long long)in_doubt,
            (long long)(attended - in_doubt), open == attended ? "" : ": they differ");
   finding(checks, "intents", open == attended, text, "restart `tocsin serve`: each open intent is taken up again; and please report this");

@@ -351,6 +351,7 @@ static void daemon_stop(void *arg) {
     return;
   }
   d->stopping = true;
+  self_check_stop(d->check);
   daemon_alone_end(d);
   daemon_anchor_stop(d);
   d->began = clock_boot(clock_system());
@@ -445,7 +446,7 @@ static void daemon_release(struct daemon *d) {
   anchor_free(d->anchor);
   struct err err;
   timer_free(d->timer);
-  timer_free(d->check);
+  self_check_stop(d->check);
   timer_free(d->memory);
   timer_free(d->alone);
   for (size_t i = 0; i < 3; i++) watch_free(d->signals[i]);
@@ -461,6 +462,7 @@ static void daemon_release(struct daemon *d) {
   journal_keep_end(&d->store);
   journal_free(d->node); /* while there is an intake: messages wait for it */
   intake_free(d->intake);
+  self_check_free(d->check);
   if (feed_stop(d->feed, SEAL_LAST_MS, &err) < 0) log_warning("%s", err.text);
   archived_free(d->store.archived);
   questions_free(d->questions);
@@ -474,8 +476,6 @@ static void daemon_release(struct daemon *d) {
   loop_free(d->loop);
   if (d->folder_lock >= 0) close(d->folder_lock);
   json_decref(d->problems);
-  json_decref(d->conservation);
-  json_decref(d->checked);
   json_decref(d->settings);
   free(d->socket);
   secrets_free(d->secrets);

@@ -10,6 +10,7 @@
 #include "action/action.h"
 #include "api/api.h"
 #include "base/suspect.h"
+#include "cmd/self_check.h"
 #include "evidence/note.h"
 #include "evidence/seal.h"
 #include "exercise/hall.h"
@@ -28,8 +29,6 @@ struct checkpoint_watch {
 };
 
 struct anchor;
-
-enum alarm { ALARM_ALERTS, ALARM_INTENTS, ALARMS };
 
 struct daemon {
   const char *settings_path;
@@ -63,17 +62,14 @@ struct daemon {
   struct api *api;
   struct anchor *anchor; /* NULL: the settings name no target */
   char anchor_why[300];  /* why nothing is anchored although they do */
-  struct timer *timer, *check, *memory, *alone;
+  struct timer *timer, *memory, *alone;
+  struct self_check *check;
   struct suspect suspect; /* who is tried alone */
   desk_cb *ready, *failover_cb;
   unsigned replicas;   /* that must hold an entry before it counts */
   bool durability_due; /* of a new master */
   struct watch *signals[3];
-  json_t *problems; /* what Redis' settings would lose, and other warnings: texts */
-  json_t *conservation;
-  json_t *checked;         /* what the last self-check found, as it was put on record */
-  int64_t checked_at;      /* boot time, µs */
-  int64_t unattended;      /* of intents, at the last self-check */
+  json_t *problems;        /* what Redis' settings would lose, and other warnings: texts */
   int64_t alarmed[ALARMS]; /* the difference that responders were told of; 0: none */
   char *socket;
   bool nearly_full, draining;

@@ -288,6 +288,10 @@ static enum style engine_checked(struct view *v, const json_t *body) {
   const json_t *alerts = json_object_get(body, "alerts"), *intents = json_object_get(body, "intents");
   bool holds = json_int_or(alerts, "difference", 0) == 0 && json_int_or(intents, "difference", 0) == 0;
   char text[160];
+  if (json_object_get(body, "as")) { /* a difference has an engine.warning beside it, each time */
+    view_put(v, "counted itself: as in entry %lld", (long long)json_int_or(body, "as", 0));
+    return STYLE_DIM;
+  }
   snprintf(text, sizeof text, "counted itself: %lld alerts accepted, %lld attached, %lld waiting; %lld actions open, %lld in doubt%s",
            (long long)json_int_or(alerts, "accepted", 0), (long long)json_int_or(alerts, "attached", 0),
            (long long)json_int_or(alerts, "waiting", 0), (long long)json_int_or(intents, "open", 0),
