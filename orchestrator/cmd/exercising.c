@@ -75,6 +75,7 @@ void daemon_hall(struct daemon *d) {
                            .settings = d->settings,
                            .desk = d->desk,
                            .feed = d->feed,
+                           .nodes = d->nodes,
                            .node = d->store.node,
                            .runbooks = installed_folder(d->settings, "runbooks"),
                            .data = json_str_or(d->settings, "data", "."),

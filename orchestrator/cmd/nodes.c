@@ -48,6 +48,7 @@ static void on_brakes(void *arg, int64_t epoch, const struct redis_value *pairs)
 
 static void on_lapsed(void *arg, loop_cb *go_on, void *go_on_arg) {
   struct daemon *d = arg;
+  if (d->hall) hall_look_owned(d->hall);
   if (d->desk) desk_look_owned(d->desk, go_on, go_on_arg);
   else loop_defer(d->loop, go_on, go_on_arg);
 }
@@ -61,6 +62,7 @@ static void take_over(struct daemon *d, const char *node) {
   if (d->stopping) return;
   desk_take_over(d->desk, node);
   intake_take_over(d->intake, node);
+  hall_take_over(d->hall);
 }
 
 static void on_gone(void *arg, const char *node) {

@@ -158,6 +158,15 @@ const struct command tabletop_run = {
 
 /* --- list ---------------------------------------------------------------------------------------------------------------- */
 
+static void stage_text(const json_t *row, char out[64]) {
+  const char *stage = json_str_or(row, "stage", "over"), *node = json_str_or(row, "node", "");
+  const char *goes = json_bool_or(row, "paused", false) ? "paused" : "running";
+  if (strcmp(stage, "elsewhere") == 0) snprintf(out, 64, "%s at %.40s", goes, node);
+  else if (strcmp(stage, "waiting") == 0) snprintf(out, 64, "stands still: %.30s is gone", node);
+  else if (strcmp(stage, "stuck") == 0) snprintf(out, 64, "could not go on");
+  else snprintf(out, 64, "%s", strcmp(stage, "over") == 0 ? stage : goes);
+}
+
 static void list_view(struct view *v, const json_t *answer) {
   static const char *const head[] = {"ID", "WHEN", "STATUS", "SCENARIO", "TITLE", NULL};
   struct table t;
@@ -172,10 +181,12 @@ static void list_view(struct view *v, const json_t *answer) {
   table_init(&t, head);
   json_array_foreach((json_t *)(uintptr_t)rows, i, row) {
     bool running = json_bool_or(row, "running", false);
+    char stage[64];
+    stage_text(row, stage);
     view_init(&when, false, 0);
     when.now = v->now;
     view_moment(&when, json_int_or(row, "opened", 0));
-    const char *cells[] = {json_str_or(row, "id", ""), when.out.data, running ? "running" : "over", json_str_or(row, "scenario", ""),
+    const char *cells[] = {json_str_or(row, "id", ""), when.out.data, stage, json_str_or(row, "scenario", ""),
                            json_str_or(row, "title", "")};
     table_row(&t, running ? STYLE_BOLD : STYLE_PLAIN, cells);
     view_release(&when);

@@ -88,16 +88,23 @@ const char *exercise_incident(const struct exercise *x) {
 
 static void wind_down(void *arg);
 
-/* Somebody else has written to its journal: it cannot go on, and can say so no more. */
-static void give_up(void *arg) {
-  struct exercise *x = arg;
-  if (x->stage != STAGE_PLAYING || x->stopped) return;
+static void on_intake_stopped(void *arg) {}
+
+void exercise_give_up(struct exercise *x) {
+  if (!x->desk || x->stopped || x->elsewhere) return;
+  log_warning("%s is played at another node now", x->id);
+  x->elsewhere = true;
+  if (x->stage != STAGE_PLAYING) return;
   x->stage = STAGE_CLOSING;
   timer_free(x->timer);
   clock_pause(&x->clock);
-  desk_cancel_runs(x->desk, "engine", "its exercise was taken over");
+  intake_stop(x->intake, on_intake_stopped, x);
+  desk_give_up(x->desk);
   x->timer = timer_start(x->hall->deps.loop, AGAIN_MS, wind_down, x);
 }
+
+/* Somebody else has written to its journal: it cannot go on, and can say so no more. */
+static void give_up(void *arg) { exercise_give_up(arg); }
 
 static void on_lost(void *arg, struct journal *j, const struct err *why) {
   struct exercise *x = arg;
@@ -196,12 +203,17 @@ static void intake_make(struct exercise *x) {
                                .secrets = deps->secrets,
                                .clock = &x->clock.clock,
                                .node = x->journal,
-                               .consumer = deps->node,
+                               .consumer = x->id, /* whoever plays it: what the one before had taken comes again */
                                .settings = x->settings,
                                .exercise = x->id};
   x->intake = intake_new(&intake);
   intake_set_routes(x->intake, x->content.router, x->content.lists, x->content.default_group, x->content.default_window_ms);
   intake_start(x->intake);
+}
+
+/* From here on nobody plays it, and its journals are everybody's. */
+static void forget_running(struct exercise *x) {
+  redis_call(x->hall->deps.redis, 0, NULL, NULL, NULL, "HDEL", EXERCISES_RUNNING, x->id, NULL);
 }
 
 /* --- the beginning ------------------------------------------------------------------------------------------------------ */
@@ -296,7 +308,7 @@ static void condemn(struct exercise *x) {
   err_set(&err, ERR_CONFLICT, "%s is broken off: the engine ended while it handled %s", x->id, x->hall->deps.suspect);
   journal_save_state(x->journal);
   journal_add(x->journal, KIND_EXERCISE_ENDED, "engine", 0, NULL, json_pack("{s:s, s:s}", "status", "aborted", "because", err.text));
-  redis_call(x->hall->deps.redis, 0, NULL, NULL, NULL, "HDEL", EXERCISES_RUNNING, x->id, NULL);
+  forget_running(x);
   opened(x, &err);
 }
 
@@ -327,7 +339,7 @@ static void go_on(struct exercise *x) {
     const struct entry *e = x->records[0].entries[i];
     if (e->kind == KIND_EXERCISE_STARTED) x->started = json_incref(e->body);
     if (e->kind != KIND_EXERCISE_ENDED) continue;
-    redis_call(x->hall->deps.redis, 0, NULL, NULL, NULL, "HDEL", EXERCISES_RUNNING, x->id, NULL); /* it did not live to say so */
+    forget_running(x); /* it did not live to say so */
     err_set(&err, ERR_CONFLICT, "%s is over", x->id);
     opened(x, &err);
     return;
@@ -466,20 +478,26 @@ static void forget_stream(struct exercise *x) {
 }
 
 /* Runs first, then what waits for people; whoever has asked something has his answer. */
+static bool wound_down(struct exercise *x) {
+  desk_clock_moved(x->desk);
+  transports_clock_moved(x->transports);
+  return !x->store.unsent && !x->putting && !x->saying && intake_rests(x->intake) && desk_let_go(x->desk);
+}
+
+/* What was under way has heard that it is another's. */
+static bool out_of_it(struct exercise *x) { return !x->putting && !x->saying && intake_rests(x->intake) && desk_live(x->desk) == 0; }
+
 static void wind_down(void *arg) {
   struct exercise *x = arg;
   timer_free(x->timer);
   x->timer = NULL;
   if (x->stopped) return;
-  desk_clock_moved(x->desk);
-  transports_clock_moved(x->transports);
-  bool quiet = !x->store.unsent && !x->putting && !x->saying && intake_rests(x->intake) && desk_let_go(x->desk);
-  if (!quiet) {
+  if (!(x->elsewhere ? out_of_it(x) : wound_down(x))) {
     x->timer = timer_start(x->hall->deps.loop, AGAIN_MS, wind_down, x);
     return;
   }
   x->stage = STAGE_CLOSED;
-  forget_stream(x);
+  if (!x->elsewhere) forget_stream(x), forget_running(x);
   barrier(x);
 }
 
@@ -497,7 +515,6 @@ void exercise_close(struct exercise *x, const char *actor, const char *status, c
   clock_pause(&x->clock);
   journal_save_state(x->journal);
   journal_add(x->journal, KIND_EXERCISE_ENDED, actor, 0, NULL, json_pack("{s:s, s:s}", "status", status, "because", because));
-  redis_call(x->hall->deps.redis, 0, NULL, NULL, NULL, "HDEL", EXERCISES_RUNNING, x->id, NULL);
   snprintf(text, sizeof text, "EXERCISE broken off: this is real now. %.300s", because);
   if (aborted) tell_incidents(x, text);
   exercise_tell(x, NULL, aborted ? "BROKEN OFF: this is real now" : "is over", aborted ? text : because);

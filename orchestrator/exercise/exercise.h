@@ -53,6 +53,7 @@ struct exercise {
   bool halted;     /* the facilitator has its clock stand still */
   int64_t stirred; /* leaping: when something last happened, by the hall's clock */
   bool stopped;    /* the engine stops */
+  bool elsewhere;  /* another node plays it now */
   struct err failure;
   size_t waiting; /* for Redis, while it is opened or closed */
   exercise_cb *opened_cb;
@@ -67,13 +68,14 @@ struct hall {
   struct exercise_list all;
   uint64_t begun;
   size_t loading;
-  bool known; /* which exercises are to go on */
+  bool known;   /* which exercises are to go on */
+  bool stopped; /* the engine stops */
   loop_cb *loaded_cb;
   void *loaded_arg;
+  struct timer *retry;
 };
 
 #define EXERCISES "tocsin:exercises"
-#define EXERCISES_RUNNING "tocsin:exercises:running" /* {id: node} */
 
 /* ---- exercise.c: its life */
 /* A new one, or one that goes on (started NULL: its journal says all). started: as exercise.started keeps it. cb once it is played, or with err; then it is gone. */
@@ -81,6 +83,8 @@ struct hall {
 void exercise_open(struct hall *h, const char *id, json_t *started_take, struct hall_content *content, exercise_cb *cb, void *arg);
 /* No more is played; everybody is let go of, then it is freed. status "finished" or "aborted"; actor: who says so. */
 void exercise_close(struct exercise *x, const char *actor, const char *status, const char *because);
+/* Another node plays it now: it goes without a word. */
+void exercise_give_up(struct exercise *x);
 void exercise_unload(struct exercise *x);
 void exercise_free(struct exercise *x);
 void hall_content_release(struct hall_content *c);

@@ -255,16 +255,32 @@ struct listing {
   struct call *call;
   json_t *ids;
   const char *as;
+  json_t *running; /* {id: node}: those that are played somewhere */
   size_t waiting;
   struct err failure;
 };
 
-static void mark_running(const struct hall *h, json_t *rows) {
+/* "running", "elsewhere" (at another node), "waiting" (for one: its own is gone), "stuck" (it could not go on here), "over" */
+static const char *stage_of(const struct hall *h, const struct exercise *x, const char *node) {
+  if (x && !x->elsewhere) return x->stage == STAGE_CLOSED ? "over" : "running";
+  if (!node) return "over";
+  enum node_state state = h->deps.nodes ? nodes_state(h->deps.nodes, node) : NODE_SELF;
+  if (strcmp(node, h->deps.node) == 0) return "stuck";
+  return state == NODE_ALIVE ? "elsewhere" : "waiting";
+}
+
+static void mark_running(const struct listing *l, json_t *rows) {
   size_t i;
   json_t *row;
   json_array_foreach(rows, i, row) {
-    const struct exercise *x = hall_find(h, json_str_or(row, "id", ""));
-    json_object_set_new(row, "running", json_boolean(x && x->stage != STAGE_CLOSED));
+    const char *id = json_str_or(row, "id", ""), *node = json_str(l->running, id);
+    const struct exercise *x = hall_find(l->hall, id);
+    const char *stage = stage_of(l->hall, x, node);
+    bool over = strcmp(stage, "over") == 0;
+    json_object_set_new(row, "running", json_boolean(!over));
+    json_object_set_new(row, "stage", json_string(stage));
+    if (over) json_object_del(row, "paused");
+    else if (node) json_object_set_new(row, "node", json_string(node));
     if (x && x->scenario) json_object_set(row, "title", json_object_get(x->scenario->json, "title"));
     if (x && x->scenario) json_object_set_new(row, "scenario", json_string(x->scenario->name));
   }
@@ -276,20 +292,15 @@ static void on_rows(void *arg, const json_t *rows, const struct err *err) {
     fail(l->call, err);
   } else {
     json_t *copy = json_deep_copy(rows);
-    if (strcmp(l->as, "exercises") == 0) mark_running(l->hall, copy);
+    if (l->running) mark_running(l, copy);
     desk_reply(l->call, 200, json_pack("{s:o}", l->as, copy));
   }
+  json_decref(l->running);
   free(l);
 }
 
-static void on_list(void *arg, const struct redis_value *reply, const struct err *err) {
-  struct listing *l = arg;
-  struct id id;
+static void listing_one_less(struct listing *l, const struct err *err) {
   if (err) l->failure = *err;
-  for (size_t i = 0; !err && i < redis_count(reply); i++) {
-    const char *text = redis_string(redis_item(reply, i), NULL);
-    if (id_parse(text, &id) && !json_array_has(l->ids, text)) json_array_append_new(l->ids, json_string(text));
-  }
   if (--l->waiting) return;
   if (!l->failure.code) {
     desk_rows(l->hall->deps.desk, l->ids, on_rows, l);
@@ -297,7 +308,25 @@ static void on_list(void *arg, const struct redis_value *reply, const struct err
   }
   fail(l->call, &l->failure);
   json_decref(l->ids);
+  json_decref(l->running);
   free(l);
+}
+
+static void on_list(void *arg, const struct redis_value *reply, const struct err *err) {
+  struct listing *l = arg;
+  struct id id;
+  for (size_t i = 0; !err && i < redis_count(reply); i++) {
+    const char *text = redis_string(redis_item(reply, i), NULL);
+    if (id_parse(text, &id) && !json_array_has(l->ids, text)) json_array_append_new(l->ids, json_string(text));
+  }
+  listing_one_less(l, err);
+}
+
+static void on_playing(void *arg, const struct redis_value *reply, const struct err *err) {
+  struct listing *l = arg;
+  for (size_t i = 0; !err && i + 1 < redis_count(reply); i += 2)
+    json_object_set_new(l->running, redis_string(redis_item(reply, i), NULL), json_string(redis_string(redis_item(reply, i + 1), NULL)));
+  listing_one_less(l, err);
 }
 
 static void list(struct hall *h, struct call *call, const char *as, const char *first, const char *second) {
@@ -305,13 +334,14 @@ static void list(struct hall *h, struct call *call, const char *as, const char *
   const char *keys[] = {first, second};
   char most[16];
   if (!l) abort();
-  *l = (struct listing){.hall = h, .call = call, .ids = json_array(), .as = as, .waiting = second ? 3 : 2};
+  *l = (struct listing){.hall = h, .call = call, .ids = json_array(), .as = as, .waiting = 4};
+  if (!second) l->running = json_object();
   snprintf(most, sizeof most, "%d", LIST_MOST - 1);
   for (size_t i = 0; i < 2; i++) {
-    if (keys[i] && redis_call(h->deps.redis, 0, on_list, l, &l->failure, "ZREVRANGE", keys[i], "0", most, NULL) < 0) l->waiting--;
+    if (!keys[i] || redis_call(h->deps.redis, 0, on_list, l, &l->failure, "ZREVRANGE", keys[i], "0", most, NULL) < 0) l->waiting--;
   }
-  struct redis_value *none = NULL;
-  on_list(l, none, l->failure.code ? &l->failure : NULL);
+  if (second || redis_call(h->deps.redis, 0, on_playing, l, &l->failure, "HGETALL", EXERCISES_RUNNING, NULL) < 0) l->waiting--;
+  listing_one_less(l, NULL);
 }
 
 static void do_list(void *arg, struct call *call, const struct person *by, const json_t *command) {
@@ -357,10 +387,10 @@ static struct exercise *wanted(struct hall *h, struct call *call, const json_t *
   if (!id_of(call, command, id)) return NULL;
   struct exercise *x = hall_find(h, id);
   if (x && x->stage == STAGE_PLAYING) return x;
-  snprintf(
-      text, sizeof text,
-      "%s is not played at node %s: it is over, or played at the node where it was begun; `tocsin tabletop list` shows which there are", id,
-      h->deps.node);
+  snprintf(text, sizeof text,
+           "%s is not played any more: it is over, or it could not go on at node %s, whose log says why; `tocsin tabletop list` shows "
+           "which there are",
+           id, h->deps.node);
   refuse(call, 404, text);
   return NULL;
 }
@@ -428,6 +458,7 @@ static void do_pause(void *arg, struct call *call, const struct person *by, cons
     refuse(call, 409, "its clock stands still already");
     return;
   }
+  journal_save_state(x->journal); /* lists elsewhere show it */
   journal_add(x->journal, KIND_EXERCISE_PAUSED, by->actor, 0, NULL, json_pack("{s:s}", "because", because(command, "")));
   x->halted = true;
   clock_pause(&x->clock);
@@ -443,6 +474,7 @@ static void do_resume(void *arg, struct call *call, const struct person *by, con
   }
   x->halted = false;
   exercise_let_go_on(x);
+  journal_save_state(x->journal); /* lists elsewhere show it */
   journal_add(x->journal, KIND_EXERCISE_RESUMED, by->actor, 0, NULL, json_object());
   acted(x, call);
 }

@@ -141,6 +141,15 @@ static void refuse(struct call *call, const char *name, const char *role) {
 
 static void here(struct call *call) { run_row(call, row_of(json_str_or(call->command, "command", ""))); }
 
+static void incident_row(struct call *call) {
+  if (!call_gather(call, here)) call_to_owner(call, here);
+}
+
+static void room_above(struct call *call) {
+  const struct extra *extra = map_get(&call->desk->extras, json_str_or(call->command, "command", ""));
+  extra->cb(extra->arg, call, call->by, call->command);
+}
+
 static void command_turn(void *arg) {
   struct call *call = arg;
   struct desk *d = call->desk;
@@ -148,19 +157,13 @@ static void command_turn(void *arg) {
   const char *name = json_str_or(call->command, "command", "");
   const struct command_row *row = row_of(name);
   const struct extra *extra = row ? NULL : map_get(&d->extras, name);
-  if (row && !call_to_exercise(call, &err)) {
-    call_fail(call, &err);
-    return;
-  }
   if (!row && !extra) {
     err_set(&err, ERR_NOT_FOUND, "there is no command \"%.60s\"", name);
     call_fail(call, &err);
   } else if (!may(call->by, extra ? "viewer" : row->role)) {
     refuse(call, name, extra ? "viewer" : row->role);
-  } else if (extra) {
-    extra->cb(extra->arg, call, call->by, call->command);
-  } else if (!call_gather(call, here)) {
-    call_to_owner(call, here);
+  } else {
+    call_to_exercise(call, extra ? room_above : incident_row);
   }
 }
 

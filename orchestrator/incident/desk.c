@@ -100,6 +100,7 @@ static void incident_free(struct incident *inc) {
   struct err gone = {.code = ERR_CANCELLED, .text = "the engine is stopping"};
   inc->lost = true;
   inc->busy++; /* whoever lets go of it meanwhile is not the last */
+  if (inc->desk->own == inc) inc->desk->own = NULL;
   redactions_forget(inc);
   runs_free_all(inc);
   if (inc->journal) actions_orphan(inc->desk->deps.actions, inc->journal);
@@ -139,6 +140,7 @@ void desk_unload(struct desk *d) {
 void desk_free(struct desk *d) {
   if (!d) return;
   desk_unload(d);
+  if (d->own && d->own->lost) incident_free(d->own); /* it has left the map */
   map_release(&d->incidents, incident_free_value);
   loop_undefer(d->deps.loop, turns_take, d);
   redactions_free(d);
@@ -438,6 +440,12 @@ static void settle(void *arg) {
 
 static void on_loaded(void *arg, struct journal *j, const struct err *err) {
   struct incident *inc = arg;
+  struct err taken;
+  if (!err && inc->desk->given_up) {
+    journal_free(j);
+    err_set(&taken, ERR_CONFLICT, "%s is played at another node now", inc->desk->deps.exercise);
+    err = &taken;
+  }
   if (err) {
     owner_unclaim(inc);
     incident_load_failed(inc, err);

@@ -27,30 +27,103 @@ static bool about_exercise(const struct call *call, char out[ID_INCIDENT]) {
   return true;
 }
 
-/* What may be done to an exercise that nobody plays any more. */
+/* What may be done to an exercise that nobody plays any more; what the room of exercises is asked, that says so itself. */
 static bool only_looks(const struct call *call) {
   static const char *const names[] = {"incident.show", "incident.entries",  "incident.export",  "run.show",
                                       "run.list",      "corrective.add",    "corrective.close", "corrective.list",
                                       "evidence.list", "incident.exported", "incident.redact",  NULL};
   const char *command = json_str_or(call->command, "command", "");
+  if (map_get(&call->desk->extras, command)) return true;
   for (const char *const *n = names; *n; n++)
     if (strcmp(*n, command) == 0) return true;
   return false;
 }
 
-bool call_to_exercise(struct call *call, struct err *err) {
-  char id[ID_INCIDENT];
-  struct desk *d = call->desk;
-  if (d->deps.exercise || !d->door_cb || !about_exercise(call, id)) return true;
-  struct desk *theirs = NULL;
-  if (d->door_cb(d->door_arg, id, &theirs, err) < 0) return false;
-  if (theirs) call->desk = theirs;
-  if (theirs || only_looks(call)) return true;
-  err_set(err, ERR_CONFLICT,
-          "%s is of an exercise that is not played here: it is over, or lies with the node where it was begun. It can be looked at, "
-          "reported and exported, and corrective actions taken on",
-          id);
+struct seeking {
+  struct call *call;
+  call_cb *go_on;
+  char exercise[ID_INCIDENT]; /* the incident's own id until its first entry is read */
+};
+
+static void seeking_end(struct seeking *s, const struct err *err) {
+  struct call *call = s->call;
+  call_cb *go_on = s->go_on;
+  free(s);
+  if (err) call_fail(call, err);
+  else go_on(call);
+}
+
+static void nobody_plays(struct seeking *s) {
+  struct err err;
+  err_set(&err, ERR_CONFLICT,
+          "%s is of an exercise that is not played any more: it is over, or could not go on. It can be looked at, reported and exported, "
+          "and corrective actions taken on",
+          s->exercise);
+  seeking_end(s, only_looks(s->call) ? NULL : &err);
+}
+
+static void on_player(void *arg, const struct redis_value *reply, const struct err *err) {
+  struct seeking *s = arg;
+  struct call *call = s->call;
+  const struct nodes *nodes = call->desk->deps.nodes;
+  const char *node = err || redis_type(reply) != REDIS_STRING ? "" : redis_string(reply, NULL);
+  struct err gone;
+  enum node_state state = *node ? nodes_state(nodes, node) : NODE_SELF;
+  if (err) {
+    seeking_end(s, err);
+  } else if (state == NODE_SELF) { /* nobody's; or this node's, which has not got it */
+    nobody_plays(s);
+  } else if (state == NODE_ALIVE) {
+    free(s);
+    call_forward(call, node);
+  } else {
+    err_set(&gone, ERR_UNAVAILABLE, "%s was played at node %s, which is gone; another takes it over: try again in a moment", s->exercise,
+            node);
+    seeking_end(s, &gone);
+  }
+}
+
+/* Its first entry says whose it is; the exercise's own is nobody's. */
+static bool on_first(void *arg, const struct entry *e) {
+  struct seeking *s = arg;
+  const char *exercise = json_str(e->body, "exercise");
+  if (exercise) snprintf(s->exercise, sizeof s->exercise, "%.*s", ID_INCIDENT - 1, exercise);
   return false;
+}
+
+static void on_first_read(void *arg, const struct err *err) {
+  struct seeking *s = arg;
+  struct err why;
+  if (err && err->code == ERR_CONFLICT) nobody_plays(s); /* it has left Redis: it is over */
+  else if (err) seeking_end(s, err);
+  else if (redis_call(s->call->desk->deps.redis, 0, on_player, s, &why, "HGET", EXERCISES_RUNNING, s->exercise, NULL) < 0)
+    seeking_end(s, &why);
+}
+
+static void seek(struct call *call, call_cb *go_on, const char *id) {
+  struct seeking *s = calloc(1, sizeof *s);
+  struct err err;
+  if (!s) abort();
+  *s = (struct seeking){.call = call, .go_on = go_on};
+  snprintf(s->exercise, sizeof s->exercise, "%.*s", ID_INCIDENT - 1, id);
+  if (!call->desk->post) nobody_plays(s);
+  else if (journal_read(call->desk->deps.store, id, 1, 1, on_first, on_first_read, s, &err) < 0) seeking_end(s, &err);
+}
+
+void call_to_exercise(struct call *call, call_cb *go_on) {
+  char id[ID_INCIDENT];
+  struct desk *d = call->desk, *theirs = NULL;
+  struct err err;
+  if (d->deps.exercise || !d->door_cb || !about_exercise(call, id)) {
+    go_on(call);
+  } else if (d->door_cb(d->door_arg, id, &theirs, &err) < 0) {
+    call_fail(call, &err);
+  } else if (!theirs) {
+    seek(call, go_on, id);
+  } else {
+    if (!map_get(&d->extras, json_str_or(call->command, "command", ""))) call->desk = theirs;
+    go_on(call);
+  }
 }
 
 bool incident_at_rest(const struct incident *inc) { return id_exercise(inc->id) && !inc->desk->deps.exercise && inc->desk->door_cb; }
@@ -71,6 +144,7 @@ static void on_own(struct incident *inc, void *arg, const struct err *err) {
   struct owning *o = arg;
   if (!err) {
     incident_busy(inc, 1); /* it stays */
+    inc->desk->own = inc;
     inc->desk->deps.node = inc->journal;
   }
   o->cb(o->arg, err ? NULL : inc->journal, err);
@@ -156,6 +230,14 @@ bool desk_let_go(struct desk *d) {
   for (at = 0; map_next(&d->incidents, &at, NULL, &value);) questions_forget(d->deps.questions, ((struct incident *)value)->journal);
   for (at = 0; map_next(&d->incidents, &at, NULL, &value);) all = all && unused(value);
   return all;
+}
+
+void desk_give_up(struct desk *d) {
+  size_t at = 0;
+  const char *id;
+  void *value;
+  d->given_up = true;
+  while (map_next(&d->incidents, &at, &id, &value)) desk_lost(d, id);
 }
 
 static void on_note(struct incident *inc, void *arg, const struct err *err) {

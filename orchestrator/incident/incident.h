@@ -20,6 +20,7 @@ struct map;
 
 /* The number of the last exercise or exercise incident. */
 #define EXERCISE_IDS "{tocsin:alerts}:exercise_ids"
+#define EXERCISES_RUNNING "tocsin:exercises:running" /* {exercise: the node that plays it} */
 
 /* One normalised alert, as intake hands it over. */
 struct alert {
@@ -126,8 +127,8 @@ void desk_reply(struct call *call, int status, json_t *answer_take);
 int64_t desk_open_intents(const struct desk *d, int64_t *ret_in_doubt);
 json_t *desk_counts(const struct desk *d); /* new {"live", "runs", "opened_total", …} */
 /* --- exercises: a desk of its own for each (desk_deps.exercise) ------------------------------------------------------------------ */
-/* Of the desk of earnest: whose the exercise incident is that a command is about. *ret: the desk that it is played at. NULL: nobody plays it, and the command may only look (and take
- * corrective actions on). An error refuses it. */
+/* Of the desk of earnest: whose the exercise incident is that a command is about. *ret: the desk that it is played at. NULL: it is not played at this node; the command goes to the one
+ * that plays it, and if none does it may only look (and take corrective actions on). An error refuses it. */
 typedef int desk_door_cb(void *arg, const char *incident, struct desk **ret, struct err *err);
 void desk_on_exercise(struct desk *d, desk_door_cb *cb, void *arg);
 /* The exercise's own journal, as an incident of its desk that stays loaded; what the engine has to say goes there, too. fresh: it has no entry yet. cb's journal is NULL with err. */
@@ -141,6 +142,8 @@ void desk_cancel_runs(struct desk *d, const char *by, const char *because); /* a
 /* Once no run is under way: nobody is waited for any more. True when nobody has anything to do with any incident. */
 bool desk_let_go(struct desk *d);
 void desk_note(struct desk *d, const char *incident, const char *text); /* by the engine */
+/* Another node plays it now: nothing is loaded or appended any more, and its runs end here without an entry. */
+void desk_give_up(struct desk *d);
 /* The rows (as incident.list's) of these ids, from memory or as Redis holds them. rows: borrowed, NULL with err. */
 typedef void desk_rows_cb(void *arg, const json_t *rows, const struct err *err);
 void desk_rows(struct desk *d, json_t *ids_take, desk_rows_cb *cb, void *arg);

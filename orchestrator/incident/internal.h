@@ -102,6 +102,8 @@ struct desk {
   struct timer *draining;
   desk_door_cb *door_cb; /* exercises: exercising.c */
   void *door_arg;
+  struct incident *own; /* an exercise's own journal */
+  bool given_up;        /* another node plays it */
   void (*draining_cb)(void *arg, bool draining);
   void *draining_arg;
   json_t *corrective; /* {id: corrective action}: as the index was when somebody last looked */
@@ -116,6 +118,8 @@ struct extra {
 };
 
 /* One command under way. */
+struct call;
+typedef void call_cb(struct call *call);
 struct call {
   struct desk *desk;
   const struct person *by;
@@ -174,7 +178,6 @@ void uncertain_free(struct desk *d);
 /* Hands a command to the incident's owner; the answer comes back to whoever asked. */
 void call_forward(struct call *call, const char *owner);
 /* Does another node own the incident that the command is about? Then it goes there, else `go_on` is called, perhaps later. */
-typedef void call_cb(struct call *call);
 void call_to_owner(struct call *call, call_cb *go_on);
 /* Asks the other nodes too and puts the answers together, when it is a command about everything: true. */
 bool call_gather(struct call *call, call_cb *go_on);
@@ -274,8 +277,8 @@ void corrective_end(struct desk *d);
 json_t *corrective_counts(const struct desk *d); /* new {"open", "overdue"} */
 
 /* exercising.c */
-/* The desk that the command's exercise is played at becomes the call's; false with err: it is not to be done. */
-bool call_to_exercise(struct call *call, struct err *err);
+/* Is the command about an exercise? Then the desk that it is played at becomes the call's, or it goes to the node that plays it; else `go_on` is called, perhaps later. */
+void call_to_exercise(struct call *call, call_cb *go_on);
 /* An exercise's incident at the desk of earnest: it is only looked at. */
 bool incident_at_rest(const struct incident *inc);
 /* A journal was made or loaded. */

@@ -54,20 +54,20 @@ static void on_claim(void *arg, const struct redis_value *reply, const struct er
 }
 
 void owner_claim(struct incident *inc) {
-  if (!inc->desk->deps.nodes || id_exercise(inc->id)) incident_load(inc); /* nobody owns an exercise that is over */
+  if (!inc->desk->deps.nodes) incident_load(inc); /* nor has an exercise's desk any: whoever plays it owns all of it */
   else claim(inc, "", on_claim);
 }
 
 void owner_unclaim(struct incident *inc) {
   struct desk *d = inc->desk;
-  if (!d->deps.nodes || id_exercise(inc->id)) return;
+  if (!d->deps.nodes) return;
   redis_call(d->deps.redis, owner_lane(d), NULL, NULL, NULL, "FCALL", "tocsin_give", "1", NODES_OWNER, inc->id, nodes_self(d->deps.nodes),
              "", NULL);
 }
 
 /* Nobody's, until somebody wants it. What it contains stays ours to lift. */
 void owner_release(struct incident *inc) {
-  if (!state_holds_targets(incident_state(inc))) owner_unclaim(inc);
+  if (incident_at_rest(inc) || !state_holds_targets(incident_state(inc))) owner_unclaim(inc);
 }
 
 /* --- adopting ---------------------------------------------------------------------------------------------------------- */
@@ -101,7 +101,16 @@ static void on_adopted(void *arg, const struct err *err) {
   incident_loaded(inc);
 }
 
+/* Whoever wrote last in an exercise played it. */
+static void played_before(struct incident *inc) {
+  const struct desk_deps *deps = &inc->desk->deps;
+  int64_t written;
+  const char *node = journal_last_node(inc->journal, &written);
+  if (deps->exercise && *node && strcmp(node, deps->store->node) != 0) snprintf(inc->adopt_from, sizeof inc->adopt_from, "%.47s", node);
+}
+
 void owner_adopted(struct incident *inc) {
+  played_before(inc);
   if (!inc->adopt_from[0] || journal_seq(inc->journal) == 0) {
     incident_loaded(inc);
     return;

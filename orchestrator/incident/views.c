@@ -23,8 +23,8 @@ static void name_in(struct desk *d, json_t *object, const char *member) {
 }
 
 json_t *view_row(struct desk *d, const char *id, const json_t *state) {
-  static const char *const keys[] = {"title",  "severity", "severity_id", "status",   "owner",    "opened",   "updated",
-                                     "alerts", "mode",     "merged_into", "scenario", "exercise", "archived", NULL};
+  static const char *const keys[] = {"title", "severity",    "severity_id", "status",   "owner",    "opened", "updated", "alerts",
+                                     "mode",  "merged_into", "scenario",    "exercise", "archived", "paused", NULL};
   json_t *row = json_pack("{s:s}", "id", id);
   for (const char *const *k = keys; *k; k++) {
     json_t *value = json_object_get(state, *k);

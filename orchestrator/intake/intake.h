@@ -53,7 +53,7 @@ void intake_take_over(struct intake *in, const char *node);
 /* The same for every node that has unfinished messages and is not there. */
 void intake_take_over_strays(struct intake *in);
 
-/* An exercise's: something was put on its stream. It rests when everything that was put on it is at its end. */
+/* An exercise's: something was put on its stream. It rests when everything that was put on it is at its end, or it was stopped and nothing is under way. */
 void intake_look(struct intake *in);
 bool intake_rests(const struct intake *in);
 /* Takes nothing new while held (Redis is nearly full); the webhook answers 503. */

@@ -162,7 +162,7 @@ void intake_start(struct intake *in) {
 
 void intake_look(struct intake *in) { intake_pump(in); }
 
-bool intake_rests(const struct intake *in) { return !in->under_way && !in->reading && !in->retry && in->owned_first; }
+bool intake_rests(const struct intake *in) { return !in->under_way && !in->reading && (!in->running || (!in->retry && in->owned_first)); }
 
 void intake_one_less(struct intake *in) {
   in->under_way--;

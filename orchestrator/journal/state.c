@@ -458,6 +458,10 @@ static void fold_body(json_t *state, const struct entry *e) {
   case KIND_JOURNAL_UNCERTAIN: fold_uncertain(state, e); break;
   case KIND_JOURNAL_AGREED: fold_agreed(state, e); break;
   case KIND_EXERCISE_STARTED: copy(state, e->body, "scenario"); break;
+  case KIND_EXERCISE_PAUSED: json_object_set_new(state, "paused", json_true()); break;
+  case KIND_EXERCISE_RESUMED:
+    if (!json_object_get(e->body, "speed")) json_object_del(state, "paused");
+    break;
   case KIND_BODY_REMOVING: fold_removing(state, e); break;
   case KIND_BODY_REMOVED: fold_removed(state, e); break;
   default: break;

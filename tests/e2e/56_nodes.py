@@ -27,6 +27,18 @@ return playbook {
 """
 
 
+REHEARSAL = """
+return scenario {
+  title = "Two nodes", summary = "s", duration = "8h", roles = { lead = "leads" },
+  injects = {
+    { id = "alert", at = "0s", alert = { source = "ocsf", body = %s } },
+    { id = "ask", at = "0s", question = { to = "lead", text = "Which way?", options = { "left", "right" }, otherwise = "left", within = "6h" } },
+  },
+  objectives = { { id = "o", text = "Somebody decides", judge = { answered = "ask" } } },
+}
+"""
+
+
 class Node(Tocsin):
     """A `tocsin serve` on a Redis that others use too."""
 
@@ -214,9 +226,60 @@ def paused(redis, product, first, second):
     judge("pause", first, product, users)
 
 
+def lua(value):
+    if isinstance(value, dict):
+        return "{ %s }" % ", ".join("[%s] = %s" % (json.dumps(k), lua(v)) for k, v in value.items())
+    return json.dumps(value)
+
+
+def listed(tocsin, exercise):
+    return [r for r in tocsin.json("tabletop", "list")["exercises"] if r["id"] == exercise][0]
+
+
+def rehearsed(first, second):
+    """An exercise begun at the second, and led, played and looked at from the first."""
+    second.write("two.lua", REHEARSAL % lua(alert("ex-user", "ex-uid", "Asker")))
+    exercise = second.json("tabletop", "run", "./two.lua")["id"]
+    show = lambda tocsin: tocsin.json("tabletop", "show", exercise)  # noqa: E731
+    first.wait_for(lambda: len(show(first)["questions"]) == 2, "exercise: seen from the first, with both questions", 20)
+    is_((listed(first, exercise)["stage"], listed(first, exercise)["node"], listed(second, exercise)["stage"]), ("elsewhere", "n2", "running"), "exercise: both say who plays it")
+    is_(first.run("tabletop", "pause", exercise, "--because", "lunch").status, 0, "exercise: the first has it stand still")
+    ok(listed(first, exercise)["paused"] and show(second)["paused"], "exercise: both show that")
+    like(first.run("tabletop", "list").out, exercise + ".*paused at n2", "exercise: and so does the list")
+    incident = show(first)["incidents"][0]["id"]
+    for id in (exercise, incident):
+        is_(first.run("action", "add", id, "Do better", "--owner", "x", "--due", "1d").status, 0, "exercise: a corrective action for %s is taken at the first" % id)
+        is_(first.run("incident", "note", id, "written at the first").status, 0, "exercise: and a note")
+    ok(show(second)["paused"] and "can be written by" not in second.log(), "exercise: its journals stay with the second, which plays it still")
+    return exercise, incident
+
+
+def taken_over(first, exercise, incident):
+    """Whoever is left plays it on, as it stood."""
+    first.wait_for(lambda: listed(first, exercise)["stage"] == "running" and listed(first, exercise)["node"] == "n1", "exercise: the first plays it on", 20)
+    view = first.json("tabletop", "show", exercise)
+    ok(view["paused"] and len(view["questions"]) == 2 and [i["id"] for i in view["incidents"]] == [incident], "exercise: as it stood, still standing still")
+    for id in (exercise, incident):
+        is_([e["body"]["from"] for e in first.json("incident", "show", id)["entries"] if e["type"] == "incident.adopted"], ["n2"], "exercise: the journal of %s says whose it was" % id)
+
+
+def finished(first, second, exercise, incident):
+    is_(second.run("tabletop", "resume", exercise).status, 0, "exercise: the second, back, has it go on at the first")
+    for q in second.json("tabletop", "show", exercise)["questions"]:
+        is_(second.run("answer", q["id"], q["options"][0]).status, 0, "exercise: and answers %s" % q["id"])
+    second.wait_for(lambda: "run.finished" in [e["type"] for e in second.json("incident", "show", incident)["entries"]], "exercise: its run ends", 20)
+    is_(second.run("tabletop", "end", exercise).status, 0, "exercise: it is ended")
+    for tocsin in (first, second):
+        tocsin.wait_for(lambda t=tocsin: listed(t, exercise)["stage"] == "over", "exercise: over at %s" % tocsin.name, 20)
+        is_(tocsin.run("action", "add", exercise, "After it, at " + tocsin.name, "--owner", "x", "--due", "1d").status, 0, "exercise: and a corrective action is taken at %s" % tocsin.name)
+    is_([o["verdict"] for o in second.json("tabletop", "report", exercise)["objectives"]], ["met"], "exercise: and it is judged")
+    is_([first.run("evidence", "verify", id).status for id in (exercise, incident)], [0, 0], "exercise: its journals hold")
+
+
 def killed(redis, product, first, second):
     """kill -9 of one in the middle of its work."""
     users = ["k%03d" % i for i in range(80)]
+    played = rehearsed(first, second)
     pour(redis, users)
     wait_until(lambda: sum(product.count("again", u) for u in users[:40]) > 10, 10, every=0.005)
     second.kill()
@@ -226,23 +289,30 @@ def killed(redis, product, first, second):
     first.wait_for(lambda: not owned(first, "n2"), "killed: nothing is left with the dead one", 20)
     adopted = first.log().count("was taken over from node n2")
     ok(adopted > 0, "killed: %d incidents were taken over" % adopted)
+    taken_over(first, *played)
     second.start()
     first.wait_for(lambda: nodes_of(first)["n2"]["state"] == "alive", "killed: and it may come back", 10)
+    finished(first, second, *played)
 
 
 def stopped(redis, product, first, second):
     """One stands still for longer than its lease, in the middle of its work, and wakes up."""
     users = ["s%03d" % i for i in range(80)]
+    played = rehearsed(first, second)
     pour(redis, users)
     wait_until(lambda: sum(product.count("again", u) for u in users[:40]) > 10, 10, every=0.005)
     second.signal(signal.SIGSTOP)
     first.wait_for(lambda: nodes_of(first)["n2"]["state"] == "dead", "stopped: the first calls it dead", 20)
     first.wait_for(lambda: not owned(first, "n2"), "stopped: and takes over what it owned", 30)
+    taken_over(first, *played)
     second.signal(signal.SIGCONT)
     second.wait_for(lambda: "had lapsed" in second.log(), "stopped: woken, it finds its lease lapsed", 10)
     second.wait_for(lambda: "holds its lease again" in second.log(), "stopped: looks what is still its own, and goes on", 20)
     first.wait_for(lambda: settled(first, product, users), "stopped: all comes to its end", 90)
     judge("stopped", first, product, users)
+    second.wait_for(lambda: "%s is played at another node now" % played[0] in second.log(), "exercise: woken, the second lets go of it", 10)
+    is_(listed(second, played[0])["stage"], "elsewhere", "exercise: and says who plays it")
+    finished(first, second, *played)
 
 
 def choice(tocsin):

@@ -107,7 +107,7 @@ with Tocsin(settings, env={"EDR_TOKEN": "a-token-that-is-secret"}) as tocsin:
     result = tocsin.run("tabletop", "run", "./bad.lua")
     ok(result.status == 1 and "bad.lua:1" in result.err, "a scenario with a syntax error is refused with its line")
     like(tocsin.run("tabletop", "show", "EX-1").err, r"is over", "what is over is not played any more")
-    like(tocsin.run("incident", "note", "EX-1", "late").err, r"is not played here: it is over", "and takes no notes")
+    like(tocsin.run("incident", "note", "EX-1", "late").err, r"it is over", "and takes no notes")
     is_(tocsin.run("tabletop", "show", "EX-99").status, 1, "there is no such exercise")
 
     # ---- with people, and a kill -9
