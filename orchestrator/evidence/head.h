@@ -1,6 +1,6 @@
 /* head.h: what the evidence room needs to know of a journal entry's head: whose it is, its number, and the one before it.
  *
- * A head is one flat JSON object on one line, without blanks, its keys in ascending order, its values strings and whole numbers (DESIGN §5). Anything else is
+ * A head is one flat JSON object on one line, without blanks, its keys lower-case words in ascending order, its values strings and whole numbers (DESIGN §5), digests in lower case. Anything else is
  * refused, also what a JSON parser would take. Fast: a million heads in well under a second. Pure. */
 #ifndef TOCSIN_EVIDENCE_HEAD_H
 #define TOCSIN_EVIDENCE_HEAD_H

@@ -10,8 +10,10 @@ void merkle_leaf(const void *bytes, size_t len, struct hash *out) {
 }
 
 void merkle_node(const struct hash *left, const struct hash *right, struct hash *out) {
-  const struct digest_part parts[] = {{"\1", 1}, {left->bytes, DIGEST_BYTES}, {right->bytes, DIGEST_BYTES}};
-  digest_sha256_parts(parts, 3, out->bytes);
+  uint8_t node[1 + 2 * DIGEST_BYTES] = {1};
+  memcpy(node + 1, left->bytes, DIGEST_BYTES);
+  memcpy(node + 1 + DIGEST_BYTES, right->bytes, DIGEST_BYTES);
+  digest_sha256(node, sizeof node, out->bytes);
 }
 
 void merkle_empty(struct hash *out) { digest_sha256("", 0, out->bytes); }

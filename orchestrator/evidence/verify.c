@@ -38,6 +38,7 @@ struct verify {
   size_t unsure, unsure_end; /* these faults may be the entry's or the tile's */
   struct map journals;
   uint64_t breaks;
+  struct buf bytes; /* the file that is read: its memory serves the next one */
 };
 
 __attribute__((format(printf, 6, 7))) static void fault_add(struct verify *v, enum fault_kind kind, const char *place, uint64_t from,
@@ -85,31 +86,29 @@ static void row_release(struct row *r) {
 
 /* ---- reading */
 
-/* The file as wide as it should be, or the full one that came in its place. */
-static int file_load(struct verify *v, int level, uint64_t index, unsigned width, char path[TILE_PATH], struct buf *out, bool *ret_full) {
+/* Into v->bytes: the file as wide as it should be, or the full one that came in its place. */
+static int file_load(struct verify *v, int level, uint64_t index, unsigned width, char path[TILE_PATH], bool *ret_full) {
   char full[TILE_PATH];
   tile_path(level, index, width, path);
-  int r = disk_read(&v->disk, path, out, NULL);
+  buf_reset(&v->bytes);
+  int r = disk_read(&v->disk, path, &v->bytes, NULL);
   *ret_full = width == TILE_WIDTH;
   if (r != ERR_NOT_FOUND || width == TILE_WIDTH) return r;
   tile_path(level, index, TILE_WIDTH, full);
   *ret_full = true;
-  return disk_read(&v->disk, full, out, NULL);
+  return disk_read(&v->disk, full, &v->bytes, NULL);
 }
 
 /* False, and a fault, when it cannot serve. */
 static bool tile_get(struct verify *v, int level, uint64_t index, unsigned width, struct hash *out) {
   char path[TILE_PATH];
-  struct buf bytes;
   bool full = false;
-  buf_init(&bytes, TILE_WIDTH * sizeof(struct hash) + 1);
-  int r = file_load(v, level, index, width, path, &bytes, &full);
+  int r = file_load(v, level, index, width, path, &full);
   size_t want = (full ? TILE_WIDTH : width) * sizeof(struct hash);
-  bool ok = r == 0 && bytes.len == want;
-  if (ok) memcpy(out, bytes.data, width * sizeof *out);
+  bool ok = r == 0 && v->bytes.len == want;
+  if (ok) memcpy(out, v->bytes.data, width * sizeof *out);
   else if (r == ERR_NOT_FOUND) fault_add(v, FAULT_MISSING, path, 0, 0, "this tile is not there");
   else fault_add(v, FAULT_CHANGED, path, 0, 0, "it is not %zu bytes long, or cannot be read", want);
-  buf_release(&bytes);
   return ok;
 }
 
@@ -228,8 +227,7 @@ struct bundle {
   unsigned width, count; /* as it should be; as found */
   size_t rest;
   bool present, has_tile;
-  struct buf bytes;
-  struct tile_entry entries[FOUND_MAX];
+  struct tile_entry entries[FOUND_MAX]; /* in v->bytes */
   struct hash leaves[FOUND_MAX], tile[TILE_WIDTH];
   int16_t place[TILE_WIDTH]; /* by hash of the tile: which entry found has it, -1 none */
 };
@@ -237,13 +235,13 @@ struct bundle {
 static void bundle_get(struct verify *v, struct bundle *b) {
   char path[TILE_PATH];
   bool full = false;
-  int r = file_load(v, TILE_ENTRIES, b->first / TILE_WIDTH, b->width, path, &b->bytes, &full);
+  int r = file_load(v, TILE_ENTRIES, b->first / TILE_WIDTH, b->width, path, &full);
   b->present = r == 0;
   if (r < 0) {
     fault_add(v, FAULT_MISSING, path, 0, 0, "entries %" PRIu64 " to %" PRIu64 " are not there", b->first, b->first + b->width - 1);
     return;
   }
-  b->count = bundle_count(b->bytes.data, b->bytes.len, FOUND_MAX, b->entries, &b->rest);
+  b->count = bundle_count(v->bytes.data, v->bytes.len, FOUND_MAX, b->entries, &b->rest);
   if (full && b->width < TILE_WIDTH) {
     b->rest = 0;
     if (b->count > b->width) b->count = b->width;
@@ -270,6 +268,7 @@ static void bundle_pair(struct bundle *b, bool taken[FOUND_MAX]) {
 /* Names what differs between entries and tile. */
 static void bundle_compare(struct verify *v, struct bundle *b) {
   bool taken[FOUND_MAX];
+  if (b->count == b->width && !b->rest && memcmp(b->tile, b->leaves, b->width * sizeof *b->tile) == 0) return;
   size_t before = v->result->count;
   unsigned j = 0;
   bundle_pair(b, taken);
@@ -330,7 +329,6 @@ static void bundle_roots(struct verify *v, struct bundle *b) {
 /* False when neither the bundle nor its tile is there. */
 static bool bundle_check(struct verify *v, struct bundle *b, uint64_t first, unsigned width) {
   memset(b, 0, sizeof *b);
-  buf_init(&b->bytes, BUNDLE_CAP);
   b->first = first;
   b->width = width;
   b->has_tile = tile_get(v, 0, first / TILE_WIDTH, width, b->tile);
@@ -348,7 +346,6 @@ static bool bundle_check(struct verify *v, struct bundle *b, uint64_t first, uns
     if (j >= 0 && (unsigned)j < b->count) chain_check(v, first + i, &b->entries[j], &b->leaves[j]);
     else v->breaks++;
   }
-  buf_release(&b->bytes);
   return b->present || b->has_tile;
 }
 
@@ -443,14 +440,10 @@ static void entries_check(struct verify *v) {
 /* A size that nobody signed decides nothing about memory. */
 static bool size_plausible(struct verify *v) {
   char path[TILE_PATH];
-  struct buf probe;
   if (v->is_signed || v->checkpoint.size == 0) return true;
-  buf_init(&probe, BUNDLE_CAP);
   uint64_t last = (v->checkpoint.size - 1) / TILE_WIDTH;
   bool full;
-  int r = file_load(v, TILE_ENTRIES, last, tile_width(TILE_ENTRIES, last, v->checkpoint.size), path, &probe, &full);
-  buf_release(&probe);
-  return r == 0;
+  return file_load(v, TILE_ENTRIES, last, tile_width(TILE_ENTRIES, last, v->checkpoint.size), path, &full) == 0;
 }
 
 static int in_order(const void *a, const void *b) {
@@ -473,6 +466,7 @@ int verify_log(const char *folder, const struct verify_options *options, struct 
     return r;
   }
   map_init(&v->journals);
+  buf_init(&v->bytes, BUNDLE_CAP);
   checkpoint_check(v);
   if (!size_plausible(v)) v->checkpoint.size = 0;
   else if (v->checkpoint.origin[0]) {
@@ -489,6 +483,7 @@ int verify_log(const char *folder, const struct verify_options *options, struct 
   row_release(&v->from_entries);
   row_release(&v->from_tiles);
   map_release(&v->journals, free);
+  buf_release(&v->bytes);
   disk_close(&v->disk);
   free(v);
   return 0;

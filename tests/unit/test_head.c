@@ -6,13 +6,15 @@
 
 #include <cmocka.h>
 
+#include <stdio.h>
 #include <string.h>
 
 #include "evidence/head.h"
 #include "evidence/leaf.h"
 #include "journal/entry.h"
 
-#define ZEROS "0000000000000000000000000000000000000000000000000000000000000000"
+#define ZEROS63 "000000000000000000000000000000000000000000000000000000000000000"
+#define ZEROS "0" ZEROS63
 
 static void real_heads(void **state) {
   for (int i = 0; i < KIND_COUNT; i++) {
@@ -56,6 +58,9 @@ static void others(void **state) {
                                     "{\"body\":\"" ZEROS "\",\"incident\":\"\",\"prev\":\"" ZEROS "\",\"seq\":1}",
                                     "{\"body\":\"" ZEROS "\",\"incident\":\"a\\\\b\",\"prev\":\"" ZEROS "\",\"seq\":1}",
                                     "{\"body\":\"" ZEROS "\",\"incident\":\"INC-1\",\"prev\":\"00\",\"seq\":1}",
+                                    "{\"body\":\"" ZEROS "\",\"incident\":\"INC-1\",\"prev\":\"A" ZEROS63 "\",\"seq\":1}",
+                                    "{\"body\":\"g" ZEROS63 "\",\"incident\":\"INC-1\",\"prev\":\"" ZEROS "\",\"seq\":1}",
+                                    "{\"body\":\"" ZEROS "\",\"in_ident\":\"x\",\"incident\":\"INC-1\",\"prev\":\"" ZEROS "\",\"seq\":1}",
                                     "{\"body\":\"" ZEROS "\",\"incident\":{},\"prev\":\"" ZEROS "\",\"seq\":1}",
                                     "{\"body\":\"" ZEROS "\",\"incident\":\"INC-1\",\"prev\":\"" ZEROS "\",\"seq\":1}\n",
                                     "{\"body\":\"" ZEROS "\",\"incident\":\"INC\n1\",\"prev\":\"" ZEROS "\",\"seq\":1}"};
@@ -66,7 +71,32 @@ static void others(void **state) {
     if (head_scan(bad[i], strlen(bad[i]), &h)) fail_msg("taken: %s", bad[i]);
 }
 
+/* Every byte in every place of a string of every length: strings are scanned several bytes at a time, digests as a whole. */
+static void any_byte(void **state) {
+  for (size_t len = 1; len <= 70; len++) {
+    for (size_t at = 0; at < len; at++) {
+      for (int byte = 0; byte < 256; byte++) {
+        char text[400], actor[80];
+        struct head h;
+        memset(actor, 'a', len);
+        actor[len] = 0;
+        int n = snprintf(text, sizeof text,
+                         "{\"actor\":\"%s\",\"body\":\"" ZEROS "\",\"incident\":\"INC-1\",\"prev\":\"" ZEROS "\",\"seq\":1}", actor);
+        text[10 + at] = (char)byte;
+        bool good = byte >= 0x20 && byte != '"' && !(byte == '\\' && at == len - 1);
+        if (head_scan(text, (size_t)n, &h) != good) fail_msg("byte %d at %zu of %zu: %s", byte, at, len, good ? "refused" : "taken");
+        text[10 + at] = '\\'; /* what it escapes may be no control character either */
+        if (at + 1 == len) continue;
+        text[11 + at] = (char)byte;
+        good = byte >= 0x20;
+        if (head_scan(text, (size_t)n, &h) != good)
+          fail_msg("escaped byte %d at %zu of %zu: %s", byte, at, len, good ? "refused" : "taken");
+      }
+    }
+  }
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(real_heads), cmocka_unit_test(others)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(real_heads), cmocka_unit_test(others), cmocka_unit_test(any_byte)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
