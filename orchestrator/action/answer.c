@@ -190,19 +190,18 @@ static json_t *simulated_own(struct action *x) {
   return returns ? returns : json_object();
 }
 
-json_t *action_simulated(struct action *x) { return x->simulate ? json_incref(x->simulate) : simulated_own(x); }
-
-/* In an exercise its scenario has a say, too. New. */
-static json_t *simulated_answer(struct action *x, int64_t *ret_latency_ms) {
+json_t *action_simulated(struct action *x, int64_t *ret_latency_ms) {
   const struct actions_deps *deps = &x->all->deps;
-  if (x->simulate || !x->exercise || !deps->answers) return action_simulated(x);
+  *ret_latency_ms = 0;
+  if (x->simulate) return json_incref(x->simulate);
+  if (!x->exercise || !deps->answers) return simulated_own(x);
   return deps->answers(deps->answers_arg, x->connector->name, x->name, x->id, x->params, simulated_own(x), ret_latency_ms);
 }
 
 void action_send(struct action *x) {
   struct err err;
   int64_t latency_ms = 0;
-  json_t *simulate = x->simulated ? simulated_answer(x, &latency_ms) : NULL, *nothing = json_object();
+  json_t *simulate = x->simulated ? action_simulated(x, &latency_ms) : NULL, *nothing = json_object();
   struct exchange exchange = {.request = x->request ? x->request : nothing,
                               .incident = journal_incident(x->journal),
                               .simulated = x->simulated,

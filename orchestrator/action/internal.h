@@ -152,8 +152,8 @@ void action_given_up(struct action *x);
 
 /* answer.c */
 void action_send(struct action *x);
-/* What a simulated exchange answers: the caller's override, or the connector's own simulate(); {"error"}: a failure. New. */
-json_t *action_simulated(struct action *x);
+/* What a simulated exchange answers: the caller's override, or the connector's own simulate(), or in an exercise what its scenario makes of that; {"error"}: a failure. New. */
+json_t *action_simulated(struct action *x, int64_t *ret_latency_ms);
 
 /* ledger.c */
 /* An undo's parameters, purely from what was done: {action, params, returns}. New. */

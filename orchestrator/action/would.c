@@ -15,9 +15,10 @@ static json_t *approval(const struct action *x) {
   return needed ? json_pack("{s:i, s:s, s:s}", "count", (int)needed, "role", role, "why", why) : NULL;
 }
 
-/* The playbook goes on with what simulate() says, or with what a test's override does. */
+/* The playbook goes on with what simulate() says, or the exercise's scenario, or a test's override. */
 void action_would(struct action *x) {
-  json_t *answer = action_simulated(x), *failure = json_object_get(answer, "error"), *body = action_about(x);
+  int64_t latency_ms; /* it takes no time */
+  json_t *answer = action_simulated(x, &latency_ms), *failure = json_object_get(answer, "error"), *body = action_about(x);
   bool ok = !failure;
   x->returns = json_incref(ok ? answer : failure);
   x->outcome = (struct outcome){.ok = ok, .returns = x->returns};

@@ -74,6 +74,10 @@ static void names_known(struct checking *c, const char *member, const json_t *gi
   }
 }
 
+static bool in_shadow(const struct checking *c, const char *name) {
+  return json_bool_or(json_object_get(c->against->playbooks, name), "shadow", false);
+}
+
 static void playbook_known(struct checking *c, const char *member, const char *name) {
   char hint[96];
   if (json_object_get(c->against->playbooks, name)) return;
@@ -105,7 +109,9 @@ static void condition_names(struct checking *c, const char *member, const json_t
   for (const char *const *g = condition_groups; *g; g++)
     json_array_foreach(json_object_get(condition, *g), i, child) condition_names(c, member, child);
   if (json_str(condition, "done")) action_of(c, member, json_str(condition, "done"));
-  if (json_str(condition, "started")) playbook_known(c, member, json_str(condition, "started"));
+  const char *started = json_str(condition, "started");
+  if (started) playbook_known(c, member, started);
+  if (started && in_shadow(c, started)) found(c, "error", member, "the playbook %s is in shadow: no run of it counts as started", started);
   for (i = 0; i < sizeof targets / sizeof *targets; i++) {
     const char *text = json_str(condition, targets[i]);
     if (text && !target_known(c, text)) found(c, "error", member, "nothing can contain `%.100s`: no connector has such a target", text);
@@ -131,11 +137,21 @@ static void reachable(struct checking *c, size_t i, const json_t *inject) {
   }
 }
 
+/* A playbook in shadow looks on, as in earnest: it opens no incident, and takes no action above `read`. */
 static void routed(struct checking *c, const struct normalised *n, bool noise) {
   struct routing routing = {0};
+  const char *wants = NULL, *looks_on = NULL;
   router_match(c->against->router, n->finding, n->document, 0, &routing);
-  if (!routing.count && !noise) found(c, "error", "alert", "no playbook wants it: say noise = true if it is there to distract");
-  if (routing.count && noise) found(c, "error", "alert", "it is called noise, but the playbook %s wants it", routing.matches[0].playbook);
+  for (size_t i = 0; i < routing.count; i++) {
+    const struct route_match *match = &routing.matches[i];
+    if (match->shadow && !looks_on) looks_on = match->playbook;
+    if (!match->shadow && !wants) wants = match->playbook;
+  }
+  if (!wants && !looks_on && !noise) found(c, "error", "alert", "no playbook wants it: say noise = true if it is there to distract");
+  if (!wants && looks_on && !noise)
+    found(c, "warning", "alert", "only the playbook %s wants it, which is in shadow: it takes no action above `read`, here as in earnest",
+          looks_on);
+  if (wants && noise) found(c, "error", "alert", "it is called noise, but the playbook %s wants it", wants);
   routing_release(&routing);
 }
 
@@ -217,6 +233,7 @@ static void script_check(struct checking *c, size_t i, const json_t *item) {
   if (json_object_get(item, "after") && reach_condition(&c->reach, json_object_get(item, "after")) == REACH_NEVER)
     found(c, "error", "after", "it is never played: what it waits for never comes");
   if (run) playbook_known(c, "run", run);
+  if (run && in_shadow(c, run)) found(c, "warning", "run", "the playbook %s is in shadow: it takes no action above `read`", run);
   if (run && json_object_get(c->against->playbooks, run))
     names_known(c, "params", json_object_get(item, "params"), json_object_get(json_object_get(c->against->playbooks, run), "params"), run);
   json_array_foreach((json_t *)(uintptr_t)c->reach.injects, k, inject) {

@@ -1,5 +1,6 @@
 """A tabletop exercise on the running engine: with nobody there, with people, through a kill -9; nothing of it gets out, and nothing of it is among what is real."""
 import os
+import shutil
 import socket
 import sys
 import threading
@@ -10,6 +11,65 @@ from harness import *  # noqa: E402
 from smtp import Smtp
 
 OTHER = os.path.join(os.path.dirname(BINARY), "tocsin-verify")
+
+
+# Every way out that there is, with addresses that the playbook itself makes up; and one way that fails.
+BREAKER = """
+local function way(effect, request, more)
+  local a = { doc = "d", docs = "https://breaker.example/", effect = effect, params = { url = schema.string {}, host = schema.string {}, port = schema.integer {} },
+              target = { host = "host" }, returns = {}, request = request, result = function() return {} end, simulate = function() return {} end }
+  for k, v in pairs(more or {}) do a[k] = v end
+  return a
+end
+return connector {
+  name = "breaker", title = "Breaker", docs = "https://breaker.example/", settings = {}, limits = { timeout = "2s" },
+  actions = {
+    look  = way("read", function(p) return { http = { method = "GET", url = p.url } } end),
+    http  = way("record", function(p) return { http = { method = "POST", url = p.url, json = { x = 1 } } } end),
+    ldap  = way("record", function(p) return { ldap = { url = "ldap://" .. p.host .. ":" .. p.port, bind = { dn = "cn=x", password = "12345678" } } } end),
+    sql   = way("record", function(p) return { sql = { host = p.host, port = p.port, dbname = "x", user = "x", statements = { { text = "SELECT 1" } } } } end),
+    redis = way("record", function(p) return { redis = { host = p.host, port = p.port, commands = { { "FLUSHALL" } } } } end),
+    mail  = way("notify", function(p) return { smtp = { url = "smtp://" .. p.host .. ":" .. p.port, from = "a@example.org", to = { "b@example.org" }, subject = "s", text = "t" } } end),
+    exec  = way("record", function(p) return { exec = { program = "/usr/bin/touch", args = { p.url } } } end),
+    flaky = way("record", function(p) return { http = { method = "POST", url = p.url } } end),
+    lock  = way("contain", function(p) return { http = { method = "POST", url = p.url } } end, { undo = "free", returns = { already = schema.boolean { optional = true } }, simulate = function() return { already = false } end }),
+    free  = way("contain", function(p) return { http = { method = "DELETE", url = p.url } } end, { lifts = "lock" }),
+  },
+}
+"""
+OUT = """
+return playbook {
+  title = "Every way out%(title)s", when = { ["metadata.product.name"] = "Breaker"%(when)s }, group = { "actor.user" }, window = "1h", shadow = %(shadow)s,
+  uses = { "breaker.look", "breaker.http", "breaker.ldap", "breaker.sql", "breaker.redis", "breaker.mail", "breaker.exec", "breaker.flaky", "breaker.lock" },
+  params = { port = schema.string { from = "actor.user" } },
+  run = function(incident, act, p)
+    local to = { url = "http://127.0.0.1:" .. p.port .. "/made-up", host = "127.0.0.1", port = tonumber(p.port) }
+    local function all(file)
+      for _, way in ipairs { "look", "http", "ldap", "sql", "redis", "mail" } do must(act.breaker[way](to)) end
+      must(act.breaker.exec { url = file, host = to.host, port = to.port })
+      for _ = 1, 3 do if act.breaker.flaky(to) then error("it works") end end
+    end
+    local function lock() return must(act.breaker.lock { url = to.url, host = to.host, port = to.port, because = "test" }) end
+    all("%(file)s")
+    local first = lock()
+    incident:ask { "Go on?", role = "responder", options = { "yes", "no" }, within = "4h", otherwise = "no" }
+    must(incident:undo(first))
+    all("%(file)s")
+    must(incident:undo(lock()))
+    return "went everywhere"
+  end,
+}
+"""
+ESCAPE = """
+return scenario {
+  title = "Every way out", summary = "s", duration = "8h", roles = { lead = "leads" },
+  injects = { { id = "alert", at = "0s", alert = { source = "ocsf", body = { class_uid = 2004, category_uid = 2, activity_id = 1, severity_id = %d, time = 1763900000000, message = "m",
+    metadata = { version = "1.3.0", uid = "u", product = { name = "Breaker", vendor_name = "T" } }, finding_info = { uid = "u", title = "t" }, actor = { user = { name = "%d" } } } } },
+    { id = "hello", at = "1m", message = { to = "lead", text = "x" } } },
+  answers = { { action = "breaker.flaky", fails = { kind = "unavailable", message = "503" } } },
+  objectives = { { id = "o", text = "o", judge = { closed = true } } },
+}
+"""
 
 
 class Deaf:
@@ -40,6 +100,67 @@ def sockets_to_the_world(pid):
     return found
 
 
+def install(tocsin, broken=False):
+    """What ships, a connector with every way out, and a playbook that takes each of them: in earnest and in shadow."""
+    for name in ("playbooks", "connectors"):
+        shutil.copytree(os.path.join(ROOT, name), os.path.join(tocsin.folder, "content", name), dirs_exist_ok=True)
+    tocsin.write("content/connectors/breaker.lua", BREAKER.replace('"POST"', '"PATCH"') if broken else BREAKER)
+    says = {"file": os.path.join(tocsin.folder, "touched"), "title": "", "when": ', ["severity_id|gte"] = 3', "shadow": "false"}
+    text = OUT % says
+    tocsin.write("content/playbooks/ways-out.lua", text.replace("run = function(incident, act, p)", 'run = function(incident, act, p) error("anew")') if broken else text)
+    tocsin.write("content/playbooks/watch-out.lua", OUT % dict(says, title=", in shadow", when="", shadow="true"))
+    return {name: os.path.join(tocsin.folder, "content", *path) for name, path in
+            (("playbooks", ["playbooks"]), ("connectors", ["connectors"]), ("lists", ["playbooks", "lists"]))}
+
+
+def every_way_out(tocsin, product, settings):
+    """A playbook that tries each, with an undo, tries again, a reload of everything and a kill -9 in its middle."""
+    tocsin.write("escape.lua", ESCAPE % (4, product.port))
+    tocsin.write("seen.lua", ESCAPE % (1, product.port))
+    result = tocsin.run("tabletop", "check", "./escape.lua", "./seen.lua")
+    ok(result.status == 0 and "./escape.lua: ok" in result.out, "every way out: the scenario has no mistake")
+    like(result.out, r"warning: ./seen.lua:\d+: inject alert: only the playbook watch-out wants it, which is in shadow", "but of the other it is said that only a shadow looks on")
+    exercise = tocsin.json("tabletop", "run", "./escape.lua", "--speed", "100")["id"]
+    questions = lambda: tocsin.json("tabletop", "show", exercise)["questions"]  # noqa: E731
+
+    def agreed(until):
+        for q in questions():
+            if q["kind"] == "approve":
+                tocsin.run("answer", q["id"], "approve")
+        return until()
+
+    asked = tocsin.wait_for(lambda: agreed(lambda: [q for q in questions() if q["text"] == "Go on?"]), "every way out: half of it is gone through")
+    incident = tocsin.json("tabletop", "show", exercise)["incidents"][0]["id"]
+    entries = lambda: tocsin.json("incident", "show", incident)["entries"]  # noqa: E731
+    install(tocsin, broken=True)
+    tocsin.settings(dict(settings, guard={"ceiling": "read"}))
+    is_(tocsin.run("reload").status, 0, "every way out: connector, playbook and settings are others now")
+    tocsin.restart(kill=True)
+    tocsin.wait_for(lambda: tocsin.run("answer", asked[0]["id"], "yes").status == 0, "every way out: after a kill -9 it is answered")
+    tocsin.wait_for(lambda: agreed(lambda: [e for e in entries() if e["type"] == "run.finished" and e["run"] == 1]), "every way out: the rest of it too, with what it began with")
+    found = entries()
+    of = lambda kind, run: [e["body"] for e in found if e["type"] == kind and e["run"] == run]  # noqa: E731
+    is_(of("run.finished", 1)[0].get("status"), "done", "every way out: it came to its end")
+    intents = of("action.intended", 1)
+    ok(len(intents) == 22 and all(i["simulated"] for i in intents), "every way out: each intent is simulated (%d)" % len(intents))
+    ways = [next(iter(i["request"])) for i in intents]
+    is_(sorted(set(ways)), ["exec", "http", "ldap", "redis", "smtp", "sql"], "every way out: by every transport")
+    ok(all(i["request"]["http"]["method"] in ("POST", "DELETE") for i in intents if "http" in i["request"]), "every way out: as the connector was when it began")
+    is_([len([i for i in intents if i["action"] == name]) for name in ("flaky", "lock", "free")], [6, 2, 2], "every way out: what failed was tried again, what was done was undone")
+    shadow = [e["run"] for e in found if e["type"] == "run.started" and e["body"].get("shadow")]
+    is_((len(shadow), len(of("action.intended", shadow[0]))), (1, 0), "every way out: the playbook in shadow intended nothing")
+    would = of("run.would", shadow[0])
+    is_([sum(w["verb"] == "action" and w["action"] == "flaky" and w["ok"] is ok for w in would) for ok in (True, False)], [0, 6], "every way out: what fails in the scenario failed for it, too")
+    is_(len(would), 23, "every way out: it says what it would have done")
+    is_((product.came, os.path.exists(os.path.join(tocsin.folder, "touched"))), (0, False), "every way out: nobody came to the server, and no program ran")
+    if tracer.possible():
+        is_(sockets_to_the_world(tocsin.pid), [], "every way out: no socket but Unix ones is open")
+    is_(tocsin.run("tabletop", "end", exercise).status, 0, "every way out: it is ended")
+    install(tocsin)
+    tocsin.settings(settings)
+    is_(tocsin.run("reload").status, 0, "every way out: what was installed before is again")
+
+
 def metric(tocsin, name):
     text = tocsin.api("GET", "/metrics")[1]
     text = text if isinstance(text, str) else str(text)
@@ -61,7 +182,10 @@ settings = {"connectors": {"edr": Raw('edr { url = "%s", token = secret "env:EDR
             "people": {"bob": {"uid": 60001, "roles": ["responder"], "email": "bob@example.org"},
                        "tester": {"uid": os.geteuid(), "roles": ["responder", "lead", "admin"], "email": "tester@example.org"}}}
 
-with Tocsin(settings, env={"EDR_TOKEN": "a-token-that-is-secret"}) as tocsin:
+tocsin = Tocsin(settings, env={"EDR_TOKEN": "a-token-that-is-secret"})
+settings["folders"] = install(tocsin)
+tocsin.settings(settings)
+with tocsin:
     # ---- nobody is there
     result = tocsin.run("tabletop", "run", "ransomware-file-server", "--auto", "--seed", "7", "--wait")
     ok(result.status == 0 and "EXERCISE EX-000001 has begun" in result.out, "a shipped scenario is played to its end with nobody there")
@@ -109,6 +233,8 @@ with Tocsin(settings, env={"EDR_TOKEN": "a-token-that-is-secret"}) as tocsin:
     like(tocsin.run("tabletop", "show", "EX-1").err, r"is over", "what is over is not played any more")
     like(tocsin.run("incident", "note", "EX-1", "late").err, r"it is over", "and takes no notes")
     is_(tocsin.run("tabletop", "show", "EX-99").status, 1, "there is no such exercise")
+
+    every_way_out(tocsin, product, settings)
 
     # ---- with people, and a kill -9
     result = tocsin.run("tabletop", "run", "ci-credentials", "lead=tester", "--auto", "--speed", "600", "--json")

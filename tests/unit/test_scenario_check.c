@@ -62,9 +62,12 @@ static int prepare(void **state) {
   playbooks = json_object();
   each_file("connectors", add_connector);
   each_file("playbooks", add_playbook);
+  static const char shadow[] = "return playbook { title = 'Looks on', shadow = true, when = { ['metadata.product.name'] = 'Wazuh', "
+                               "['finding_info.title'] = 'seen' }, run = function() end }";
+  add_playbook("looks-on.lua", shadow, sizeof shadow - 1);
   if (registry_new("connectors", NULL, &registry, &err) < 0 || lists_load("playbooks/lists", &lists, &err) < 0) fail_msg("%s", err.text);
   json_object_foreach(playbooks, name, p) if (json_object_get(p, "when") && count < 32) triggers[count++] =
-      (struct trigger){name, json_object_get(p, "when"), json_object_get(p, "group"), 0, false};
+      (struct trigger){name, json_object_get(p, "when"), json_object_get(p, "group"), 0, json_bool_or(p, "shadow", false)};
   against = (struct scenario_against){.connectors = connectors, .playbooks = playbooks, .normaliser = normaliser_new(registry, NULL)};
   return router_new(triggers, count, NULL, lists, &against.router, &err);
 }
@@ -143,6 +146,8 @@ static void test_reach(void **state) {
 static void test_actions_and_targets(void **state) {
   finds("{ id = 'a', after = { contained = 'hots=db' }, fact = 'x' }", "", 1, "nothing can contain `hots=db`");
   finds("{ id = 'a', after = { done = 'ldpa.lock_account' }, fact = 'x' }", "", 1, "there is no connector `ldpa`; did you mean `ldap`?");
+  finds("{ id = 'a', after = { started = 'looks-on' }, fact = 'x' }", "", 1, "the playbook looks-on is in shadow: no run of it counts");
+  finds("", "script = { { by = 'lead', at = '1m', run = 'looks-on' } }", 1, "the playbook looks-on is in shadow: it takes no action above");
   finds("{ id = 'a', after = { started = 'contain-acount' }, fact = 'x' }", "", 1,
         "there is no playbook `contain-acount`; did you mean `contain-account`?");
   finds("", "answers = { { action = 'ldap.lock_acount', already = true } }", 1, "no action `lock_acount`; did you mean `lock_account`?");
@@ -169,16 +174,21 @@ static void test_objectives_and_roles(void **state) {
   json_decref(findings);
 }
 
-#define WAZUH(level, more)                                                                                                                 \
+#define WAZUH(level, more) WAZUH_SAYS(level, "d", more)
+#define WAZUH_SAYS(level, title, more)                                                                                                     \
   "{ id = 'a', at = '3m', alert = { source = 'wazuh', " more                                                                               \
   " body = { timestamp = '{time}', id = '1.2', agent = { id = '1', name = 'h' }, manager = { name = 'm' },"                                \
-  "rule = { level = " level ", description = 'd', id = '5', mitre = { id = { 'T1078' } } }, data = { srcuser = 'eve' } } } }"
+  "rule = { level = " level ", description = '" title "', id = '5', mitre = { id = { 'T1078' } } }, data = { srcuser = 'eve' } } } }"
 
 static void test_alerts(void **state) {
   finds(WAZUH("13", ""), "", 0, NULL);
   finds(WAZUH("3", ""), "", 1, "inject a: no playbook wants it: say noise = true");
   finds(WAZUH("3", "noise = true,"), "", 0, NULL);
   finds(WAZUH("13", "noise = true,"), "", 1, "it is called noise, but the playbook contain-account wants it");
+  finds(WAZUH_SAYS("3", "seen", ""), "", 1, "warning: x.lua:4: inject a: only the playbook looks-on wants it, which is in shadow");
+  finds(WAZUH_SAYS("3", "seen", "noise = true,"), "", 0, NULL);
+  finds(WAZUH_SAYS("13", "seen", ""), "", 0, NULL); /* another one wants it, too */
+  finds(WAZUH_SAYS("13", "seen", "noise = true,"), "", 1, "it is called noise, but the playbook contain-account wants it");
   finds("{ id = 'a', at = '3m', alert = { source = 'wazuh', body = { title = 'I am no alert of Wazuh' } } }", "", 1,
         "x.lua:4: inject a: wazuh could not have sent it: it looks like one of generic");
   finds("{ id = 'a', at = '3m', alert = { source = 'wazuh', body = '{ \"rule\": ' } }", "", 1, "wazuh could not have sent it: ");
