@@ -466,12 +466,18 @@ static void script_item(struct reader *r, const char *path, json_t *item, size_t
                                         {"tick", SHAPE_COUNT, false},
                                         {"close", SHAPE_TABLE, false},
                                         {NULL, SHAPE_ANY, false}};
+  static const struct member close[] = {{"verdict", SHAPE_TEXT, false},  {"root_cause", SHAPE_TEXT, false}, {"impact", SHAPE_TEXT, false},
+                                        {"affected", SHAPE_TEXT, false}, {"lessons", SHAPE_TEXT, false},    {"waive", SHAPE_TEXT, false},
+                                        {NULL, SHAPE_ANY, false}};
+  char at[PATH_ROOM];
   const char *question = json_str(item, "answer");
   if (json_is_object(item) && !json_object_get(item, "id")) json_object_set_new(item, "id", json_sprintf("s%zu", i + 1));
   if (question && !json_object_get(item, "at") && !json_object_get(item, "after"))
     json_object_set_new(item, "after", json_pack("{s:s}", "asked", question));
   if (!members(r, path, item, table)) return;
   one_of(r, path, item, acts);
+  join(at, path, "close");
+  if (json_object_get(item, "close")) members(r, at, json_object_get(item, "close"), close);
   if (question && !json_object_get(item, "with")) wrong(r, path, "`answer` needs `with`: which option?");
   timing(r, path, item, true);
   unique(r, path, "script", item, i);

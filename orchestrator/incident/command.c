@@ -75,6 +75,15 @@ static const struct command_row *row_of(const char *name) {
   return NULL;
 }
 
+bool call_about(const struct call *call, char out[ID_INCIDENT]) {
+  const struct command_row *row = row_of(json_str_or(call->command, "command", ""));
+  enum about about = row ? row->about : ABOUT_ID; /* of the rooms above */
+  struct id id;
+  if (about == ABOUT_NONE || !id_parse(json_str_or(call->command, about == ABOUT_INCIDENT ? "incident" : "id", ""), &id)) return false;
+  id_incident(out, id.mode, id.number);
+  return true;
+}
+
 struct opening {
   struct call *call;
   const struct command_row *row;
@@ -105,20 +114,17 @@ static void with_incident(struct incident *inc, void *arg, const struct err *err
 }
 
 static void run_row(struct call *call, const struct command_row *row) {
-  struct id id;
   struct err err;
   char name[ID_INCIDENT];
-  if (!row->needs_incident) {
+  if (row->about != NEEDS_ID) {
     row->run(call, NULL);
     return;
   }
-  const char *text = call_text(call, "id");
-  if (!text || !id_parse(text, &id)) {
-    err_set(&err, ERR_INVALID, "\"%.60s\" is no incident's id; write 42 or INC-000042", text ? text : "");
+  if (!call_about(call, name)) {
+    err_set(&err, ERR_INVALID, "\"%.60s\" is no incident's id; write 42 or INC-000042", json_str_or(call->command, "id", ""));
     call_fail(call, &err);
     return;
   }
-  id_incident(name, id.mode, id.number);
   struct opening *o = calloc(1, sizeof *o);
   if (!o) abort();
   *o = (struct opening){call, row};

@@ -440,18 +440,16 @@ static void settle(void *arg) {
 
 static void on_loaded(void *arg, struct journal *j, const struct err *err) {
   struct incident *inc = arg;
-  struct err taken;
-  if (!err && inc->desk->given_up) {
-    journal_free(j);
-    err_set(&taken, ERR_CONFLICT, "%s is played at another node now", inc->desk->deps.exercise);
-    err = &taken;
-  }
+  struct desk *d = inc->desk;
+  struct err why;
+  if (!err) inc->journal = j;
+  if (!err && d->given_up) err_set(&why, ERR_CONFLICT, "%s is played at another node now", d->deps.exercise), err = &why;
+  if (!err && !incident_belongs(inc)) err_set(&why, ERR_CONFLICT, "%s is not of the exercise %s", inc->id, d->deps.exercise), err = &why;
   if (err) {
     owner_unclaim(inc);
     incident_load_failed(inc, err);
     return;
   }
-  inc->journal = j;
   incident_journal(inc);
   if (journal_archived(j)) retire_restored(inc);
   owner_adopted(inc);

@@ -115,21 +115,12 @@ static void on_owner(void *arg, const struct redis_value *reply, const struct er
   free(f);
 }
 
-/* The incident that a command is about, whatever the command calls it. */
-static bool about(const struct call *call, char out[ID_INCIDENT]) {
-  const char *id = json_str(call->command, "id"), *incident = json_str(call->command, "incident");
-  struct id parsed;
-  if (!id_parse(id ? id : incident ? incident : "", &parsed)) return false;
-  id_incident(out, parsed.mode, parsed.number);
-  return true;
-}
-
 void call_to_owner(struct call *call, call_cb *go_on) {
   struct desk *d = call->desk;
   struct err err;
   char id[ID_INCIDENT];
-  const struct incident *inc = d->post && about(call, id) ? map_get(&d->incidents, id) : NULL;
-  if (!d->post || inc || !about(call, id)) {
+  const struct incident *inc = d->post && call_about(call, id) ? map_get(&d->incidents, id) : NULL;
+  if (!d->post || inc || !call_about(call, id)) {
     go_on(call);
     return;
   }

@@ -19,19 +19,10 @@ void desk_on_exercise(struct desk *d, desk_door_cb *cb, void *arg) {
   d->door_arg = arg;
 }
 
-static bool about_exercise(const struct call *call, char out[ID_INCIDENT]) {
-  const char *id = json_str(call->command, "id"), *incident = json_str(call->command, "incident");
-  struct id parsed;
-  if (!id_parse(id ? id : incident ? incident : "", &parsed) || parsed.mode != MODE_EXERCISE) return false;
-  id_incident(out, parsed.mode, parsed.number);
-  return true;
-}
-
 /* What may be done to an exercise that nobody plays any more; what the room of exercises is asked, that says so itself. */
 static bool only_looks(const struct call *call) {
-  static const char *const names[] = {"incident.show", "incident.entries",  "incident.export",  "run.show",
-                                      "run.list",      "corrective.add",    "corrective.close", "corrective.list",
-                                      "evidence.list", "incident.exported", "incident.redact",  NULL};
+  static const char *const names[] = {"incident.show",    "incident.entries", "incident.export",   "run.show",        "corrective.add",
+                                      "corrective.close", "evidence.list",    "incident.exported", "incident.redact", NULL};
   const char *command = json_str_or(call->command, "command", "");
   if (map_get(&call->desk->extras, command)) return true;
   for (const char *const *n = names; *n; n++)
@@ -114,7 +105,7 @@ void call_to_exercise(struct call *call, call_cb *go_on) {
   char id[ID_INCIDENT];
   struct desk *d = call->desk, *theirs = NULL;
   struct err err;
-  if (d->deps.exercise || !d->door_cb || !about_exercise(call, id)) {
+  if (d->deps.exercise || !d->door_cb || !call_about(call, id) || !id_exercise(id)) {
     go_on(call);
   } else if (d->door_cb(d->door_arg, id, &theirs, &err) < 0) {
     call_fail(call, &err);
@@ -124,6 +115,11 @@ void call_to_exercise(struct call *call, call_cb *go_on) {
     if (!map_get(&d->extras, json_str_or(call->command, "command", ""))) call->desk = theirs;
     go_on(call);
   }
+}
+
+bool incident_belongs(const struct incident *inc) {
+  const char *exercise = inc->desk->deps.exercise;
+  return !exercise || strcmp(inc->id, exercise) == 0 || strcmp(json_str_or(journal_state(inc->journal), "exercise", ""), exercise) == 0;
 }
 
 bool incident_at_rest(const struct incident *inc) { return id_exercise(inc->id) && !inc->desk->deps.exercise && inc->desk->door_cb; }

@@ -364,17 +364,17 @@ static void do_delete(struct call *call, struct incident *inc) {
   vault_do(files_of(call->desk)->vault, &j->job);
 }
 
-const struct command_row file_commands[] = {{"evidence.begin", "responder", true, file_do_begin},
-                                            {"evidence.piece", "responder", true, file_do_piece},
-                                            {"evidence.finish", "responder", true, file_do_finish},
-                                            {"evidence.list", "viewer", true, do_list},
-                                            {"evidence.get", "viewer", true, do_get},
-                                            {"evidence.transfer", "responder", true, do_transfer},
-                                            {"evidence.acknowledge", "viewer", true, do_acknowledge},
-                                            {"evidence.hold", "responder", true, do_hold},
-                                            {"evidence.release_hold", "lead", true, do_lift},
-                                            {"evidence.delete", "responder", true, do_delete},
-                                            {NULL, NULL, false, NULL}};
+const struct command_row file_commands[] = {{"evidence.begin", "responder", NEEDS_ID, file_do_begin},
+                                            {"evidence.piece", "responder", NEEDS_ID, file_do_piece},
+                                            {"evidence.finish", "responder", NEEDS_ID, file_do_finish},
+                                            {"evidence.list", "viewer", NEEDS_ID, do_list},
+                                            {"evidence.get", "viewer", NEEDS_ID, do_get},
+                                            {"evidence.transfer", "responder", NEEDS_ID, do_transfer},
+                                            {"evidence.acknowledge", "viewer", NEEDS_ID, do_acknowledge},
+                                            {"evidence.hold", "responder", NEEDS_ID, do_hold},
+                                            {"evidence.release_hold", "lead", NEEDS_ID, do_lift},
+                                            {"evidence.delete", "responder", NEEDS_ID, do_delete},
+                                            {NULL, NULL, ABOUT_NONE, NULL}};
 
 /* ---- after a crash */
 

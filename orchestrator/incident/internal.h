@@ -259,13 +259,17 @@ const char *call_text(struct call *call, const char *name);
 void call_again(struct call *call); /* from its beginning: whom it is about has changed hands */
 void desk_command_remote(struct desk *d, const struct person *by, const json_t *command, bool here, desk_answer_cb *cb, void *arg);
 
-/* Every command's handler; `inc` is NULL unless the command is about one. */
+/* Every command's handler; `inc` is NULL unless the command needs one. */
 typedef void command_fn(struct call *call, struct incident *inc);
+/* Which member names the incident that a command is about: none, whatever else it says; `id` or `incident`, if it is there; `id`, without which it is nothing. */
+enum about { ABOUT_NONE, ABOUT_ID, ABOUT_INCIDENT, NEEDS_ID };
 struct command_row {
   const char *name, *role;
-  bool needs_incident;
+  enum about about;
   command_fn *run;
 };
+/* The incident that the command is about; false: none. */
+bool call_about(const struct call *call, char out[ID_INCIDENT]);
 extern const struct command_row incident_commands[], engine_commands[];
 command_fn do_node_list, do_node_drain; /* drain.c */
 command_fn do_agree;                    /* failover.c */
@@ -279,6 +283,8 @@ json_t *corrective_counts(const struct desk *d); /* new {"open", "overdue"} */
 /* exercising.c */
 /* Is the command about an exercise? Then the desk that it is played at becomes the call's, or it goes to the node that plays it; else `go_on` is called, perhaps later. */
 void call_to_exercise(struct call *call, call_cb *go_on);
+/* An exercise's desk has its own incidents and no others, whoever names them. The journal is there. */
+bool incident_belongs(const struct incident *inc);
 /* An exercise's incident at the desk of earnest: it is only looked at. */
 bool incident_at_rest(const struct incident *inc);
 /* A journal was made or loaded. */

@@ -147,6 +147,29 @@ static void test_two_at_a_time(void **state) {
   UNTIL(LIST_EMPTY(&hall->all));
 }
 
+/* A command is about the incident that it acts on, whatever else it names; and an exercise's desk has its own incidents alone. */
+static void test_two_ids(void **state) {
+  struct exercise *x = begun("tester", small()), *y = begun("alice", small());
+  size_t count = x->count, live = desk_live(desk);
+  refused("tester", with(to(x, "trigger"), "playbook", json_string("triage-only")), 400, "because");
+  refused("tester", with(with(to(x, "trigger"), "playbook", json_string("triage-only")), "because", json_string("test")), 404,
+          "there is no playbook"); /* at the desk of earnest, which has none */
+  say("tester", with(to(x, "incident.open"), "title", json_string("Phoned in")), 200);
+  assert_int_equal(desk_live(desk), live + 1);
+  assert_int_equal(x->count, count);
+  refused("tester", json_pack("{s:s, s:s, s:s}", "command", "incident.merge", "id", x->id, "into", y->id), 409, "is not of the exercise");
+  say("tester",
+      json_pack("{s:s, s:s, s:s, s:s, s:s}", "command", "trigger", "id", "INC-000001", "incident", x->id, "playbook", "triage-only",
+                "because", "rehearsed"),
+      200);
+  assert_int_equal(desk_live(desk), live + 1);
+  for (int i = 0; i < 50; i++) turn();
+  assert_int_equal(y->stage, STAGE_PLAYING);
+  say("alice", with(to(y, "incident.note"), "text", json_string("still ours")), 200);
+  ended(x);
+  ended(y);
+}
+
 static void on_outcome(void *arg, const struct outcome *outcome) { ++*(size_t *)arg; }
 
 /* Each action of each connector that is installed, with whatever its schema lets pass: simulated, all of them. */
@@ -221,6 +244,10 @@ static void test_scripts(void **state) {
   refused("tester", with(small(), "script", json_string("return script { x = 1 }")), 400, "has `steps`");
   refused("tester", with(small(), "script", json_string("return script { steps = { { by = 'king', note = 'x', at = '1m' } } }")), 400,
           "king");
+  refused("tester",
+          with(small(), "script",
+               json_string("return script { steps = { { by = 'lead', at = '1m', close = { verdict = 'benign', command = 'pause' } } } }")),
+          400, "close.command`: is not known here");
 }
 
 /* What the process crashed in is broken off; the other one goes on. */
@@ -255,9 +282,10 @@ static void test_without_redis(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_leading),       cmocka_unit_test(test_who_may),      cmocka_unit_test(test_answers),
-      cmocka_unit_test(test_two_at_a_time), cmocka_unit_test(test_every_action), cmocka_unit_test(test_what_is_refused),
-      cmocka_unit_test(test_scripts),       cmocka_unit_test(test_suspected),    cmocka_unit_test(test_without_redis),
+      cmocka_unit_test(test_leading),         cmocka_unit_test(test_who_may), cmocka_unit_test(test_answers),
+      cmocka_unit_test(test_two_at_a_time),   cmocka_unit_test(test_two_ids), cmocka_unit_test(test_every_action),
+      cmocka_unit_test(test_what_is_refused), cmocka_unit_test(test_scripts), cmocka_unit_test(test_suspected),
+      cmocka_unit_test(test_without_redis),
   };
   return cmocka_run_group_tests(tests, stage_up, stage_down);
 }
