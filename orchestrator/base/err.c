@@ -5,10 +5,16 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/utf8.h"
+
+/* It goes into JSON: what a format has cut in the middle of a letter must not cost the whole answer. */
+static void mend(struct err *err) { utf8_mend(err->text, strlen(err->text)); }
+
 static void err_vset(struct err *err, int code, const char *format, va_list args) {
   if (!err) return;
   err->code = code;
   vsnprintf(err->text, sizeof err->text, format, args);
+  mend(err);
 }
 
 int err_set(struct err *err, int code, const char *format, ...) {
@@ -29,6 +35,7 @@ int err_wrap(struct err *err, const char *format, ...) {
   va_end(args);
   size_t used = n < 0 ? 0 : (size_t)n;
   if (used < sizeof err->text) snprintf(err->text + used, sizeof err->text - used, ": %s", old);
+  mend(err);
   return err->code;
 }
 
@@ -41,6 +48,7 @@ int err_errno(struct err *err, const char *format, ...) {
   if (err) {
     size_t used = strlen(err->text);
     snprintf(err->text + used, sizeof err->text - used, ": %s", strerror(saved));
+    mend(err);
   }
   errno = saved;
   return ERR_IO;

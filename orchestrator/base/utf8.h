@@ -24,6 +24,12 @@ static inline size_t utf8_length(const unsigned char *p, size_t left) {
   return 0;
 }
 
+/* A text that was cut, or that a stranger sent, is well-formed afterwards: each byte that is not becomes '?'. */
+static inline void utf8_mend(char *text, size_t len) {
+  for (size_t i = 0, n; i < len; i += n ? n : 1)
+    if ((n = utf8_length((const unsigned char *)text + i, len - i)) == 0) text[i] = '?';
+}
+
 /* Writes c, at most U+10FFFF, as one to four bytes; returns what follows them. */
 static inline char *utf8_put(char *out, uint32_t c) {
   if (c < 0x80) {

@@ -5,6 +5,7 @@
 
 #include "base/json.h"
 #include "base/log.h"
+#include "base/utf8.h"
 #include "exercise/exercise.h"
 #include "exercise/internal.h"
 
@@ -516,6 +517,7 @@ void exercise_close(struct exercise *x, const char *actor, const char *status, c
   journal_save_state(x->journal);
   journal_add(x->journal, KIND_EXERCISE_ENDED, actor, 0, NULL, json_pack("{s:s, s:s}", "status", status, "because", because));
   snprintf(text, sizeof text, "EXERCISE broken off: this is real now. %.300s", because);
+  utf8_mend(text, strlen(text));
   if (aborted) tell_incidents(x, text);
   exercise_tell(x, NULL, aborted ? "BROKEN OFF: this is real now" : "is over", aborted ? text : because);
   desk_cancel_runs(x->desk, "engine", aborted ? text : "the exercise is over");

@@ -12,7 +12,11 @@
 
 enum { SOURCE_MOST = 1 << 20, LIST_MOST = 1000, INCIDENTS_MOST = 1000, PLAYED_MOST = 32, JUMP_MOST_MS = 7 * 86400000 };
 
-static void refuse(struct call *call, int status, const char *text) { desk_reply(call, status, json_pack("{s:s}", "error", text)); }
+static void refuse(struct call *call, int status, const char *text) {
+  struct err err;
+  err_set(&err, ERR_INVALID, "%s", text);
+  desk_reply(call, status, json_pack("{s:s}", "error", err.text));
+}
 
 static void fail(struct call *call, const struct err *err) {
   int status = err->code == ERR_NOT_FOUND                                 ? 404

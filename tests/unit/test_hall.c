@@ -129,6 +129,13 @@ static void test_answers(void **state) {
   refused("alice", json_pack("{s:s, s:s, s:s}", "command", "answer", "id", id, "answer", "no"), 409, "over");
 }
 
+/* An odd number of bytes, of which all but the first are parts of letters: wherever an even number of them is cut off, one is cut in two. */
+static json_t *letters(size_t len) {
+  char text[1024] = "!";
+  for (size_t i = 1; i < len; i += 2) memcpy(text + i, "\xc3\xa9", 3);
+  return json_string(text);
+}
+
 /* Each has a world of its own: incidents, groups, containments, questions. */
 static void test_two_at_a_time(void **state) {
   struct exercise *a = begun("tester", shipped("ransomware-file-server", false)),
@@ -143,8 +150,16 @@ static void test_two_at_a_time(void **state) {
   ended(a);
   assert_false(came(b, "nothing"));
   assert_int_equal(b->stage, STAGE_PLAYING);
-  say("rita", to(b, "tabletop.end"), 200);
+  char incident[ID_INCIDENT];
+  snprintf(incident, sizeof incident, "%s", b->records[1].id);
+  say("rita", with(to(b, "tabletop.abort"), "because", letters(401)), 200);
   UNTIL(LIST_EMPTY(&hall->all));
+  int status;
+  json_t *answer = command("rita", json_pack("{s:s, s:s}", "command", "incident.show", "id", incident), &status);
+  char *text = json_text(json_object_get(answer, "entries"));
+  assert_non_null(strstr(text, "EXERCISE broken off: this is real now"));
+  free(text);
+  json_decref(answer);
 }
 
 /* A command is about the incident that it acts on, whatever else it names; and an exercise's desk has its own incidents alone. */
@@ -217,6 +232,7 @@ static void test_what_is_refused(void **state) {
   refused("tester", json_pack("{s:s}", "command", "tabletop.run"), 400, "missing");
   refused("tester", json_pack("{s:s, s:s}", "command", "tabletop.show", "id", "EX-999999"), 404, "is not played");
   refused("tester", json_pack("{s:s, s:s}", "command", "tabletop.show", "id", "seven"), 400, "say which");
+  refused("tester", json_pack("{s:s, s:o}", "command", "incident.show", "id", letters(99)), 400, "is no incident's id");
   assert_true(LIST_EMPTY(&hall->all));
 }
 
