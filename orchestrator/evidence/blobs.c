@@ -300,7 +300,7 @@ static int writer_publish(struct blob_writer *w, const char *sha256, struct err 
   return r;
 }
 
-int blob_finish(struct blob_writer *w, char ret_sha256[DIGEST_HEX], uint64_t *ret_size, struct err *err) {
+int blob_finish(struct blob_writer *w, const char *expected, char ret_sha256[DIGEST_HEX], uint64_t *ret_size, struct err *err) {
   uint8_t digest[DIGEST_BYTES];
   char hex[DIGEST_HEX];
   uint64_t size = w->size;
@@ -308,6 +308,9 @@ int blob_finish(struct blob_writer *w, char ret_sha256[DIGEST_HEX], uint64_t *re
   if (r == 0 && fsync(w->fd) != 0) r = err_errno(err, "the file cannot be kept in the evidence folder");
   if (EVP_DigestFinal_ex(w->sha256, digest, NULL) != 1) abort();
   hex_encode(digest, sizeof digest, hex);
+  if (r == 0 && expected && strcmp(hex, expected) != 0)
+    r = err_set(err, ERR_CONFLICT, "the file changed while it was read: nothing was kept (its digest was %.64s, and then %s)", expected,
+                hex);
   if (r == 0) r = writer_publish(w, hex, err);
   blob_cancel(w);
   if (r < 0) return r;

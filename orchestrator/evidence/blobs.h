@@ -30,8 +30,9 @@ void blobs_close(struct blobs *b); /* every writer has ended before. NULL is leg
 int blob_begin(struct blobs *b, const char *incident, uint64_t most, struct blob_writer **ret, struct err *err);
 /* ERR_LIMIT: it grew over its size. The writer must still be ended. */
 int blob_write(struct blob_writer *w, const void *bytes, size_t len, struct err *err);
-/* Ends the writer, also on failure. ERR_EXISTS: the incident has this very content, and it is kept. */
-int blob_finish(struct blob_writer *w, char ret_sha256[DIGEST_HEX], uint64_t *ret_size, struct err *err);
+/* Ends the writer, also on failure. ERR_EXISTS: the incident has this very content, and it is kept. ERR_CONFLICT: its digest is not the expected one (NULL: any); nothing is left
+ * of it, and what was kept before is as it was. */
+int blob_finish(struct blob_writer *w, const char *expected, char ret_sha256[DIGEST_HEX], uint64_t *ret_size, struct err *err);
 void blob_cancel(struct blob_writer *w); /* nothing is left of it. NULL is legal */
 
 /* Appends at most len bytes from this offset on to out; nothing at its end. ERR_NOT_FOUND: removed, or never there. ERR_INVALID: it was changed. */

@@ -32,7 +32,7 @@ static void collected(struct vault_job *job) {
   bool on_record = j->kept(j->arg, j->body, job->result < 0 || twice ? &job->err : NULL);
   j->kept = NULL;
   if (on_record) journal_when_durable(j->journal, entry_durable, j);
-  else if (job->result < 0 || twice) file_job_free(j);
+  else if (job->result < 0 || twice || file_coming(j->desk, j->incident, j->sha256)) file_job_free(j);
   else file_job_start(j->desk, j, file_work_remove, file_marked); /* the run has ended meanwhile */
 }
 
@@ -44,7 +44,7 @@ int desk_collect(struct desk *d, struct journal *journal, const json_t *facts, c
   char sha256[DIGEST_HEX];
   digest_sha256(bytes_take, len, digest);
   hex_encode(digest, sizeof digest, sha256);
-  int r = inc ? file_may_come(d, inc, class, (int64_t)len, sha256, err) : err_set(err, ERR_NOT_FOUND, "the incident is not here");
+  int r = inc ? file_may_come(d, inc, facts, class, (int64_t)len, sha256, err) : err_set(err, ERR_NOT_FOUND, "the incident is not here");
   if (r < 0) {
     free(bytes_take);
     return r;

@@ -9,13 +9,16 @@
 #include "base/log.h"
 #include "incident/files.h"
 
-enum { TEXT_MOST = 4096 };
+enum { TEXT_MOST = 4096, COPIES_MOST = 64 };
+static const int64_t COPY_IDLE_US = 300000000;
+
 struct files *files_of(struct desk *d) {
   const char *folder = json_str(json_object_get(d->deps.settings, "evidence"), "folder");
   if (d->files) return d->files;
   if (!(d->files = calloc(1, sizeof *d->files))) abort();
   LIST_INIT(&d->files->uploads);
   LIST_INIT(&d->files->coming);
+  TAILQ_INIT(&d->files->copies);
   d->files->vault = vault_new(d->deps.loop, folder ? folder : "evidence");
   return d->files;
 }
@@ -190,6 +193,39 @@ static int work_read(struct blobs *b, struct vault_job *job) {
   return blob_read(b, j->incident, j->sha256, j->offset, FILE_PIECE, &j->out, &job->err);
 }
 
+static void copy_drop(struct files *f, struct copy *c) {
+  TAILQ_REMOVE(&f->copies, c, next);
+  f->copy_count--;
+  free(c);
+}
+
+/* The oldest goes when there are too many: who goes on with it is on record once more. */
+static void copy_keep(const struct call *call, uint64_t next_offset) {
+  struct files *f = files_of(call->desk);
+  struct copy *c = calloc(1, sizeof *c);
+  if (!c) abort();
+  *c = (struct copy){.item = json_int_or(call->command, "item", 0), .touched = clock_boot(clock_system()), .next_offset = next_offset};
+  memcpy(c->incident, call->inc->id, sizeof c->incident);
+  snprintf(c->actor, sizeof c->actor, "%s", call->by->actor);
+  TAILQ_INSERT_TAIL(&f->copies, c, next);
+  if (++f->copy_count > COPIES_MOST) copy_drop(f, TAILQ_FIRST(&f->copies));
+}
+
+/* Does this piece follow one that the same person was just given? */
+static bool copy_goes_on(const struct call *call, uint64_t offset) {
+  struct files *f = files_of(call->desk);
+  struct copy *c;
+  TAILQ_FOREACH(c, &f->copies, next) {
+    if (c->next_offset != offset || c->item != json_int_or(call->command, "item", 0) || strcmp(c->incident, call->inc->id) != 0 ||
+        strcmp(c->actor, call->by->actor) != 0)
+      continue;
+    bool fresh = clock_boot(clock_system()) - c->touched < COPY_IDLE_US;
+    copy_drop(f, c);
+    return fresh;
+  }
+  return false;
+}
+
 static void read_out(struct vault_job *job) {
   struct file_job *j = (struct file_job *)job;
   struct call *call = j->call;
@@ -197,6 +233,7 @@ static void read_out(struct vault_job *job) {
   if (job->result < 0) {
     call_fail(call, &job->err);
   } else {
+    if (j->out.len) copy_keep(call, j->offset + j->out.len);
     char *data = base64_encode(j->out.data, j->out.len);
     call_answer(call, 200,
                 json_pack("{s:s, s:O*, s:O*, s:O*}", "data", data, "name", json_object_get(file, "name"), "size",
@@ -216,7 +253,7 @@ static void copy_durable(void *arg, const struct err *err) {
   }
 }
 
-/* The first piece is on record before it leaves. */
+/* The first piece is on record before it leaves, and so is each that follows none of the same person's. */
 static void do_get(struct call *call, struct incident *inc) {
   json_t *file = item_here(call, inc);
   const char *because = file ? file_wanted(call, "because") : NULL;
@@ -225,7 +262,7 @@ static void do_get(struct call *call, struct incident *inc) {
   struct file_job *j = file_job_new(call, work_read, read_out);
   snprintf(j->sha256, sizeof j->sha256, "%s", json_str_or(file, "sha256", ""));
   j->offset = offset > 0 ? (uint64_t)offset : 0;
-  if (j->offset) {
+  if (j->offset && copy_goes_on(call, j->offset)) {
     file_job_start(call->desk, j, work_read, read_out);
     return;
   }
@@ -447,6 +484,7 @@ void files_free(struct desk *d) {
   timer_free(d->files->counting);
   vault_free(d->files->vault);
   file_uploads_free(d->files);
+  while (!TAILQ_EMPTY(&d->files->copies)) copy_drop(d->files, TAILQ_FIRST(&d->files->copies));
   free(d->files);
   d->files = NULL;
 }

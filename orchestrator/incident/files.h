@@ -17,10 +17,20 @@ struct upload {
   LIST_ENTRY(upload) next;
 };
 
+/* A copy that somebody is just taking, piece by piece: that it is taken is on record. */
+struct copy {
+  char incident[ID_INCIDENT], actor[PERSON_ACTOR];
+  int64_t item, touched; /* µs since boot */
+  uint64_t next_offset;
+  TAILQ_ENTRY(copy) next;
+};
+
 struct files {
   struct vault *vault;
   LIST_HEAD(, upload) uploads;
   LIST_HEAD(, file_job) coming; /* of playbooks */
+  TAILQ_HEAD(, copy) copies;    /* the newest last */
+  size_t copy_count;
   size_t count;
   uint64_t kept, missing; /* as last counted (kept_files.c) */
   struct timer *counting;
@@ -74,7 +84,8 @@ command_fn file_do_begin, file_do_piece, file_do_finish;
 /* The one that facts name, else the settings'. */
 const char *file_class(struct desk *d, const json_t *facts);
 /* May the incident keep such a file? */
-int file_may_come(struct desk *d, struct incident *inc, const char *class, int64_t size, const char *sha256, struct err *err);
+int file_may_come(struct desk *d, struct incident *inc, const json_t *facts, const char *class, int64_t size, const char *sha256,
+                  struct err *err);
 /* What the entry says of it, but digest and size: new. facts: name, because, source… */
 json_t *file_body(struct desk *d, const json_t *facts, const char *class);
 /* On the vault's thread: ends the writer, reads back what was kept, and removes it again when that is not what `before` says. Fills sha256 and size. */

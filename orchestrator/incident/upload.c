@@ -70,9 +70,17 @@ int file_err_twice(const struct incident *inc, const char *item, struct err *err
   return err_set(err, ERR_EXISTS, "%s keeps this very file already, as item %s", inc->id, item);
 }
 
-int file_may_come(struct desk *d, struct incident *inc, const char *class, int64_t size, const char *sha256, struct err *err) {
+static const char *const fact_texts[] = {"name", "source",       "because",   "from", "to",
+                                         "tool", "collected_by", "collected", "hold", "sha256_before"};
+enum { FACT_TEXTS = sizeof fact_texts / sizeof *fact_texts };
+
+int file_may_come(struct desk *d, struct incident *inc, const json_t *facts, const char *class, int64_t size, const char *sha256,
+                  struct err *err) {
   int64_t most = json_int_or(json_object_get(d->deps.settings, "evidence"), "file_most_mib", 256) << 20;
   const char *item;
+  for (size_t i = 0; i < FACT_TEXTS; i++)
+    if (strlen(json_str_or(facts, fact_texts[i], "")) > TEXT_MOST)
+      return err_set(err, ERR_LIMIT, "`%s` is longer than %d bytes", fact_texts[i], TEXT_MOST);
   if (size > most)
     return err_set(err, ERR_LIMIT, "the file has %" PRId64 " bytes; at most %" PRId64 " are kept (the setting evidence.file_most_mib)",
                    size, most);
@@ -85,14 +93,12 @@ int file_may_come(struct desk *d, struct incident *inc, const char *class, int64
 }
 
 json_t *file_body(struct desk *d, const json_t *facts, const char *class) {
-  static const char *const texts[] = {"name",         "source",    "because", "from",          "to", "tool",
-                                      "collected_by", "collected", "hold",    "sha256_before", NULL};
   int64_t now = clock_wall(d->deps.store->clock);
   json_t *body = json_pack("{s:s, s:I, s:s, s:o}", "class", class, "retain_until", (json_int_t)(now + retention_of(d, class) * 1000),
                            "node", d->deps.store->node, "clock", file_clock());
-  for (const char *const *t = texts; *t; t++) {
-    const char *text = json_str_or(facts, *t, "");
-    if (*text && strlen(text) <= TEXT_MOST) json_object_set_new(body, *t, json_string(text));
+  for (size_t i = 0; i < FACT_TEXTS; i++) {
+    const char *text = json_str_or(facts, fact_texts[i], "");
+    if (*text) json_object_set_new(body, fact_texts[i], json_string(text));
   }
   if (!json_object_get(body, "to")) json_object_set_new(body, "to", json_sprintf("the evidence folder of node %s", d->deps.store->node));
   return body;
@@ -122,7 +128,7 @@ void file_do_begin(struct call *call, struct incident *inc) {
   else if (size < 0 || strlen(before) != DIGEST_HEX - 1 || !hex_decode(before, digest, DIGEST_BYTES))
     err_set(&err, ERR_INVALID, "`size` and `sha256_before` say what comes");
   else if (f->count >= UPLOADS_MOST) err_set(&err, ERR_LIMIT, "too many files are being added now; try again soon");
-  else file_may_come(call->desk, inc, class, size, before, &err);
+  else file_may_come(call->desk, inc, call->command, class, size, before, &err);
   if (err.code) {
     call_fail(call, &err);
     return;
@@ -219,14 +225,10 @@ static int digest_again(struct blobs *b, const char *incident, const char *sha25
 
 int file_keep(struct blobs *b, struct file_job *j, struct blob_writer *w, const char *before) {
   char expected[DIGEST_HEX];
-  struct err *err = &j->job.err;
   snprintf(expected, sizeof expected, "%s", before);
-  int r = blob_finish(w, j->sha256, &j->size, err);
+  int r = blob_finish(w, expected, j->sha256, &j->size, &j->job.err);
   if (r < 0) return r;
-  r = digest_again(b, j->incident, j->sha256, j->size, err);
-  if (r == 0 && strcmp(j->sha256, expected) != 0)
-    r = err_set(err, ERR_CONFLICT, "the file changed while it was read: nothing was kept (its digest was %s, and then %s)", expected,
-                j->sha256);
+  r = digest_again(b, j->incident, j->sha256, j->size, &j->job.err);
   if (r < 0) blob_remove(b, j->incident, j->sha256, NULL);
   return r;
 }

@@ -42,7 +42,7 @@ static int keep(struct blobs *b, const char *incident, size_t len, size_t step, 
   uint64_t size = 0;
   assert_int_equal(blob_begin(b, incident, MOST, &w, NULL), 0);
   for (size_t at = 0; at < len; at += step) assert_int_equal(blob_write(w, content + at, len - at < step ? len - at : step, NULL), 0);
-  int r = blob_finish(w, sha256, &size, NULL);
+  int r = blob_finish(w, NULL, sha256, &size, NULL);
   if (r == 0) assert_int_equal(size, len);
   return r;
 }
@@ -218,7 +218,7 @@ static void killed(void **state) {
       struct blob_writer *w = NULL;
       blob_begin(b, "INC-000008", MOST, &w, NULL);
       blob_write(w, content, 200000, NULL);
-      if (step > 0) blob_finish(w, sha256, &size, NULL);
+      if (step > 0) blob_finish(w, NULL, sha256, &size, NULL);
       if (step > 1) blob_mark(b, "INC-000008", sha256, BLOB_KEPT, NULL);
       if (step > 2) blob_mark(b, "INC-000008", sha256, BLOB_LEAVING, NULL);
       raise(SIGKILL);

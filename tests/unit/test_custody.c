@@ -270,6 +270,10 @@ static void refusals(void **state) {
   }
   refused("tester", with(begin_of("two"), "size", json_integer((1 << 20) + 1)), 429, "file_most_mib");
   refused("tester", with(begin_of("two"), "class", json_string("gold")), 400, "no class");
+  char *long_text = calloc(1, 5000);
+  memset(long_text, 'x', 4999);
+  refused("tester", with(begin_of("two"), "hold", json_string(long_text)), 429, "`hold` is longer"); /* never dropped without a word */
+  free(long_text);
   refused("tester", with(begin_of("two"), "sha256_before", json_string("zz")), 400, "say what comes");
   refused("tester", begin_of("one file"), 409, "already");
   refused("guest", begin_of("two"), 403, "role");
@@ -292,17 +296,6 @@ static void refusals(void **state) {
   refused("tester", finish_of(other), 409, "already");
 }
 
-static void removed_with_its_entry(void **state) {
-  int64_t item = add("a private file"), held = add("a held file");
-  said("tester", of_item("evidence.hold", held), 200);
-  refused("tester", with(of("incident.redact"), "seq", json_integer(held)), 403, "legal hold");
-  said("tester", with(of("incident.redact"), "seq", json_integer(item)), 200);
-  UNTIL(json_bool_or(row_of(item), "removed", false) && !json_object_get(row_of(item), "sha256"));
-  assert_null(json_object_get(row_of(item), "name"));
-  refused("tester", of_item("evidence.get", item), 409, "was deleted");
-  assert_true(add("a private file") > held); /* nothing of it is left */
-}
-
 /* Looked at from outside: the store is the vault's. */
 static int unsettled(void) {
   char path[160];
@@ -319,6 +312,65 @@ static int unsettled(void) {
   return n;
 }
 
+static void keys_do(const char *sql) {
+  char path[160];
+  sqlite3 *db;
+  snprintf(path, sizeof path, "%s/keys.db", t.folder);
+  assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+  sqlite3_busy_timeout(db, WAIT_MS);
+  assert_int_equal(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
+  sqlite3_close(db);
+}
+
+/* While a file's entry is on its way to Redis, or its mark could not be written, a second upload of the same bytes that is refused takes nothing of it away. */
+static void refused_beside(void **state) {
+  char upload[64];
+  int64_t item = add("one file");
+  UNTIL(unsettled() == 0);
+  keys_do("UPDATE blob SET mark = 0");
+  said("tester", of_item("evidence.hold", item), 200);
+  begun(begin_of("another!"), upload);
+  said("tester", piece_of(upload, 0, "one file"), 200);
+  refused("tester", finish_of(upload), 409, "changed while it was read");
+  assert_string_equal(json_str_or(said("guest", of_item("evidence.get", item), 200), "data", ""), "b25lIGZpbGU=");
+}
+
+static size_t copies(void) {
+  const json_t *entries = json_object_get(said("tester", of("incident.entries"), 200), "entries");
+  size_t count = 0;
+  for (size_t i = 0; i < json_array_size(entries); i++)
+    count += strcmp(json_str_or(json_array_get(entries, i), "type", ""), "evidence.copied") == 0;
+  return count;
+}
+
+static const json_t *got(const char *who, int64_t item, int64_t offset) {
+  return said(who, with(of_item("evidence.get", item), "offset", json_integer(offset)), 200);
+}
+
+/* Whoever takes a copy is on record, wherever they begin. */
+static void copied(void **state) {
+  int64_t item = add("one file"), other = add("two files");
+  got("guest", item, 1);
+  assert_int_equal(copies(), 1);
+  got("guest", item, 8); /* goes on */
+  assert_int_equal(copies(), 1);
+  got("judy", item, 8);
+  got("guest", other, 8);
+  got("guest", item, 2);
+  assert_int_equal(copies(), 4);
+}
+
+static void removed_with_its_entry(void **state) {
+  int64_t item = add("a private file"), held = add("a held file");
+  said("tester", of_item("evidence.hold", held), 200);
+  refused("tester", with(of("incident.redact"), "seq", json_integer(held)), 403, "legal hold");
+  said("tester", with(of("incident.redact"), "seq", json_integer(item)), 200);
+  UNTIL(json_bool_or(row_of(item), "removed", false) && !json_object_get(row_of(item), "sha256"));
+  assert_null(json_object_get(row_of(item), "name"));
+  refused("tester", of_item("evidence.get", item), 409, "was deleted");
+  assert_true(add("a private file") > held); /* nothing of it is left */
+}
+
 /* What a crash leaves: a file without its entry, and one marked whose deletion never came on record. */
 static void crashed(void **state) {
   struct blobs *b;
@@ -331,7 +383,7 @@ static void crashed(void **state) {
   assert_int_equal(blobs_open(t.folder, &b, NULL), 0);
   assert_int_equal(blob_begin(b, t.id, 100, &w, NULL), 0);
   assert_int_equal(blob_write(w, "orphan", 6, NULL), 0);
-  assert_int_equal(blob_finish(w, sha256, &size, NULL), 0);
+  assert_int_equal(blob_finish(w, NULL, sha256, &size, NULL), 0);
   assert_int_equal(blob_mark(b, t.id, kept, BLOB_LEAVING, NULL), 0);
   blobs_close(b);
   assert_int_equal(unsettled(), 2);
@@ -375,6 +427,8 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test_setup_teardown(life, setup, teardown),
       cmocka_unit_test_setup_teardown(refusals, setup, teardown),
+      cmocka_unit_test_setup_teardown(refused_beside, setup, teardown),
+      cmocka_unit_test_setup_teardown(copied, setup, teardown),
       cmocka_unit_test_setup_teardown(removed_with_its_entry, setup, teardown),
       cmocka_unit_test_setup_teardown(crashed, setup, teardown),
       cmocka_unit_test_setup_teardown(stopped, setup, teardown),
