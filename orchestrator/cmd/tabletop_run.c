@@ -1,4 +1,5 @@
 /* `tocsin tabletop run|list`. */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -47,7 +48,7 @@ static int roles_read(const struct cli *cli, const struct options *o, json_t *ro
 static bool number_read(const char *text, double *ret) {
   char *end;
   *ret = strtod(text, &end);
-  return *text && !*end;
+  return *text && !*end && isfinite(*ret);
 }
 
 static int numbers_read(const struct cli *cli, const struct options *o, json_t *command) {
@@ -55,7 +56,7 @@ static int numbers_read(const struct cli *cli, const struct options *o, json_t *
   double value;
   if (speed && !number_read(speed, &value)) return cli_misuse(cli, "--speed is a number from 1 to 3600, not \"%s\"", speed);
   if (speed) json_object_set_new(command, "speed", json_real(value));
-  if (seed && (!number_read(seed, &value) || !(value >= 0 && value <= 2147483647)))
+  if (seed && (!number_read(seed, &value) || !(value >= 0 && value <= 2147483647) || value != floor(value)))
     return cli_misuse(cli, "--seed is a whole number from 0 to 2147483647, not \"%s\"", seed);
   if (seed) json_object_set_new(command, "seed", json_integer((json_int_t)value));
   return EXIT_DONE;

@@ -251,6 +251,12 @@ static void take(struct recording *r, const struct entry *e) {
 
 /* --- all of it ------------------------------------------------------------------------------------------------------------------- */
 
+/* The journal may be a stranger's file, and its words name files and stand in the test. */
+static bool plain(const char *name) {
+  static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.";
+  return *name && *name != '.' && !name[strspn(name, letters)];
+}
+
 static int find_run(struct recording *r, struct err *err) {
   for (size_t i = 0; i < r->source->count && !r->playbook; i++) {
     const struct entry *e = r->source->entries[i];
@@ -263,6 +269,9 @@ static int find_run(struct recording *r, struct err *err) {
     r->run = e->run;
     r->playbook = json_str(e->body, "playbook");
   }
+  if (!plain(r->source->incident) || (r->playbook && !plain(r->playbook)))
+    return err_set(err, ERR_INVALID, "\"%.60s\" is no incident's id, or \"%.60s\" no playbook's name: this journal is not of an engine",
+                   r->source->incident, r->playbook ? r->playbook : "");
   if (r->playbook) return 0;
   return err_set(err, ERR_NOT_FOUND, "%s has no such run of a playbook; `tocsin run list --all` lists them", r->source->incident);
 }

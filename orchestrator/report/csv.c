@@ -20,6 +20,7 @@ static void entry_row(const struct report_source *s, const struct entry *e, stru
   char time[TIME_TEXT], room[ENTRY_ACTOR + 16];
   struct buf words;
   buf_init(&words, 8 << 20);
+  if (report_exercised(s)) buf_adds(&words, "EXERCISE: ");
   report_words(s, e, &words);
   time_format(e->time, time);
   buf_addf(out, "%" PRIu64 ",%s,", e->seq, time);

@@ -348,6 +348,8 @@ static void control(json_t *facts, const struct entry *e) {
   json_array_append_new(list, json_integer((json_int_t)e->seq));
 }
 
+bool report_exercised(const struct report_source *s) { return strncmp(s->incident, "EX-", 3) == 0; }
+
 json_t *report_facts(const struct report_source *s) {
   json_t *facts =
       json_pack("{s:s, s:s, s:s, s:i, s:I, s:[], s:[], s:[], s:[], s:[], s:[], s:[], s:[], s:[], s:[], s:[], s:{}}", "id", s->incident,
@@ -362,7 +364,9 @@ json_t *report_facts(const struct report_source *s) {
     fold_rest(s, facts, e);
     if (!e->body) json_array_append_new(part(facts, "removed"), json_integer((json_int_t)e->seq));
   }
-  if (!json_object_get(facts, "mode")) set_text(facts, "mode", strncmp(s->incident, "EX-", 3) == 0 ? "exercise" : "live");
+  if (!json_object_get(facts, "mode")) set_text(facts, "mode", report_exercised(s) ? "exercise" : "live");
+  if (report_exercised(s)) /* on every page and in every format, whoever reads it */
+    json_object_set_new(facts, "title", json_sprintf("EXERCISE: %s", json_str_or(facts, "title", "without a title")));
   facts_times(s, facts);
   return facts;
 }

@@ -24,6 +24,8 @@ void page_begin(struct buf *out, const char *title);
 void picture_draw(const struct report_source *s, const json_t *facts, struct buf *out);
 
 /* "2025-11-23 18:42:01" and with three decimals. */
+/* Is it of an exercise? Then every view of it says so. */
+bool report_exercised(const struct report_source *s);
 /* What the entry says; when its body was removed: when, by whom, why, and the copy in its place. */
 void report_words(const struct report_source *s, const struct entry *e, struct buf *out);
 

@@ -135,11 +135,11 @@ static void observed_add(struct stix *x) {
   json_object_set(seen, "object_refs", x->observed);
 }
 
-/* Only what people judged to be an attack indicates one. */
+/* Only what people judged to be an attack indicates one; a rehearsed one must not be blocked anywhere. */
 static void indicators_add(struct stix *x) {
   const char *pattern, *verdict = json_str_or(json_object_get(x->facts, "closing"), "verdict", "");
   json_t *value;
-  if (strcmp(verdict, "true_positive") != 0) return;
+  if (strcmp(verdict, "true_positive") != 0 || strcmp(json_str_or(x->facts, "mode", ""), "exercise") == 0) return;
   json_object_foreach(x->indicators, pattern, value) {
     json_t *i = object_add(x, "indicator", pattern);
     json_object_set(i, "name", value);

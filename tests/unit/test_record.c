@@ -152,6 +152,26 @@ static void test_refused(void **state) {
   }
 }
 
+/* A stranger's journal names no file elsewhere, and puts nothing but a name into the test. */
+static void test_strange_names(void **state) {
+  static const char *const bad[][2] = {{"../../home/alice/.config/x", "INC-000042"},
+                                       {"/etc/cron.d/x", "INC-000042"},
+                                       {".hidden", "INC-000042"},
+                                       {"contain-account", "INC-1\"] = os.exit(), [\"x"}};
+  struct buf text;
+  struct err err;
+  for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+    down(state);
+    up(state);
+    made.incident = bad[i][1];
+    case_add(&made, KIND_RUN_STARTED, "playbook:x", 1, NULL, json_pack("{s:s}", "playbook", bad[i][0]));
+    handed_over();
+    assert_int_equal(make(0, &text, &err), ERR_INVALID);
+    assert_int_equal(text.len, 0);
+    buf_release(&text);
+  }
+}
+
 static void finding(const char *title) {
   json_t *alert = case_alert();
   json_object_set_new(json_object_get(json_object_get(alert, "finding"), "finding_info"), "title", json_string(title));
@@ -274,6 +294,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test_setup_teardown(test_what_is_in_it, up, down),
                                      cmocka_unit_test_setup_teardown(test_hostile_texts, up, down),
                                      cmocka_unit_test_setup_teardown(test_refused, up, down),
+                                     cmocka_unit_test_setup_teardown(test_strange_names, up, down),
                                      cmocka_unit_test_setup_teardown(test_all_that_a_test_can_play, up, down),
                                      cmocka_unit_test_setup_teardown(test_of_a_shadow_there_is_none, up, down),
                                      cmocka_unit_test_setup_teardown(test_removed_bodies, up, down),

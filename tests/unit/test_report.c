@@ -245,6 +245,36 @@ static void test_stix(void **state) {
   case_free(&c);
 }
 
+/* Whatever leaves of an exercise says so, and nobody blocks what it made up. */
+static void test_exercise_is_marked(void **state) {
+  struct made_case c;
+  struct buf csv, html;
+  case_make(&c);
+  c.source.incident = "EX-000042";
+  json_t *facts = report_facts(&c.source), *b = report_stix(facts), *o = report_ocsf(facts), *one;
+  size_t i, named = 0, rows = 0;
+  json_array_foreach(json_object_get(b, "objects"), i, one) {
+    const char *type = json_str_or(one, "type", "");
+    assert_string_not_equal(type, "indicator");
+    if (strcmp(type, "report") != 0 && strcmp(type, "incident") != 0) continue;
+    assert_int_equal(strncmp(json_str_or(one, "name", ""), "EXERCISE: ", 10), 0);
+    named++;
+  }
+  assert_int_equal(named, 2);
+  char *text = json_text(o);
+  assert_non_null(strstr(text, "EXERCISE: Brute"));
+  free(text);
+  buf_init(&csv, REPORT_CAP), buf_init(&html, REPORT_CAP);
+  report_csv(&c.source, &csv);
+  report_html(&c.source, facts, &html);
+  assert_non_null(strstr(html.data, "<h1>EXERCISE: "));
+  for (const char *p = csv.data; (p = strstr(p, "\"EXERCISE: ")); p++) rows++;
+  assert_int_equal(rows, c.source.count);
+  buf_release(&csv), buf_release(&html);
+  json_decref(b), json_decref(o), json_decref(facts);
+  case_free(&c);
+}
+
 /* RFC 9562, appendix A.4. */
 static void test_uuid(void **state) {
   char uuid[UUID_TEXT];
@@ -268,6 +298,7 @@ int main(void) {
       cmocka_unit_test(test_csv),
       cmocka_unit_test(test_ocsf),
       cmocka_unit_test(test_stix),
+      cmocka_unit_test(test_exercise_is_marked),
       cmocka_unit_test(test_uuid),
       cmocka_unit_test(test_every_control_has_a_title),
   };
