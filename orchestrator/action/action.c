@@ -23,8 +23,10 @@ struct actions *actions_new(const struct actions_deps *deps, struct err *err) {
   map_init(&a->holds);
   a->paused = json_object();
   a->untold = json_object();
+  a->kept = json_object();
   a->send_within_ms = deps->nodes && deps->lease_ms * 4 / 5 < SEND_WITHIN_MS ? deps->lease_ms * 4 / 5 : SEND_WITHIN_MS;
   LIST_INIT(&a->storing);
+  LIST_INIT(&a->keeping);
   TAILQ_INIT(&a->braked);
   TAILQ_INIT(&a->all);
   TAILQ_INIT(&a->releases);
@@ -40,6 +42,7 @@ void actions_free(struct actions *a) {
   brakes_release(a);
   ledger_release(a);
   limits_release(a);
+  sources_release(a);
   json_decref(a->paused);
   json_decref(a->untold);
   explicit_bzero(a->seal_key, sizeof a->seal_key);
@@ -102,6 +105,7 @@ void action_free(struct action *x) {
   free(x->requester);
   free(x->undo_of);
   free(x->because);
+  free(x->stand_in);
   free(x);
 }
 
@@ -220,50 +224,19 @@ static int prepare(struct action *x, const struct action_spec *spec, struct err 
   return 0;
 }
 
-/* What the journal knows of this step already (after a restart). */
-static void history_read(struct action *x, const json_t *history) {
-  size_t i;
-  json_t *e;
-  bool asked = false;
-  json_array_foreach(history, i, e) {
-    const char *type = json_str_or(e, "type", "");
-    const json_t *body = json_object_get(e, "body");
-    if (strcmp(type, "question.asked") == 0) {
-      asked = strcmp(json_str_or(body, "kind", ""), "approve") == 0;
-      if (asked) snprintf(x->approved_for, sizeof x->approved_for, "%s", json_str_or(json_object_get(body, "about"), "digest", "?"));
-    }
-    if (strcmp(type, "question.answered") == 0 && asked && !json_bool_or(body, "more", false))
-      x->approved = strcmp(json_str_or(body, "answer", ""), "approve") == 0;
-    if (strcmp(type, "action.intended") == 0) {
-      x->intended = true;
-      x->attempt = (unsigned)json_int_or(body, "attempt", 1);
-      const json_t *request = json_object_get(body, "request");
-      if (json_is_object(request)) { /* sending again uses what was rendered then */
-        json_decref(x->request);
-        x->request = json_deep_copy(request);
-        snprintf(x->digest, sizeof x->digest, "%s", json_str_or(body, "digest", ""));
-      }
-    }
-    if (strcmp(type, "action.resolved") == 0) {
-      const char *verdict = json_str_or(body, "verdict", "");
-      x->happened = strcmp(verdict, "done") == 0 || strcmp(verdict, "found") == 0;
-      x->given_up = strcmp(verdict, "abandoned") == 0;
-      x->intended = x->happened || x->given_up; /* else it did not happen: a new intent may follow */
-    }
-    x->taken_up = true;
-  }
-}
-
 int action_start(struct actions *a, const struct action_spec *spec, action_cb *cb, void *arg, struct action **ret, struct err *err) {
   struct action *x = action_new(a, spec, cb, arg);
+  struct err local;
+  if (!err) err = &local;
   int r = prepare(x, spec, err);
-  if (r == 0 && guard_protected(x, err)) r = ERR_DENIED;
+  history_read(x, spec->history);
+  if (r < 0 && x->intended) r = stand_in(x, spec, err->text); /* it may have happened: that has to be found out in any case */
+  else if (r == 0 && !x->intended && guard_protected(x, err)) r = ERR_DENIED;
   if (r < 0) {
     a->refused += r == ERR_DENIED;
     action_free(x);
     return r;
   }
-  history_read(x, spec->history);
   x->began = action_now(x);
   loop_soon(a->deps.loop, begin, x);
   *ret = x;
@@ -493,6 +466,7 @@ static void on_durable(void *arg, const struct err *err) {
 
 static json_t *intent_body(struct action *x, int64_t send_before) {
   json_t *body = action_about(x);
+  json_object_set_new(body, "version", json_string(x->connector->declaration->digest));
   json_object_set_new(body, "key", json_string(x->key));
   json_object_set_new(body, "send_before", json_integer(send_before));
   json_object_set_new(body, "attempt", json_integer(x->attempt));
@@ -522,6 +496,7 @@ void action_intend(struct action *x) {
     return;
   }
   ledger_announce(x);
+  actions_keep_source(x->all, journal_incident(x->journal), x->connector->declaration); /* its probe and its undo are this version's */
   struct err err;
   json_t *body = intent_body(x, action_now(x) + x->all->send_within_ms * 1000);
   struct entry_spec spec = {.kind = KIND_ACTION_INTENDED, .actor = x->actor, .run = x->run, .step = x->step, .body = body};

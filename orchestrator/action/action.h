@@ -48,6 +48,10 @@ void actions_free(struct actions *a);
 /* After a reload: for actions that start from now on. The old one must live on while its actions do. */
 void actions_set_registry(struct actions *a, struct registry *registry);
 
+/* Puts a playbook or a connector beside the journals, by its digest, so that whoever takes up what began with it finds it: once per process, and before what is then appended
+ * to this incident's journal. */
+void actions_keep_source(struct actions *a, const char *incident, const struct declaration *d);
+
 struct outcome {
   bool ok;
   json_t *
@@ -85,13 +89,14 @@ void actions_orphan(struct actions *a, const struct journal *journal);
 /* Renders without sending (plans, `trigger` before it asks): new {"connector","action","effect","target","request"}. */
 int action_plan(struct actions *a, const struct action_spec *spec, json_t **ret, struct err *err);
 
-/* Lifts one containment ("1/3" of the journal) under a step of its own: sends its undo, or records that another incident still holds the target, or asks a person when
- * we only found it so. outcome.ok false: it is still contained. spec gives journal, run, step, actor, playbook, requester, simulated. */
+/* Lifts one containment ("1/3" of the journal) under a step of its own: sends its undo, by the version of the connector that contained it, or records that another
+ * incident still holds the target, or asks a person when we only found it so, or that version is not to be found. outcome.ok false: it is still contained. spec gives journal, run, step, actor, playbook, requester, simulated. */
 int action_release(struct actions *a, const struct action_spec *spec, const char *of, action_cb *cb, void *arg, struct action **ret,
                    struct err *err);
 /* In a shadow run: the undo of what it would have contained; done: that run.would's body, borrowed. ERR_DENIED: it has no undo, a person would be asked. */
 int action_would_undo(struct actions *a, const struct action_spec *spec, const char *of, const json_t *done, action_cb *cb, void *arg,
                       struct action **ret, struct err *err);
+/* Does it begin with a question? */
 bool actions_release_asks(const struct actions *a, const json_t *containment);
 /* Everything contained now, from the ledger: new [{"incident","step","connector","action","target":{…},"since","lift_at","status","holders":[…]}]. */
 json_t *actions_contained(const struct actions *a);
@@ -121,7 +126,7 @@ int actions_load(struct actions *a, actions_brake_cb *cb, void *arg, struct err 
 
 /* The brakes as Redis held them at this epoch (with every renewal of the lease): what came from other nodes takes force. */
 void actions_brakes(struct actions *a, int64_t epoch, const struct redis_value *pairs);
-/* Another server is Redis' master: its brakes may be older than ours, which stay in force and are told to it. */
+/* Another server is Redis' master: its brakes may be older than ours, which stay in force and are told to it; sources may be missing there. */
 void actions_master_changed(struct actions *a);
 /* People agreed to what a journal may lack: what waited for that goes on. */
 void actions_agreed(struct actions *a);

@@ -10,6 +10,82 @@
 
 bool action_is_message(const struct action *x) { return !x->run && !x->requester && x->effect <= EFFECT_NOTIFY; }
 
+/* --- taken up ----------------------------------------------------------------------------------------------------- */
+
+/* What the journal knows of this step already (after a restart). */
+void history_read(struct action *x, const json_t *history) {
+  size_t i;
+  json_t *e;
+  bool asked = false;
+  json_array_foreach(history, i, e) {
+    const char *type = json_str_or(e, "type", "");
+    const json_t *body = json_object_get(e, "body");
+    if (strcmp(type, "question.asked") == 0) {
+      asked = strcmp(json_str_or(body, "kind", ""), "approve") == 0;
+      if (asked) snprintf(x->approved_for, sizeof x->approved_for, "%s", json_str_or(json_object_get(body, "about"), "digest", "?"));
+    }
+    if (strcmp(type, "question.answered") == 0 && asked && !json_bool_or(body, "more", false))
+      x->approved = strcmp(json_str_or(body, "answer", ""), "approve") == 0;
+    if (strcmp(type, "action.intended") == 0) {
+      x->intended = true;
+      x->attempt = (unsigned)json_int_or(body, "attempt", 1);
+      const json_t *request = json_object_get(body, "request");
+      if (json_is_object(request)) { /* sending again uses what was rendered then */
+        json_decref(x->request);
+        x->request = json_deep_copy(request);
+        snprintf(x->digest, sizeof x->digest, "%s", json_str_or(body, "digest", ""));
+      }
+    }
+    if (strcmp(type, "action.resolved") == 0) {
+      const char *verdict = json_str_or(body, "verdict", "");
+      x->happened = strcmp(verdict, "done") == 0 || strcmp(verdict, "found") == 0;
+      x->given_up = strcmp(verdict, "abandoned") == 0;
+      x->intended = x->happened || x->given_up; /* else it did not happen: a new intent may follow */
+    }
+    x->taken_up = true;
+  }
+}
+
+const json_t *history_in_doubt(const json_t *history) {
+  const json_t *intent = NULL;
+  size_t i;
+  json_t *e;
+  json_array_foreach(history, i, e) {
+    const char *type = json_str_or(e, "type", ""), *verdict = json_str_or(json_object_get(e, "body"), "verdict", "");
+    if (strcmp(type, "action.intended") == 0) intent = json_object_get(e, "body");
+    else if (strcmp(type, "action.outcome") == 0 || (strcmp(type, "action.resolved") == 0 && state_intent_gone(verdict))) intent = NULL;
+  }
+  return intent;
+}
+
+struct stand_in {
+  struct connector c; /* first */
+  struct declaration declaration;
+  char instance[128], action[128], why[512];
+};
+
+int stand_in(struct action *x, const struct action_spec *spec, const char *why) {
+  const json_t *intent = history_in_doubt(spec->history);
+  struct stand_in *s = calloc(1, sizeof *s);
+  if (!s) abort();
+  snprintf(s->instance, sizeof s->instance, "%s", spec->connector);
+  snprintf(s->action, sizeof s->action, "%s", spec->action);
+  snprintf(s->why, sizeof s->why, "%s", why);
+  s->c = (struct connector){.instance = s->instance, .name = s->instance, .declaration = &s->declaration};
+  x->stand_in = s;
+  x->connector = &s->c;
+  x->declaration = NULL;
+  x->name = s->action;
+  x->effect = (enum effect)effect_by_name(json_str_or(intent, "effect", "destroy"));
+  json_decref(x->params);
+  json_decref(x->target);
+  x->params = json_object_get(intent, "params") ? json_deep_copy(json_object_get(intent, "params")) : json_object();
+  x->target = json_object_get(intent, "target") ? json_deep_copy(json_object_get(intent, "target")) : json_object();
+  return 0;
+}
+
+/* --- resolved ------------------------------------------------------------------------------------------------------- */
+
 static void resolved(struct action *x, const char *by, const char *verdict) {
   x->all->in_doubt--;
   journal_add(x->journal, KIND_ACTION_RESOLVED, by, x->run, x->step, json_pack("{s:s}", "verdict", verdict));
@@ -21,6 +97,7 @@ static void again(struct action *x) {
   x->all->outcomes++;
   limit_leave(x);
   if (x->abandoned) action_free(x);
+  else if (x->stand_in) action_end(x, false, failure_new("not_found", x->stand_in->why, false), NULL, NULL);
   else action_brake_stage(x);
 }
 
@@ -105,6 +182,8 @@ static void resolve(void *arg) {
   } else if (again_is_safe && !x->abandoned) { /* nothing is sent for a run that has ended: then it must be found out */
     resolved(x, "engine", "sent_again");
     again(x);
+  } else if (x->stand_in) {
+    ask_person(x, x->stand_in->why);
   } else if (!probe) {
     ask_person(x, "its answer does not prove the result");
   } else if (action_helper_start(x, probe, x->params, on_probe, &err) < 0) {

@@ -130,6 +130,7 @@ void actions_master_changed(struct actions *a) {
   const char *scope;
   json_t *brake;
   a->brakes_epoch = 0;
+  json_object_clear(a->kept); /* put there anew when they are next used */
   json_object_foreach(a->paused, scope, brake) json_object_set_new(a->untold, scope, json_true());
 }
 

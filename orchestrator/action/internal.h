@@ -8,6 +8,7 @@
 
 #include "action/action.h"
 #include "base/map.h"
+#include "wire/redis.h"
 
 enum {
   SEND_WITHIN_MS = 8000, /* intent to bytes; four fifths of a lease that is shorter */
@@ -29,6 +30,7 @@ struct action {
   bool shadow;   /* its playbook only says what it would do: nothing above `read` is sent */
   bool exercise; /* of an EX incident: simulated, with the guardrails of earnest */
   const struct connector *connector;
+  struct stand_in *stand_in; /* in its place; NULL: it is there */
   const char *name;
   const json_t *declaration;
   enum effect effect;
@@ -82,10 +84,12 @@ struct hold {
 
 struct actions {
   struct actions_deps deps;
-  struct map limits; /* instance -> struct limit */
-  struct map holds;  /* "INC|1/3" -> struct hold */
-  json_t *paused;    /* scope -> {by, because, since} */
-  json_t *untold;    /* scopes paused here that Redis does not know of yet */
+  struct map limits;                /* instance -> struct limit */
+  struct map holds;                 /* "INC|1/3" -> struct hold */
+  json_t *paused;                   /* scope -> {by, because, since} */
+  json_t *untold;                   /* scopes paused here that Redis does not know of yet */
+  json_t *kept;                     /* {digest: true}: sources that this process has put beside the journals */
+  LIST_HEAD(, source_call) keeping; /* those on their way to Redis */
   int64_t brakes_epoch;
   LIST_HEAD(, brake_call) storing; /* brakes on their way to Redis */
   int64_t send_within_ms;
@@ -145,6 +149,12 @@ size_t limits_waiting(const struct actions *a);
 void limits_release(struct actions *a);
 
 /* doubt.c */
+/* What the journal knows of this step already (after a restart). */
+void history_read(struct action *x, const json_t *history);
+/* The body of an intent without an outcome among a step's entries, NULL: none. */
+const json_t *history_in_doubt(const json_t *history);
+/* What x sent may have happened, and its connector cannot be had or used in the version that sent it: another's probe may look elsewhere, so a person says. why: for people. */
+int stand_in(struct action *x, const struct action_spec *spec, const char *why);
 void action_doubt(struct action *x, const char *why, const json_t *response);
 /* It is known to have happened; nobody has its answer. */
 void action_happened(struct action *x);
@@ -156,22 +166,36 @@ void action_send(struct action *x);
 json_t *action_simulated(struct action *x, int64_t *ret_latency_ms);
 
 /* ledger.c */
-/* An undo's parameters, purely from what was done: {action, params, returns}. New. */
-int undo_params(const struct connector *c, const char *undo, const json_t *done, json_t **ret, struct err *err);
 const char *ledger_status(const struct action *x, const json_t *returns, bool proven_ours);
 void ledger_hold(struct action *x, const char *status);
 void ledger_lifted(struct action *x);
 void ledger_announce(struct action *x);
-bool ledger_rests(const struct actions *a); /* each release waits for a person or for its undo */
 /* An undo that ended well although nobody waits for it any more: its containment is over all the same. */
 void ledger_undone(struct action *x);
 void ledger_forget(struct actions *a, const char *incident, const char *of);
 void ledger_release(struct actions *a);
+/* Is this containment not lifted yet? */
+bool ledger_in_force(const json_t *containment);
+/* Does another incident of this node hold the same target, and made it so? */
+bool ledger_held_by_others(const struct actions *a, const char *incident, const char *of, const json_t *containment);
+json_t *ledger_holders(const struct actions *a, const char *incident, const json_t *containment); /* new: names of incidents */
+/* Redis forgets that this one holds it, and says who still does; and takes that back. */
+int ledger_let_go(struct actions *a, const char *incident, const char *of, const json_t *containment, redis_cb *cb, void *arg,
+                  struct err *err);
+void ledger_hold_again(struct actions *a, const char *incident, const char *of);
+
+/* letting_go.c */
+/* An undo's parameters, purely from what was done: {action, params, returns}. New. */
+int undo_params(const struct connector *c, const char *undo, const json_t *done, json_t **ret, struct err *err);
+bool ledger_rests(const struct actions *a); /* each release waits for a person or for its undo */
 /* The releases of a journal that is about to go (NULL: all): their callers are told that they did not end. */
 void ledger_orphan(struct actions *a, const struct journal *journal);
 /* A simulated containment is held apart: it never keeps a real one in force, nor the other way round; each exercise, and each of its incidents that is not named in actions_deps.budgets, has a world of its own. */
 char *ledger_key(const struct actions *a, const char *incident, const char *connector, const char *action, const json_t *target,
                  bool simulated);
+
+/* source.c */
+void sources_release(struct actions *a); /* after it nobody is told whether one was kept */
 
 /* sealed.c */
 typedef void sealed_cb(struct action *x, const struct err *err);

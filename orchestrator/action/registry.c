@@ -312,7 +312,7 @@ const struct connector *registry_find_version(const struct registry *r, const ch
   version_key(key, sizeof key, now->instance, digest);
   const struct instance *found = map_get(&r->versions, key);
   if (found) return &found->c;
-  err_set(err, ERR_NOT_FOUND, "the run began with %s of digest %s, which is not to be found; in force is %s", now->instance, digest,
+  err_set(err, ERR_NOT_FOUND, "%s of digest %s is not to be found any more; in force is %s", now->instance, digest,
           now->declaration->digest);
   return NULL;
 }

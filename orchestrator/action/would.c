@@ -22,6 +22,7 @@ void action_would(struct action *x) {
   bool ok = !failure;
   x->returns = json_incref(ok ? answer : failure);
   x->outcome = (struct outcome){.ok = ok, .returns = x->returns};
+  json_object_set_new(body, "version", json_string(x->connector->declaration->digest));
   json_object_set_new(body, "verb", json_string(x->undoing ? "undo" : "action"));
   json_object_set_new(body, "ok", json_boolean(ok));
   json_object_set(body, ok ? "returns" : "failure", x->returns);
@@ -41,7 +42,7 @@ int action_would_undo(struct actions *a, const struct action_spec *spec, const c
   struct err local;
   json_t *params = NULL;
   if (!err) err = &local;
-  const struct connector *c = registry_find(a->deps.registry, json_str_or(done, "connector", ""), err);
+  const struct connector *c = registry_find_version(a->deps.registry, json_str_or(done, "connector", ""), json_str(done, "version"), err);
   const json_t *declaration = c ? registry_action(c, json_str_or(done, "action", ""), err) : NULL;
   if (!declaration) return err->code;
   const char *name = json_str(declaration, "undo");
@@ -53,7 +54,7 @@ int action_would_undo(struct actions *a, const struct action_spec *spec, const c
   if (!json_object_get(params, "because")) json_object_set_new(params, "because", json_string("lifting a containment"));
   struct action_spec undo = *spec;
   undo.connector = c->instance;
-  undo.version = NULL;
+  undo.version = c->declaration->digest;
   undo.action = name;
   undo.params = params;
   undo.undo_of = of;

@@ -34,7 +34,6 @@ struct desk *desk_new(const struct desk_deps *deps, struct err *err) {
   map_init(&d->incidents);
   LIST_INIT(&d->redactions);
   map_init(&d->pins);
-  d->kept = json_object();
   d->unsure = json_object();
   d->torn = json_object();
   d->corrective = json_object();
@@ -158,7 +157,6 @@ void desk_free(struct desk *d) {
   runs_free(d->runs);
   if (d->playbooks) map_release(d->playbooks, declaration_free_value), free(d->playbooks);
   map_release(&d->pins, declaration_free_value);
-  json_decref(d->kept);
   uncertain_free(d);
   map_release(&d->extras, free);
   free(d->runbooks);

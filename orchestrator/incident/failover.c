@@ -334,7 +334,6 @@ void desk_master_changed(struct desk *d, desk_failover_cb *cb, void *arg) {
   timer_free(f->timer);
   *f = (struct failover){.desk = d, .torn = f->torn, .cb = cb, .arg = arg};
   d->failover = f;
-  json_object_clear(d->kept); /* put there anew when they are next used */
   actions_master_changed(d->deps.actions);
   while (map_next(&d->incidents, &at, NULL, &value)) {
     struct incident *inc = value;

@@ -75,7 +75,6 @@ struct desk {
   struct map incidents;  /* id -> struct incident */
   struct map *playbooks; /* name -> struct declaration */
   struct map pins;       /* digest -> struct declaration: what running runs use */
-  json_t *kept;          /* {digest: true}: playbooks and connectors whose source this process has put beside the journals */
   struct map extras;     /* command -> struct extra: commands of the rooms above */
   char *runbooks;
   TAILQ_HEAD(, incident) idle;
@@ -215,6 +214,8 @@ void desk_lift(void *arg, const char *incident, const char *of);
 json_t *failure_text(const char *message); /* {"message"} */
 
 /* recover.c */
+/* Runs of this version may go on when another is in force. */
+void desk_pin(struct desk *d, const struct declaration *p);
 void incident_recover(struct incident *inc, desk_cb *cb, void *arg);
 
 /* outage.c: finds the time in which nobody could have answered, by a beat that Redis answers, and tells it to the questions and the sleepers. */

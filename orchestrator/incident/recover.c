@@ -1,4 +1,4 @@
-/* Taking incidents up again: after a restart of the node, or when one is loaded while something of it is alive. */
+/* Taking an incident up again: after a restart of the node, or when it is loaded while something of it is alive. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -7,12 +7,11 @@
 #include "base/log.h"
 #include "incident/internal.h"
 
-enum { LOADING_AT_ONCE = 64, LOAD_AGAIN_MS = 500 };
-
 struct recovery {
   struct incident *inc;
-  json_t *entries;
-  size_t waiting; /* sources still to come, and the secrets */
+  json_t *entries, *asked; /* asked: {"name digest": true}, sources */
+  size_t waiting;          /* sources still to come, and the secrets */
+  struct err err;          /* what Redis could not say, in code */
   desk_cb *cb;
   void *arg;
 };
@@ -38,6 +37,7 @@ static void recovery_end(struct recovery *r, const struct err *err) {
   r->cb(r->arg, err); /* may free the incident */
   if (leaving) desk_lost(d, id);
   json_decref(r->entries);
+  json_decref(r->asked);
   free(r);
 }
 
@@ -168,6 +168,7 @@ static void resume_orphans(struct recovery *r) {
                                .step = slash + 1,
                                .actor = "engine",
                                .connector = json_str_or(intent, "connector", ""),
+                               .version = json_str(intent, "version"),
                                .action = json_str_or(intent, "action", ""),
                                .params = params,
                                .simulated = json_bool_or(intent, "simulated", false),
@@ -197,8 +198,15 @@ static void ready(struct recovery *r) {
   recovery_end(r, NULL);
 }
 
-static void one_done(struct recovery *r) {
-  if (--r->waiting == 0) ready(r);
+static bool away(const struct err *err) {
+  return err->code == ERR_UNAVAILABLE || err->code == ERR_TIMEOUT || err->code == ERR_LIMIT || err->code == ERR_CANCELLED;
+}
+
+static void one_done(struct recovery *r, const struct err *err) {
+  if (err && away(err)) r->err = *err;
+  if (--r->waiting) return;
+  if (r->err.code) recovery_end(r, &r->err); /* what is kept is not gone because Redis is away */
+  else ready(r);
 }
 
 struct fetching {
@@ -226,38 +234,79 @@ static void on_source(void *arg, const struct redis_value *reply, const struct e
     else if (strcmp(p->digest, f->digest) != 0) declaration_free(p), log_error("the pinned playbook %s was changed in Redis", f->name);
     else map_put(&d->pins, f->digest, p);
   }
-  one_done(f->r);
+  one_done(f->r, err);
   free(f);
 }
 
 static void fetch(struct recovery *r, const char *digest, const char *name, bool connector) {
   struct desk *d = r->inc->desk;
   struct err err;
-  char key[128];
+  char key[256];
+  snprintf(key, sizeof key, "%.150s %.64s", name, digest);
+  if (json_object_get(r->asked, key)) return;
+  json_object_set_new(r->asked, key, json_true());
   struct fetching *f = calloc(1, sizeof *f);
   if (!f) abort();
   f->r = r;
   f->connector = connector;
   snprintf(f->digest, sizeof f->digest, "%s", digest);
   snprintf(f->name, sizeof f->name, "%s", name);
-  snprintf(key, sizeof key, "tocsin:source:%s", digest);
+  snprintf(key, sizeof key, "tocsin:source:%.64s", digest);
   r->waiting++;
   if (redis_call(d->deps.redis, redis_lane(d->deps.redis, key), on_source, f, &err, "GET", key, NULL) < 0) {
-    one_done(r);
+    one_done(r, &err);
     free(f);
   }
+}
+
+static bool connector_known_as(const struct desk *d, const char *instance, const char *digest) {
+  return !d->deps.registry || !digest || registry_find_version(d->deps.registry, instance, digest, NULL);
+}
+
+static void fetch_connector(struct recovery *r, const char *instance, const char *digest) {
+  if (!connector_known_as(r->inc->desk, instance, digest)) fetch(r, digest, instance, true);
 }
 
 static void fetch_connectors(struct recovery *r, unsigned number) {
   const char *instance;
   json_t *digest;
-  json_object_foreach(json_object_get(run_started(r->entries, number), "connectors"), instance, digest) {
-    if (json_is_string(digest) && !registry_find_version(r->inc->desk->deps.registry, instance, json_string_value(digest), NULL))
-      fetch(r, json_string_value(digest), instance, true);
+  json_object_foreach(json_object_get(run_started(r->entries, number), "connectors"), instance, digest)
+      fetch_connector(r, instance, json_string_value(digest));
+}
+
+/* What lifts its containments and finds out about its intents: the versions that made them, whatever became of the files and of their runs since. */
+typedef void bound_cb(void *arg, const char *instance, const char *digest);
+
+static void each_bound(const json_t *state, bound_cb *cb, void *arg) {
+  const char *at;
+  json_t *item;
+  json_object_foreach(json_object_get(state, "intents"), at, item) cb(arg, json_str_or(item, "connector", ""), json_str(item, "version"));
+  json_object_foreach(json_object_get(state, "containments"), at, item) {
+    const char *status = json_str_or(item, "status", "");
+    if (strcmp(status, "released") != 0 && strcmp(status, "kept") != 0)
+      cb(arg, json_str_or(item, "connector", ""), json_str(item, "version"));
   }
 }
 
-static void on_unsealed(void *arg, const struct err *err) { one_done(arg); }
+static void bound_fetch(void *arg, const char *instance, const char *digest) { fetch_connector(arg, instance, digest); }
+
+struct bound {
+  const struct desk *desk;
+  bool missing;
+};
+
+static void bound_look(void *arg, const char *instance, const char *digest) {
+  struct bound *b = arg;
+  b->missing |= !connector_known_as(b->desk, instance, digest);
+}
+
+static bool all_bound(struct incident *inc) {
+  struct bound b = {.desk = inc->desk};
+  each_bound(incident_state(inc), bound_look, &b);
+  return !b.missing;
+}
+
+static void on_unsealed(void *arg, const struct err *err) { one_done(arg, err); }
 
 static void on_entries(void *arg, const struct err *err) {
   struct recovery *r = arg;
@@ -272,20 +321,43 @@ static void on_entries(void *arg, const struct err *err) {
   const char *number;
   json_t *run;
   json_object_foreach(json_object_get(incident_state(r->inc), "runs"), number, run) {
-    const char *digest = json_str(run, "digest");
+    const char *digest = json_str(run, "digest"), *name = json_str_or(run, "playbook", "");
     if (strcmp(json_str_or(run, "status", ""), "running") != 0) continue;
-    if (digest && !map_get(&d->pins, digest)) fetch(r, digest, json_str_or(run, "playbook", ""), false);
+    const struct declaration *p = desk_playbook(d, name, NULL);
+    if (p && digest && strcmp(p->digest, digest) == 0) desk_pin(d, p);
+    if (digest && !map_get(&d->pins, digest)) fetch(r, digest, name, false);
     if (d->deps.registry) fetch_connectors(r, (unsigned)strtoul(number, NULL, 10));
   }
+  each_bound(incident_state(r->inc), bound_fetch, r);
   r->waiting++;
-  if (actions_unseal(d->deps.actions, r->inc->id, on_unsealed, r, &local) < 0) r->waiting--;
-  one_done(r);
+  if (actions_unseal(d->deps.actions, r->inc->id, on_unsealed, r, &local) < 0) one_done(r, &local);
+  one_done(r, NULL);
+}
+
+static struct recovery *recovery_new(struct incident *inc, desk_cb *cb, void *arg) {
+  struct recovery *r = calloc(1, sizeof *r);
+  if (!r) abort();
+  *r = (struct recovery){.inc = inc, .entries = json_array(), .asked = json_object(), .cb = cb, .arg = arg};
+  inc->recovering = true;
+  return r;
+}
+
+static void recover_versions(struct incident *inc, desk_cb *cb, void *arg) {
+  struct recovery *r = recovery_new(inc, cb, arg);
+  r->waiting = 1;
+  each_bound(incident_state(inc), bound_fetch, r);
+  one_done(r, NULL);
 }
 
 void incident_recover(struct incident *inc, desk_cb *cb, void *arg) {
   struct err err;
-  if (!needs_entries(incident_state(inc)) || incident_at_rest(inc)) {
+  bool needs = needs_entries(incident_state(inc));
+  if (incident_at_rest(inc) || (!needs && all_bound(inc))) {
     cb(arg, NULL);
+    return;
+  }
+  if (!needs) {
+    recover_versions(inc, cb, arg);
     return;
   }
   const struct alone *alone = &inc->desk->alone;
@@ -294,242 +366,6 @@ void incident_recover(struct incident *inc, desk_cb *cb, void *arg) {
     cb(arg, NULL);
     return;
   }
-  struct recovery *r = calloc(1, sizeof *r);
-  if (!r) abort();
-  *r = (struct recovery){.inc = inc, .entries = json_array(), .cb = cb, .arg = arg};
-  inc->recovering = true;
+  struct recovery *r = recovery_new(inc, cb, arg);
   if (journal_read(inc->desk->deps.store, inc->id, 1, 0, keep_entry, on_entries, r, &err) < 0) recovery_end(r, &err);
-}
-
-/* --- the whole desk, at start -------------------------------------------------------------------------------------------- */
-
-struct loading {
-  struct desk *desk;
-  json_t *ids, *again; /* again: those that Redis could not give for the moment */
-  json_t *known;       /* the ids as a set */
-  json_t *listed;      /* those in the list of the open ones, as a set */
-  json_t *unlisted;    /* ours that are not in it, as a set */
-  size_t next, under_way;
-  struct timer *timer;
-  bool cancelled;
-  desk_cb *cb;
-  void *arg;
-};
-
-static void load_more(struct loading *l);
-static void load_one(struct loading *l, const char *id);
-
-static void place_again(struct desk *d, const char *id, bool open) {
-  if (open) log_warning("%s stood in no list of incidents: its place had been lost with a connection", id);
-  incident_place(d, id, open);
-}
-
-static void on_incident(struct incident *inc, void *arg, const struct err *err) {
-  struct loading *l = arg;
-  l->under_way--;
-  if (err && err->code == ERR_CANCELLED) l->cancelled = true; /* the engine is going down before it was up */
-  else if (err && (err->code == ERR_UNAVAILABLE || err->code == ERR_TIMEOUT)) json_array_append_new(l->again, json_string(inc->id));
-  else if (!err && json_object_get(l->unlisted, inc->id) && journal_seq(inc->journal)) {
-    place_again(inc->desk, inc->id, strcmp(json_str_or(incident_state(inc), "status", ""), "open") == 0);
-  }
-  load_more(l);
-}
-
-static void loading_free(struct loading *l) {
-  timer_free(l->timer);
-  json_decref(l->ids);
-  json_decref(l->again);
-  json_decref(l->known);
-  json_decref(l->listed);
-  json_decref(l->unlisted);
-  free(l);
-}
-
-static void load_again(void *arg) {
-  struct loading *l = arg;
-  timer_free(l->timer);
-  l->timer = NULL;
-  json_decref(l->ids);
-  l->ids = l->again;
-  l->again = json_array();
-  l->next = 0;
-  load_more(l);
-}
-
-static void load_more(struct loading *l) {
-  l->under_way++; /* this call itself: an incident that fails at once comes back here before the loop is through */
-  while (l->under_way <= LOADING_AT_ONCE && l->next < json_array_size(l->ids) && !l->cancelled) {
-    load_one(l, json_string_value(json_array_get(l->ids, l->next++)));
-  }
-  if (--l->under_way || (l->next < json_array_size(l->ids) && !l->cancelled)) return;
-  if (l->cancelled) {
-    loading_free(l);
-    return;
-  }
-  if (json_array_size(l->again)) {
-    l->timer = timer_start(l->desk->deps.loop, LOAD_AGAIN_MS, load_again, l);
-    return;
-  }
-  l->cb(l->arg, NULL);
-  loading_free(l);
-}
-
-/* A sleeper stays asleep; only what it contains is looked up. */
-struct ledger_of {
-  struct loading *l;
-  char id[ID_INCIDENT];
-};
-
-static void on_ledger(void *arg, const struct redis_value *reply, const struct err *err) {
-  struct ledger_of *of = arg;
-  struct loading *l = of->l;
-  struct desk *d = l->desk;
-  json_t *state = NULL;
-  size_t len;
-  const char *text = err ? "" : redis_string(reply, &len);
-  l->under_way--;
-  if (!err && redis_type(reply) == REDIS_STRING && json_parse_stored(text, len, &state, NULL) == 0)
-    actions_ledger_load(d->deps.actions, of->id, state, d->deps.store->clock);
-  else if (err && err->code == ERR_CANCELLED) l->cancelled = true;
-  else json_array_append_new(l->again, json_string(of->id));
-  json_decref(state);
-  free(of);
-  load_more(l);
-}
-
-static void ledger_ask(struct loading *l, const char *id) {
-  char key[KEY_TEXT];
-  struct redis *redis = l->desk->deps.redis;
-  struct ledger_of *of = calloc(1, sizeof *of);
-  if (!of) abort();
-  of->l = l;
-  snprintf(of->id, sizeof of->id, "%s", id);
-  snprintf(key, sizeof key, "tocsin:{%s}:state", id);
-  if (redis_call(redis, redis_lane(redis, id), on_ledger, of, NULL, "GET", key, NULL) == 0) return;
-  l->under_way--;
-  json_array_append_new(l->again, json_string(id));
-  free(of);
-}
-
-static void load_one(struct loading *l, const char *id) {
-  l->under_way++;
-  if (sleepers_have(l->desk->sleepers, id)) ledger_ask(l, id);
-  else incident_with(l->desk, id, false, on_incident, l);
-}
-
-static void id_add(struct loading *l, const char *id) {
-  struct id parsed;
-  if (!id_parse(id, &parsed) || json_object_get(l->known, id)) return;
-  json_object_set_new(l->known, id, json_true());
-  json_array_append_new(l->ids, json_string(id));
-}
-
-static void load_failed(struct loading *l, const struct err *err) {
-  l->cb(l->arg, err);
-  loading_free(l);
-}
-
-/* "INC-000042/7": removals that were begun; closed incidents, too. */
-static void on_removing(void *arg, const struct redis_value *reply, const struct err *err) {
-  struct loading *l = arg;
-  if (err) {
-    load_failed(l, err);
-    return;
-  }
-  for (size_t i = 0; i < redis_count(reply); i++) {
-    char id[ID_PATH];
-    snprintf(id, sizeof id, "%s", redis_string(redis_item(reply, i), NULL));
-    id[strcspn(id, "/")] = 0;
-    id_add(l, id);
-  }
-  load_more(l);
-}
-
-static void on_contained(void *arg, const struct redis_value *reply, const struct err *err) {
-  struct loading *l = arg;
-  struct err why;
-  if (err) {
-    load_failed(l, err);
-    return;
-  }
-  for (size_t i = 0; i < redis_count(reply); i++) id_add(l, redis_string(redis_item(reply, i), NULL));
-  if (redis_call(l->desk->deps.redis, 0, on_removing, l, &why, "SMEMBERS", "tocsin:removing", NULL) < 0) load_failed(l, &why);
-}
-
-/* [id, node, …]: ours that no list of open ones names. Its place in the list was lost with a connection, and this process with it. */
-static void on_owned(void *arg, const struct redis_value *reply, const struct err *err) {
-  struct loading *l = arg;
-  struct err why;
-  if (err) {
-    load_failed(l, err);
-    return;
-  }
-  for (size_t i = 0; i + 1 < redis_count(reply); i += 2) {
-    const char *id = redis_string(redis_item(reply, i), NULL);
-    if (strcmp(redis_string(redis_item(reply, i + 1), NULL), nodes_self(l->desk->deps.nodes)) != 0) continue;
-    if (json_object_get(l->listed, id) || id_exercise(id)) continue;
-    if (sleepers_have(l->desk->sleepers, id)) { /* none that is closed sleeps */
-      place_again(l->desk, id, true);
-      continue;
-    }
-    id_add(l, id);
-    json_object_set_new(l->unlisted, id, json_true());
-  }
-  if (redis_call(l->desk->deps.redis, 0, on_contained, l, &why, "HVALS", "tocsin:contained", NULL) < 0) load_failed(l, &why);
-}
-
-static void on_open(void *arg, const struct redis_value *reply, const struct err *err) {
-  struct loading *l = arg;
-  struct err why;
-  if (err) {
-    load_failed(l, err);
-    return;
-  }
-  for (size_t i = 0; i < redis_count(reply); i++) {
-    const char *id = redis_string(redis_item(reply, i), NULL);
-    json_object_set_new(l->listed, id, json_true());
-    if (!sleepers_have(l->desk->sleepers, id)) id_add(l, id);
-  }
-  if (l->desk->deps.exercise) { /* no list names what others contain or remove */
-    load_more(l);
-  } else if (l->desk->deps.nodes) {
-    if (redis_call(l->desk->deps.redis, 0, on_owned, l, &why, "HGETALL", NODES_OWNER, NULL) < 0) load_failed(l, &why);
-  } else if (redis_call(l->desk->deps.redis, 0, on_contained, l, &why, "HVALS", "tocsin:contained", NULL) < 0) load_failed(l, &why);
-}
-
-static void on_sleepers(void *arg, const struct err *err) {
-  struct loading *l = arg;
-  struct err why;
-  char open[DESK_KEY];
-  desk_key(l->desk, "open", open);
-  if (err) load_failed(l, err);
-  else if (redis_call(l->desk->deps.redis, 0, on_open, l, &why, "ZRANGE", open, "0", "-1", NULL) < 0) load_failed(l, &why);
-}
-
-static void on_outages(void *arg, const struct err *err) {
-  struct loading *l = arg;
-  struct err why;
-  if (err) load_failed(l, err);
-  else if (sleepers_load(l->desk->sleepers, on_sleepers, l, &why) < 0) load_failed(l, &why);
-}
-
-int desk_load(struct desk *d, desk_cb *cb, void *arg, struct err *err) {
-  struct loading *l = calloc(1, sizeof *l);
-  if (!l) abort();
-  *l = (struct loading){.desk = d,
-                        .ids = json_array(),
-                        .again = json_array(),
-                        .known = json_object(),
-                        .listed = json_object(),
-                        .unlisted = json_object(),
-                        .cb = cb,
-                        .arg = arg};
-  char open[DESK_KEY];
-  desk_key(d, "open", open);
-  if (!d->deps.exercise) corrective_begin(d);
-  /* While nobody could answer, an exercise's clock stood still. */
-  int r = d->deps.exercise ? redis_call(d->deps.redis, 0, on_open, l, err, "ZRANGE", open, "0", "-1", NULL)
-                           : outages_begin(d, on_outages, l, err);
-  if (r < 0) loading_free(l);
-  return r;
 }

@@ -62,18 +62,7 @@ void incident_run_done(void *arg, struct run *run, const char *status) {
   loop_defer(d->deps.loop, run_bury, e);
 }
 
-static void source_keep(struct desk *d, const struct declaration *p) {
-  char key[128];
-  if (json_object_get(d->kept, p->digest)) return;
-  json_object_set_new(d->kept, p->digest, json_true());
-  snprintf(key, sizeof key, "tocsin:source:%s", p->digest);
-  const char *argv[] = {"SET", key, p->source};
-  const size_t lens[] = {3, strlen(key), p->source_len};
-  redis_command(d->deps.redis, redis_lane(d->deps.redis, key), NULL, NULL, 3, argv, lens, NULL);
-}
-
-/* So are those of the connectors that it uses. */
-static void connectors_keep(struct desk *d, const struct declaration *p) {
+static void connectors_keep(struct desk *d, const char *incident, const struct declaration *p) {
   size_t i;
   json_t *use;
   json_array_foreach(json_object_get(p->json, "uses"), i, use) {
@@ -82,14 +71,18 @@ static void connectors_keep(struct desk *d, const struct declaration *p) {
     if (!dot || (size_t)(dot - full) >= sizeof name) continue;
     memcpy(name, full, (size_t)(dot - full));
     const struct connector *c = d->deps.registry ? registry_find(d->deps.registry, name, NULL) : NULL;
-    if (c) source_keep(d, c->declaration);
+    if (c) actions_keep_source(d->deps.actions, incident, c->declaration);
   }
 }
 
-/* The version a run begins with is kept beside the journals, by digest, so that a replay finds it. */
-static void pin(struct desk *d, const struct declaration *p) {
-  source_keep(d, p);
-  connectors_keep(d, p);
+/* The versions that a run begins with are kept beside the journals, by digest, so that a replay finds them. */
+static void pin(struct desk *d, const char *incident, const struct declaration *p) {
+  actions_keep_source(d->deps.actions, incident, p);
+  connectors_keep(d, incident, p);
+  desk_pin(d, p);
+}
+
+void desk_pin(struct desk *d, const struct declaration *p) {
   if (map_get(&d->pins, p->digest)) return;
   struct declaration *copy = NULL;
   if (playbook_load(p->name, p->source, p->source_len, &copy, NULL) < 0) return;
@@ -106,7 +99,7 @@ int incident_start(struct incident *inc, const char *playbook, const json_t *par
   snprintf(where, sizeof where, "playbook %s", playbook);
   int r = schema_check(json_object_get(p->json, "params"), params, where, &checked, err);
   if (r < 0) return r;
-  pin(d, p);
+  pin(d, inc->id, p);
   const struct declaration *pinned = map_get(&d->pins, p->digest);
   settings = playbook_settings(d, p);
   struct run *run = NULL;

@@ -219,8 +219,8 @@ static void fold_answer(json_t *state, const struct entry *e) {
 }
 
 static void fold_intent(json_t *state, const struct entry *e) {
-  static const char *const keys[] = {"connector", "action",  "effect",  "target",  "params", "send_before", "undo_of",   "attempt",
-                                     "settle",    "timeout", "lift_at", "because", "digest", "key",         "simulated", NULL};
+  static const char *const keys[] = {"connector", "action",  "effect",  "target", "params", "send_before", "undo_of", "attempt", "settle",
+                                     "timeout",   "lift_at", "because", "digest", "key",    "simulated",   "version", NULL};
   char at[ID_PATH];
   place(at, e->run, e->step);
   json_t *intent = json_pack("{s:I}", "since", (json_int_t)e->time);
@@ -230,7 +230,7 @@ static void fold_intent(json_t *state, const struct entry *e) {
 }
 
 static void fold_containment(json_t *state, const struct entry *e, const json_t *intent) {
-  static const char *const from_intent[] = {"connector", "action", "target", "params", "because", "lift_at", "digest", NULL};
+  static const char *const from_intent[] = {"connector", "version", "action", "target", "params", "because", "lift_at", "digest", NULL};
   char at[ID_PATH];
   const char *status = json_str(e->body, "contains");
   if (!status || !intent) return;
@@ -259,14 +259,17 @@ static void fold_doubt(json_t *state, const struct entry *e) {
   if (intent) json_object_set_new(intent, "doubt", json_string(json_str_or(e->body, "why", "unknown")));
 }
 
-/* Resolved as not having happened: the intent is gone, a new one may follow. Otherwise its outcome follows. */
-static void fold_resolved(json_t *state, const struct entry *e) {
+bool state_intent_gone(const char *verdict) {
   static const char *const gone[] = {"not_sent", "not_done", "did_not_happen", "sent_again"};
+  for (size_t i = 0; i < sizeof gone / sizeof *gone; i++)
+    if (strcmp(gone[i], verdict) == 0) return true;
+  return false;
+}
+
+static void fold_resolved(json_t *state, const struct entry *e) {
   char at[ID_PATH];
   place(at, e->run, e->step);
-  const char *verdict = json_str_or(e->body, "verdict", "");
-  for (size_t i = 0; i < sizeof gone / sizeof *gone; i++)
-    if (strcmp(gone[i], verdict) == 0) json_object_del(part(state, "intents"), at);
+  if (state_intent_gone(json_str_or(e->body, "verdict", ""))) json_object_del(part(state, "intents"), at);
 }
 
 static void fold_held(json_t *state, const struct entry *e) {

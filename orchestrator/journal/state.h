@@ -7,10 +7,10 @@
  *   attack […], next_run, acknowledged (µs of a person's first act),
  *   runs {"1": {playbook, digest, status, trigger, actor, started, ended, error}} status: running|done|failed|cancelled|handed_over
  *   questions {"1/4": {step, run, kind, text, options, role, deadline, otherwise, asked, exclude}} open ones; id = "<run>/<step>"
- *   intents {"1/3": {connector, action, effect, target, params, sent_before, doubt}} sent or about to be, without outcome
+ *   intents {"1/3": {connector, version (its digest), action, effect, target, params, sent_before, doubt}} sent or about to be, without outcome
  *   held {"1/3": {connector, action, effect, why}} waiting before their intent
  *   waits {"1/5": {until, alert}}
- *   containments {"1/3": {connector, action, target, params, returns, digest, since, lift_at, status, because, simulated}} status: active|found|still|released|kept
+ *   containments {"1/3": {connector, version, action, target, params, returns, digest, since, lift_at, status, because, simulated}} status: active|found|still|released|kept
  *   scenario (of an exercise: its name), exercise (of an incident that an exercise opened: the exercise's id)
  *   corrective {"INC-000042/a1": {incident, text, owner, due, key, recurs, added, by, closed, closed_by, evidence, entry, file}}
  *   removals {"7": {entry, by, time, because, copy, kept, done}} bodies removed: kept is what was kept of them
@@ -35,9 +35,11 @@ void state_fold_rest(json_t *state, const struct entry *e, const json_t *removal
 /* A person chose a parameter for this playbook and trigger, and no run, further question or hand-over came of it yet. */
 bool state_choice_open(const json_t *state, const char *playbook, const json_t *trigger);
 bool state_has_alert(const json_t *state, const char *alert_id);
-/* True when nothing of it is alive: closed, no containment in force, no open question, run or intent. */
+/* This verdict of action.resolved says that it did not happen: the intent is gone, a new one may follow. Of all others its outcome follows. */
+bool state_intent_gone(const char *verdict);
 /* Entries may be missing, and nobody has agreed to that yet. */
 bool state_uncertain(const json_t *state);
+/* True when nothing of it is alive: closed, no containment in force, no open question, run or intent. */
 bool state_at_rest(const json_t *state);
 /* Something is contained by it, or was found so: a person or the ledger still has to let go. */
 bool state_holds_targets(const json_t *state);

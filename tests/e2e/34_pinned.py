@@ -1,4 +1,5 @@
-"""A run goes on with the connector that it began with, whatever became of the file meanwhile; without it a person takes over. So does a run in shadow: it stays there."""
+"""A run goes on with the connector that it began with, whatever became of the file meanwhile, and so do its undo and the probe of what is in doubt; without it a person takes over, or is asked.
+So does a run in shadow: it stays there."""
 from harness import Raw, Tocsin, done, is_, like, ok
 from product import CONNECTOR, TRIAGE, entries
 from sink import Sink
@@ -10,6 +11,15 @@ ASKS = """return playbook { title = "Asks", when = { ["raw.kind"] = "asks" }, gr
     must(act.product.once { user = p.user })
     incident:ask { "And on?", options = { "yes", "no" }, within = "2h", otherwise = "no" }
     must(act.product.once { user = p.user })
+  end }
+"""
+LOCKS = """return playbook { title = "Locks", when = { ["raw.kind"] = { "locks", "keeps" } }, group = { "raw.user" }, window = "1h", uses = { "product.lock" },
+  params = { user = schema.string { from = "raw.user" }, kind = schema.string { from = "raw.kind" } },
+  run = function(incident, act, p)
+    local locked = must(act.product.lock { user = p.user, because = "alert" })
+    if p.kind == "keeps" then return end
+    incident:ask { "Release " .. p.user .. "?", options = { "yes", "no" }, within = "2h", otherwise = "no" }
+    must(incident:undo(locked))
   end }
 """
 WATCHES = """return playbook { title = "Watches", shadow = true, when = { ["raw.kind"] = { "asks", "lone" } }, group = { "raw.user" }, window = "1h",
@@ -29,7 +39,7 @@ IN_EARNEST = """return playbook { title = "Watches", when = { ["raw.kind"] = "as
   params = { user = schema.string { from = "raw.user" } },
   run = function(incident, act, p) must(act.product.lock { user = p.user, because = "alert" }) end }
 """
-CHANGED = CONNECTOR.replace("json = { user = p.user }", "json = { user = p.user, changed = true }")
+CHANGED = CONNECTOR.replace("json = { user = p.user }", "json = { user = p.user, changed = true }").replace('path = { "is-locked"', 'path = { "elsewhere"')
 
 
 def answer(tocsin, text):
@@ -37,8 +47,46 @@ def answer(tocsin, text):
     is_(tocsin.run("answer", found[0]["id"], "yes").status, 0, "answered")
 
 
-def sent(sink, user):
-    return ["changed" in str(r["body"]) for r in sink.seen("/once/") if r["path"] == "/once/" + user]
+def sent(sink, user, what="once"):
+    """Of each request: was it made by a changed version?"""
+    return ["changed" in str(r["body"]) for r in sink.seen("/%s/" % what) if r["path"] == "/%s/%s" % (what, user)]
+
+
+def contained(tocsin):
+    return {c["target"]["user"]: c for c in tocsin.json("contained")["contained"]}
+
+
+def lock(tocsin, sink):
+    """Contained by the first version: one by a run that goes on, two by runs that end; of one nobody knows, and its run is cancelled."""
+    tocsin.xadd(*[{"kind": "locks" if user == "fay" else "keeps", "id": "lock-" + user, "user": user} for user in ("fay", "gil", "hal", "ida")])
+    tocsin.wait_for(lambda: sorted(contained(tocsin)) == ["fay", "gil", "hal"] and sent(sink, "ida", "lock"), "three are contained, the fourth is on its way")
+    run = next(r["id"] for r in tocsin.json("run", "list")["runs"] if "product.lock" in (r["waiting_for"] or ""))
+    is_(tocsin.run("run", "cancel", run, "--because", "test").status, 0, "and given up")
+    return run.split("/")[0]
+
+
+def undone(tocsin, sink, incident):
+    """After the file has changed, and a restart."""
+    answer(tocsin, "Release fay?")
+    tocsin.wait_for(lambda: sent(sink, "fay", "unlock") and "fay" not in contained(tocsin), "an undo of the run")
+    is_(tocsin.run("release", "user=gil", "--because", "over", "--yes").status, 0, "one by a person, whose run has ended")
+    is_((sent(sink, "fay", "unlock"), sent(sink, "gil", "unlock")), ([False], [False]), "both as the version says that contained")
+    tocsin.wait_for(lambda: [e for e in entries(tocsin, incident) if e["type"] == "action.resolved"], "what nobody knew is found out")
+    is_((len(sink.seen("/is-locked/")), len(sink.seen("/elsewhere/"))), (1, 0), "where the version looks that sent it")
+
+
+def not_to_be_found(tocsin, sink):
+    """The version that contained is in no file and not in Redis: nobody uses another one silently."""
+    result = tocsin.run("release", "user=hal", "--because", "over", "--yes")
+    tocsin.wait_for(lambda: [q for q in tocsin.json("now")["questions"] if "hal" in q["text"]], "a person is asked: %s" % result)
+    asked = [q for q in tocsin.json("now")["questions"] if "hal" in q["text"]][0]
+    like(asked["text"], r"contained by product of digest [0-9a-f]{12}, which is not to be found any more; in force is [0-9a-f]{12}", "with both versions")
+    is_(sent(sink, "hal", "unlock"), [], "and nothing is sent")
+    is_(tocsin.run("answer", asked["id"], "release").status, 0, "who says so")
+    tocsin.wait_for(lambda: "hal" not in contained(tocsin), "releases it")
+    is_(sent(sink, "hal", "unlock"), [True], "with the one in force")
+    now = [e["body"]["version"] for e in entries(tocsin, asked["incident"]) if e["type"] == "action.intended"]
+    is_(len(set(now)), 2, "each intent says by which version it is")
 
 
 def shadows(tocsin, incident):
@@ -83,8 +131,8 @@ def shadow(tocsin, sink):
     is_((would["request"]["http"]["path"], would["undo_of"][-2:]), (["unlock", "dora"], "/2"), "the very request is on record")
     like(tocsin.run("incident", "show", asks).out, "WOULD have sent product: lock, user dora", "the timeline tells it")
     tocsin.wait_for(lambda: sink.seen("/lock/"), "the playbook itself acts from now on, in the same incident")
-    is_([r["path"] for r in sink.seen("/lock/") + sink.seen("/unlock/")], ["/lock/dora"], "and all that left was its")
-    tocsin.wait_for(lambda: tocsin.json("contained")["contained"], "which is contained")
+    is_((len(sent(sink, "dora", "lock")), sent(sink, "dora", "unlock")), (1, []), "and all that left was its")
+    tocsin.wait_for(lambda: "dora" in contained(tocsin), "which is contained")
     report = tocsin.json("playbook", "compare", "watches")
     is_((report["runs"], report["same"]), (3, 1), "compared: the same was done once")
     is_(sorted((r["text"], r["verdict"]) for r in report["rows"] if r["incident"] == asks),
@@ -96,17 +144,21 @@ def shadow(tocsin, sink):
 
 sink_ = Sink().start()
 for path in ("/once/", "/lock/", "/unlock/"):
-    sink_.behave(path, lambda request: {"body": {"already": False}})
-sink_.behave("/is-seen/", lambda request: {"body": {"happened": False}})
+    sink_.behave(path, lambda request: "stall" if request["path"] == "/lock/ida" else {"body": {"already": False}})
+for path in ("/is-seen/", "/is-locked/", "/elsewhere/"):
+    sink_.behave(path, lambda request: {"body": {"happened": False}})
 tocsin_ = Tocsin({"webhook": {"listen": ""}, "folders": {"playbooks": "{folder}/playbooks", "connectors": "{folder}/connectors"},
-                  "guard": {"ceiling": "contain"}, "connectors": {"product": Raw('product { url = "%s" }' % sink_.url)}})
+                  "guard": {"ceiling": "contain"}, "lease": "3s", "connectors": {"product": Raw('product { url = "%s" }' % sink_.url)}})
 tocsin_.write("playbooks/asks.lua", ASKS)
+tocsin_.write("playbooks/locks.lua", LOCKS)
 tocsin_.write("connectors/product.lua", CONNECTOR)
 with open("connectors/generic.lua", encoding="utf-8") as f:
     tocsin_.write("connectors/generic.lua", f.read())
 with tocsin_:
     tocsin_.xadd({"kind": "asks", "id": "1", "user": "ann"})
     tocsin_.wait_for(lambda: tocsin_.json("now")["questions"], "ann's run waits")
+    given_up = lock(tocsin_, sink_)
+    first = next(e["body"]["version"] for e in entries(tocsin_, contained(tocsin_)["hal"]["incident"]) if e["type"] == "action.intended")
     tocsin_.kill()
     tocsin_.write("connectors/product.lua", CHANGED)
     tocsin_.start()
@@ -120,6 +172,8 @@ with tocsin_:
     tocsin_.wait_for(lambda: len(sent(sink_, "ann")) == 2, "the next one leaves")
     is_(sent(sink_, "ann"), [False, False], "with the pinned version still")
 
+    undone(tocsin_, sink_, given_up)
+
     tocsin_.xadd({"kind": "asks", "id": "2", "user": "bob"})
     answer(tocsin_, "Go on?")
     tocsin_.wait_for(lambda: sent(sink_, "bob"), "who begins now")
@@ -128,13 +182,14 @@ with tocsin_:
     incident = started[0]["incident"]
     digest = next(e["body"]["connectors"]["product"] for e in entries(tocsin_, incident) if e["type"] == "run.started")
     with tocsin_.redis() as redis:
-        is_(redis.call("DEL", "tocsin:source:" + digest), 1, "its source was kept by digest")
+        is_(redis.call("DEL", "tocsin:source:" + digest, "tocsin:source:" + first), 2, "the sources were kept by digest")
     tocsin_.kill()
-    tocsin_.write("connectors/product.lua", CONNECTOR)
+    tocsin_.write("connectors/product.lua", CHANGED + "-- and again\n")
     tocsin_.start()
     handed = tocsin_.wait_for(lambda: [e for e in entries(tocsin_, incident) if e["type"] == "run.handed_over"], "what is not to be found goes to a person")
     like(handed[0]["body"]["why"], digest + r".* in force is [0-9a-f]{64}", "with both digests")
     ok(sent(sink_, "bob") == [True], "and nothing more is sent")
+    not_to_be_found(tocsin_, sink_)
     shadow(tocsin_, sink_)
 sink_.stop()
 done()
