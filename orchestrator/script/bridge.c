@@ -54,6 +54,12 @@ static int secret_refuses(lua_State *L) {
       L, "a secret cannot be read or joined to text: place it in the request as it is (or { [\"$concat\"] = { \"token \", secret } })");
 }
 
+/* Linked, so that a state can be dropped without its collector. */
+struct view {
+  json_t *list; /* first: what view_of and the pushing caller know */
+  struct view *next, **at;
+};
+
 static json_t *view_of(lua_State *L) { return *(json_t **)lua_touserdata(L, 1); }
 
 static int view_index(lua_State *L) {
@@ -86,17 +92,27 @@ static int view_pairs(lua_State *L) {
 static int view_refuses(lua_State *L) { return luaL_error(L, "this list is read-only"); }
 
 static int view_release(lua_State *L) {
-  json_decref(view_of(L));
+  struct view *v = lua_touserdata(L, 1);
+  json_decref(v->list);
+  *v->at = v->next;
+  if (v->next) v->next->at = v->at;
   *(json_t **)lua_touserdata(L, 1) = NULL;
   return 0;
 }
 
 json_t **bridge_push_view(lua_State *L) {
-  json_t **view = lua_newuserdatauv(L, sizeof *view, 0);
-  *view = NULL;
+  struct view *v = lua_newuserdatauv(L, sizeof *v, 0), **first = &state_of(L)->views;
+  *v = (struct view){.next = *first, .at = first};
+  if (v->next) v->next->at = &v->next;
+  *first = v;
   lua_rawgetp(L, LUA_REGISTRYINDEX, &key_view_meta);
   lua_setmetatable(L, -2);
-  return view;
+  return &v->list;
+}
+
+void state_drop_views(struct state *s) {
+  for (struct view *v = s->views; v; v = v->next) json_decref(v->list);
+  s->views = NULL;
 }
 
 static void make_metatable(lua_State *L, const void *key, const luaL_Reg *events) {

@@ -34,8 +34,14 @@ struct arena {
   struct arena_chunk *chunks;
   char *at, *end; /* what is left of the newest chunk */
   struct arena_free *free[ARENA_CLASSES];
+  struct arena_large *large;
+  const char *making, *made; /* where what is made before arena_keep lies */
+  bool kept;
 };
 void *arena_resize(struct arena *a, void *old, size_t old_size, size_t size);
+/* Once, when the state is made: a copy of all its memory, to go back to (free it), or NULL when that is too much or there is none for it. */
+struct arena_image *arena_keep(struct arena *a);
+void arena_reset(struct arena *a, const struct arena_image *image);
 void arena_release(struct arena *a);
 
 struct state {
@@ -51,6 +57,9 @@ struct state {
   struct state *outer; /* the burst that this one interrupts */
   void *owner;
   struct coverage *cover; /* counts the lines that run, or NULL */
+  struct view *views;     /* what bridge_push_view pushed and nobody collected */
+  bool asked;             /* its host was asked for something */
+  struct spare *spare;    /* how it was when it was made, when that is kept */
 };
 
 /* What a state is for decides what it can name. */
@@ -58,6 +67,10 @@ enum state_kind { STATE_DECLARE, STATE_CONNECTOR, STATE_RUN, STATE_SETTINGS };
 
 int state_new(enum state_kind kind, const struct script_limits *limits, struct state **ret, struct err *err);
 void state_free(struct state *s);
+/* The caps of a state of that kind, into s. */
+void state_limit(struct state *s, enum state_kind kind, const struct script_limits *limits);
+/* Without Lua's walk over all that it has made: for a state that is not used again, or only as it was before. */
+void state_drop_views(struct state *s);
 static inline struct state *state_of(lua_State *L) { return *(struct state **)lua_getextraspace(L); }
 
 /* Budget: between these two, L may use up to burst_us of CPU time. A kill stays until the next begin. */
@@ -136,6 +149,15 @@ struct matcher {
 void matcher_init(struct matcher *m, lua_State *L, const char *subject, size_t len, const char *pattern, size_t pattern_len);
 /* The end of the match of pattern at subject, or NULL (look at fault). */
 const char *matcher_at(struct matcher *m, const char *at, const char *pattern);
+
+/* spare.c: states of runs that are over, put back to what they were when they were made. A run begins with a state as it would be made for
+ * it, at a tenth of the cost; nothing that one run did can be seen by the next. */
+/* One that was made of this playbook with these uses and limits, or NULL. */
+struct state *spare_take(const struct declaration *playbook, const json_t *uses, const struct script_limits *limits);
+/* s was just made, and has run nothing but the playbook's file: remembers how it is. */
+void spare_remember(struct state *s, const struct declaration *playbook, const json_t *uses);
+/* In place of state_free. */
+void spare_give(struct state *s);
 
 /* run.c */
 struct state *script_state(struct script *s);

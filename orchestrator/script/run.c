@@ -58,6 +58,7 @@ static int native_look(lua_State *L) {
   const char *what = luaL_checkstring(L, 1);
   struct err err = {0};
   lua_settop(L, 2);
+  state_of(L)->asked = true;
   json_t **args = bridge_push_view(L), **result = bridge_push_view(L); /* their collector releases them, whatever is raised */
   if (!lua_isnil(L, 2)) *args = bridge_pull(L, 2);
   if (host->look(host->arg, what, *args, result, &err) < 0) return luaL_error(L, "%s", err.text);
@@ -73,6 +74,7 @@ static int native_look(lua_State *L) {
 static int native_alerts(lua_State *L) {
   struct script *s = script_of(L);
   struct err err = {0};
+  s->state->asked = true;
   lua_rawgetp(L, LUA_REGISTRYINDEX, &key_alerts);
   if (s->alerts_of == s->bursts && lua_isuserdata(L, -1)) return 1;
   json_t **list = bridge_push_view(L);
@@ -291,6 +293,17 @@ static int make(lua_State *L) {
   return 0;
 }
 
+static int make_state(struct script *s, const struct script_limits *limits, struct err *err) {
+  int r = state_new(STATE_RUN, limits, &s->state, err);
+  if (r < 0) return r;
+  s->state->owner = s;
+  state_begin(s->state, s->state->L);
+  r = state_enter(s->state, make, s, err);
+  state_end(s->state);
+  if (r == 0) spare_remember(s->state, s->playbook, s->uses);
+  return r;
+}
+
 int script_new(const struct declaration *playbook, const json_t *uses, const struct script_limits *limits, const struct script_host *host,
                struct script **ret, struct err *err) {
   struct script *s = calloc(1, sizeof *s);
@@ -298,13 +311,9 @@ int script_new(const struct declaration *playbook, const json_t *uses, const str
   s->playbook = playbook;
   s->host = host;
   s->uses = uses;
-  int r = state_new(STATE_RUN, limits, &s->state, err);
-  if (r == 0) {
-    s->state->owner = s;
-    state_begin(s->state, s->state->L);
-    r = state_enter(s->state, make, s, err);
-    state_end(s->state);
-  }
+  s->state = spare_take(playbook, uses, limits);
+  int r = s->state ? 0 : make_state(s, limits, err);
+  if (r == 0) s->state->owner = s;
   s->uses = NULL;
   if (r < 0) script_free(s);
   else *ret = s;
@@ -313,7 +322,7 @@ int script_new(const struct declaration *playbook, const json_t *uses, const str
 
 void script_free(struct script *s) {
   if (!s) return;
-  state_free(s->state);
+  spare_give(s->state);
   for (struct script_thread *t = s->threads, *next; t; t = next) {
     next = t->next;
     json_decref(t->args);

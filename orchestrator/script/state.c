@@ -212,12 +212,16 @@ static int open_all(lua_State *L) {
   return 0;
 }
 
-int state_new(enum state_kind kind, const struct script_limits *limits, struct state **ret, struct err *err) {
-  struct state *s = calloc(1, sizeof *s);
-  if (!s) return err_set(err, ERR_MEMORY, "not enough memory for a script");
+void state_limit(struct state *s, enum state_kind kind, const struct script_limits *limits) {
   s->cap = limits && limits->memory ? limits->memory : DEFAULT_MEMORY;
   s->burst_us = (limits && limits->burst_ms ? limits->burst_ms : DEFAULT_BURST_MS) * 1000;
   if (kind == STATE_RUN) s->total_us = (limits && limits->total_ms ? limits->total_ms : DEFAULT_TOTAL_MS) * 1000;
+}
+
+int state_new(enum state_kind kind, const struct script_limits *limits, struct state **ret, struct err *err) {
+  struct state *s = calloc(1, sizeof *s);
+  if (!s) return err_set(err, ERR_MEMORY, "not enough memory for a script");
+  state_limit(s, kind, limits);
   s->L = lua_newstate(capped, s);
   if (!s->L) {
     arena_release(&s->arena);
@@ -239,7 +243,7 @@ int state_new(enum state_kind kind, const struct script_limits *limits, struct s
 
 void state_free(struct state *s) {
   if (!s) return;
-  lua_close(s->L);
+  state_drop_views(s);
   arena_release(&s->arena);
   free(s);
 }

@@ -316,7 +316,8 @@ static void expect_ending(const char *file, const char *kind, const char *text, 
   free(json);
 }
 
-static void escape(const char *file, const char *source, size_t len) {
+/* Twice: the second time in the memory of the first, which must not have left anything there. */
+static void escape(const char *file, const char *source, size_t len, int time) {
   char kind[16], text[128] = "";
   if (sscanf(source, "-- expect: %15s%*[ ]%127[^\n]", kind, text) < 1) fail_msg("%s does not say what to expect", file);
   struct declaration *d = NULL;
@@ -340,6 +341,7 @@ static void escape(const char *file, const char *source, size_t len) {
   script_yield_release(&out);
   script_free(s);
   declaration_free(d);
+  if (time == 1) escape(file, source, len, 2);
 }
 
 static void test_escapes(void **state) {
@@ -356,7 +358,7 @@ static void test_escapes(void **state) {
       size_t size = fread(source, 1, sizeof source - 1, f);
       fclose(f);
       source[size] = 0;
-      escape(path, source, size);
+      escape(path, source, size, 1);
       count++;
     }
     free(names[i]);
@@ -383,6 +385,81 @@ static void test_an_ended_run_stays_ended(void **state) {
   expect_failed(&p, ERR_LIMIT, "CPU time");
   answer(&p, "1", true, NULL);
   expect_done(&p, NULL);
+  play_end(&p);
+}
+
+static const char keeper[] = "local seen, kept, maker = 0, {}, nil\n"
+                             "return playbook { title = 'T', uses = { 'ldap.lock' }, run = function(incident, act, p)\n"
+                             "  seen = seen + 1\n"
+                             "  kept[#kept + 1] = p.user\n"
+                             "  maker = maker or function() return seen end\n"
+                             "  local big = {}\n"
+                             "  for i = 1, 5000 do big['key' .. i] = { i, tostring(i) } end\n"
+                             "  local text = ('x'):rep(200000)\n"
+                             "  local alerts = incident.alerts\n"
+                             "  local co = { pcall(error, { text, big, alerts }) }\n"
+                             "  act.ldap.lock { n = #kept, seen = maker(), of = kept[1], long = #text, alerts = #alerts, failed = co[1] }\n"
+                             "end }\n";
+
+static void keeper_begin(struct play *p, const struct script_limits *limits, const char *uses_text, const char *user) {
+  struct err err = {0};
+  json_t *uses = test_json(uses_text), *params = json_pack("{s:s}", "user", user);
+  if (script_new(p->d, uses, limits, &test_host, &p->script, &err) < 0) fail_msg("%s", err.text);
+  p->thread = script_start(p->script, params, NULL, &p->out);
+  json_decref(params);
+  json_decref(uses);
+}
+
+/* A run gets the memory of one that is over, and finds nothing of it: no upvalue, no table, no used-up time or memory. */
+static void test_a_run_leaves_nothing_for_the_next(void **state) {
+  static const char uses[] = "{\"ldap\":[\"lock\"]}";
+  const void *memory = NULL;
+  size_t used = 0, peak = 0, again;
+  for (int i = 0; i < 50; i++) {
+    struct play p = {.d = test_playbook(keeper)};
+    char user[32], expected[160];
+    snprintf(user, sizeof user, "user-%02d", i);
+    keeper_begin(&p, &small, uses, user);
+    snprintf(expected, sizeof expected,
+             "{\"connector\":\"ldap\",\"action\":\"lock\",\"params\":{\"n\":1,\"seen\":1,\"of\":\"%s\",\"long\":200000,\"alerts\":2,"
+             "\"failed\":false}}",
+             user);
+    if (i == 0) memory = script_state(p.script), used = script_memory(p.script, &peak);
+    assert_ptr_equal(script_state(p.script), memory);
+    assert_int_equal(script_memory(p.script, &again), used);
+    assert_int_equal(again, peak);
+    expect_verb(&p, "action", expected);
+    if (i % 2) answer(&p, "1", true, NULL); /* or it is dropped while it waits */
+    play_end(&p);
+  }
+}
+
+/* Only of the same text, uses and limits, and nothing that has asked the host while it was made. */
+static void test_memory_is_passed_on_to_the_same_only(void **state) {
+  static const char uses[] = "{\"ldap\":[\"lock\"]}";
+  struct script_limits other = small;
+  struct play p = {.d = test_playbook(keeper)};
+  other.memory += 1;
+  keeper_begin(&p, &small, uses, "alice");
+  const struct state *first = script_state(p.script);
+  script_yield_release(&p.out);
+  script_free(p.script);
+  keeper_begin(&p, &other, uses, "alice");
+  assert_ptr_not_equal(script_state(p.script), first);
+  script_yield_release(&p.out);
+  script_free(p.script);
+  keeper_begin(&p, &small, "{\"ldap\":[\"find\"]}", "alice");
+  assert_ptr_not_equal(script_state(p.script), first);
+  play_end(&p);
+  p = (struct play){.d = test_playbook("local _, at = pcall(function() return now() end)\n"
+                                       "return playbook { title = 'T', run = function(incident) incident:note(tostring(at)) end }")};
+  for (int i = 0; i < 2; i++) {
+    keeper_begin(&p, &small, "{}", "alice");
+    assert_null(script_state(p.script)->spare);
+    script_yield_release(&p.out);
+    script_free(p.script);
+  }
+  p.script = NULL;
   play_end(&p);
 }
 
@@ -505,6 +582,8 @@ int main(void) {
       cmocka_unit_test(test_escapes),
       cmocka_unit_test(test_bytecode_is_refused),
       cmocka_unit_test(test_an_ended_run_stays_ended),
+      cmocka_unit_test(test_a_run_leaves_nothing_for_the_next),
+      cmocka_unit_test(test_memory_is_passed_on_to_the_same_only),
       cmocka_unit_test(test_budget_counts_cpu_time),
       cmocka_unit_test(test_reachable_names),
       cmocka_unit_test(test_the_prelude_is_the_files),
