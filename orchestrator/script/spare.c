@@ -1,3 +1,4 @@
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/queue.h>
@@ -5,7 +6,7 @@
 #include "base/digest.h"
 #include "script/internal.h"
 
-enum { SPARES_MOST = 64 }; /* of all playbooks together, about 100 KiB each */
+enum { SPARES_MOST = 256 }; /* of all playbooks together; some 80 KiB each, after a storm */
 
 struct spare {
   TAILQ_ENTRY(spare) next;
@@ -54,7 +55,7 @@ void spare_remember(struct state *s, const struct declaration *playbook, const j
     free(x);
     return;
   }
-  strcpy(x->chunk, playbook->code->chunk);
+  snprintf(x->chunk, sizeof x->chunk, "%s", playbook->code->chunk);
   memcpy(x->digest, playbook->digest, sizeof x->digest);
   x->uses = json_deep_copy(uses);
   x->state = s;
