@@ -140,7 +140,7 @@ static void on_recovered(void *arg, const struct err *err) {
 static void on_durable(void *arg, const struct err *err) {
   struct one *o = arg;
   struct incident *inc = err ? NULL : map_get(&o->r->desk->incidents, o->id);
-  if (inc) incident_recover(inc, on_recovered, o);
+  if (inc) incident_recover(inc, NULL, on_recovered, o);
   else on_recovered(o, err); /* lost to another node */
 }
 

@@ -1,6 +1,7 @@
 /* What people are asked, by those who are awake and those who sleep, and how an answer finds its question. */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "incident/internal.h"
 #include "incident/list.h"
@@ -38,13 +39,23 @@ static void answer_in(struct incident *inc, void *arg, const struct err *err) {
   free(a);
 }
 
-/* A sleeper, or one that is just being loaded, has its question again once its runs are where their journal ends. */
+/* Of those that sleep only the run that asks. */
+static enum wakes answer_wakes(const struct incident *inc, const void *arg, json_t *runs) {
+  const struct answering *a = arg;
+  const char *at = strchr(a->id, '/');
+  if (!at || !json_object_get(json_object_get(journal_state(inc->journal), "questions"), at + 1)) return WAKES_NONE;
+  incident_wake(inc, at + 1, runs);
+  return WAKES_SOME;
+}
+
+/* A sleeper, or one that is just being loaded, has its question again once the run that asks is where its journal ends. */
 void asking_answer(struct call *call, const char *incident, const char *full) {
   struct answering *a = calloc(1, sizeof *a);
   if (!a) abort();
   a->call = call;
   snprintf(a->id, sizeof a->id, "%s", full);
   const struct incident *at = map_get(&call->desk->incidents, incident);
-  if (sleepers_have(call->desk->sleepers, incident) || (at && at->loading)) incident_with(call->desk, incident, false, answer_in, a);
+  if (sleepers_have(call->desk->sleepers, incident) || (at && at->loading))
+    incident_with_some(call->desk, incident, false, answer_wakes, answer_in, a);
   else answer_in(NULL, a, NULL);
 }

@@ -148,24 +148,29 @@ static void attach_there(struct incident *inc, struct attach *a) {
   post_ask(inc->desk->post, inc->owner, "attach", body, ATTACH_WITHIN_MS, on_attached_there, a);
 }
 
-/* Runs that sleep are woken for an alert that one of them waits for, or that begins another beside them. */
-static bool leaves_asleep(const struct incident *inc, const void *arg) {
+/* Of those that sleep the runs that wait for this very alert, or that make room for another. */
+static enum wakes attach_wakes(const struct incident *inc, const void *arg, json_t *runs) {
   const struct attach *a = arg;
   const struct desk *d = inc->desk;
   const json_t *state = journal_state(inc->journal), *when;
   const char *at;
   json_t *wait;
-  bool wanted = false;
-  if (json_str(state, "merged_into") || state_has_alert(state, a->id)) return true;
-  for (size_t i = 0; i < a->count; i++)
-    if (incident_starts_for_alert(inc, a->playbooks[i])) return false;
+  bool starts = false;
+  char number[16];
+  if (json_str(state, "merged_into") || state_has_alert(state, a->id)) return WAKES_NONE;
+  for (size_t i = 0; i < a->count; i++) {
+    if (!incident_starts_for_alert(inc, a->playbooks[i])) continue;
+    incident_restarts_for_alert(inc, a->playbooks[i], runs);
+    starts = true;
+  }
   json_t *alert = incident_alert(a->finding, a->raw);
   json_object_foreach(json_object_get(state, "waits"), at, wait) {
     when = json_object_get(wait, "alert");
-    wanted = wanted || (when && d->deps.lists.matches && d->deps.lists.matches(d->deps.lists.arg, when, alert));
+    if (!when || !d->deps.lists.matches || !incident_run_sleeps(inc, at, number)) continue;
+    if (d->deps.lists.matches(d->deps.lists.arg, when, alert)) incident_wake(inc, at, runs);
   }
   json_decref(alert);
-  return !wanted;
+  return starts || json_object_size(runs) ? WAKES_SOME : WAKES_NONE;
 }
 
 static void attach_to(struct incident *inc, void *arg, const struct err *err) {
@@ -180,7 +185,7 @@ static void attach_to(struct incident *inc, void *arg, const struct err *err) {
   }
   const char *into = json_str(incident_state(inc), "merged_into");
   if (into) {
-    incident_with_quiet(inc->desk, into, false, leaves_asleep, attach_to, a);
+    incident_with_some(inc->desk, into, false, attach_wakes, attach_to, a);
     return;
   }
   suspect_begin(a->queued[0] ? SUSPECT_ALERT : SUSPECT_NONE, a->queued, 0);
@@ -229,7 +234,7 @@ static void attach_begin(struct desk *d, const char *incident, bool created, con
   a->playbooks = calloc(count + 1, sizeof *a->playbooks);
   if (!a->playbooks) abort();
   for (size_t i = 0; i < count; i++) a->playbooks[i] = strdup(playbooks[i]);
-  incident_with_quiet(d, incident, created, leaves_asleep, attach_to, a);
+  incident_with_some(d, incident, created, attach_wakes, attach_to, a);
 }
 
 int desk_attach(struct desk *d, const char *incident, bool created, const struct alert *alert, const char *const *playbooks, size_t count,

@@ -113,6 +113,18 @@ static void with_incident(struct incident *inc, void *arg, const struct err *err
   row->run(call, inc);
 }
 
+/* Who only looks wakes no run, who ends one that one. */
+static enum wakes command_wakes(const struct incident *inc, const void *arg, json_t *runs) {
+  const struct opening *o = arg;
+  struct id id;
+  char number[24];
+  if (o->row->role && strcmp(o->row->role, "viewer") == 0) return WAKES_NONE;
+  if (strcmp(o->row->name, "run.cancel") != 0 || !id_parse(call_text(o->call, "id"), &id)) return WAKES_ALL;
+  snprintf(number, sizeof number, "%u", id.run);
+  incident_wake(inc, number, runs);
+  return WAKES_SOME;
+}
+
 static void run_row(struct call *call, const struct command_row *row) {
   struct err err;
   char name[ID_INCIDENT];
@@ -128,7 +140,7 @@ static void run_row(struct call *call, const struct command_row *row) {
   struct opening *o = calloc(1, sizeof *o);
   if (!o) abort();
   *o = (struct opening){call, row};
-  incident_with(call->desk, name, false, with_incident, o);
+  incident_with_some(call->desk, name, false, command_wakes, with_incident, o);
 }
 
 /* NULL: the handler asks by itself, because a refusal is on record. Whoever has any role may look. */

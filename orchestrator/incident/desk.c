@@ -1,4 +1,4 @@
-/* The desk's own life: incidents in memory, loading, unloading, attaching alerts. */
+/* The desk's own life: its incidents in memory, what runs may ask of it, unloading. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,7 +8,7 @@
 #include "incident/files.h"
 #include "incident/internal.h"
 
-enum { COUNT_AGAIN_US = 100000, REPLAYS_MOST = 32 };
+enum { COUNT_AGAIN_US = 100000 };
 
 static const json_t *world_alerts(void *arg, struct journal *journal);
 static int world_list(void *arg, const char *what, const json_t *args, json_t **ret, struct err *err);
@@ -71,18 +71,6 @@ static void idle_remove(struct incident *inc) {
   inc->is_idle = false;
 }
 
-static void settle(void *arg);
-static void turns_take(void *arg);
-
-/* Rebuilt, or gone: it is the next one's turn. */
-static void turn_over(struct incident *inc) {
-  struct desk *d = inc->desk;
-  if (inc->queues) TAILQ_REMOVE(&d->turns, inc, turn);
-  if (inc->replays) d->replays--;
-  inc->queues = inc->replays = false;
-  if (!TAILQ_EMPTY(&d->turns)) loop_defer(d->deps.loop, turns_take, d);
-}
-
 static void runs_free_all(struct incident *inc) {
   struct held_run *h;
   while ((h = LIST_FIRST(&inc->runs))) {
@@ -94,8 +82,7 @@ static void runs_free_all(struct incident *inc) {
   }
 }
 
-static void incident_free(struct incident *inc) {
-  struct op *op;
+void incident_free(struct incident *inc) {
   struct err gone = {.code = ERR_CANCELLED, .text = "the engine is stopping"};
   inc->lost = true;
   inc->busy++; /* whoever lets go of it meanwhile is not the last */
@@ -105,14 +92,8 @@ static void incident_free(struct incident *inc) {
   if (inc->journal) actions_orphan(inc->desk->deps.actions, inc->journal);
   notify_forget(inc);
   if (inc->journal) questions_forget(inc->desk->deps.questions, inc->journal);
-  while ((op = STAILQ_FIRST(&inc->ops))) {
-    STAILQ_REMOVE_HEAD(&inc->ops, next);
-    op->cb(inc, op->arg, &gone);
-    free(op);
-  }
+  loading_forget(inc, &gone);
   journal_free(inc->journal);
-  loop_undefer(inc->desk->deps.loop, settle, inc);
-  turn_over(inc);
   sleepers_unwatch(inc->desk->sleepers, inc);
   idle_remove(inc); /* last: whoever was called back may have touched it */
   json_decref(inc->alerts);
@@ -141,7 +122,7 @@ void desk_free(struct desk *d) {
   desk_unload(d);
   if (d->own && d->own->lost) incident_free(d->own); /* it has left the map */
   map_release(&d->incidents, incident_free_value);
-  loop_undefer(d->deps.loop, turns_take, d);
+  loading_end(d);
   redactions_free(d);
   files_free(d);
   timer_free(d->sweep);
@@ -316,6 +297,7 @@ void incident_let_sleep(struct incident *inc) {
 /* Out of sight at once; the memory goes when the commands that still hold it have been answered. */
 void incident_unload_lost(struct incident *inc) {
   struct desk *d = inc->desk;
+  struct err taken = {.code = ERR_UNAVAILABLE, .text = "another node has just taken the incident; try again"};
   if (inc->lost) return;
   inc->busy++;
   inc->lost = true;
@@ -328,6 +310,7 @@ void incident_unload_lost(struct incident *inc) {
   questions_forget(d->deps.questions, inc->journal);
   actions_ledger_drop(d->deps.actions, inc->id);
   sleepers_drop(d->sleepers, inc->id);
+  loading_forget(inc, &taken);
   incident_busy(inc, -1);
 }
 
@@ -354,7 +337,8 @@ static void lost_turn(void *arg) {
   struct losing *l = arg;
   struct incident *inc = map_get(&l->desk->incidents, l->id);
   if (inc && inc->recovering) inc->leaving = true;
-  else if (inc && !inc->loading) incident_unload_lost(inc); /* while it loads, whoever loads it hears of it */
+  else if (inc && (!inc->loading || inc->dozing || !LIST_EMPTY(&inc->runs))) incident_unload_lost(inc);
+  /* else: while its journal is loaded, whoever loads it hears of it */
   free(l);
 }
 
@@ -391,183 +375,6 @@ void incident_busy(struct incident *inc, int change) {
   inc->busy = (unsigned)((int)inc->busy + change);
   if (inc->lost && !inc->busy) loop_defer(inc->desk->deps.loop, lost_free, inc);
   incident_touch(inc);
-}
-
-static void ops_run(struct incident *inc, const struct err *err) {
-  struct op *op;
-  while ((op = STAILQ_FIRST(&inc->ops)) && (err || !inc->loading)) {
-    STAILQ_REMOVE_HEAD(&inc->ops, next);
-    op->cb(inc, op->arg, err);
-    free(op);
-  }
-}
-
-void incident_load_failed(struct incident *inc, const struct err *err) {
-  if (!inc->owner[0]) log_error("%s cannot be loaded: %s", inc->id, err->text);
-  else sleepers_drop(inc->desk->sleepers, inc->id);
-  ops_run(inc, err);
-  map_remove(&inc->desk->incidents, inc->id);
-  inc->loading = false;
-  incident_free(inc);
-}
-
-static void on_recovered(void *arg, const struct err *err) {
-  struct incident *inc = arg;
-  if (err) { /* half taken up is worse than not at all: whoever wants it next tries again */
-    incident_load_failed(inc, err);
-    return;
-  }
-  settle(inc);
-}
-
-/* Whoever waits for the incident finds its runs where their journal ends, not in the middle of a replay. */
-static void settle(void *arg) {
-  struct incident *inc = arg;
-  const struct held_run *h;
-  LIST_FOREACH(h, &inc->runs, next) if (run_replaying(h->run)) {
-    loop_defer(inc->desk->deps.loop, settle, inc);
-    return;
-  }
-  inc->loading = false;
-  turn_over(inc);
-  sleepers_drop(inc->desk->sleepers, inc->id);
-  redactions_resume(inc);
-  ops_run(inc, NULL);
-  incident_touch(inc);
-}
-
-static void on_loaded(void *arg, struct journal *j, const struct err *err) {
-  struct incident *inc = arg;
-  struct desk *d = inc->desk;
-  struct err why;
-  if (!err) inc->journal = j;
-  if (!err && d->given_up) err_set(&why, ERR_CONFLICT, "%s is played at another node now", d->deps.exercise), err = &why;
-  if (!err && !incident_belongs(inc)) err_set(&why, ERR_CONFLICT, "%s is not of the exercise %s", inc->id, d->deps.exercise), err = &why;
-  if (err) {
-    owner_unclaim(inc);
-    incident_load_failed(inc, err);
-    return;
-  }
-  incident_journal(inc);
-  if (journal_archived(j)) retire_restored(inc);
-  owner_adopted(inc);
-}
-
-static void turns_take(void *arg) {
-  struct desk *d = arg;
-  struct incident *inc;
-  while (d->replays < REPLAYS_MOST && (inc = TAILQ_FIRST(&d->turns))) {
-    TAILQ_REMOVE(&d->turns, inc, turn);
-    inc->queues = false;
-    inc->replays = true;
-    d->replays++;
-    incident_recover(inc, on_recovered, inc);
-  }
-}
-
-/* A few at a time: what comes new goes first. */
-static void runs_rebuild(struct incident *inc) {
-  inc->queues = true;
-  TAILQ_INSERT_TAIL(&inc->desk->turns, inc, turn);
-  loop_defer(inc->desk->deps.loop, turns_take, inc->desk);
-}
-
-static bool only_quiet(const struct incident *inc) {
-  const struct op *op;
-  STAILQ_FOREACH(op, &inc->ops, next) if (!op->quiet || !op->quiet(inc, op->arg)) return false;
-  return true;
-}
-
-/* Its containments first: they were dropped if it had been lost, and what is taken up again may lift them. */
-void incident_loaded(struct incident *inc) {
-  uncertain_note(inc);
-  if (!incident_at_rest(inc)) actions_ledger_load(inc->desk->deps.actions, inc->id, incident_state(inc), inc->desk->deps.store->clock);
-  if (!sleepers_have(inc->desk->sleepers, inc->id) || !only_quiet(inc)) {
-    runs_rebuild(inc);
-    return;
-  }
-  inc->loading = false;
-  inc->dozing = true;
-  redactions_resume(inc);
-  ops_run(inc, NULL);
-  incident_touch(inc);
-  sleepers_watch(inc->desk->sleepers, inc);
-}
-
-/* What was written while it dozed is in Redis now, where the recovery reads. */
-static void on_roused(void *arg, const struct err *err) {
-  if (!err) runs_rebuild(arg);
-  else if (err->code != ERR_CANCELLED) incident_load_failed(arg, err);
-}
-
-static void rouse(struct incident *inc) {
-  inc->dozing = false;
-  journal_when_durable(inc->journal, on_roused, inc);
-}
-
-void incident_load(struct incident *inc) {
-  struct err err;
-  if (journal_load(inc->desk->deps.store, inc->id, on_loaded, inc, &err) < 0) incident_load_failed(inc, &err);
-}
-
-static void on_woken(void *arg, const struct err *err) {
-  if (err) incident_load_failed(arg, err);
-  else owner_claim(arg);
-}
-
-static void claim_or_wake(struct incident *inc) {
-  struct err err;
-  struct sleepers *s = inc->desk->sleepers;
-  if (!sleepers_have(s, inc->id)) {
-    owner_claim(inc);
-    return;
-  }
-  inc->expected = sleepers_seq(s, inc->id);
-  if (sleepers_wake(s, inc->id, on_woken, inc, &err) < 0) incident_load_failed(inc, &err);
-}
-
-static struct incident *incident_new(struct desk *d, const char *id) {
-  struct incident *inc = calloc(1, sizeof *inc);
-  if (!inc) abort();
-  inc->desk = d;
-  struct id parsed;
-  snprintf(inc->id, sizeof inc->id, "%s", id);
-  if (id_parse(id, &parsed) && parsed.number > d->highest) d->highest = parsed.number;
-  inc->alerts = json_array();
-  LIST_INIT(&inc->runs);
-  STAILQ_INIT(&inc->ops);
-  LIST_INIT(&inc->tellings);
-  map_put(&d->incidents, id, inc);
-  return inc;
-}
-
-void incident_with_quiet(struct desk *d, const char *id, bool fresh, incident_quiet_cb *quiet, incident_op_cb *cb, void *arg) {
-  struct incident *inc = map_get(&d->incidents, id);
-  if (inc && !inc->loading && (!inc->dozing || (quiet && quiet(inc, arg)))) {
-    incident_touch(inc);
-    cb(inc, arg, NULL);
-    return;
-  }
-  bool known = inc != NULL;
-  if (!known) inc = incident_new(d, id);
-  if (!known && fresh) {
-    inc->journal = journal_new(d->deps.store, id);
-    incident_journal(inc);
-    incident_touch(inc);
-    cb(inc, arg, NULL);
-    return;
-  }
-  struct op *op = calloc(1, sizeof *op);
-  if (!op) abort();
-  *op = (struct op){.cb = cb, .quiet = quiet, .arg = arg};
-  STAILQ_INSERT_TAIL(&inc->ops, op, next);
-  inc->loading = true;
-  if (!known) claim_or_wake(inc);
-  else if (inc->dozing) rouse(inc);
-}
-
-void incident_with(struct desk *d, const char *id, bool fresh, incident_op_cb *cb, void *arg) {
-  incident_with_quiet(d, id, fresh, NULL, cb, arg);
 }
 
 void incident_index(struct incident *inc, bool open) {

@@ -14,13 +14,15 @@ enum { ALERTS_KEPT = 1000, IDLE_KEPT = 512, RUNS_MOST = 1000, KEY_TEXT = 160 };
 
 struct incident;
 typedef void incident_op_cb(struct incident *inc, void *arg, const struct err *err);
-/* Is it nothing to the incident's runs, so that they may sleep on? Asked when the journal is there. */
-typedef bool incident_quiet_cb(const struct incident *inc, const void *arg);
+/* Which of the incident's runs does somebody need awake, while any of them sleeps? Asked when the journal is there. NONE: its journal is enough, and of its
+ * alerts those to come; SOME: its alerts too, and the runs that the answer names by incident_wake. */
+enum wakes { WAKES_NONE, WAKES_SOME, WAKES_ALL };
+typedef enum wakes incident_wakes_cb(const struct incident *inc, const void *arg, json_t *runs);
 
 /* Something that waits until the incident is loaded. */
 struct op {
   incident_op_cb *cb;
-  incident_quiet_cb *quiet; /* NULL: it needs the runs */
+  incident_wakes_cb *wakes; /* NULL: it needs them all */
   void *arg;
   STAILQ_ENTRY(op) next;
 };
@@ -49,7 +51,8 @@ struct incident {
   bool recovering;            /* its journal is being read to take up what is alive in it: it stays until that has come back */
   bool leaving;               /* lost meanwhile: unloaded then */
   bool put_off;               /* its runs, or all but one, are not taken up yet */
-  bool dozing;                /* it was loaded for what is nothing to its runs: they still sleep */
+  bool dozing;                /* some of its runs sleep: nobody has needed them since it was loaded */
+  bool bare;                  /* all of them do, and its alerts are not there either */
   bool replays, queues;       /* its runs are being rebuilt, or it waits for its turn */
   unsigned busy;              /* commands, releases and notifications under way */
   unsigned retelling;         /* people are told again later */
@@ -133,11 +136,22 @@ struct call {
   unsigned tries;
 };
 
-/* desk.c */
-/* Loads it when it is not in memory; cb comes later, or at once when it is there. fresh: the id is new, nothing is to be read. */
+/* waking.c */
+/* Loads it when it is not in memory; cb comes later, or at once when it is there with all its runs. fresh: the id is new, nothing is to be read. */
 void incident_with(struct desk *d, const char *id, bool fresh, incident_op_cb *cb, void *arg);
-/* The same for something that may leave the runs of a sleeper asleep: then only its journal is there, and no alert. */
-void incident_with_quiet(struct desk *d, const char *id, bool fresh, incident_quiet_cb *quiet, incident_op_cb *cb, void *arg);
+/* The same for something that may leave runs of a sleeper asleep. */
+void incident_with_some(struct desk *d, const char *id, bool fresh, incident_wakes_cb *wakes, incident_op_cb *cb, void *arg);
+/* Does the run sleep that a place in the state belongs to ("2/3.1", or "2")? Its number then. */
+bool incident_run_sleeps(const struct incident *inc, const char *at, char ret_number[16]);
+void incident_wake(const struct incident *inc, const char *at, json_t *runs); /* names it in `runs`, if it sleeps */
+void incident_load_failed(struct incident *inc, const struct err *err);
+void incident_load(struct incident *inc);
+/* Its journal is there, and says who owned it before: takes up what is alive in it. */
+void incident_loaded(struct incident *inc);
+void loading_forget(struct incident *inc, const struct err *why); /* it goes: those that wait for it are told why */
+void loading_end(struct desk *d);
+
+/* desk.c */
 void incident_touch(struct incident *inc); /* it may be unloaded again when nothing is alive */
 json_t *incident_state(struct incident *inc);
 void incident_busy(struct incident *inc, int change);
@@ -154,10 +168,7 @@ const struct declaration *desk_playbook(struct desk *d, const char *name, struct
 
 void incident_unload(struct incident *inc);      /* nothing of it is alive */
 void incident_unload_lost(struct incident *inc); /* another node has it: its runs end here without an entry */
-void incident_load_failed(struct incident *inc, const struct err *err);
-void incident_load(struct incident *inc);
-/* Its journal is there, and says who owned it before: takes up what is alive in it. */
-void incident_loaded(struct incident *inc);
+void incident_free(struct incident *inc);
 
 /* owners.c */
 void owner_claim(struct incident *inc); /* goes on with incident_load or incident_load_failed */
@@ -200,6 +211,8 @@ int incident_start(struct incident *inc, const char *playbook, const json_t *par
 void incident_start_for_alert(struct incident *inc, const char *playbook, const struct alert *alert);
 /* Would an alert of this playbook begin, or begin anew, a run? */
 bool incident_starts_for_alert(const struct incident *inc, const char *playbook);
+/* The sleeping runs that it would end first. */
+void incident_restarts_for_alert(const struct incident *inc, const char *playbook, json_t *runs);
 void incident_choose_again(struct incident *inc, const json_t *entries);
 void incident_run_keep(struct incident *inc, struct run *run, const char *playbook);
 void incident_run_done(void *arg, struct run *run, const char *status);
@@ -216,7 +229,8 @@ json_t *failure_text(const char *message); /* {"message"} */
 /* recover.c */
 /* Runs of this version may go on when another is in force. */
 void desk_pin(struct desk *d, const struct declaration *p);
-void incident_recover(struct incident *inc, desk_cb *cb, void *arg);
+/* Takes up what its journal says is alive, and is not in memory; of its runs only `some` (number -> true; NULL: all). */
+void incident_recover(struct incident *inc, const json_t *some, desk_cb *cb, void *arg);
 
 /* outage.c: finds the time in which nobody could have answered, by a beat that Redis answers, and tells it to the questions and the sleepers. */
 struct outages;

@@ -9,6 +9,8 @@
 
 struct recovery {
   struct incident *inc;
+  json_t *some;            /* runs to be taken up; NULL: all that are alive */
+  bool slept;              /* nothing else in it was alive when it fell asleep, and what has come to life since is in memory */
   json_t *entries, *asked; /* asked: {"name digest": true}, sources */
   size_t waiting;          /* sources still to come, and the secrets */
   struct err err;          /* what Redis could not say, in code */
@@ -28,6 +30,10 @@ static bool needs_entries(const json_t *state) {
          json_object_size(json_object_get(state, "intents")) || json_object_size(json_object_get(state, "chosen"));
 }
 
+static bool wanted(const struct recovery *r, const char *number, const json_t *run) {
+  return strcmp(json_str_or(run, "status", ""), "running") == 0 && (!r->some || json_object_get(r->some, number));
+}
+
 static void recovery_end(struct recovery *r, const struct err *err) {
   struct desk *d = r->inc->desk;
   char id[ID_INCIDENT];
@@ -38,6 +44,7 @@ static void recovery_end(struct recovery *r, const struct err *err) {
   if (leaving) desk_lost(d, id);
   json_decref(r->entries);
   json_decref(r->asked);
+  json_decref(r->some);
   free(r);
 }
 
@@ -188,10 +195,9 @@ static void resume_orphans(struct recovery *r) {
 static void ready(struct recovery *r) {
   json_t *runs = json_deep_copy(json_object_get(incident_state(r->inc), "runs")), *run;
   const char *number;
-  json_object_foreach(runs, number, run) if (strcmp(json_str_or(run, "status", ""), "running") == 0)
-      take_up(r, (unsigned)strtoul(number, NULL, 10), run);
+  json_object_foreach(runs, number, run) if (wanted(r, number, run)) take_up(r, (unsigned)strtoul(number, NULL, 10), run);
   json_decref(runs);
-  if (!r->inc->desk->alone.holding) {
+  if (!r->inc->desk->alone.holding && !r->slept) {
     resume_orphans(r);
     incident_choose_again(r->inc, r->entries);
   }
@@ -322,7 +328,7 @@ static void on_entries(void *arg, const struct err *err) {
   json_t *run;
   json_object_foreach(json_object_get(incident_state(r->inc), "runs"), number, run) {
     const char *digest = json_str(run, "digest"), *name = json_str_or(run, "playbook", "");
-    if (strcmp(json_str_or(run, "status", ""), "running") != 0) continue;
+    if (!wanted(r, number, run)) continue;
     const struct declaration *p = desk_playbook(d, name, NULL);
     if (p && digest && strcmp(p->digest, digest) == 0) desk_pin(d, p);
     if (digest && !map_get(&d->pins, digest)) fetch(r, digest, name, false);
@@ -349,7 +355,7 @@ static void recover_versions(struct incident *inc, desk_cb *cb, void *arg) {
   one_done(r, NULL);
 }
 
-void incident_recover(struct incident *inc, desk_cb *cb, void *arg) {
+void incident_recover(struct incident *inc, const json_t *some, desk_cb *cb, void *arg) {
   struct err err;
   bool needs = needs_entries(incident_state(inc));
   if (incident_at_rest(inc) || (!needs && all_bound(inc))) {
@@ -367,5 +373,7 @@ void incident_recover(struct incident *inc, desk_cb *cb, void *arg) {
     return;
   }
   struct recovery *r = recovery_new(inc, cb, arg);
+  r->some = json_copy((json_t *)(uintptr_t)some);
+  r->slept = inc->dozing;
   if (journal_read(inc->desk->deps.store, inc->id, 1, 0, keep_entry, on_entries, r, &err) < 0) recovery_end(r, &err);
 }

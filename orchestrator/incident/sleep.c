@@ -27,8 +27,8 @@ struct sleeper {
   int64_t due, slept, asked; /* µs; due INT64_MAX: only people or alerts wake it */
   uint64_t seq;              /* its journal's last entry */
   size_t at;                 /* in the heap */
-  unsigned runs, questions;
-  bool by_question; /* due is a question's deadline, which outages move */
+  unsigned runs, questions;  /* that sleep */
+  bool by_question;          /* due is a question's deadline, which outages move */
   TAILQ_ENTRY(sleeper) next;
   char id[ID_INCIDENT];
 };
@@ -194,19 +194,12 @@ static bool is_quiet(const struct sleepers *s, const struct incident *inc) {
          !state_uncertain(journal_state(inc->journal));
 }
 
-/* What was nothing to its runs is on record: it sleeps as before. */
-static bool can_sleep_on(const struct sleepers *s, const struct incident *inc, struct sleeper *x) {
-  const struct sleeper *before = map_get(&s->by_id, inc->id);
-  if (!before || !is_quiet(s, inc)) return false;
-  *x = *before;
-  x->seq = journal_seq(inc->journal);
-  return true;
-}
-
+/* Those of its runs that sleep already sleep as before. */
 static bool can_sleep(struct sleepers *s, struct incident *inc, struct sleeper *x) {
-  if (inc->dozing) return can_sleep_on(s, inc, x);
+  const struct sleeper *before = inc->dozing ? map_get(&s->by_id, inc->id) : NULL;
+  if (!is_quiet(s, inc) || (inc->dozing && !before)) return false;
   *x = (struct sleeper){.due = INT64_MAX, .slept = now_of(s)};
-  if (!is_quiet(s, inc)) return false;
+  if (before) *x = (struct sleeper){.due = before->due, .by_question = before->by_question, .runs = before->runs, .slept = x->slept};
   if (!only_asks(incident_state(inc), x) || !all_wait(inc, x) || x->due < x->slept + SOON_US) return false;
   x->seq = journal_seq(inc->journal);
   return true;
@@ -300,6 +293,68 @@ int sleepers_wake(struct sleepers *s, const char *id, sleepers_cb *cb, void *arg
   return r;
 }
 
+/* When a question or a wait of its state is due, after all that has befallen the clock; false: its journal does not tell any more. */
+static bool due_of(const struct sleepers *s, const json_t *one, bool by_question, int64_t *ret_due) {
+  const struct lapses *lapses = questions_lapses(s->desk->deps.questions);
+  int64_t due = json_int_or(one, by_question ? "deadline" : "until", 0), within = json_int_or(one, "ms", json_int_or(one, "within", 0));
+  bool cut = false;
+  *ret_due = INT64_MAX;
+  if (!due || (by_question && !json_str(one, "otherwise"))) return true;
+  if (by_question) *ret_due = lapses_deadline(lapses, json_int_or(one, "asked", 0), due, &cut);
+  else *ret_due = lapses_until(lapses, due - within * 1000, due, &cut);
+  return !cut && (by_question || within);
+}
+
+static const char *const waiting[] = {"waits", "questions"};
+
+/* Those of its runs whose time has come. */
+static enum wakes due_wakes(const struct incident *inc, const void *arg, json_t *runs) {
+  const struct sleepers *s = arg;
+  int64_t now = now_of(s), due;
+  const char *at;
+  json_t *one;
+  for (int question = 0; question < 2; question++)
+    json_object_foreach(json_object_get(journal_state(inc->journal), waiting[question]), at, one) {
+      if (!due_of(s, one, question, &due) || due <= now) incident_wake(inc, at, runs);
+    }
+  return json_object_size(runs) ? WAKES_SOME : WAKES_NONE;
+}
+
+static void rest_of(const struct sleepers *s, const struct incident *inc, struct sleeper *x) {
+  const json_t *state = journal_state(inc->journal);
+  const char *at;
+  char number[16];
+  json_t *one;
+  int64_t due;
+  json_object_foreach(json_object_get(state, "runs"), at, one) x->runs += incident_run_sleeps(inc, at, number);
+  for (int question = 0; question < 2; question++) json_object_foreach(json_object_get(state, waiting[question]), at, one) {
+      if (!incident_run_sleeps(inc, at, number)) continue;
+      x->questions += question != 0;
+      if (question && (!x->asked || json_int_or(one, "asked", 0) < x->asked)) x->asked = json_int_or(one, "asked", 0);
+      if (!due_of(s, one, question, &due)) due = 0;
+      if (due >= x->due) continue;
+      x->due = due;
+      x->by_question = question;
+    }
+}
+
+void sleepers_stay(struct sleepers *s, struct incident *inc) {
+  struct sleeper *x = map_get(&s->by_id, inc->id), rest = {.due = INT64_MAX};
+  if (x) {
+    rest_of(s, inc, &rest);
+    s->runs += (int64_t)rest.runs - x->runs;
+    s->questions += (int64_t)rest.questions - x->questions;
+    x->runs = rest.runs;
+    x->questions = rest.questions;
+    x->asked = rest.asked;
+    x->slept = now_of(s);
+    x->by_question = rest.by_question;
+    heap_move(s, x, rest.due);
+    alarm_set(s);
+  }
+  sleepers_watch(s, inc);
+}
+
 static void ring(void *arg);
 
 static void alarm_set(struct sleepers *s) {
@@ -313,6 +368,7 @@ static void alarm_set(struct sleepers *s) {
 static void on_awake(struct incident *inc, void *arg, const struct err *err) {
   struct sleepers *s = arg;
   s->waking--;
+  if (!err && inc->dozing) sleepers_stay(s, inc);
   if (!err || err->code != ERR_CANCELLED) alarm_set(s);
 }
 
@@ -331,7 +387,7 @@ static void ring(void *arg) {
     struct sleeper *x = s->heap[0];
     heap_move(s, x, now + AGAIN_US);
     s->waking++;
-    incident_with(s->desk, x->id, false, on_awake, s);
+    incident_with_some(s->desk, x->id, false, due_wakes, on_awake, s);
   }
   s->waking--;
   alarm_set(s);

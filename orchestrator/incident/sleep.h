@@ -1,8 +1,9 @@
 /* sleep.h: incidents that only wait, kept as one small record each.
  *
  * An incident whose runs all wait for a person's answer, a time or an alert is unloaded: its Lua states, its journal and its state are freed, and what stays is where it
- * is, when it is due, and how much it asks (struct sleeper). Whatever concerns it (an answer, a command, an alert, its deadline) loads it again, and its runs
- * are rebuilt by replay (incident_with does that by itself); a failed loading leaves it asleep, to be tried again.
+ * is, when it is due, and how much it asks (struct sleeper). Whatever concerns it (an answer, a command, an alert, its deadline) loads it again, and rebuilds by
+ * replay those of its runs that it concerns (incident_with and incident_with_some do that by themselves); the record stays for those that sleep on. A failed
+ * loading leaves it asleep, to be tried again.
  * The node's index `tocsin:asleep:<node>` (incident -> "seq due slept asked runs questions by_question") says after a restart who sleeps, so that nobody is replayed who is not woken. An entry
  * counts only when the journal still ends at that seq; it is removed, and the removal answered by Redis, before the journal is read to wake it.
  * At most a few of those that are due are woken at a time: live alerts go first.
@@ -25,7 +26,9 @@ void sleepers_unwatch(struct sleepers *s, struct incident *inc);
 /* Removes it from the index; cb comes once Redis has answered, and then the journal may be read. */
 typedef void sleepers_cb(void *arg, const struct err *err);
 int sleepers_wake(struct sleepers *s, const char *id, sleepers_cb *cb, void *arg, struct err *err);
-/* It is loaded again, or gone. */
+/* Some of its runs are awake now: the record is about the others. */
+void sleepers_stay(struct sleepers *s, struct incident *inc);
+/* All of it is awake again, or gone. */
 void sleepers_drop(struct sleepers *s, const char *id);
 /* Reads the index; cb comes when it is known who sleeps. */
 int sleepers_load(struct sleepers *s, sleepers_cb *cb, void *arg, struct err *err);

@@ -334,6 +334,15 @@ bool incident_starts_for_alert(const struct incident *inc, const char *playbook)
   return strcmp(mode, "queued") != 0 || !ran_before(inc, playbook, in_shadow(p), true); /* the live run sees it in incident.alerts */
 }
 
+void incident_restarts_for_alert(const struct incident *inc, const char *playbook, json_t *runs) {
+  const char *number;
+  json_t *run;
+  if (strcmp(mode_of(desk_playbook(inc->desk, playbook, NULL)), "restart") != 0) return;
+  json_object_foreach(json_object_get(journal_state(inc->journal), "runs"), number, run) {
+    if (strcmp(json_str_or(run, "playbook", ""), playbook) == 0) incident_wake(inc, number, runs);
+  }
+}
+
 void incident_start_for_alert(struct incident *inc, const char *playbook, const struct alert *alert) {
   const struct declaration *p = desk_playbook(inc->desk, playbook, NULL);
   if (!incident_starts_for_alert(inc, playbook)) return;

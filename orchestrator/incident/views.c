@@ -102,7 +102,8 @@ int64_t desk_open_intents(const struct desk *d, int64_t *ret_in_doubt) {
   *ret_in_doubt = 0;
   while (map_next(&d->incidents, &at, NULL, &value)) {
     struct incident *inc = value;
-    const json_t *intents = inc->journal && !inc->loading && !inc->put_off ? json_object_get(incident_state(inc), "intents") : NULL;
+    const json_t *intents =
+        inc->journal && (!inc->loading || inc->dozing) && !inc->put_off ? json_object_get(incident_state(inc), "intents") : NULL;
     if (!intents) continue;
     count += (int64_t)json_object_size(intents);
     *ret_in_doubt += doubtful(intents);
@@ -110,14 +111,15 @@ int64_t desk_open_intents(const struct desk *d, int64_t *ret_in_doubt) {
   return count;
 }
 
-/* What a sleeper asks, in the form of questions_open. */
-static void add_questions(struct desk *d, json_t *all, const json_t *state) {
+/* What a sleeper asks, in the form of questions_open; those of its runs that are awake are `open` already. */
+static void add_questions(struct desk *d, json_t *all, const json_t *open, const json_t *state) {
   const char *incident = json_str_or(state, "id", ""), *at;
   json_t *q;
   char id[ID_PATH * 2];
   json_object_foreach(json_object_get(state, "questions"), at, q) {
-    json_t *item = json_copy(q);
     snprintf(id, sizeof id, "%s/%s", incident, at);
+    if (json_object_get(open, id)) continue;
+    json_t *item = json_copy(q);
     deadline_in(d, item);
     json_object_set_new(item, "id", json_string(id));
     json_object_set_new(item, "incident", json_string(incident));
@@ -146,9 +148,11 @@ static json_t *oldest_first(json_t *all_take) {
 }
 
 json_t *view_questions(struct desk *d, json_t *open_take, const json_t *sleeping) {
-  json_t *all = open_take, *q, *state;
+  json_t *all = open_take, *open = json_object(), *q, *state;
   size_t i;
-  json_array_foreach(sleeping, i, state) add_questions(d, all, state);
+  json_array_foreach(all, i, q) json_object_set_new(open, json_str_or(q, "id", ""), json_true());
+  json_array_foreach(sleeping, i, state) add_questions(d, all, open, state);
+  json_decref(open);
   all = oldest_first(all);
   json_array_foreach(all, i, q) {
     name_in(d, q, "exclude");

@@ -315,7 +315,7 @@ static void fold_tick(json_t *state, const struct entry *e) {
 }
 
 static void fold_wait(json_t *state, const struct entry *e, bool begins) {
-  static const char *const keys[] = {"until", "alert", "poll", NULL};
+  static const char *const keys[] = {"until", "ms", "within", "alert", "poll", NULL};
   char at[ID_PATH];
   place(at, e->run, e->step);
   if (!begins) {

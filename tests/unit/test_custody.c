@@ -7,85 +7,12 @@
 #include <cmocka.h>
 #include <sqlite3.h>
 
-#include "base/json.h"
-#include "base/log.h"
+#include "desk_stage.h"
 #include "evidence/blobs.h"
-#include "incident/incident.h"
-#include "redis_server.h"
-#include "route/route.h"
-#include "script/script.h"
 
-enum { WAIT_MS = 20000 };
-
-static struct {
-  struct server server;
-  struct loop *loop;
-  struct redis *redis;
-  struct secrets *secrets;
-  struct people *people;
-  struct transports *transports;
-  struct questions *questions;
-  struct actions *actions;
-  struct journal_store store;
-  struct desk *desk;
-  json_t *settings;
-  const char *node;
-  char folder[128], id[64];
-} t;
-
-static void on_link(void *arg, bool up, const struct err *err) {}
-static void on_nap(void *arg) {}
-
-static void turn(void) {
-  struct timer *timer = timer_start(t.loop, 1, on_nap, NULL);
-  loop_wait(t.loop);
-  timer_free(timer);
-}
-
-#define UNTIL(condition)                                                                                                                   \
-  do {                                                                                                                                     \
-    int64_t until_ = test_now_ms() + WAIT_MS;                                                                                              \
-    while (!(condition)) {                                                                                                                 \
-      if (test_now_ms() > until_) fail_msg("waited in vain for %s", #condition);                                                           \
-      turn();                                                                                                                              \
-    }                                                                                                                                      \
-  } while (0)
+static char folder[128];
 
 /* ---- commands */
-
-static struct reply {
-  int status;
-  json_t *answer;
-} reply;
-
-static void on_reply(void *arg, int status, const json_t *answer) {
-  struct reply *r = arg;
-  r->status = status;
-  json_decref(r->answer);
-  r->answer = json_deep_copy(answer);
-}
-
-static void send_to_desk(const char *who, json_t *command_take) {
-  const struct person *by = people_named(t.people, who);
-  assert_non_null(by);
-  assert_non_null(command_take);
-  reply.status = 0;
-  desk_command(t.desk, by, command_take, on_reply, &reply);
-  json_decref(command_take);
-}
-
-/* Borrowed until the next. */
-static const json_t *said(const char *who, json_t *command_take, int wanted) {
-  send_to_desk(who, command_take);
-  UNTIL(reply.status);
-  if (reply.status != wanted) fail_msg("%d: %s", reply.status, json_str_or(reply.answer, "error", "?"));
-  return reply.answer;
-}
-
-static void refused(const char *who, json_t *command_take, int wanted, const char *says) {
-  const char *error = json_str_or(said(who, command_take, wanted), "error", "");
-  if (!strstr(error, says)) fail_msg("%s", error);
-}
 
 static json_t *of(const char *command) { return json_pack("{s:s, s:s, s:s}", "command", command, "id", t.id, "because", "a test"); }
 
@@ -141,68 +68,13 @@ static const json_t *row_of(int64_t item) {
   return NULL;
 }
 
-/* ---- the desk */
-
-static void desk_up(void) {
-  struct err err = {0};
-  struct redis_config config = {.lanes = 2, .socket = t.server.socket};
-  if (redis_new(t.loop, &config, t.secrets, on_link, NULL, &t.redis, &err) < 0) fail_msg("%s", err.text);
-  UNTIL(redis_up(t.redis));
-  t.transports = transports_new(t.loop, t.secrets);
-  t.questions = questions_new(t.loop, t.people);
-  struct actions_deps actions = {.loop = t.loop,
-                                 .redis = t.redis,
-                                 .secrets = t.secrets,
-                                 .transports = t.transports,
-                                 .questions = t.questions,
-                                 .people = t.people,
-                                 .data = t.server.folder};
-  t.actions = actions_new(&actions, &err);
-  if (!t.actions) fail_msg("%s", err.text);
-  t.store = (struct journal_store){.loop = t.loop, .redis = t.redis, .secrets = t.secrets, .clock = clock_system(), .node = t.node};
-  struct desk_deps deps = {.store = &t.store,
-                           .loop = t.loop,
-                           .redis = t.redis,
-                           .actions = t.actions,
-                           .questions = t.questions,
-                           .people = t.people,
-                           .settings = t.settings,
-                           .values = path_values};
-  t.desk = desk_new(&deps, &err);
-  if (!t.desk) fail_msg("%s", err.text);
-}
-
-static void desk_down(void) {
-  desk_unload(t.desk);
-  actions_orphan(t.actions, NULL);
-  transports_free(t.transports);
-  redis_free(t.redis); /* as the daemon: what it still owed is told first */
-  desk_free(t.desk);
-  questions_free(t.questions);
-  actions_free(t.actions);
-}
-
 static int setup(void **state) {
-  struct err err = {0};
-  json_t *sources = NULL;
-  json_t *named =
-      json_pack("{s:{s:I, s:[s, s, s]}, s:{s:i, s:[s]}, s:{s:i, s:[s]}}", "tester", "uid", (json_int_t)getuid(), "roles", "responder",
-                "lead", "admin", "judy", "uid", 60001, "roles", "responder", "guest", "uid", 60002, "roles", "viewer");
-  log_set_level(LOG_ERROR);
-  memset(&t, 0, sizeof t);
-  t.node = "n1";
-  server_start(&t.server, "");
-  t.loop = loop_new();
-  t.secrets = secrets_new();
-  if (people_new(named, t.secrets, "a key for tests!", 16, &t.people, &err) < 0) fail_msg("%s", err.text);
-  if (settings_load(NULL, &t.settings, &sources, &err) < 0) fail_msg("%s", err.text);
-  json_decref(sources);
-  snprintf(t.folder, sizeof t.folder, "%s/evidence", t.server.folder);
+  stage_begin();
+  snprintf(folder, sizeof folder, "%s/evidence", t.server.folder);
   json_t *evidence = json_object_get(t.settings, "evidence");
-  json_object_set_new(evidence, "folder", json_string(t.folder));
+  json_object_set_new(evidence, "folder", json_string(folder));
   json_object_set_new(evidence, "file_most_mib", json_integer(1));
   json_object_set_new(evidence, "classes", json_pack("{s:I, s:i}", "standard", (json_int_t)86400000, "brief", 0));
-  json_object_set_new(t.settings, "people", named);
   desk_up();
   const json_t *opened =
       said("tester", json_pack("{s:s, s:s, s:s, s:s}", "command", "incident.open", "title", "a case", "severity", "low", "because", "x"),
@@ -213,13 +85,7 @@ static int setup(void **state) {
 
 static int teardown(void **state) {
   desk_down();
-  people_free(t.people);
-  loop_free(t.loop);
-  json_decref(t.settings);
-  secrets_free(t.secrets);
-  server_stop(&t.server);
-  json_decref(reply.answer);
-  reply.answer = NULL;
+  stage_end();
   return 0;
 }
 
@@ -301,7 +167,7 @@ static int unsettled(void) {
   char path[160];
   sqlite3 *db;
   sqlite3_stmt *count;
-  snprintf(path, sizeof path, "%s/keys.db", t.folder);
+  snprintf(path, sizeof path, "%s/keys.db", folder);
   assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
   sqlite3_busy_timeout(db, WAIT_MS);
   assert_int_equal(sqlite3_prepare_v2(db, "SELECT count(*) FROM blob WHERE mark != 1", -1, &count, NULL), SQLITE_OK);
@@ -315,7 +181,7 @@ static int unsettled(void) {
 static void keys_do(const char *sql) {
   char path[160];
   sqlite3 *db;
-  snprintf(path, sizeof path, "%s/keys.db", t.folder);
+  snprintf(path, sizeof path, "%s/keys.db", folder);
   assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
   sqlite3_busy_timeout(db, WAIT_MS);
   assert_int_equal(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
@@ -380,7 +246,7 @@ static void crashed(void **state) {
   int64_t item = add("it stays");
   digest("it stays", kept);
   desk_down();
-  assert_int_equal(blobs_open(t.folder, &b, NULL), 0);
+  assert_int_equal(blobs_open(folder, &b, NULL), 0);
   assert_int_equal(blob_begin(b, t.id, 100, &w, NULL), 0);
   assert_int_equal(blob_write(w, "orphan", 6, NULL), 0);
   assert_int_equal(blob_finish(w, NULL, sha256, &size, NULL), 0);
