@@ -478,8 +478,9 @@ static void forget_stream(struct exercise *x) {
              keys[4], keys[5], NULL);
 }
 
-/* Runs first, then what waits for people; whoever has asked something has his answer. */
+/* Runs first, also those that an alert has begun that was just being attached; then what waits for people; whoever has asked something has his answer. */
 static bool wound_down(struct exercise *x) {
+  desk_cancel_runs(x->desk, "engine", "the exercise is over");
   desk_clock_moved(x->desk);
   transports_clock_moved(x->transports);
   return !x->store.unsent && !x->putting && !x->saying && intake_rests(x->intake) && desk_let_go(x->desk);
@@ -520,6 +521,7 @@ void exercise_close(struct exercise *x, const char *actor, const char *status, c
   utf8_mend(text, strlen(text));
   if (aborted) tell_incidents(x, text);
   exercise_tell(x, NULL, aborted ? "BROKEN OFF: this is real now" : "is over", aborted ? text : because);
+  intake_stop(x->intake, on_intake_stopped, x);
   desk_cancel_runs(x->desk, "engine", aborted ? text : "the exercise is over");
   log_notice("%s is over (%s)", x->id, status);
   x->timer = timer_start(x->hall->deps.loop, AGAIN_MS, wind_down, x);

@@ -162,6 +162,19 @@ static void test_two_at_a_time(void **state) {
   json_decref(answer);
 }
 
+/* At whatever moment: an alert that is just being attached begins no run that nobody ends. */
+static void test_ended_amid(void **state) {
+  for (int moment = 0; moment < 16; moment++) {
+    struct exercise *x = begun("tester", shipped("ransomware-file-server", true));
+    char id[ID_INCIDENT];
+    snprintf(id, sizeof id, "%s", x->id);
+    for (int i = 0; i < 20 + 7 * moment; i++) turn();
+    assert_non_null(hall_find(hall, id));
+    say("tester", to(x, moment % 2 ? "tabletop.end" : "tabletop.abort"), 200);
+    UNTIL(!hall_find(hall, id));
+  }
+}
+
 /* A command is about the incident that it acts on, whatever else it names; and an exercise's desk has its own incidents alone. */
 static void test_two_ids(void **state) {
   struct exercise *x = begun("tester", small()), *y = begun("alice", small());
@@ -298,10 +311,10 @@ static void test_without_redis(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_leading),         cmocka_unit_test(test_who_may), cmocka_unit_test(test_answers),
-      cmocka_unit_test(test_two_at_a_time),   cmocka_unit_test(test_two_ids), cmocka_unit_test(test_every_action),
-      cmocka_unit_test(test_what_is_refused), cmocka_unit_test(test_scripts), cmocka_unit_test(test_suspected),
-      cmocka_unit_test(test_without_redis),
+      cmocka_unit_test(test_leading),       cmocka_unit_test(test_who_may),         cmocka_unit_test(test_answers),
+      cmocka_unit_test(test_two_at_a_time), cmocka_unit_test(test_two_ids),         cmocka_unit_test(test_ended_amid),
+      cmocka_unit_test(test_every_action),  cmocka_unit_test(test_what_is_refused), cmocka_unit_test(test_scripts),
+      cmocka_unit_test(test_suspected),     cmocka_unit_test(test_without_redis),
   };
   return cmocka_run_group_tests(tests, stage_up, stage_down);
 }
