@@ -42,9 +42,10 @@ static struct {
   struct evhttp *http;
   int port;
   const char *
-      script; /* 'o' 200, 'a' 409, 'r' 429, 'g' 503, 'b' rubbish, 's' never, 'c' closes, 'y'/'n'/'?' what a probe is told; the last one stays */
+      script; /* 'o' 200, 'a' 409, 'r' 429, 'g' 503, 'b' rubbish, 'x' 404, 's' never, 'c' closes, 'y'/'n'/'?' what a probe is told; the last one stays */
   unsigned requests;
   char path[REQUESTS][64], key[REQUESTS][64], body[REQUESTS][256];
+  bool write[REQUESTS];   /* no GET */
   bool durable[REQUESTS]; /* was all of the journal acknowledged when it came? */
 } product;
 
@@ -66,6 +67,7 @@ static inline void on_request(struct evhttp_request *r, void *arg) {
   snprintf(product.key[n], sizeof product.key[n], "%s", key ? key : "");
   ssize_t len = evbuffer_copyout(in, product.body[n], sizeof product.body[n] - 1);
   product.body[n][len > 0 ? len : 0] = 0;
+  product.write[n] = evhttp_request_get_command(r) != EVHTTP_REQ_GET;
   product.durable[n] = journal_idle(journal);
   char how = *product.script;
   if (product.script[1]) product.script++;
@@ -75,6 +77,7 @@ static inline void on_request(struct evhttp_request *r, void *arg) {
   case 'r': reply(r, 429, "{}"); break;
   case 'g': reply(r, 503, "{}"); break;
   case 'b': reply(r, 200, "{\"half"); break;
+  case 'x': reply(r, 404, "\"gone\""); break;
   case 'y': reply(r, 200, "{\"isolated\":true}"); break;
   case 'n': reply(r, 200, "{\"isolated\":false}"); break;
   case '?': reply(r, 200, "{}"); break;
@@ -112,12 +115,16 @@ static const char connector_lua[] =
     "    isolate = isolate { undo = 'free' },\n"
     "    isolate_again = isolate { undo = 'free', idempotent = true },\n"
     "    isolate_probe = isolate { undo = 'free', probe = 'is_isolated' },\n"
+    "    isolate_free_again = isolate { undo = 'free_again' },\n"
+    "    isolate_free_probe = isolate { undo = 'free_probe' },\n"
+    "    free_again = isolate { undo = 'isolate', idempotent = true },\n"
+    "    free_probe = isolate { undo = 'isolate', probe = 'is_isolated' },\n"
     "    revoke = isolate { undo = false, recover = 'Give out a new one.' },\n"
     "    free = { doc = 'd', docs = 'https://d.example/', effect = 'contain', target = { host = 'host' }, params = { host = host }, lifts "
     "= 'isolate',\n"
     "      returns = { already = schema.boolean { optional = true } },\n"
-    "      request = function(p, settings) return { http = { method = 'DELETE', url = settings.url, path = { 'hosts', p.host } } } end, "
-    "result = done },\n"
+    "      request = function(p, settings) return { http = { method = 'DELETE', url = settings.url, path = { 'hosts', p.host }, "
+    "idempotency_key = 'header' } } end, result = done },\n"
     "    is_isolated = { doc = 'd', docs = 'https://d.example/', effect = 'read', target = { host = 'host' }, params = { host = host },\n"
     "      returns = { happened = schema.boolean { optional = true } },\n"
     "      request = function(p, settings) return { http = { method = 'GET', url = settings.url, path = { 'hosts', p.host } } } end,\n"

@@ -1,4 +1,4 @@
-/* One action from call to outcome: what is sent, when, how often, and what becomes of it when nobody knows whether it happened. */
+/* One action from call to outcome: what is sent, when, how often, and taken up again; what becomes of it when nobody knows whether it happened is test_doubt.c's. */
 #include "action_stage.h"
 
 #define HOST "{'host': 'h1', 'because': 'test'}"
@@ -124,66 +124,6 @@ static void test_doubt_sent_again_under_the_same_key(void **state) {
     assert_int_equal(kinds[KIND_ACTION_INTENDED], 2);
   }
   assert_string_not_equal(product.key[0], product.key[2]); /* another step, another key */
-}
-
-static void test_doubt_probed(void **state) {
-  struct result r;
-  product.script = "sy";
-  start(&r, "isolate_probe", HOST, (struct how){0});
-  wait_for(&r);
-  assert_true(r.ok);
-  assert_string_equal(verdict(), "found");
-  assert_string_equal(r.status, "found"); /* nobody knows that it was us */
-  assert_int_equal(product.requests, 2);
-  product.script = "sno";
-  start(&r, "isolate_probe", "{'host': 'h2', 'because': 'test'}", (struct how){0});
-  wait_for(&r);
-  assert_true(r.ok);
-  assert_string_equal(verdict(), "did_not_happen");
-  assert_string_equal(r.status, "active");
-  assert_int_equal(product.requests, 5);
-  assert_string_equal(product.key[2], product.key[4]);
-}
-
-static void test_doubt_asked(void **state) {
-  struct result r;
-  product.script = "s?o";
-  start(&r, "isolate_probe", HOST, (struct how){0}); /* the probe cannot tell */
-  UNTIL(questions_count(questions) == 1);
-  assert_string_equal(json_str_or(bodies[KIND_QUESTION_ASKED], "kind", ""), "resolve");
-  NEVER(r.done || product.requests > 2, 100);
-  answer_with("rita", "done");
-  wait_for(&r);
-  assert_true(r.ok);
-  assert_string_equal(r.status, "found");
-  assert_string_equal(verdict(), "done");
-  assert_int_equal(product.requests, 2);
-
-  product.script = "so";
-  start(&r, "isolate", "{'host': 'h2', 'because': 'test'}", (struct how){0});
-  answer_with("rita", "not done");
-  wait_for(&r);
-  assert_true(r.ok);
-  assert_string_equal(verdict(), "not_done");
-  assert_int_equal(product.requests, 4);
-
-  product.script = "s";
-  start(&r, "isolate", "{'host': 'h3', 'because': 'test'}", (struct how){0});
-  answer_with("rita", "abandon");
-  wait_for(&r);
-  assert_false(r.ok);
-  assert_string_equal(r.kind, "abandoned");
-  assert_int_equal(product.requests, 5);
-  assert_int_equal(json_object_size(state_part("intents")), 0);
-}
-
-static void test_a_probe_that_keeps_denying_ends_with_a_person(void **state) {
-  struct result r;
-  product.script = "snsnsn";
-  start(&r, "isolate_probe", HOST, (struct how){0});
-  answer_with("rita", "abandon");
-  wait_for(&r);
-  assert_int_equal(product.requests, 6);
 }
 
 static void test_asked_to_wait(void **state) {
@@ -553,9 +493,6 @@ int main(void) {
       TEST(test_two_brakes),
       TEST(test_what_never_left_is_tried_again),
       TEST(test_doubt_sent_again_under_the_same_key),
-      TEST(test_doubt_probed),
-      TEST(test_doubt_asked),
-      TEST(test_a_probe_that_keeps_denying_ends_with_a_person),
       TEST(test_asked_to_wait),
       TEST(test_found_and_shared),
       TEST(test_a_failed_undo_stays_listed),
