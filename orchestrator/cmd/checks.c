@@ -115,7 +115,7 @@ static int alerts_count(void *arg, intake_counts_cb *cb, void *cb_arg, struct er
 
 static void actions_count(void *arg, int64_t *ret_open, int64_t *ret_in_doubt, int64_t *ret_attended) {
   struct daemon *d = arg;
-  *ret_open = desk_open_intents(d->desk, ret_in_doubt) + (int64_t)json_object_size(json_object_get(journal_state(d->node), "intents"));
+  *ret_open = desk_open_intents(d->desk, ret_in_doubt);
   *ret_attended = (int64_t)actions_attended(d->actions);
 }
 

@@ -93,6 +93,7 @@ static void on_desk(void *arg, const struct err *err) {
   }
   desk_on_draining(d->desk, daemon_draining, d);
   desk_listen(d->desk);
+  desk_node_resume(d->desk);
   intake_start(d->intake);
   d->intake_running = true;
   daemon_take_over(d);

@@ -9,7 +9,7 @@
 
 enum { LIST_DEFAULT = 100, LIST_MOST = 10000 };
 
-static const char *required(struct call *call, const char *name) {
+const char *call_required(struct call *call, const char *name) {
   struct err err;
   const char *text = call_text(call, name);
   if (!text) {
@@ -146,7 +146,7 @@ static void do_answer(struct call *call, struct incident *inc) {
   struct err err;
   struct id id;
   char full[ID_PATH], incident[ID_INCIDENT];
-  const char *text = required(call, "id"), *answer = text ? required(call, "answer") : NULL;
+  const char *text = call_required(call, "id"), *answer = text ? call_required(call, "answer") : NULL;
   if (!answer) return;
   if (!id_parse(text, &id) || !id.step[0]) {
     err_set(&err, ERR_INVALID, "\"%.60s\" is no question's id; write INC-000042/1/4 as `tocsin` shows it", text);
@@ -173,7 +173,7 @@ static bool scope_known(struct desk *d, const char *scope) {
 
 static void do_pause(struct call *call, struct incident *inc) {
   struct err err;
-  const char *scope = call_text(call, "scope"), *because = required(call, "because");
+  const char *scope = call_text(call, "scope"), *because = call_required(call, "because");
   if (!because) return;
   if (!scope) scope = "all";
   if (!scope_known(call->desk, scope)) {
@@ -213,7 +213,6 @@ struct opening {
 };
 
 static void trigger_in(struct incident *inc, void *arg, const struct err *err);
-static void try_in(struct incident *inc, struct call *call);
 
 static void opened(struct incident *inc, void *arg, const struct err *err) {
   struct call *call = arg;
@@ -243,7 +242,7 @@ static void on_new_id(void *arg, const struct redis_value *reply, const struct e
   else incident_with(call->desk, redis_string(reply, NULL), true, opened, call);
 }
 
-static void new_incident(struct call *call) {
+void call_new_incident(struct call *call) {
   struct err err;
   struct redis *redis = call->desk->deps.redis;
   char prefix[64];
@@ -255,13 +254,13 @@ static void new_incident(struct call *call) {
 static void do_open(struct call *call, struct incident *inc) {
   struct err err;
   const char *severity = call_text(call, "severity");
-  if (!required(call, "title")) return;
+  if (!call_required(call, "title")) return;
   if (severity && severity_by_name(severity) < 0) {
     err_set(&err, ERR_INVALID, "\"%.40s\" is no severity; say informational, low, medium, high, critical or fatal", severity);
     call_fail(call, &err);
     return;
   }
-  new_incident(call);
+  call_new_incident(call);
 }
 
 static json_t *trigger_params(struct call *call, struct incident *inc, const struct declaration *p) {
@@ -354,10 +353,10 @@ static void do_trigger(struct call *call, struct incident *inc) {
   struct err err;
   struct id id;
   char name[ID_INCIDENT];
-  const char *playbook = required(call, "playbook"), *incident = call_text(call, "incident");
+  const char *playbook = call_required(call, "playbook"), *incident = call_text(call, "incident");
   bool plan = json_bool_or(call->command, "plan", false);
   if (!playbook) return;
-  if (!plan && !required(call, "because")) return;
+  if (!plan && !call_required(call, "because")) return;
   const struct declaration *p = desk_playbook(call->desk, playbook, &err);
   if (p && incident && !id_parse(incident, &id))
     err_set(&err, ERR_INVALID, "\"%.60s\" is no incident's id; write 42 or INC-000042", incident), p = NULL;
@@ -376,7 +375,7 @@ static void do_trigger(struct call *call, struct incident *inc) {
     json_decref(params);
     json_decref(checked);
     if (r < 0) call_fail(call, &err);
-    else new_incident(call);
+    else call_new_incident(call);
   }
 }
 
@@ -447,7 +446,7 @@ static void do_release(struct call *call, struct incident *inc) {
   char incident[ID_INCIDENT] = "";
   const char *text = call_text(call, "id");
   const json_t *target = json_object_get(call->command, "target");
-  if (!required(call, "because")) return;
+  if (!call_required(call, "because")) return;
   if (text ? !id_parse(text, &id) : !target) {
     err_set(&err, ERR_INVALID, "say what to release: an incident's id, or a target like user=alice");
     call_fail(call, &err);
@@ -484,96 +483,6 @@ static void do_release(struct call *call, struct incident *inc) {
   json_t *ofs, *walk = json_copy(by_incident);
   json_object_foreach(walk, holder, ofs) incident_with(call->desk, holder, false, release_loaded, r);
   json_decref(walk);
-}
-
-/* --- an action by hand ------------------------------------------------------------------------------------------------------------- */
-
-static void on_tried(void *arg, const struct outcome *outcome) {
-  struct call *call = arg;
-  json_t *answer = json_pack("{s:{s:b, s:O}}", "outcome", "ok", outcome->ok, outcome->ok ? "returns" : "failure", outcome->returns);
-  if (call->inc) json_object_set_new(answer, "id", json_string(call->inc->id));
-  call_answer_durable(call, call->inc ? call->inc->journal : call->desk->deps.node, answer);
-}
-
-static struct action_spec try_spec(struct call *call, const json_t *params) {
-  return (struct action_spec){.run = 0,
-                              .step = "1",
-                              .actor = call->by->actor,
-                              .connector = call_text(call, "connector"),
-                              .action = call_text(call, "action"),
-                              .params = params,
-                              .requester = call->by->actor,
-                              .simulated = json_bool_or(call->command, "simulated", false)};
-}
-
-static json_t *try_params(struct call *call) {
-  json_t *params = json_object_get(call->command, "params") ? json_deep_copy(json_object_get(call->command, "params")) : json_object();
-  if (call_text(call, "because")) json_object_set(params, "because", json_object_get(call->command, "because"));
-  return params;
-}
-
-static void try_on(struct call *call, struct journal *journal) {
-  struct err err;
-  char step[24];
-  struct action *action;
-  const char *because = call_text(call, "because");
-  json_t *params = try_params(call);
-  struct action_spec spec = try_spec(call, params);
-  uint64_t seq =
-      journal_add(journal, KIND_ACTION_TRIED, call->by->actor, 0, NULL,
-                  json_pack("{s:s, s:s, s:s}", "connector", spec.connector, "action", spec.action, "because", because ? because : ""));
-  snprintf(step, sizeof step, "%llu", (unsigned long long)seq);
-  spec.step = step;
-  spec.journal = journal;
-  if (action_start(call->desk->deps.actions, &spec, on_tried, call, &action, &err) < 0) call_fail(call, &err);
-  json_decref(params);
-}
-
-/* What contains needs an incident: there it is listed, resolved after a crash, and released. */
-static bool try_contains(struct desk *d, const char *connector, const char *name) {
-  const struct connector *c = registry_find(d->deps.registry, connector, NULL);
-  const json_t *action = c ? registry_action(c, name, NULL) : NULL;
-  return action && effect_by_name(json_str_or(action, "effect", "destroy")) >= EFFECT_CONTAIN;
-}
-
-static void try_in(struct incident *inc, struct call *call) {
-  call->inc = inc;
-  incident_busy(inc, 1);
-  try_on(call, inc->journal);
-}
-
-/* Parameters go to the connector as trusted: a person who could name a secret's slot there could send it anywhere. */
-static bool names_secret(const json_t *value) {
-  const char *key;
-  json_t *item;
-  size_t i;
-  json_array_foreach(value, i, item) if (names_secret(item)) return true;
-  if (!json_is_object(value)) return false;
-  json_object_foreach((json_t *)(uintptr_t)value, key, item) if (strcmp(key, "$secret") == 0 || names_secret(item)) return true;
-  return false;
-}
-
-static void do_try(struct call *call, struct incident *inc) {
-  struct err err;
-  const char *connector = required(call, "connector"), *name = connector ? required(call, "action") : NULL;
-  if (!name) return;
-  if (names_secret(json_object_get(call->command, "params"))) {
-    err_set(&err, ERR_DENIED, "params: a secret is placed by its connector, never named by hand (\"$secret\")");
-    call_fail(call, &err);
-    return;
-  }
-  if (json_bool_or(call->command, "simulated", false) || !try_contains(call->desk, connector, name)) {
-    try_on(call, call->desk->deps.node);
-    return;
-  }
-  json_t *params = try_params(call), *plan = NULL; /* a mistake opens no incident */
-  struct action_spec spec = try_spec(call, params);
-  spec.journal = call->desk->deps.node;
-  int r = action_plan(call->desk->deps.actions, &spec, &plan, &err);
-  json_decref(plan);
-  json_decref(params);
-  if (r < 0) call_fail(call, &err);
-  else new_incident(call);
 }
 
 const struct command_row engine_commands[] = {

@@ -65,6 +65,8 @@ void desk_set_registry(struct desk *d, struct registry *registry);
 /* Loads every open incident (tocsin:open), takes its runs, questions and containments up again; calls back when all are there. */
 typedef void desk_cb(void *arg, const struct err *err);
 int desk_load(struct desk *d, desk_cb *cb, void *arg, struct err *err);
+/* Once it is loaded: what the node's own journal has of messages without an outcome. */
+void desk_node_resume(struct desk *d);
 
 /* Before desk_load: it takes up no run but this one, which a crash was traced to (base/suspect.h); number 0: none at all. Nothing else of the incidents is resumed
  * either. desk_alone then calls back when that run has ended or rests, or is not there (then was_there is false); desk_go_on takes up all the rest. */

@@ -289,6 +289,15 @@ extern const struct command_row incident_commands[], engine_commands[];
 command_fn do_node_list, do_node_drain; /* drain.c */
 command_fn do_agree;                    /* failover.c */
 
+/* engine_commands.c: a member that is a text; NULL: it is missing, and the call has its answer. */
+const char *call_required(struct call *call, const char *name);
+/* Opens one for the call, in its words; what follows is the call's. */
+void call_new_incident(struct call *call);
+
+/* by_hand.c */
+command_fn do_try;
+void try_in(struct incident *inc, struct call *call); /* the incident was made for it */
+
 /* corrective.c */
 command_fn do_corrective_list, do_corrective_add, do_corrective_close;
 void corrective_begin(struct desk *d);

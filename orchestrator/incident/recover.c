@@ -155,38 +155,68 @@ static void take_up(struct recovery *r, unsigned number, const json_t *view) {
   json_decref(settings);
 }
 
+/* Who asked for it: what a person tried by hand is no message of the engine's, of which nobody is asked. */
+static const char *asked_by(const json_t *history) {
+  const char *actor = NULL;
+  size_t i;
+  json_t *e;
+  json_array_foreach(history, i, e) if (strcmp(json_str_or(e, "type", ""), "action.intended") == 0) actor = json_str(e, "actor");
+  return actor && strncmp(actor, "person:", 7) == 0 ? actor : NULL;
+}
+
+/* at: "1/3". It is found out what became of it, and sent no more. */
+static void resume_orphan(struct desk *d, struct journal *journal, unsigned run, const char *at, const json_t *intent,
+                          const json_t *history) {
+  json_t *params = json_copy(json_object_get(intent, "params")), *value;
+  const char *key;
+  void *next;
+  json_object_foreach_safe(params, next, key, value) if (json_object_get(value, "$secret")) json_object_del(params, key);
+  struct action_spec spec = {.journal = journal,
+                             .run = run,
+                             .step = strchr(at, '/') + 1,
+                             .actor = "engine",
+                             .connector = json_str_or(intent, "connector", ""),
+                             .version = json_str(intent, "version"),
+                             .action = json_str_or(intent, "action", ""),
+                             .params = params,
+                             .requester = asked_by(history),
+                             .simulated = json_bool_or(intent, "simulated", false),
+                             .history = history,
+                             .undo_of = json_str(intent, "undo_of")};
+  struct action *action;
+  struct err err;
+  if (action_start(d->deps.actions, &spec, NULL, NULL, &action, &err) < 0)
+    log_error("%s/%s: in doubt, and cannot be resolved: %s", journal_incident(journal), at, err.text);
+  else action_abandon(action);
+  json_decref(params);
+}
+
 /* Intents that no running run waits for (a cancelled run's, a notification's): resolved all the same. */
 static void resume_orphans(struct recovery *r) {
   struct incident *inc = r->inc;
   const json_t *state = incident_state(inc);
-  json_t *intents = json_deep_copy(json_object_get(state, "intents")), *intent, *value;
-  const char *at, *key;
-  void *next;
+  json_t *intents = json_deep_copy(json_object_get(state, "intents")), *intent;
+  const char *at;
   json_object_foreach(intents, at, intent) {
     char number[16] = "", *slash = strchr(at, '/');
     if (!slash || (size_t)(slash - at) >= sizeof number) continue;
     memcpy(number, at, (size_t)(slash - at));
     if (strcmp(json_str_or(json_object_get(json_object_get(state, "runs"), number), "status", ""), "running") == 0) continue;
     unsigned run = (unsigned)strtoul(number, NULL, 10);
-    json_t *params = json_copy(json_object_get(intent, "params")), *history = history_of(r->entries, run, slash + 1);
-    json_object_foreach_safe(params, next, key, value) if (json_object_get(value, "$secret")) json_object_del(params, key);
-    struct action_spec spec = {.journal = inc->journal,
-                               .run = run,
-                               .step = slash + 1,
-                               .actor = "engine",
-                               .connector = json_str_or(intent, "connector", ""),
-                               .version = json_str(intent, "version"),
-                               .action = json_str_or(intent, "action", ""),
-                               .params = params,
-                               .simulated = json_bool_or(intent, "simulated", false),
-                               .history = history,
-                               .undo_of = json_str(intent, "undo_of")};
-    struct action *action;
-    struct err err;
-    if (action_start(inc->desk->deps.actions, &spec, NULL, NULL, &action, &err) < 0)
-      log_error("%s/%s: in doubt, and cannot be resolved: %s", inc->id, at, err.text);
-    else action_abandon(action); /* found out, and sent no more */
-    json_decref(params);
+    json_t *history = history_of(r->entries, run, slash + 1);
+    resume_orphan(inc->desk, inc->journal, run, at, intent, history);
+    json_decref(history);
+  }
+  json_decref(intents);
+}
+
+/* Of the node's own journal, which no incident's recovery reads: the state says all that is needed. */
+void desk_node_resume(struct desk *d) {
+  json_t *intents = json_deep_copy(json_object_get(journal_state(d->deps.node), "intents")), *intent;
+  const char *at;
+  json_object_foreach(intents, at, intent) {
+    json_t *history = json_pack("[{s:s, s:O}]", "type", "action.intended", "body", intent);
+    if (strncmp(at, "0/", 2) == 0) resume_orphan(d, d->deps.node, 0, at, intent, history);
     json_decref(history);
   }
   json_decref(intents);

@@ -108,7 +108,9 @@ int64_t desk_open_intents(const struct desk *d, int64_t *ret_in_doubt) {
     count += (int64_t)json_object_size(intents);
     *ret_in_doubt += doubtful(intents);
   }
-  return count;
+  const json_t *own = d->deps.node ? json_object_get(journal_state(d->deps.node), "intents") : NULL;
+  *ret_in_doubt += doubtful(own);
+  return count + (int64_t)json_object_size(own);
 }
 
 /* What a sleeper asks, in the form of questions_open; those of its runs that are awake are `open` already. */

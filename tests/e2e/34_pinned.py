@@ -1,5 +1,7 @@
 """A run goes on with the connector that it began with, whatever became of the file meanwhile, and so do its undo and the probe of what is in doubt; without it a person takes over, or is asked.
 So does a run in shadow: it stays there."""
+import threading
+
 from harness import Raw, Tocsin, done, is_, like, ok
 from product import CONNECTOR, TRIAGE, entries
 from sink import Sink
@@ -62,6 +64,8 @@ def lock(tocsin, sink):
     tocsin.wait_for(lambda: sorted(contained(tocsin)) == ["fay", "gil", "hal"] and sent(sink, "ida", "lock"), "three are contained, the fourth is on its way")
     run = next(r["id"] for r in tocsin.json("run", "list")["runs"] if "product.lock" in (r["waiting_for"] or ""))
     is_(tocsin.run("run", "cancel", run, "--because", "test").status, 0, "and given up")
+    threading.Thread(target=lambda: tocsin.run("connector", "try", "product.once", "--because", "by hand", "user=jan"), daemon=True).start()
+    tocsin.wait_for(lambda: sent(sink, "jan"), "a person tries an action by hand")
     return run.split("/")[0]
 
 
@@ -73,6 +77,26 @@ def undone(tocsin, sink, incident):
     is_((sent(sink, "fay", "unlock"), sent(sink, "gil", "unlock")), ([False], [False]), "both as the version says that contained")
     tocsin.wait_for(lambda: [e for e in entries(tocsin, incident) if e["type"] == "action.resolved"], "what nobody knew is found out")
     is_((len(sink.seen("/is-locked/")), len(sink.seen("/elsewhere/"))), (1, 0), "where the version looks that sent it")
+
+
+def by_hand(tocsin):
+    """What a person had tried, and whose answer the process did not live to see: nothing tells, so a person is asked, and it is seen everywhere until then."""
+    def asked():
+        return [q for q in tocsin.json("now")["questions"] if "jan" in q["text"]]
+    tocsin.wait_for(asked, "a person is asked")
+    incident = asked()[0]["incident"]
+    is_({i["id"]: i["in_doubt"] for i in tocsin.json("incident", "list")["incidents"]}[incident], 1, "the list of incidents has it")
+    like(tocsin.run("incident", "list").out, incident + ".* 1 asked 1 IN DOUBT", "in words")
+    is_([d["id"] for d in tocsin.json("now")["in_doubt"]], [asked()[0]["id"]], "so has `tocsin`")
+    like(tocsin.run("doctor").out, "WRONG +in doubt +1 actions in doubt", "so has doctor")
+    like(str(tocsin.api("GET", "/metrics")[1]), r"tocsin_actions_in_doubt 1\n", "and the metrics")
+    is_(tocsin.run("answer", asked()[0]["id"], "done").status, 0, "who says that it was done")
+    tocsin.wait_for(lambda: not tocsin.json("now")["in_doubt"], "nothing is in doubt any more")
+    like(str(tocsin.api("GET", "/metrics")[1]), r"tocsin_actions_in_doubt 0\n", "nowhere")
+    is_([e["type"] for e in entries(tocsin, incident) if e["type"].startswith(("action.", "question."))],
+        ["action.tried", "action.intended", "action.in_doubt", "question.asked", "question.answered", "action.resolved", "action.outcome"], "every step of it is an entry")
+    over = tocsin.json("connector", "try", "product.again", "--because", "by hand", "user=kim")["id"]
+    is_([i["status"] for i in tocsin.json("incident", "list", "--status", "all")["incidents"] if i["id"] == over], ["closed"], "an incident that was made for one action is over with it")
 
 
 def not_to_be_found(tocsin, sink):
@@ -144,7 +168,7 @@ def shadow(tocsin, sink):
 
 sink_ = Sink().start()
 for path in ("/once/", "/lock/", "/unlock/"):
-    sink_.behave(path, lambda request: "stall" if request["path"] == "/lock/ida" else {"body": {"already": False}})
+    sink_.behave(path, lambda request: "stall" if request["path"] in ("/lock/ida", "/once/jan") else {"body": {"already": False}})
 for path in ("/is-seen/", "/is-locked/", "/elsewhere/"):
     sink_.behave(path, lambda request: {"body": {"happened": False}})
 tocsin_ = Tocsin({"webhook": {"listen": ""}, "folders": {"playbooks": "{folder}/playbooks", "connectors": "{folder}/connectors"},
@@ -173,6 +197,7 @@ with tocsin_:
     is_(sent(sink_, "ann"), [False, False], "with the pinned version still")
 
     undone(tocsin_, sink_, given_up)
+    by_hand(tocsin_)
 
     tocsin_.xadd({"kind": "asks", "id": "2", "user": "bob"})
     answer(tocsin_, "Go on?")
