@@ -212,7 +212,7 @@ help:
 	@echo 'make asan | clang     the same build under sanitizers | by clang'
 	@echo 'make fuzz             each fuzz target for FUZZ_SECONDS=$(FUZZ_SECONDS)'
 	@echo 'make chaos            nothing lost, nothing done twice: the engine killed everywhere; table in $(BUILD)/chaos.tsv'
-	@echo 'make bench            numbers, also written to $(BUILD)/bench.tsv'
+	@echo 'make bench            numbers, also written to $(BUILD)/bench.tsv; BENCH_ENTRIES=10000000: an evidence log of that size, not of a million'
 	@echo 'make install          PREFIX=$(PREFIX) DESTDIR= UNITDIR=$(UNITDIR)'
 	@echo 'make clean            remove $(BUILD)'
 

@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "evidence/disk.h"
 #include "evidence/tiles.h"
 
 enum { AHEAD = 128 << 10, KEY = 32, NONCE = 12, TAG = 16, HEADER = 4, PLACE = 8 + DIGEST_BYTES, PATH_MOST = 4096 };
@@ -39,7 +40,8 @@ struct bodies {
   sqlite3 *keys;
   sqlite3_stmt *statements[KEY_STATEMENTS]; /* each made when it is first needed: parsing costs as much as running */
   struct reader reader;
-  EVP_CIPHER *gcm; /* looked up once, and its context kept: both cost as much as encrypting a body */
+  struct disk disk; /* to write to */
+  EVP_CIPHER *gcm;  /* looked up once, and its context kept: both cost as much as encrypting a body */
   EVP_CIPHER_CTX *cipher;
 };
 
@@ -177,25 +179,6 @@ static void path_of(const char *folder, uint64_t number, char out[PATH_MOST]) {
 
 static void file_path(const struct bodies *b, uint64_t number, char out[PATH_MOST]) { path_of(b->folder, number, out); }
 
-static int folder_sync(const char *path, struct err *err) {
-  int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC), r = 0;
-  if (fd < 0 || fsync(fd) != 0) r = err_errno(err, "cannot sync %s", path);
-  if (fd >= 0) close(fd);
-  return r;
-}
-
-/* Every folder between b->folder and the file, made and synced with the one above it. */
-static int folders_make(const struct bodies *b, const char *path, struct err *err) {
-  char part[PATH_MOST];
-  int r = 0;
-  for (const char *slash = path + strlen(b->folder) + 1; r == 0 && (slash = strchr(slash, '/')); slash++) {
-    snprintf(part, sizeof part, "%.*s", (int)(slash - path), path);
-    if (mkdir(part, 0700) != 0 && errno != EEXIST) return err_errno(err, "cannot make %s", part);
-    r = folder_sync(part, err);
-  }
-  return r < 0 ? r : folder_sync(b->folder, err);
-}
-
 /* Where record `at` begins, when record `from` begins at *ret; ERR_INVALID when the file ends before it. */
 static int record_find_from(int fd, unsigned from, unsigned at, off_t *ret, struct err *err) {
   off_t offset = *ret;
@@ -257,27 +240,16 @@ static int reader_seek(struct bodies *b, uint64_t index, struct err *err) {
   return r;
 }
 
-/* Records go in from place `at` on; what was there is cut off. */
-static int file_append(const struct bodies *b, uint64_t number, unsigned at, const struct buf *records, struct err *err) {
+/* Records go in from place `at` on; what was there is cut off. Durable after disk_sync. */
+static int file_append(struct bodies *b, uint64_t number, unsigned at, const struct buf *records, struct err *err) {
   char path[PATH_MOST];
   off_t offset = 0;
+  int fd = -1, r = 0;
   file_path(b, number, path);
-  int r = folders_make(b, path, err);
-  if (r < 0) return r;
-  int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-  if (fd < 0) return err_errno(err, "cannot open %s", path);
-  r = record_find(fd, at, &offset, err);
-  if (r == 0 && ftruncate(fd, offset) != 0) r = err_errno(err, "cannot cut %s", path);
-  for (size_t done = 0; r == 0 && done < records->len;) {
-    ssize_t n = pwrite(fd, records->data + done, records->len - done, offset + (off_t)done);
-    if (n < 0 && errno == EINTR) continue;
-    if (n <= 0) r = err_errno(err, "cannot write %s", path);
-    else done += (size_t)n;
-  }
-  if (r == 0 && fsync(fd) != 0) r = err_errno(err, "cannot sync %s", path);
-  close(fd);
-  if (r == 0) *strrchr(path, '/') = 0, r = folder_sync(path, err);
-  return r;
+  if (at && (fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW)) < 0 && errno != ENOENT) r = err_errno(err, "cannot open %s", path);
+  if (r == 0 && at) r = record_find(fd, at, &offset, err);
+  if (fd >= 0) close(fd);
+  return r < 0 ? r : disk_append(&b->disk, path + strlen(b->folder) + 1, (size_t)offset, records->data, records->len, err);
 }
 
 /* The batch as its files' records, one buffer for each file, encrypted; all keys in one transaction. */
@@ -301,9 +273,11 @@ int bodies_append(struct bodies *b, uint64_t first, const struct body *list, siz
   struct buf *records = calloc(files, sizeof *records);
   if (!records) abort();
   for (size_t i = 0; i < files; i++) buf_init(&records[i], SIZE_MAX / 2);
+  disk_forget(&b->disk);
   int r = records_make(b, first, list, count, records, err);
   for (size_t i = 0; r == 0 && i < files; i++)
     r = file_append(b, number + i, i == 0 ? (unsigned)(first % TILE_WIDTH) : 0, &records[i], err);
+  if (r == 0) r = disk_sync(&b->disk, err);
   for (size_t i = 0; i < files; i++) buf_release(&records[i]);
   free(records);
   return r;
@@ -373,7 +347,7 @@ int bodies_open(const char *folder, struct bodies **ret, struct err *err) {
   int r = 0;
   if ((size_t)snprintf(b->folder, sizeof b->folder, "%s", folder) >= sizeof b->folder)
     r = err_set(err, ERR_INVALID, "the path of the evidence folder is too long");
-  if (r == 0 && mkdir(folder, 0700) != 0 && errno != EEXIST) r = err_errno(err, "cannot make the folder %s", folder);
+  if (r == 0) r = disk_open(&b->disk, folder, NULL, NULL, err);
   if (r == 0) r = keys_open(b, err);
   if (r == 0) *ret = b;
   else bodies_close(b);
@@ -403,5 +377,6 @@ void bodies_close(struct bodies *b) {
   EVP_CIPHER_free(b->gcm);
   for (int i = 0; i < KEY_STATEMENTS; i++) sqlite3_finalize(b->statements[i]);
   sqlite3_close(b->keys);
+  disk_close(&b->disk);
   free(b);
 }

@@ -24,7 +24,7 @@ struct body {
   struct hash leaf; /* of its head */
 };
 
-/* folder/bodies/ and folder/keys.db; both are made when they are not there. */
+/* folder/bodies/ and folder/keys.db; both are made when they are not there. ERR_CONFLICT: another process has them open so. */
 int bodies_open(const char *folder, struct bodies **ret, struct err *err);
 /* To read only, beside another process's; they must be there. */
 int bodies_look(const char *folder, struct bodies **ret, struct err *err);

@@ -37,7 +37,13 @@ int disk_look(struct disk *d, const char *folder, struct err *err) {
   return d->fd < 0 ? err_errno(err, "cannot open the folder %s", folder) : 0;
 }
 
+void disk_forget(struct disk *d) {
+  while (d->file_count) close(d->files[--d->file_count].fd);
+  d->folder_count = 0;
+}
+
 void disk_close(struct disk *d) {
+  disk_forget(d);
   if (d->fd > 0) close(d->fd);
   d->fd = -1;
 }
@@ -50,27 +56,44 @@ static int folder_fsync(struct disk *d, const char *path, struct err *err) {
   return r;
 }
 
-int disk_sync(struct disk *d, struct err *err) {
+/* All on their way first, so that the first that is waited for takes the others along. */
+static int files_sync(struct disk *d, struct err *err) {
   int r = 0;
-  for (size_t i = 0; r == 0 && i < d->count; i++) r = folder_fsync(d, d->unsynced[i], err);
-  d->count = 0;
+  for (size_t i = 0; i < d->file_count; i++) sync_file_range(d->files[i].fd, 0, 0, SYNC_FILE_RANGE_WRITE);
+  for (size_t i = 0; r == 0 && i < d->file_count; i++) {
+    const struct disk_file *f = &d->files[i];
+    if (broken(d, DISK_FSYNC, f->path, NULL) || fsync(f->fd) != 0) r = err_errno(err, "cannot sync %s", f->path);
+    /* Out of the cache: what is read back to be checked should come from the disk. */
+    if (r == 0) posix_fadvise(f->fd, 0, 0, POSIX_FADV_DONTNEED);
+  }
+  while (d->file_count) {
+    const struct disk_file *f = &d->files[--d->file_count];
+    if (close(f->fd) != 0 && r == 0) r = err_errno(err, "cannot close %s", f->path);
+  }
   return r;
 }
 
-static int unsynced_add(struct disk *d, const char *path, size_t len, struct err *err) {
-  for (size_t i = 0; i < d->count; i++)
-    if (strlen(d->unsynced[i]) == len && memcmp(d->unsynced[i], path, len) == 0) return 0;
-  int r = d->count == DISK_FOLDERS ? disk_sync(d, err) : 0;
+int disk_sync(struct disk *d, struct err *err) {
+  int r = files_sync(d, err);
+  for (size_t i = 0; r == 0 && i < d->folder_count; i++) r = folder_fsync(d, d->folders[i], err);
+  d->folder_count = 0;
+  return r;
+}
+
+static int folder_add(struct disk *d, const char *path, size_t len, struct err *err) {
+  for (size_t i = 0; i < d->folder_count; i++)
+    if (strlen(d->folders[i]) == len && memcmp(d->folders[i], path, len) == 0) return 0;
+  int r = d->folder_count == DISK_FOLDERS ? disk_sync(d, err) : 0;
   if (r < 0) return r;
-  memcpy(d->unsynced[d->count], path, len);
-  d->unsynced[d->count++][len] = 0;
+  memcpy(d->folders[d->folder_count], path, len);
+  d->folders[d->folder_count++][len] = 0;
   return 0;
 }
 
 /* Makes every folder on the way. Each is synced later, also one that was there: a crash may have left it unsynced. */
 static int folders_make(struct disk *d, const char *path, struct err *err) {
   char part[DISK_PATH];
-  int r = unsynced_add(d, ".", 1, err);
+  int r = folder_add(d, ".", 1, err);
   for (const char *slash = strchr(path, '/'); r == 0 && slash; slash = strchr(slash + 1, '/')) {
     size_t len = (size_t)(slash - path);
     memcpy(part, path, len);
@@ -79,44 +102,45 @@ static int folders_make(struct disk *d, const char *path, struct err *err) {
     if (fstatat(d->fd, part, &st, AT_SYMLINK_NOFOLLOW) != 0 &&
         (broken(d, DISK_MKDIR, part, NULL) || (mkdirat(d->fd, part, 0700) != 0 && errno != EEXIST)))
       return err_errno(err, "cannot make the folder %s", part);
-    r = unsynced_add(d, part, len, err);
+    r = folder_add(d, part, len, err);
   }
   return r;
 }
 
-static int bytes_write(struct disk *d, int fd, const char *path, const char *bytes, size_t len, struct err *err) {
+static int bytes_write(struct disk *d, const struct disk_file *f, size_t at, const char *bytes, size_t len, struct err *err) {
   size_t torn = 0;
-  bool fails = broken(d, DISK_WRITE, path, &torn);
+  bool fails = broken(d, DISK_WRITE, f->path, &torn);
   int error = errno;
   if (fails && torn < len) len = torn;
   while (len) {
-    ssize_t n = write(fd, bytes, len);
+    ssize_t n = pwrite(f->fd, bytes, len, (off_t)at);
     if (n < 0 && errno == EINTR) continue;
-    if (n <= 0) return err_errno(err, "cannot write %s", path);
+    if (n <= 0) return err_errno(err, "cannot write %s", f->path);
     bytes += n;
+    at += (size_t)n;
     len -= (size_t)n;
   }
   if (!fails) return 0;
   errno = error;
-  return err_errno(err, "cannot write %s", path);
+  return err_errno(err, "cannot write %s", f->path);
 }
 
-static int file_write(struct disk *d, const char *path, const void *bytes, size_t len, struct err *err) {
+int disk_append(struct disk *d, const char *path, size_t at, const void *bytes, size_t len, struct err *err) {
+  if (strlen(path) >= DISK_PATH) return err_set(err, ERR_INVALID, "the path %s is too long", path);
+  int r = d->file_count == DISK_FILES ? files_sync(d, err) : 0;
+  if (r == 0) r = folders_make(d, path, err);
+  if (r < 0) return r;
+  struct disk_file *f = &d->files[d->file_count];
   if (broken(d, DISK_OPEN, path, NULL)) return err_errno(err, "cannot open %s", path);
-  int fd = openat(d->fd, path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
-  if (fd < 0) return err_errno(err, "cannot open %s", path);
-  int r = bytes_write(d, fd, path, bytes, len, err);
-  if (r == 0 && (broken(d, DISK_FSYNC, path, NULL) || fsync(fd) != 0)) r = err_errno(err, "cannot sync %s", path);
-  /* Out of the cache: what is read back to be checked should come from the disk. */
-  if (r == 0) posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
-  if (close(fd) != 0 && r == 0) r = err_errno(err, "cannot close %s", path);
-  return r;
+  f->fd = openat(d->fd, path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+  if (f->fd < 0) return err_errno(err, "cannot open %s", path);
+  snprintf(f->path, sizeof f->path, "%s", path);
+  d->file_count++;
+  return ftruncate(f->fd, (off_t)at) == 0 ? bytes_write(d, f, at, bytes, len, err) : err_errno(err, "cannot cut %s", path);
 }
 
 int disk_write(struct disk *d, const char *path, const void *bytes, size_t len, struct err *err) {
-  if (strlen(path) >= DISK_PATH) return err_set(err, ERR_INVALID, "the path %s is too long", path);
-  int r = folders_make(d, path, err);
-  return r < 0 ? r : file_write(d, path, bytes, len, err);
+  return disk_append(d, path, 0, bytes, len, err);
 }
 
 int disk_replace(struct disk *d, const char *path, const void *bytes, size_t len, struct err *err) {
@@ -124,10 +148,12 @@ int disk_replace(struct disk *d, const char *path, const void *bytes, size_t len
   if ((size_t)snprintf(temporary, sizeof temporary, "%s.new", path) >= sizeof temporary)
     return err_set(err, ERR_INVALID, "the path %s is too long", path);
   int r = disk_write(d, temporary, bytes, len, err);
-  if (r < 0) return r;
-  if (broken(d, DISK_RENAME, path, NULL) || renameat(d->fd, temporary, d->fd, path) != 0)
-    return err_errno(err, "cannot rename %s", temporary);
-  return disk_sync(d, err);
+  if (r == 0) r = files_sync(d, err);
+  if (r == 0 && (broken(d, DISK_RENAME, path, NULL) || renameat(d->fd, temporary, d->fd, path) != 0))
+    r = err_errno(err, "cannot rename %s", temporary);
+  if (r == 0) r = disk_sync(d, err);
+  disk_forget(d);
+  return r;
 }
 
 int disk_settle(struct disk *d, const char *path, struct err *err) {

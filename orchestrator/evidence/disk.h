@@ -1,7 +1,8 @@
 /* disk.h: files of one folder, written so that they survive a power cut, and with a place for tests to break every call.
  *
  * Paths are relative to the folder; folders on the way are made (0700), files are 0600, links are not followed. What disk_write wrote is
- * durable after disk_sync; disk_replace is all or nothing and durable when it returns. One process at a time: the folder is locked. */
+ * durable after disk_sync; disk_replace is all or nothing and durable when it returns, with all that was written before it. One process at a
+ * time: the folder is locked. */
 #ifndef TOCSIN_EVIDENCE_DISK_H
 #define TOCSIN_EVIDENCE_DISK_H
 
@@ -15,14 +16,18 @@ enum disk_call { DISK_MKDIR, DISK_OPEN, DISK_WRITE, DISK_FSYNC, DISK_RENAME, DIS
 /* Called before each system call that changes something. 0: go on; else the call fails with this errno. A write that fails puts *len bytes down first (0 when left alone). */
 typedef int disk_fault_cb(void *arg, enum disk_call call, const char *path, size_t *len);
 
-enum { DISK_FOLDERS = 64, DISK_PATH = 128 };
+enum { DISK_FILES = 64, DISK_FOLDERS = 64, DISK_PATH = 128 };
 
 struct disk {
   int fd;
   disk_fault_cb *fault; /* NULL but in tests */
   void *arg;
-  size_t count; /* folders that disk_sync has yet to sync */
-  char unsynced[DISK_FOLDERS][DISK_PATH];
+  size_t file_count, folder_count; /* written and yet to be synced; with more files the earlier ones are synced on the way */
+  struct disk_file {
+    int fd;
+    char path[DISK_PATH];
+  } files[DISK_FILES];
+  char folders[DISK_FOLDERS][DISK_PATH];
 };
 
 /* ERR_CONFLICT when another process holds it. */
@@ -31,7 +36,12 @@ int disk_open(struct disk *d, const char *folder, disk_fault_cb *fault, void *ar
 int disk_look(struct disk *d, const char *folder, struct err *err);
 void disk_close(struct disk *d);
 int disk_write(struct disk *d, const char *path, const void *bytes, size_t len, struct err *err);
+/* As disk_write, but keeps the first `at` bytes of a file that is there. */
+int disk_append(struct disk *d, const char *path, size_t at, const void *bytes, size_t len, struct err *err);
+/* All files together: the disk is waited for little longer than for one. */
 int disk_sync(struct disk *d, struct err *err);
+/* After a failure, before the next write: what was not synced is somebody else's to write anew. */
+void disk_forget(struct disk *d);
 int disk_replace(struct disk *d, const char *path, const void *bytes, size_t len, struct err *err);
 /* Makes sure that what is read from it now will still be there after a power cut. */
 int disk_settle(struct disk *d, const char *path, struct err *err);

@@ -324,7 +324,7 @@ int tlog_append(struct tlog *t, const struct tlog_entry *entries, size_t count, 
   if (r < 0 || count == 0) return r;
   struct edge *written = edge_copy(&t->edge);
   uint64_t before = t->edge.size;
-  t->disk.count = 0;
+  disk_forget(&t->disk);
   r = batch_publish(t, written, entries, count, err);
   if (r == 0) {
     buf_release(&t->edge.bundle);
@@ -356,7 +356,7 @@ int tlog_cosign(struct tlog *t, uint64_t size, const char *lines, size_t len, st
   int r = t->stale ? reload(t, err) : 0;
   if (r < 0) return r;
   if (size != t->edge.size) return err_set(err, ERR_CONFLICT, "the log has gone on: its newest checkpoint is another");
-  t->disk.count = 0;
+  disk_forget(&t->disk);
   buf_init(&bytes, CHECKPOINT_CAP);
   r = disk_read(&t->disk, "checkpoint", &bytes, err);
   size_t before = bytes.len;

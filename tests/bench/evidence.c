@@ -1,13 +1,16 @@
-/* evidence.c: what sealing costs: entries sealed and made searchable in a second, verified in a second against the hashing alone, bytes on disk, and a search.
+/* evidence.c: what sealing costs: entries sealed and made searchable in a second, verified in a second against the hashing alone, bytes on disk, a search, and what of it grows with the log.
  *
- * BENCH_ENTRIES (default 100000; memory does not grow with it) journal entries of a usual size are sealed in full batches, as under load; bytes are also taken at 10,000, to see whether
- * they grow.
- * What is verified is compared with the hashing in CPU time, so that neighbours do not decide. Prints lines for tests/bench/run. */
+ * 100,000 journal entries of a usual size, of 997 incidents at a time and 20 to each, are sealed in full batches, as under load, each batch durable before the next. What is verified is compared with the hashing in CPU time, so
+ * that neighbours do not decide. Then, in the first round, another log grows from 10,000 entries to BENCH_ENTRIES (default a million, which is also where the search is timed): there
+ * nothing waits for the disk, whose part is the same for each batch, and costs are CPU time and bytes for each entry, as a share of what they were when the log was small.
+ * Prints lines for tests/bench/run. */
 #include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -17,7 +20,7 @@
 #include "evidence/store.h"
 #include "evidence/verify.h"
 
-enum { JOURNALS = 997, SEARCHES = 50, EARLY = 10000 };
+enum { JOURNALS = 997, LONG = 20, SEARCHES = 50, SMALL = 10000, USUAL = 100000, MILLION = 1000000, AGAIN = 20 };
 
 static struct note_signer signer;
 static char folder[64];
@@ -36,6 +39,13 @@ static double now(void) {
   return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
+/* Of this process: what else the machine does at the time is no matter of the two that are compared. */
+static double cpu(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+  return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
 static void line(const char *name, double value, const char *unit, const char *goal) {
   printf("%s\t%.3f\t%s\t%s\t\n", name, value, unit, goal);
 }
@@ -44,6 +54,8 @@ static void entry_make(size_t at, unsigned long n) {
   static const char *const users[] = {"alice", "bob", "carol", "dave", "erin", "frank", "grace"};
   struct store_entry *e = &entries[at];
   char digest[DIGEST_HEX], *prev = prevs[n % JOURNALS];
+  unsigned long seq = n / JOURNALS % LONG + 1, incident = n / JOURNALS / LONG * JOURNALS + n % JOURNALS;
+  if (seq == 1) memcpy(prev, leaf_none(), DIGEST_HEX);
   *e = (struct store_entry){.head = heads[at], .envelope = bodies[at]};
   e->envelope_len = (size_t)
       snprintf(bodies[at], sizeof bodies[at],
@@ -54,23 +66,29 @@ static void entry_make(size_t at, unsigned long n) {
   e->head_len = (size_t)snprintf(
       heads[at], sizeof heads[at],
       "{\"actor\":\"playbook:contain-account\",\"body\":\"%s\",\"incident\":\"INC-%06lu\",\"node\":\"n1\",\"prev\":\"%s\",\"run\":1,"
-      "\"seq\":%lu,\"size\":%zu,\"step\":\"3\",\"time\":\"2026-01-01T00:%02lu:%02lu.000000Z\",\"type\":\"action.intended\",\"v\":1}",
-      digest, n % JOURNALS, prev, n / JOURNALS + 1, e->envelope_len, n / 60 % 60, n % 60);
+      "\"seq\":%lu,\"size\":%zu,\"step\":\"3\",\"time\":\"2026-01-%02luT%02lu:%02lu:%02lu.%lu00000Z\",\"type\":\"action.intended\",\"v\":"
+      "1}",
+      digest, incident, prev, seq, e->envelope_len, n / 864000 % 31 + 1, n / 36000 % 24, n / 600 % 60, n / 10 % 60, n % 10);
   merkle_leaf(heads[at], e->head_len, &e->leaf);
   hex_encode(e->leaf.bytes, DIGEST_BYTES, prev);
 }
 
-/* Returns the seconds of sealing alone. */
-static double seal(struct store *s, unsigned long from, unsigned long to) {
+/* These two stand before libc's, for the log, the keys and the catalogue alike. */
+static bool waits = true;
+int fsync(int fd) { return waits ? (int)syscall(SYS_fsync, fd) : 0; }
+int fdatasync(int fd) { return waits ? (int)syscall(SYS_fdatasync, fd) : 0; }
+
+/* Returns the seconds of sealing alone, by that clock. */
+static double seal(struct store *s, unsigned long from, unsigned long to, double (*clock)(void)) {
   double took = 0;
   struct err err = {0};
   while (from < to) {
     size_t count = to - from < SEAL_BATCH ? to - from : SEAL_BATCH;
     for (size_t i = 0; i < count; i++) entry_make(i, from + i);
-    double began = now();
+    double began = clock();
     if (store_ready(s, &err) < 0 || store_judge(s, entries, count, &err) < 0 || store_seal(s, entries, count, &err) < 0)
       die("sealing", &err);
-    took += now() - began;
+    took += clock() - began;
     from += count;
   }
   return took;
@@ -89,13 +107,6 @@ static double bytes_of(const char *part, double count) {
   return (double)bytes_found / count;
 }
 
-/* Of this process: what else the machine does at the time is no matter of the two that are compared. */
-static double cpu(void) {
-  struct timespec t;
-  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
-  return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
-}
-
 /* What no verifier can do without: each leaf and each node hashed once. */
 static double hash_rate(void) {
   struct hash a = {{0}}, b = {{1}};
@@ -109,18 +120,18 @@ static double hash_rate(void) {
   return (double)n / (cpu() - began);
 }
 
-static void verify(double count) {
+/* Returns the CPU seconds. */
+static double verify(void) {
   struct verify_options o = {.key = &signer.verifier};
   struct verify_result r;
   struct err err = {0};
   char path[128];
-  double limit = hash_rate(), began = now(), used = cpu();
+  double used = cpu();
   snprintf(path, sizeof path, "%s/log", folder);
   if (verify_log(path, &o, &r, &err) < 0 || r.count) die("verifying", &err);
-  double rate = count / (now() - began), core = count / (cpu() - used);
+  used = cpu() - used;
   verify_release(&r);
-  line("evidence_verified", rate, "/s", "");
-  line("evidence_verified_of_hashing", 100 * core / limit, "%", ">= 50");
+  return used;
 }
 
 static bool count_hit(void *arg, uint64_t index, const char *journal, uint64_t seq, int64_t time, const char *kind) {
@@ -145,36 +156,84 @@ static void search(void) {
   line("evidence_search", 1000 * took / SEARCHES, "ms", "<= 50");
 }
 
+static void texts(struct store *s) {
+  struct err err = {0};
+  for (bool more = true; more;)
+    if (store_read(s, &more, &err) < 0) die("texts", &err);
+}
+
 static int gone(const char *path, const struct stat *st, int type, struct FTW *ftw) { return remove(path); }
 
-int main(void) {
-  const char *wanted = getenv("BENCH_ENTRIES"), *tmp = getenv("TMPDIR");
-  unsigned long count = wanted ? strtoul(wanted, NULL, 10) : 100000;
+static struct store *begin(void) {
+  const char *tmp = getenv("TMPDIR");
   struct store *s = NULL;
   struct err err = {0};
-  bool more = true;
-  if (count < 10 * SEAL_BATCH) count = 10 * SEAL_BATCH;
   snprintf(folder, sizeof folder, "%.40s/bench-XXXXXX", tmp ? tmp : "/tmp");
   if (!mkdtemp(folder)) die("no folder", &err);
-  for (int i = 0; i < JOURNALS; i++) memcpy(prevs[i], leaf_none(), DIGEST_HEX);
-  if (note_signer_make("bench.example/evidence", &signer, &err) < 0 || store_open(folder, &signer, NULL, NULL, &s, &err) < 0)
-    die("start", &err);
-  double took = seal(s, 0, EARLY);
-  double early = bytes_of("log", EARLY) + bytes_of("bodies", EARLY);
-  took += seal(s, EARLY, count);
-  line("evidence_sealed", (double)count / took, "/s", "");
-  double began = now();
-  while (more)
-    if (store_read(s, &more, &err) < 0) die("texts", &err);
-  line("evidence_texts", (double)count / (now() - began), "/s", "");
+  if (store_open(folder, &signer, NULL, NULL, &s, &err) < 0) die("start", &err);
+  return s;
+}
+
+static void end(struct store *s) {
   store_close(s);
-  double late = bytes_of("log", (double)count) + bytes_of("bodies", (double)count);
-  line("evidence_bytes", late, "B/entry", "");
-  line("evidence_bytes_growth", 100 * late / early, "%", "<= 105");
-  line("evidence_bytes_keys", bytes_of("keys.db", (double)count), "B/entry", "");
-  line("evidence_bytes_catalogue", bytes_of("catalogue.db", (double)count), "B/entry", "");
-  verify((double)count);
-  search();
   nftw(folder, gone, 16, FTW_DEPTH | FTW_PHYS);
+}
+
+static void usual(void) {
+  struct store *s = begin();
+  line("evidence_sealed", USUAL / seal(s, 0, USUAL, now), "/s", "");
+  double began = now();
+  texts(s);
+  line("evidence_texts", USUAL / (now() - began), "/s", "");
+  line("evidence_bytes", bytes_of("log", USUAL) + bytes_of("bodies", USUAL), "B/entry", "");
+  line("evidence_bytes_keys", bytes_of("keys.db", USUAL), "B/entry", "");
+  line("evidence_bytes_catalogue", bytes_of("catalogue.db", USUAL), "B/entry", "");
+  double limit = hash_rate(), used = 0;
+  for (int i = 0; i < AGAIN; i++) used += verify() / AGAIN;
+  line("evidence_verified", USUAL / used, "/s", "");
+  line("evidence_verified_of_hashing", 100 * USUAL / used / limit, "%", ">= 50");
+  end(s);
+}
+
+/* For each entry: bytes, CPU seconds of sealing and of verifying. */
+struct cost {
+  double bytes, sealing, verifying;
+};
+
+/* Of a log of `count` entries; sealing it is measured by the entries from there to `to`, verifying it is done that often. */
+static struct cost cost(struct store *s, unsigned long count, unsigned long to, int times) {
+  double n = (double)count;
+  struct cost c = {.bytes = bytes_of("log", n) + bytes_of("bodies", n) + bytes_of("keys.db", n)};
+  for (int i = 0; i < times; i++) c.verifying += verify() / n / times;
+  c.sealing = seal(s, count, to, cpu) / (double)(to - count);
+  return c;
+}
+
+static void growth(unsigned long count) {
+  struct store *s = begin();
+  struct rusage used;
+  waits = false;
+  seal(s, 0, SMALL, cpu);
+  struct cost small = cost(s, SMALL, SMALL + USUAL, AGAIN);
+  seal(s, SMALL + USUAL, MILLION, cpu);
+  texts(s);
+  search();
+  seal(s, MILLION, count, cpu);
+  struct cost large = cost(s, count, count + USUAL, 1);
+  getrusage(RUSAGE_SELF, &used);
+  line("evidence_growth_entries", (double)count, "", "");
+  line("evidence_growth_bytes", 100 * large.bytes / small.bytes, "%", "<= 105");
+  line("evidence_growth_sealing", 100 * large.sealing / small.sealing, "%", "<= 125");
+  line("evidence_growth_verifying", 100 * large.verifying / small.verifying, "%", "<= 125");
+  line("evidence_growth_memory", (double)used.ru_maxrss / 1024, "MiB", "");
+  end(s);
+}
+
+int main(void) {
+  const char *wanted = getenv("BENCH_ENTRIES"), *round = getenv("BENCH_ROUND");
+  unsigned long count = wanted ? strtoul(wanted, NULL, 10) : MILLION;
+  if (note_signer_make("bench.example/evidence", &signer, &(struct err){0}) < 0) return 1;
+  usual();
+  if (!round || strcmp(round, "1") == 0) growth(count > MILLION ? count : MILLION);
   return 0;
 }
