@@ -353,9 +353,10 @@ static void do_trigger(struct call *call, struct incident *inc) {
   struct err err;
   struct id id;
   char name[ID_INCIDENT];
-  const char *playbook = call_required(call, "playbook"), *incident = call_text(call, "incident");
+  const char *playbook = call_required(call, "playbook");
+  if (!playbook) return; /* answered, and the call is gone */
+  const char *incident = call_text(call, "incident");
   bool plan = json_bool_or(call->command, "plan", false);
-  if (!playbook) return;
   if (!plan && !call_required(call, "because")) return;
   const struct declaration *p = desk_playbook(call->desk, playbook, &err);
   if (p && incident && !id_parse(incident, &id))
