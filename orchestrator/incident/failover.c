@@ -173,8 +173,18 @@ struct reload {
   struct timer *timer;
 };
 
+static void reload(void *arg);
+
+static void reload_again(struct reload *r, int64_t ms) { r->timer = timer_start(r->desk->deps.loop, ms, reload, r); }
+
+/* Whoever has it now wrote last, and has compared it. What only cannot be read now is still said when it can. */
 static void on_reloaded(struct incident *inc, void *arg, const struct err *err) {
-  if (err && err->code != ERR_CANCELLED) log_error("%s is not loaded anew: %s", inc->id, err->text);
+  struct reload *r = arg;
+  bool again = err && err->code != ERR_CANCELLED && !inc->owner[0];
+  if (err && inc->owner[0]) json_object_del(r->desk->torn, r->id);
+  if (again) log_error("%s is not loaded anew yet: %s", r->id, err->text);
+  if (again) reload_again(r, AGAIN_MS);
+  else free(r);
 }
 
 /* The old one may still be held by what is under way. */
@@ -182,12 +192,9 @@ static void reload(void *arg) {
   struct reload *r = arg;
   struct desk *d = r->desk;
   timer_free(r->timer);
-  if (json_object_get(d->torn, r->id) && map_get(&d->incidents, r->id) == r->old) {
-    r->timer = timer_start(d->deps.loop, LOOK_MS, reload, r);
-    return;
-  }
-  incident_with(d, r->id, false, on_reloaded, NULL);
-  free(r);
+  r->timer = NULL;
+  if (r->old && json_object_get(d->torn, r->id) && map_get(&d->incidents, r->id) == r->old) reload_again(r, LOOK_MS);
+  else r->old = NULL, incident_with(d, r->id, false, on_reloaded, r);
 }
 
 void desk_torn(struct desk *d, const char *incident, const struct torn *torn) {
@@ -200,7 +207,7 @@ void desk_torn(struct desk *d, const char *incident, const struct torn *torn) {
                                 (json_int_t)torn->from, "to", (json_int_t)torn->to, "leaf", torn->leaf, "known", torn->known));
   if (d->failover) d->failover->torn++;
   desk_lost(d, incident);
-  r->timer = timer_start(d->deps.loop, LOOK_MS, reload, r);
+  reload_again(r, LOOK_MS);
 }
 
 /* --- what the new master is told -------------------------------------------------------------------------------------------- */
