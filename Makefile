@@ -40,12 +40,13 @@ UNIT := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(sort $(wildcard tests/unit/t
 BENCH := $(patsubst tests/bench/%.c,$(BUILD)/bench/%,$(sort $(wildcard tests/bench/*.c)))
 FUZZ := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzzers/%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
 
+# -g1: functions and lines are all that a report of these needs, and it builds faster.
 ASAN = $(MAKE) --no-print-directory -j$(JOBS) BUILD=$(BUILD)/asan HARDEN=-fPIE \
-       CFLAGS='-O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined'
+       CFLAGS='-O1 -g1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined'
 CLANG = $(MAKE) --no-print-directory -j$(JOBS) BUILD=$(BUILD)/clang CC=clang
 # Only what the fuzzers reach, to be built in half the time.
 FUZZER = $(MAKE) --no-print-directory -j$(JOBS) BUILD=$(BUILD)/fuzz CC=clang HARDEN= LINK= ROOMS='action base evidence intake journal route script transport wire' \
-         CFLAGS='-O1 -g -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,address'
+         CFLAGS='-O1 -g1 -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,address'
 AGAIN = $(MAKE) --no-print-directory -j$(JOBS)
 
 all: $(if $(wildcard $(MAIN)),$(BUILD)/tocsin,$(BUILD)/libtocsin.a) $(BUILD)/tocsin-verify
@@ -97,10 +98,11 @@ $(BUILD)/tocsin-verify: $(VERIFY) $(wildcard orchestrator/verify/*.h) $(BUILD)/.
 	$(call say,CC $@)
 	$(Q)$(CC) $(WARN) -Iorchestrator $(CFLAGS) $(HARDEN) $(LINK) $(VERIFY) -lcrypto -o $@
 
+# -O0: the test's own lines are built in half the time; what they test is built as ever.
 $(BUILD)/unit/%: tests/unit/%.c $(BUILD)/libtocsin.a
 	@mkdir -p $(@D)
 	$(call say,CC $@)
-	$(Q)$(CC) $(WARN) $(CPPFLAGS) $(CFLAGS) -Itests/unit -MMD -MP -MF $@.d -MT $@ $< $(BUILD)/libtocsin.a $(LDLIBS) -lcmocka -o $@
+	$(Q)$(CC) $(WARN) $(CPPFLAGS) $(CFLAGS) -O0 -Itests/unit -MMD -MP -MF $@.d -MT $@ $< $(BUILD)/libtocsin.a $(LDLIBS) -lcmocka -o $@
 
 # It asks both verifiers, the auditor's through a door for many questions.
 $(BUILD)/unit/test_tamper $(BUILD)/unit/test_tamper_bundle: | $(BUILD)/verify-many
