@@ -53,12 +53,11 @@ static int stale_remove(const struct sockaddr_un *address, struct err *err) {
   return 0;
 }
 
+/* Nobody gets in before it listens. Never by umask, which is that of every thread: a folder that another one makes meanwhile would be shut to us. */
 static int bind_and_listen(int fd, const struct sockaddr_un *address, const gid_t *gid, struct err *err) {
   const char *path = address->sun_path;
-  mode_t before = umask(0117);
-  int r = bind(fd, (const struct sockaddr *)address, sizeof *address);
-  umask(before);
-  if (r < 0) return err_errno(err, "cannot make the socket %s", path);
+  if (bind(fd, (const struct sockaddr *)address, sizeof *address) < 0 || chmod(path, 0660) < 0)
+    return err_errno(err, "cannot make the socket %s", path);
   if (gid && chown(path, (uid_t)-1, *gid) < 0) return err_errno(err, "cannot give %s to the group of api.group", path);
   if (listen(fd, BACKLOG) < 0) return err_errno(err, "cannot listen on %s", path);
   return 0;
