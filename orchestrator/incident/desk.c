@@ -373,6 +373,8 @@ void incident_touch(struct incident *inc) {
 
 void incident_busy(struct incident *inc, int change) {
   inc->busy = (unsigned)((int)inc->busy + change);
+  uint64_t archived = inc->journal && !inc->lost && !inc->busy ? journal_archived(inc->journal) : 0;
+  if (archived && archived < journal_seq(inc->journal)) retire_restored(inc); /* what was appended behind its last place leaves, too */
   if (inc->lost && !inc->busy) loop_defer(inc->desk->deps.loop, lost_free, inc);
   incident_touch(inc);
 }

@@ -142,7 +142,8 @@ static void on_one(struct incident *inc, void *arg, const struct err *err) {
   struct adopting *a = arg;
   a->under_way--;
   if (err && err->code == ERR_CANCELLED) return; /* the engine is stopping: no further one is begun, Redis may be gone already */
-  if (err && !inc->owner[0]) json_array_append_new(a->again, json_string(inc->id));
+  /* One that has left Redis for the log of the node that is gone is nobody's: it is read when that log is there. */
+  if (err && !inc->owner[0] && err->code != ERR_CONFLICT) json_array_append_new(a->again, json_string(inc->id));
   adopt_more(a);
 }
 
