@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include "base/json.h"
 #include "base/log.h"
@@ -223,6 +224,23 @@ static void check_files(json_t *checks, const struct doctoring *x) {
           "restore evidence/blobs from a backup; `tocsin evidence get` names each that is missing");
 }
 
+/* Folders of nodes that are gone, and are read here. */
+static void check_adopted(json_t *checks, const struct daemon *d) {
+  const char *node;
+  json_t *one;
+  json_object_foreach(json_object_get(json_object_get(d->settings, "evidence"), "adopted"), node, one) {
+    char text[400], path[1100];
+    bool lives = nodes_state(d->nodes, node) == NODE_ALIVE;
+    snprintf(path, sizeof path, "%.1000s/log/checkpoint", json_str_or(one, "folder", ""));
+    bool there = access(path, R_OK) == 0;
+    snprintf(text, sizeof text, "the evidence folder of node %.60s is read here in its place%s%s", node,
+             there ? "" : ", but cannot be read", lives ? ", but the node lives" : "");
+    finding(checks, "adopted", there && !lives, text,
+            lives ? "take it out of evidence.adopted and destroy the copy: what is removed at the node stays in it"
+                  : "see that evidence.adopted names the whole folder, and that it belongs to the service's user");
+  }
+}
+
 static void check_clock(json_t *checks, const struct daemon *d) {
   char text[200];
   int64_t most;
@@ -266,6 +284,7 @@ static void on_doctor(void *arg, const json_t *counts, const struct err *err) {
   check_alerts(checks, counts, err);
   check_evidence(d, checks);
   check_files(checks, x);
+  check_adopted(checks, d);
   check_clock(checks, d);
   daemon_anchor_findings(d, checks);
   int64_t open, in_doubt, attended;

@@ -21,7 +21,6 @@
 #include "anchor/anchor.h"
 #include "cmd/anchoring.h"
 #include "cmd/sealing.h"
-#include "journal/archived.h"
 
 enum { DRAIN_POLL_MS = 20, START_RETRY_MS = 250, LEAVE_MS = 1000, SEAL_LAST_MS = 1000 };
 static const json_int_t HOT_MS = 30 * 86400000LL;
@@ -465,7 +464,7 @@ static void daemon_release(struct daemon *d) {
   intake_free(d->intake);
   self_check_free(d->check);
   if (feed_stop(d->feed, SEAL_LAST_MS, &err) < 0) log_warning("%s", err.text);
-  archived_free(d->store.archived);
+  daemon_sealing_end(d);
   questions_free(d->questions);
   actions_free(d->actions);
   embedded_free(d->embedded);

@@ -27,9 +27,10 @@ struct export {
   const struct options *o;
   struct evidence_case *cases;
   size_t count, entries;
-  size_t files, files_missing; /* in custody: in the bundle, and such as could not be had */
-  struct proof *proofs;        /* of all cases, one behind the other */
-  bool sealed;                 /* there is a log; else nothing below */
+  size_t files;         /* in custody, and in the bundle */
+  json_t *missing;      /* such as could not be had: [{"incident", "item", "sha256", "node"}…] */
+  struct proof *proofs; /* of all cases, one behind the other */
+  bool sealed;          /* there is a log; else nothing below */
   char folder[4096];
   struct note_verifier key;
   struct reader log;
@@ -206,6 +207,11 @@ static bool file_destroyed(const struct evidence_case *c, json_int_t item) {
   return false;
 }
 
+static void file_missing(struct export *x, const struct evidence_case *c, const struct entry *e) {
+  json_array_append_new(x->missing, json_pack("{s:s, s:I, s:O*, s:O*}", "incident", c->id, "item", (json_int_t)e->seq, "sha256",
+                                              json_object_get(e->body, "sha256"), "node", json_object_get(e->body, "node")));
+}
+
 /* One that cannot be had is told, and missing in the bundle, which its verifiers say. That copies were taken is on record. */
 static int file_add(struct export *x, const struct evidence_case *c, const struct entry *e, struct err *err) {
   struct buf bytes;
@@ -215,7 +221,7 @@ static int file_add(struct export *x, const struct evidence_case *c, const struc
     r = bundle_add_file(&x->zip, bytes.data, bytes.len, err);
     x->files++;
   } else {
-    x->files_missing++;
+    file_missing(x, c, e);
   }
   buf_release(&bytes);
   return r;
@@ -228,7 +234,7 @@ static int files_add(struct export *x, const struct evidence_case *c, struct err
     const struct entry *e = c->entries[i];
     if (e->kind != KIND_EVIDENCE_COLLECTED || !e->body || file_destroyed(c, (json_int_t)e->seq)) continue;
     if (c->names) r = file_add(x, c, e, err);
-    else x->files_missing++;
+    else file_missing(x, c, e);
   }
   return r;
 }
@@ -259,6 +265,7 @@ static int archive_make(struct export *x, struct buf *out, struct err *err) {
   for (size_t c = 0; r == 0 && c < x->count; n += x->cases[c++].count) r = case_add(x, &x->cases[c], x->proofs + n, incidents, err);
   json_t *contents =
       json_pack("{s:i, s:s, s:s*, s:s*, s:O}", "v", 1, "made_by", "tocsin " TOCSIN_VERSION, "from", from, "to", to, "incidents", incidents);
+  if (json_array_size(x->missing)) json_object_set(contents, "files_missing", x->missing);
   if (x->sealed) json_object_set_new(contents, "log", evidence_seal(&x->log.checkpoint, &x->key, x->entries - open_count(x)));
   if (r == 0) r = evidence_contents_add(&x->zip, contents, err);
   if (r == 0) r = bundle_finish(&x->zip, err);
@@ -271,8 +278,10 @@ static int archive_make(struct export *x, struct buf *out, struct err *err) {
 static void said(const struct export *x, const char *file) {
   size_t open = x->sealed ? open_count(x) : x->entries, n = 0;
   json_t *value =
-      json_pack("{s:s, s:I, s:I, s:I, s:I, s:I}", "file", file, "incidents", (json_int_t)x->count, "entries", (json_int_t)x->entries,
-                "not_sealed", (json_int_t)open, "files", (json_int_t)x->files, "files_missing", (json_int_t)x->files_missing);
+      json_pack("{s:s, s:I, s:I, s:I, s:I, s:O}", "file", file, "incidents", (json_int_t)x->count, "entries", (json_int_t)x->entries,
+                "not_sealed", (json_int_t)open, "files", (json_int_t)x->files, "files_missing", x->missing);
+  size_t at;
+  json_t *missing;
   if (!cli_json(x->cli, value)) {
     printf("Written to %s: %zu incident%s, %zu entries, %zu of them proven to be in the log.\n", file, x->count, x->count == 1 ? "" : "s",
            x->entries, x->entries - open);
@@ -281,9 +290,9 @@ static void said(const struct export *x, const char *file) {
       for (size_t i = 0; i < x->cases[c].count; i++)
         if (!x->proofs[n + i].found) printf("  not sealed yet: entry %zu of %s\n", i + 1, x->cases[c].id);
     if (x->files) printf("%zu file%s in custody, in clear: in its folder blobs.\n", x->files, x->files == 1 ? "" : "s");
-    if (x->files_missing)
-      printf("%zu file%s in custody could not be had and %s not in it: it will not verify.\n", x->files_missing,
-             x->files_missing == 1 ? "" : "s", x->files_missing == 1 ? "is" : "are");
+    json_array_foreach(x->missing, at, missing)
+        printf("NOT in it: file %lld of %s, which lies at node %s; no verifier will pass it.\n", (long long)json_int_or(missing, "item", 0),
+               json_str_or(missing, "incident", ""), json_str_or(missing, "node", "?"));
     if (x->sealed) printf("Check it anywhere: tocsin evidence verify %s --key …, or tocsin-verify %s --key …\n", file, file);
   }
   json_decref(value);
@@ -348,7 +357,7 @@ static int exported(const struct export *x, const char *file, const struct buf *
 }
 
 int evidence_bundle_export(const struct cli *cli, const struct options *o, const char *incident, const char *file) {
-  struct export x = {.cli = cli, .o = o};
+  struct export x = {.cli = cli, .o = o, .missing = json_array()};
   struct buf out;
   struct err err = {0};
   buf_init(&out, ARCHIVE_CAP);
@@ -358,7 +367,8 @@ int evidence_bundle_export(const struct cli *cli, const struct options *o, const
   if (status == EXIT_DONE) status = exported(&x, file, &out);
   if (status == EXIT_DONE && file_write(file, out.data, out.len, &err) < 0) status = cli_fail(cli, &err);
   if (status == EXIT_DONE) said(&x, file);
-  if (status == EXIT_DONE && x.files_missing) status = EXIT_FAILED;
+  if (status == EXIT_DONE && json_array_size(x.missing)) status = EXIT_FAILED;
+  json_decref(x.missing);
   for (size_t i = 0; i < x.count; i++) evidence_case_release(&x.cases[i]);
   free(x.cases);
   free(x.proofs);

@@ -107,7 +107,8 @@ int daemon_nodes(struct daemon *d, nodes_cb *cb, struct err *err) {
                                 .version = TOCSIN_VERSION,
                                 .folder = identity,
                                 .key = print,
-                                .lease_ms = json_int_or(d->settings, "lease", 10000)};
+                                .lease_ms = json_int_or(d->settings, "lease", 10000),
+                                .adopted = json_object_get(json_object_get(d->settings, "evidence"), "adopted")};
   struct nodes_events events = {
       .arg = d, .brakes = on_brakes, .lapsed = on_lapsed, .held = on_held, .gone = on_gone, .urge = on_urge, .ousted = on_ousted};
   d->nodes = nodes_new(d->loop, d->redis, &config, &events);

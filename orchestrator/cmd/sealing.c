@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -133,10 +134,35 @@ static bool elsewhere(void *arg, const char *node) {
   return d->nodes && nodes_state(d->nodes, node) == NODE_ALIVE;
 }
 
+/* Logs of nodes that are gone, read in their place. */
+static int logs_adopt(struct daemon *d, struct err *err) {
+  const char *node;
+  json_t *one;
+  json_object_foreach(json_object_get(json_object_get(d->settings, "evidence"), "adopted"), node, one) {
+    struct note_verifier key;
+    if (strcmp(node, d->store.node) == 0) return err_set(err, ERR_INVALID, "evidence.adopted: %.60s is this node itself", node);
+    if (note_verifier_read(json_str_or(one, "key", ""), &key, err) < 0) return err_wrap(err, "evidence.adopted.%.60s.key", node), err->code;
+    if (!d->store.adopted) {
+      if (!(d->store.adopted = calloc(1, sizeof *d->store.adopted))) abort();
+      map_init(d->store.adopted);
+    }
+    archived_free(map_put(d->store.adopted, node, archived_new(json_str_or(one, "folder", ""), &key)));
+  }
+  return 0;
+}
+
+static void adopted_free(void *value) { archived_free(value); }
+
+void daemon_sealing_end(struct daemon *d) {
+  archived_free(d->store.archived);
+  if (d->store.adopted) map_release(d->store.adopted, adopted_free), free(d->store.adopted);
+}
+
 int daemon_sealing_start(struct daemon *d, struct err *err) {
   struct note_signer signer;
   char node[64];
-  int r = key_get(d, &signer, err);
+  int r = logs_adopt(d, err);
+  if (r == 0) r = key_get(d, &signer, err);
   if (r < 0) return r;
   d->verifier = signer.verifier;
   snprintf(node, sizeof node, "node-%.40s", d->store.node);

@@ -18,6 +18,7 @@ const char *evidence_folder(const json_t *settings);
 
 /* The feed, with a key that is made when there is none. */
 int daemon_sealing_start(struct daemon *d, struct err *err);
+void daemon_sealing_end(struct daemon *d); /* the feed has stopped */
 /* Called on the loop after each published checkpoint, in the order in which they were added; at most 8. Before daemon_sealing_start or after. */
 void daemon_checkpoint_watch(struct daemon *d, daemon_checkpoint_cb *cb, void *arg);
 /* One finding for doctor: text, and whether all is well. */

@@ -36,6 +36,7 @@ static const struct {
     {"evidence.origin", "\"example.org/ir/n1\""},
     {"evidence.key", "secret \"file:/etc/tocsin/evidence.key\""},
     {"evidence.classes", "{ standard = \"1095d\", personal = \"90d\" }"},
+    {"evidence.adopted", "{ n3 = { folder = \"/srv/tocsin-n3/evidence\", key = \"ir3.example/tocsin/n3+0123abcd+AU…\" } }"},
     {"anchor.tsa", "{\n  { url = \"https://tsa.example/tsr\", ca = \"/etc/tocsin/tsa-ca.pem\" },\n}"},
     {"anchor.witness", "{\n  { url = \"https://witness.example/\", key = \"witness.example/w1+0123abcd+BA…\" },\n}"},
     {"anchor.copy", "{\n  { folder = \"/mnt/evidence-copy\" },\n  { bucket = \"https://s3.example/ir-evidence/n1\", region = "

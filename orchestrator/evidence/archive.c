@@ -109,3 +109,22 @@ int archive_inclusion(const struct archive *a, uint64_t index, struct merkle_pro
 int archive_consistency(const struct archive *a, uint64_t first, struct merkle_proof *ret, struct err *err) {
   return reader_consistency(&a->log, first, ret, err);
 }
+
+int archive_forget_entry(struct bodies *bodies, struct catalogue *catalogue, const char *journal, uint64_t seq, struct err *err) {
+  struct place place;
+  int r = catalogue_find(catalogue, journal, seq, &place, err);
+  if (r < 0) return r == ERR_NOT_FOUND ? 0 : r;
+  r = bodies_remove(bodies, place.index, err);
+  return r < 0 && r != ERR_NOT_FOUND ? r : catalogue_forget(catalogue, place.index, err);
+}
+
+int archive_forget(const char *folder, const char *journal, uint64_t seq, struct err *err) {
+  struct bodies *bodies = NULL;
+  struct catalogue *catalogue = NULL;
+  int r = catalogue_open(folder, &catalogue, err);
+  if (r == 0) r = bodies_open(folder, &bodies, err);
+  if (r == 0) r = archive_forget_entry(bodies, catalogue, journal, seq, err);
+  bodies_close(bodies);
+  catalogue_close(catalogue);
+  return r;
+}

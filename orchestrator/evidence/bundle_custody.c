@@ -9,12 +9,12 @@
 static const char BLOBS[] = "blobs/";
 
 struct custody_file {
-  char sha256[DIGEST_HEX], incident[HEAD_INCIDENT];
+  char sha256[DIGEST_HEX], incident[HEAD_INCIDENT], node[48]; /* node: on whose disk it lay; "": not said */
   uint64_t seq;
   bool destroyed;
 };
 
-static void file_add(struct check *c, const struct head *head, const char *sha256) {
+static void file_add(struct check *c, const struct head *head, const json_t *body, const char *sha256) {
   if (c->file_count == ZIP_FILES) {
     check_fault(c, FAULT_MISSING, "file", head->seq, head->incident, "a bundle cannot hold so many files");
     return;
@@ -28,6 +28,7 @@ static void file_add(struct check *c, const struct head *head, const char *sha25
   *f = (struct custody_file){.seq = head->seq};
   snprintf(f->sha256, sizeof f->sha256, "%s", sha256);
   snprintf(f->incident, sizeof f->incident, "%s", head->incident);
+  snprintf(f->node, sizeof f->node, "%.47s", json_str_or(body, "node", ""));
 }
 
 /* The same content may have been collected anew afterwards: that comes later. */
@@ -45,7 +46,8 @@ void custody_note(struct check *c, const struct head *head, const char *body, si
   if (!body && head->file == HEAD_DELETED) c->ends_removed++;
   if (!body || json_parse_stored(body, len, &value, NULL) < 0) return;
   const char *sha256 = json_str_or(value, "sha256", "");
-  if (strlen(sha256) == DIGEST_HEX - 1) (head->file == HEAD_COLLECTED ? file_add : file_destroyed)(c, head, sha256);
+  if (strlen(sha256) == DIGEST_HEX - 1 && head->file == HEAD_COLLECTED) file_add(c, head, value, sha256);
+  else if (strlen(sha256) == DIGEST_HEX - 1) file_destroyed(c, head, sha256);
   json_decref(value);
 }
 
@@ -79,7 +81,8 @@ static void file_check(struct check *c, const struct custody_file *f) {
   if (unsure) c->ends_removed--;
   if (f->destroyed || unsure) c->result->files_destroyed++;
   else if (!there)
-    check_fault(c, FAULT_MISSING, "file", f->seq, f->incident, "it was collected, no entry says that it was destroyed, and it is not here");
+    check_fault(c, FAULT_MISSING, "file", f->seq, f->incident,
+                "it was collected%s%s, no entry says that it was destroyed, and it is not here", *f->node ? " at node " : "", f->node);
 }
 
 void custody_check(struct check *c) {

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/map.h"
+#include "evidence/archive.h"
 #include "evidence/bodies.h"
 #include "evidence/tlog.h"
 
@@ -188,11 +189,7 @@ int store_cosign(struct store *s, uint64_t size, const char *lines, size_t len, 
 }
 
 int store_remove(struct store *s, const char *journal, uint64_t seq, struct err *err) {
-  struct place place;
-  int r = catalogue_find(s->catalogue, journal, seq, &place, err);
-  if (r < 0) return r == ERR_NOT_FOUND ? 0 : r;
-  r = bodies_remove(s->bodies, place.index, err);
-  return r < 0 && r != ERR_NOT_FOUND ? r : catalogue_forget(s->catalogue, place.index, err);
+  return archive_forget_entry(s->bodies, s->catalogue, journal, seq, err);
 }
 
 int store_read(struct store *s, bool *ret_more, struct err *err) {

@@ -22,7 +22,7 @@ void call_answer(struct call *call, int status, json_t *answer_take) {
   call_free(call);
 }
 
-static int http_status(int code) {
+int call_status(int code) {
   switch (code) {
   case ERR_INVALID: return 400;
   case ERR_DENIED: return 403;
@@ -38,7 +38,7 @@ static int http_status(int code) {
 }
 
 void call_fail(struct call *call, const struct err *err) {
-  call_answer(call, http_status(err->code), json_pack("{s:s}", "error", err->text));
+  call_answer(call, call_status(err->code), json_pack("{s:s}", "error", err->text));
 }
 
 static void on_durable(void *arg, const struct err *err) {
@@ -65,18 +65,22 @@ const char *call_text(struct call *call, const char *name) {
 
 void desk_reply(struct call *call, int status, json_t *answer_take) { call_answer(call, status, answer_take); }
 
-static const struct command_row *row_of(const char *name) {
-  for (const struct command_row *r = incident_commands; r->name; r++)
-    if (strcmp(r->name, name) == 0) return r;
-  for (const struct command_row *r = file_commands; r->name; r++)
-    if (strcmp(r->name, name) == 0) return r;
-  for (const struct command_row *r = engine_commands; r->name; r++)
+static const struct command_row *row_in(const struct command_row *rows, const char *name) {
+  for (const struct command_row *r = rows; r->name; r++)
     if (strcmp(r->name, name) == 0) return r;
   return NULL;
 }
 
+static const struct command_row *row_of(const struct call *call) {
+  const struct command_row *const all[] = {incident_commands, file_commands, file_commands_here, engine_commands};
+  const char *name = json_str_or(call->command, "command", "");
+  const struct command_row *r = call->inner || call->remote ? row_in(file_commands_inner, name) : NULL;
+  for (size_t i = 0; !r && i < sizeof all / sizeof *all; i++) r = row_in(all[i], name);
+  return r;
+}
+
 bool call_about(const struct call *call, char out[ID_INCIDENT]) {
-  const struct command_row *row = row_of(json_str_or(call->command, "command", ""));
+  const struct command_row *row = row_of(call);
   enum about about = row ? row->about : ABOUT_ID; /* of the rooms above */
   struct id id;
   if (about == ABOUT_NONE || !id_parse(json_str_or(call->command, about == ABOUT_INCIDENT ? "incident" : "id", ""), &id)) return false;
@@ -157,10 +161,11 @@ static void refuse(struct call *call, const char *name, const char *role) {
   call_fail(call, &err);
 }
 
-static void here(struct call *call) { run_row(call, row_of(json_str_or(call->command, "command", ""))); }
+static void here(struct call *call) { run_row(call, row_of(call)); }
 
 static void incident_row(struct call *call) {
-  if (!call_gather(call, here)) call_to_owner(call, here);
+  if (row_in(file_commands_here, json_str_or(call->command, "command", ""))) here(call);
+  else if (!call_gather(call, here)) call_to_owner(call, here);
 }
 
 static void room_above(struct call *call) {
@@ -173,7 +178,7 @@ static void command_turn(void *arg) {
   struct desk *d = call->desk;
   struct err err;
   const char *name = json_str_or(call->command, "command", "");
-  const struct command_row *row = row_of(name);
+  const struct command_row *row = row_of(call);
   const struct extra *extra = row ? NULL : map_get(&d->extras, name);
   if (!row && !extra) {
     err_set(&err, ERR_NOT_FOUND, "there is no command \"%.60s\"", name);
@@ -196,6 +201,13 @@ static void command_begin(struct call call) {
 
 void desk_command(struct desk *d, const struct person *by, const json_t *command, desk_answer_cb *cb, void *arg) {
   command_begin((struct call){.desk = d, .by = by, .command = json_deep_copy(command), .cb = cb, .arg = arg});
+}
+
+void desk_command_inner(struct desk *d, const struct person *by, json_t *command_take, desk_answer_cb *cb, void *arg) {
+  struct call *call = calloc(1, sizeof *call);
+  if (!call) abort();
+  *call = (struct call){.desk = d, .by = by, .command = command_take, .cb = cb, .arg = arg, .inner = true};
+  command_turn(call);
 }
 
 void desk_command_remote(struct desk *d, const struct person *by, const json_t *command, bool here, desk_answer_cb *cb, void *arg) {

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "base/log.h"
-#include "incident/internal.h"
+#include "incident/files.h"
 
 enum { WITHIN_MS = 60000, LIST_WITHIN_MS = 5000, MOVED_MS = 250, MOVED_MOST = 40 };
 
@@ -53,6 +53,8 @@ static void on_forwarded(void *arg, int status, const json_t *answer, const stru
   struct call *call = arg;
   if (err) call_fail(call, err);
   else if (json_bool_or(answer, "moved", false) && ++call->tries < MOVED_MOST) again(call);
+  else if (status == 200 && strcmp(json_str_or(call->command, "command", ""), "evidence.get") == 0)
+    file_carry(call, json_deep_copy(answer));
   else call_answer(call, status, json_deep_copy(answer));
 }
 
@@ -78,18 +80,19 @@ struct finding {
 
 static bool alive(const struct call *call, const char *node) { return *node && nodes_state(call->desk->deps.nodes, node) == NODE_ALIVE; }
 
-/* Its first entries may lie in a node's evidence log alone (retire.c): only that one can take it up. */
+/* Its first entries may lie in a node's evidence log alone (retire.c): only that one can take it up, or who has adopted that log. */
 static void on_first(void *arg, const struct redis_value *reply, const struct err *err) {
   struct finding *f = arg;
   struct call *call = f->call;
   call_cb *go_on = f->go_on;
   const struct redis_value *fields = err ? NULL : redis_item(redis_item(reply, 0), 1);
-  const char *holder = "";
+  const char *holder = NULL;
   for (size_t i = 0; i + 1 < redis_count(fields); i += 2)
     if (strcmp(redis_string(redis_item(fields, i), NULL), "n") == 0) holder = redis_string(redis_item(fields, i + 1), NULL);
   free(f);
+  if (holder) holder = nodes_holder(call->desk->deps.nodes, holder);
   if (err) call_fail(call, err);
-  else if (alive(call, holder)) call_forward(call, holder);
+  else if (holder && alive(call, holder)) call_forward(call, holder);
   else go_on(call);
 }
 
@@ -289,6 +292,7 @@ void elsewhere_letter(void *arg, const struct letter *letter) {
   if (strcmp(letter->kind, "command") == 0) letter_command(d, letter);
   else if (strcmp(letter->kind, "attach") == 0) attach_from_letter(d, letter->body, on_attached, remote_new(d, letter));
   else if (strcmp(letter->kind, "given") == 0) letter_given(d, letter);
+  else if (strcmp(letter->kind, "file") == 0) file_letter(d, letter);
   else if (strcmp(letter->kind, "brakes") == 0) nodes_nudge(d->deps.nodes);
   else log_warning("a letter of node %s is of a kind that this version does not know: %.40s", letter->from, letter->kind);
 }

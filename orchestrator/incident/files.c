@@ -20,6 +20,8 @@ struct files *files_of(struct desk *d) {
   LIST_INIT(&d->files->coming);
   TAILQ_INIT(&d->files->copies);
   d->files->vault = vault_new(d->deps.loop, folder ? folder : "evidence");
+  map_init(&d->files->adopted);
+  d->files->engine = (struct person){.name = strdup("tocsin"), .actor = "engine", .roles = json_pack("[s]", "admin"), .known = true};
   return d->files;
 }
 
@@ -56,6 +58,11 @@ void file_fail(struct call *call, int code, const char *text) {
   call_fail(call, &err);
 }
 
+void file_call_fail(struct call *call, const struct err *err) {
+  if (err->code == ERR_CANCELLED) call_drop(call);
+  else call_fail(call, err);
+}
+
 /* NULL: answered already. */
 const char *file_wanted(struct call *call, const char *name) {
   const char *text = call_text(call, name);
@@ -86,25 +93,6 @@ static json_t *item_of(struct call *call, struct incident *inc) {
   }
   if (!json_object_get(file, "deleted")) return file;
   snprintf(why, sizeof why, "file %" PRId64 " of %s was deleted; `tocsin incident show %s` says when and why", item, inc->id, inc->id);
-  file_fail(call, ERR_CONFLICT, why);
-  return NULL;
-}
-
-/* The same, when its bytes are needed here. */
-static json_t *item_here(struct call *call, struct incident *inc) {
-  json_t *file = item_of(call, inc);
-  char why[400];
-  if (!file) return NULL; /* answered, and the call is gone */
-  const char *node = json_str_or(file, "node", ""), *own = call->desk->deps.store->node;
-  if (!call->remote && strcmp(node, own) == 0) return file;
-  if (strcmp(node, own) == 0)
-    snprintf(why, sizeof why, "the file lies at node %.60s, and files do not travel between nodes: do this there", node);
-  else
-    snprintf(
-        why, sizeof why,
-        "the file lies at node %.60s, but %s is with node %.60s now, and files do not travel between nodes: hand it over (`tocsin node "
-        "drain %.60s`), and do this at %.60s",
-        node, inc->id, own, own, node);
   file_fail(call, ERR_CONFLICT, why);
   return NULL;
 }
@@ -156,41 +144,16 @@ void file_marked(struct vault_job *job) {
   file_job_free(j);
 }
 
-static void job_then(struct vault_job *job) {
-  struct file_job *j = (struct file_job *)job;
-  j->then(j->arg, job->result < 0 ? &job->err : NULL);
-  file_job_free(j);
-}
-
-static void start_then(struct desk *d, const char *incident, const char *sha256, int (*run)(struct blobs *, struct vault_job *),
-                       enum blob_mark mark, void (*then)(void *, const struct err *), void *arg) {
-  struct file_job *j = file_job_new(NULL, run, job_then);
-  snprintf(j->incident, sizeof j->incident, "%s", incident);
-  snprintf(j->sha256, sizeof j->sha256, "%s", sha256);
-  j->mark = mark, j->then = then, j->arg = arg;
-  vault_do(files_of(d)->vault, &j->job);
-}
-
-void file_mark(struct desk *d, const char *incident, const char *sha256, enum blob_mark mark, void (*then)(void *, const struct err *),
-               void *arg) {
-  start_then(d, incident, sha256, file_work_mark, mark, then, arg);
-}
-
-void file_destroy(struct desk *d, const char *incident, const char *sha256, void (*then)(void *, const struct err *), void *arg) {
-  start_then(d, incident, sha256, file_work_remove, BLOB_LEAVING, then, arg);
-}
-
 void file_job_start(struct desk *d, struct file_job *j, int (*run)(struct blobs *, struct vault_job *), void (*done)(struct vault_job *)) {
   j->job.run = run, j->job.done = done;
-  vault_do(files_of(d)->vault, &j->job);
+  vault_do(file_vault(d, j->node), &j->job);
 }
 
 /* ---- going out */
 
-static int work_read(struct blobs *b, struct vault_job *job) {
-  struct file_job *j = (struct file_job *)job;
-  buf_init(&j->out, FILE_PIECE);
-  return blob_read(b, j->incident, j->sha256, j->offset, FILE_PIECE, &j->out, &job->err);
+static uint64_t offset_of(const struct call *call) {
+  int64_t offset = json_int_or(call->command, "offset", 0);
+  return offset > 0 ? (uint64_t)offset : 0;
 }
 
 static void copy_drop(struct files *f, struct copy *c) {
@@ -200,11 +163,14 @@ static void copy_drop(struct files *f, struct copy *c) {
 }
 
 /* The oldest goes when there are too many: who goes on with it is on record once more. */
-static void copy_keep(const struct call *call, uint64_t next_offset) {
+static void copy_keep(const struct call *call) {
   struct files *f = files_of(call->desk);
+  int64_t item = json_int_or(call->command, "item", 0), size = json_int_or(file_of_item(call->inc, item), "size", 0);
+  uint64_t offset = offset_of(call), next = offset + FILE_PIECE < (uint64_t)size ? offset + FILE_PIECE : (uint64_t)size;
+  if (offset >= (uint64_t)size) return; /* that was its end */
   struct copy *c = calloc(1, sizeof *c);
   if (!c) abort();
-  *c = (struct copy){.item = json_int_or(call->command, "item", 0), .touched = clock_boot(clock_system()), .next_offset = next_offset};
+  *c = (struct copy){.item = item, .touched = clock_boot(clock_system()), .next_offset = next};
   memcpy(c->incident, call->inc->id, sizeof c->incident);
   snprintf(c->actor, sizeof c->actor, "%s", call->by->actor);
   TAILQ_INSERT_TAIL(&f->copies, c, next);
@@ -226,50 +192,41 @@ static bool copy_goes_on(const struct call *call, uint64_t offset) {
   return false;
 }
 
-static void read_out(struct vault_job *job) {
-  struct file_job *j = (struct file_job *)job;
-  struct call *call = j->call;
-  json_t *file = file_of_item(call->inc, json_int_or(call->command, "item", 0));
-  if (job->result < 0) {
-    call_fail(call, &job->err);
-  } else {
-    if (j->out.len) copy_keep(call, j->offset + j->out.len);
-    char *data = base64_encode(j->out.data, j->out.len);
-    call_answer(call, 200,
-                json_pack("{s:s, s:O*, s:O*, s:O*}", "data", data, "name", json_object_get(file, "name"), "size",
-                          json_object_get(file, "size"), "sha256", json_object_get(file, "sha256")));
-    free(data);
-  }
-  file_job_free(j);
+/* On record: the node that the person is at has the bytes brought. */
+static void copy_recorded(struct call *call) {
+  const json_t *file = file_of_item(call->inc, json_int_or(call->command, "item", 0));
+  json_t *facts =
+      json_pack("{s:s, s:O*, s:O*, s:O*, s:O*}", "id", call->inc->id, "node", json_object_get(file, "node"), "name",
+                json_object_get(file, "name"), "size", json_object_get(file, "size"), "sha256", json_object_get(file, "sha256"));
+  copy_keep(call);
+  if (call->remote) call_answer(call, 200, facts);
+  else file_carry(call, facts);
 }
 
 static void copy_durable(void *arg, const struct err *err) {
-  struct file_job *j = arg;
-  if (err) {
-    call_fail(j->call, err);
-    file_job_free(j);
-  } else {
-    file_job_start(j->call->desk, j, work_read, read_out);
-  }
+  struct call *call = arg;
+  if (err) call_fail(call, err);
+  else copy_recorded(call);
 }
 
 /* The first piece is on record before it leaves, and so is each that follows none of the same person's. */
 static void do_get(struct call *call, struct incident *inc) {
-  json_t *file = item_here(call, inc);
+  const json_t *file = item_of(call, inc);
   const char *because = file ? file_wanted(call, "because") : NULL;
+  struct err err;
   if (!because) return;
-  int64_t offset = json_int_or(call->command, "offset", 0);
-  struct file_job *j = file_job_new(call, work_read, read_out);
-  snprintf(j->sha256, sizeof j->sha256, "%s", json_str_or(file, "sha256", ""));
-  j->offset = offset > 0 ? (uint64_t)offset : 0;
-  if (j->offset && copy_goes_on(call, j->offset)) {
-    file_job_start(call->desk, j, work_read, read_out);
+  if (!file_holder(call->desk, json_str_or(file, "node", ""), &err)) {
+    call_fail(call, &err);
+    return;
+  }
+  if (offset_of(call) && copy_goes_on(call, offset_of(call))) {
+    copy_recorded(call);
     return;
   }
   journal_add(inc->journal, KIND_EVIDENCE_COPIED, call->by->actor, 0, NULL,
               json_pack("{s:O, s:O, s:s}", "item", json_object_get(call->command, "item"), "sha256", json_object_get(file, "sha256"),
                         "because", because));
-  journal_when_durable(inc->journal, copy_durable, j);
+  journal_when_durable(inc->journal, copy_durable, call);
 }
 
 static void do_list(struct call *call, struct incident *inc) {
@@ -330,42 +287,45 @@ static void do_lift(struct call *call, struct incident *inc) {
   else entry_add(call, inc, KIND_EVIDENCE_HOLD_LIFTED, file, json_pack("{s:s}", "because", because));
 }
 
-/* ---- deleting: file_marked, on record, then destroyed */
+/* ---- deleting: marked where it lies, on record, then destroyed */
 
-static void deleted(struct vault_job *job) {
-  struct file_job *j = (struct file_job *)job;
-  struct call *call = j->call;
-  if (job->result < 0) {
-    err_wrap(&job->err, "the deletion is on record, and will be tried again at the next start");
-    call_fail(call, &job->err);
-  } else {
-    json_t *answer = call->answer;
-    call->answer = NULL;
+static const json_t *leaving_file(const struct call *call) { return file_of_item(call->inc, json_int_or(call->command, "item", 0)); }
+
+static void deleted(void *arg, const struct err *err) {
+  struct call *call = arg;
+  json_t *answer = call->answer;
+  struct err why;
+  call->answer = NULL;
+  if (!err) {
     call_answer(call, 200, answer);
+    return;
   }
-  file_job_free(j);
+  json_decref(answer);
+  why = *err;
+  err_wrap(&why, "the deletion is on record, and will be tried again");
+  file_call_fail(call, &why);
 }
 
 static void delete_durable(void *arg, const struct err *err) {
-  struct file_job *j = arg;
-  if (!err) {
-    file_job_start(j->call->desk, j, file_work_remove, deleted);
-    return;
-  }
-  call_fail(j->call, err);
-  file_job_free(j);
+  struct call *call = arg;
+  const json_t *file = leaving_file(call);
+  if (err) call_fail(call, err);
+  else file_destroy(call->desk, json_str_or(file, "node", ""), call->inc->id, json_str_or(file, "sha256", ""), deleted, call);
 }
 
-static void leaving(struct vault_job *job) {
-  struct file_job *j = (struct file_job *)job;
-  struct call *call = j->call;
+static void leaving(void *arg, const struct err *err) {
+  struct call *call = arg;
   struct incident *inc = call->inc;
-  json_t *file = file_of_item(inc, json_int_or(call->command, "item", 0));
+  if (err && err->code == ERR_CANCELLED) {
+    call_drop(call);
+    return;
+  }
+  const json_t *file = leaving_file(call);
   bool held = json_object_get(file, "hold") != NULL, gone = inc->lost || json_object_get(file, "deleted");
-  if (job->result < 0 || held || gone) { /* what came in between counts; the mark is looked at again at the next start */
-    if (job->result == 0) err_set(&job->err, ERR_CONFLICT, "something else was done with the file meanwhile: look again");
-    call_fail(call, &job->err);
-    file_job_free(j);
+  struct err why;
+  if (err || held || gone) { /* what came in between counts; the mark is looked at again at the next start */
+    if (!err) err_set(&why, ERR_CONFLICT, "something else was done with the file meanwhile: look again"), err = &why;
+    call_fail(call, err);
     return;
   }
   bool early = json_int_or(file, "retain_until", 0) > clock_wall(call->desk->deps.store->clock);
@@ -375,36 +335,38 @@ static void leaving(struct vault_job *job) {
   journal_save_state(inc->journal);
   uint64_t seq = journal_add(inc->journal, KIND_EVIDENCE_DELETED, call->by->actor, 0, NULL, body);
   call->answer = json_pack("{s:s, s:I, s:O}", "id", inc->id, "seq", (json_int_t)seq, "item", json_object_get(call->command, "item"));
-  journal_when_durable(inc->journal, delete_durable, j);
+  journal_when_durable(inc->journal, delete_durable, call);
 }
 
 static void do_delete(struct call *call, struct incident *inc) {
-  json_t *file = item_here(call, inc);
-  const char *because = file ? file_wanted(call, "because") : NULL;
+  const json_t *file = item_of(call, inc);
+  const char *because = file ? file_wanted(call, "because") : NULL, *node = json_str_or(file, "node", "");
   char until[TIME_TEXT], why[300];
+  struct err err;
   if (!because) return;
   int64_t retain = json_int_or(file, "retain_until", 0);
   if (json_object_get(file, "hold")) {
     file_fail(call, ERR_DENIED, "the file is under a legal hold: it may not be deleted; `tocsin evidence release-hold` lifts it");
-    return;
-  }
-  if (retain > clock_wall(call->desk->deps.store->clock) && !person_has_role(call->by, "lead")) {
+  } else if (retain > clock_wall(call->desk->deps.store->clock) && !person_has_role(call->by, "lead")) {
     time_format(retain, until);
     snprintf(why, sizeof why, "its class \"%.60s\" keeps the file until %.10s: to delete it earlier needs the role \"lead\"",
              json_str_or(file, "class", ""), until);
     file_fail(call, ERR_DENIED, why);
-    return;
+  } else if (!file_holder(call->desk, node, &err)) {
+    call_fail(call, &err);
+  } else {
+    file_leave(call->desk, node, inc->id, json_str_or(file, "sha256", ""), leaving, call);
   }
-  struct file_job *j = file_job_new(call, file_work_mark, leaving);
-  snprintf(j->sha256, sizeof j->sha256, "%s", json_str_or(file, "sha256", ""));
-  j->mark = BLOB_LEAVING;
-  vault_do(files_of(call->desk)->vault, &j->job);
 }
 
-const struct command_row file_commands[] = {{"evidence.begin", "responder", NEEDS_ID, file_do_begin},
-                                            {"evidence.piece", "responder", NEEDS_ID, file_do_piece},
-                                            {"evidence.finish", "responder", NEEDS_ID, file_do_finish},
-                                            {"evidence.list", "viewer", NEEDS_ID, do_list},
+const struct command_row file_commands_here[] = {{"evidence.begin", "responder", ABOUT_ID, file_do_begin},
+                                                 {"evidence.piece", "responder", ABOUT_ID, file_do_piece},
+                                                 {"evidence.finish", "responder", ABOUT_ID, file_do_finish},
+                                                 {NULL, NULL, ABOUT_NONE, NULL}};
+const struct command_row file_commands_inner[] = {{"evidence.offer", "responder", NEEDS_ID, file_do_offer},
+                                                  {"evidence.record", "responder", NEEDS_ID, file_do_record},
+                                                  {NULL, NULL, ABOUT_NONE, NULL}};
+const struct command_row file_commands[] = {{"evidence.list", "viewer", NEEDS_ID, do_list},
                                             {"evidence.get", "viewer", NEEDS_ID, do_get},
                                             {"evidence.transfer", "responder", NEEDS_ID, do_transfer},
                                             {"evidence.acknowledge", "viewer", NEEDS_ID, do_acknowledge},
@@ -415,32 +377,47 @@ const struct command_row file_commands[] = {{"evidence.begin", "responder", NEED
 
 /* ---- after a crash */
 
-static void settled(struct incident *inc, void *arg, const struct err *err) {
+/* Is it in custody, as lying at that node? */
+static bool listed_there(const json_t *answer, const char *node, const char *sha256) {
+  size_t i;
+  json_t *row;
+  json_array_foreach(json_object_get(answer, "files"), i, row) {
+    if (!json_object_get(row, "deleted") && strcmp(json_str_or(row, "sha256", ""), sha256) == 0)
+      return strcmp(json_str_or(row, "node", ""), node) == 0;
+  }
+  return false;
+}
+
+/* What its incident says, whoever owns it. */
+static void settled(void *arg, int status, const json_t *answer) {
   struct file_job *j = arg;
   struct desk *d = j->desk;
-  const char *item;
-  if (err) { /* another node's, or Redis is away: the next start looks again */
-    log_warning("%s: a file that was being added or deleted when the process ended is looked at again at the next start: %s", j->incident,
-                err->text);
+  if (status != 200 && status != 404) {
+    log_warning("%s: a file that was being added or deleted when the process ended is looked at again later: %s", j->incident,
+                json_str_or(answer, "error", ""));
     file_job_free(j);
     return;
   }
-  bool kept = journal_seq(inc->journal) && file_by_digest(inc, j->sha256, &item);
+  bool kept = listed_there(answer, *j->node ? j->node : d->deps.store->node, j->sha256);
   if (!kept && file_coming(d, j->incident, j->sha256)) { /* it is being added again, by a person or a run that goes on */
     file_job_free(j);
-    incident_touch(inc);
     return;
   }
   log_notice("%s: a file that was being %s when the process ended %s", j->incident, j->mark == BLOB_NEW ? "added" : "deleted",
              kept ? "is on record, and stays" : "is not on record, and was removed");
   j->mark = BLOB_KEPT;
   file_job_start(d, j, kept ? file_work_mark : file_work_remove, file_marked);
-  incident_touch(inc);
+}
+
+void file_settle(struct desk *d, struct file_job *j) {
+  j->desk = d;
+  desk_command_inner(d, &files_of(d)->engine, json_pack("{s:s, s:s}", "command", "evidence.list", "id", j->incident), settled, j);
 }
 
 struct unsettled {
   struct vault_job job; /* first */
   struct desk *desk;
+  char node[NODE_NAME]; /* whose folder it is that was adopted; "": our own */
   struct blob_info *list;
   size_t count;
 };
@@ -455,11 +432,11 @@ static void listed(struct vault_job *job) {
   if (job->result < 0) log_warning("the kept files cannot be looked through: %s", job->err.text);
   for (size_t i = 0; i < u->count; i++) {
     struct file_job *j = file_job_new(NULL, NULL, NULL);
-    j->desk = u->desk;
     j->mark = u->list[i].mark;
     snprintf(j->incident, sizeof j->incident, "%.*s", (int)sizeof j->incident - 1, u->list[i].incident);
     memcpy(j->sha256, u->list[i].sha256, sizeof j->sha256);
-    incident_with(u->desk, j->incident, false, settled, j);
+    memcpy(j->node, u->node, sizeof j->node);
+    file_settle(u->desk, j);
   }
   free(u->list);
   free(u);
@@ -471,20 +448,33 @@ static void list_drop(struct vault_job *job) {
   free(u);
 }
 
-void desk_settle_files(struct desk *d) {
+static void settle_at(struct desk *d, const char *node) {
   struct unsettled *u = calloc(1, sizeof *u);
   if (!u) abort();
   u->job.run = work_list, u->job.done = listed, u->job.drop = list_drop;
   u->desk = d;
-  vault_do(files_of(d)->vault, &u->job);
+  snprintf(u->node, sizeof u->node, "%.47s", node);
+  vault_do(file_vault(d, node), &u->job);
 }
+
+void desk_settle_files(struct desk *d) {
+  const char *node;
+  json_t *one;
+  settle_at(d, "");
+  json_object_foreach(json_object_get(json_object_get(d->deps.settings, "evidence"), "adopted"), node, one) settle_at(d, node);
+}
+
+static void vault_free_value(void *value) { vault_free(value); }
 
 void files_free(struct desk *d) {
   if (!d->files) return;
   timer_free(d->files->counting);
   vault_free(d->files->vault);
+  map_release(&d->files->adopted, vault_free_value);
   file_uploads_free(d->files);
   while (!TAILQ_EMPTY(&d->files->copies)) copy_drop(d->files, TAILQ_FIRST(&d->files->copies));
+  free(d->files->engine.name);
+  json_decref((json_t *)(uintptr_t)d->files->engine.roles);
   free(d->files);
   d->files = NULL;
 }

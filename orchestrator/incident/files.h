@@ -2,6 +2,7 @@
 #ifndef TOCSIN_INCIDENT_FILES_H
 #define TOCSIN_INCIDENT_FILES_H
 
+#include "evidence/passage.h"
 #include "incident/internal.h"
 #include "incident/vault.h"
 
@@ -26,7 +27,9 @@ struct copy {
 };
 
 struct files {
+  struct person engine; /* who asks when nobody did */
   struct vault *vault;
+  struct map adopted; /* node → struct vault */
   LIST_HEAD(, upload) uploads;
   LIST_HEAD(, file_job) coming; /* of playbooks */
   TAILQ_HEAD(, copy) copies;    /* the newest last */
@@ -41,7 +44,7 @@ struct file_job {
   struct vault_job job; /* first */
   struct call *call;
   struct upload *upload;
-  char incident[ID_INCIDENT], sha256[DIGEST_HEX], name[DIGEST_HEX];
+  char incident[ID_INCIDENT], sha256[DIGEST_HEX];
   uint8_t *bytes;
   size_t len;
   uint64_t offset, size, most;
@@ -50,6 +53,8 @@ struct file_job {
   struct desk *desk;
   void (*then)(void *arg, const struct err *err);
   void *arg;
+  /* what another node asked for */
+  char node[NODE_NAME], from[NODE_NAME], nonce[48], to[PASSAGE_PUBLIC];
   /* what a playbook collects */
   run_kept_cb *kept;
   struct journal *journal;
@@ -58,7 +63,8 @@ struct file_job {
   LIST_ENTRY(file_job) next;
 };
 
-extern const struct command_row file_commands[];
+/* Those that the incident's owner carries out; those of the node that they were given to; and what only the engine commands, itself or by letter. */
+extern const struct command_row file_commands[], file_commands_here[], file_commands_inner[];
 
 /* files.c */
 struct files *files_of(struct desk *d);
@@ -66,21 +72,40 @@ struct file_job *file_job_new(struct call *call, int (*run)(struct blobs *, stru
 void file_job_free(struct file_job *j);
 void file_job_start(struct desk *d, struct file_job *j, int (*run)(struct blobs *, struct vault_job *), void (*done)(struct vault_job *));
 void file_fail(struct call *call, int code, const char *text);
+/* Cancelled work outlives the incident, which the call must not touch then. */
+void file_call_fail(struct call *call, const struct err *err);
 const char *file_wanted(struct call *call, const char *name); /* NULL: answered already */
 /* One that is in custody; NULL: none is. */
 const json_t *file_by_digest(struct incident *inc, const char *sha256, const char **ret_item);
 /* What the state says of it, also when it was deleted; NULL: there never was one. */
 json_t *file_of_item(struct incident *inc, int64_t item);
 json_t *file_clock(void);
-/* Marks a kept file, or destroys it (one that is gone already is no error). then is called once, on the loop; with ERR_CANCELLED when the desk ends before. */
-void file_mark(struct desk *d, const char *incident, const char *sha256, enum blob_mark mark, void (*then)(void *, const struct err *),
-               void *arg);
-void file_destroy(struct desk *d, const char *incident, const char *sha256, void (*then)(void *, const struct err *), void *arg);
+/* What became of it is asked of its incident: it stays, or is destroyed. Takes the job over: incident, sha256 and mark are set. */
+void file_settle(struct desk *d, struct file_job *j);
 int file_work_mark(struct blobs *b, struct vault_job *job), file_work_remove(struct blobs *b, struct vault_job *job);
 void file_marked(struct vault_job *job);
 
+/* carry.c: kept files where they lie, which `node` says: here, or at another node, which is asked by letter. */
+/* Who can give what lies there; NULL with err: nobody for the time being. */
+const char *file_holder(const struct desk *d, const char *node, struct err *err);
+/* Marks a kept file as leaving, or destroys it (one that is gone already is no error). then is called once, on the loop; with ERR_CANCELLED when the desk ends before. */
+void file_leave(struct desk *d, const char *node, const char *incident, const char *sha256, void (*then)(void *, const struct err *),
+                void *arg);
+void file_destroy(struct desk *d, const char *node, const char *incident, const char *sha256, void (*then)(void *, const struct err *),
+                  void *arg);
+/* Answers an "evidence.get" that the owner has put on record with the piece that it asked for. facts: what he said: id, node, name, size, sha256. */
+void file_carry(struct call *call, json_t *facts_take);
+void file_letter(struct desk *d, const struct letter *letter);
+
+/* adopted.c */
+/* Where the files of that node are kept: this one's own vault, or that of a folder that it has adopted. */
+struct vault *file_vault(struct desk *d, const char *node);
+/* The body of an entry goes from every adopted folder. then (may be NULL) is called once, perhaps before this returns. */
+void adopted_forget(struct desk *d, const char *incident, uint64_t seq, void (*then)(void *arg, const struct err *err), void *arg);
+void adopted_look(struct desk *d); /* so does what was removed before */
+
 /* upload.c */
-command_fn file_do_begin, file_do_piece, file_do_finish;
+command_fn file_do_begin, file_do_piece, file_do_finish, file_do_offer, file_do_record;
 /* The one that facts name, else the settings'. */
 const char *file_class(struct desk *d, const json_t *facts);
 /* May the incident keep such a file? */

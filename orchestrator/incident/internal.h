@@ -133,6 +133,7 @@ struct call {
   size_t waiting;
   bool remote; /* it came from another node, and goes no further */
   bool here;   /* only what is in memory here is asked for: whoever asks puts the nodes' answers together */
+  bool inner;  /* the engine gives it to itself */
   unsigned tries;
 };
 
@@ -264,6 +265,7 @@ json_t *view_run(struct desk *d, const json_t *state, const char *number, const 
 /* command.c */
 void call_answer(struct call *call, int status, json_t *answer_take);
 void call_fail(struct call *call, const struct err *err);
+int call_status(int code); /* as HTTP's, of an error */
 /* collect.c: run_world.collect */
 int desk_collect(struct desk *d, struct journal *journal, const json_t *facts, char *bytes_take, size_t len, run_kept_cb *cb, void *arg,
                  struct err *err);
@@ -272,6 +274,8 @@ void call_drop(struct call *call); /* without an answer: the desk ends */
 void call_answer_durable(struct call *call, struct journal *journal, json_t *answer_take);
 const char *call_text(struct call *call, const char *name);
 void call_again(struct call *call); /* from its beginning: whom it is about has changed hands */
+/* One that the engine gives by itself, or in the course of another; carried out at once, so cb may come before this returns. by lives until then. */
+void desk_command_inner(struct desk *d, const struct person *by, json_t *command_take, desk_answer_cb *cb, void *arg);
 void desk_command_remote(struct desk *d, const struct person *by, const json_t *command, bool here, desk_answer_cb *cb, void *arg);
 
 /* Every command's handler; `inc` is NULL unless the command needs one. */

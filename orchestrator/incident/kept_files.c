@@ -47,6 +47,7 @@ static void again(void *arg) {
   timer_free(d->files->counting);
   d->files->counting = timer_start(d->deps.loop, EVERY_MS, again, d);
   desk_count_files(d, NULL, NULL);
+  adopted_look(d);
 }
 
 void desk_watch_files(struct desk *d) {

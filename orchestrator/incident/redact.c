@@ -81,13 +81,12 @@ static void on_destroyed(void *arg, const struct err *err) {
   else again(r, err, step_kept);
 }
 
-/* One that was taken over from another node is destroyed there: it was marked before the intent, and that node's next start looks. */
+/* One at a node that is not there is destroyed when it is: it was marked before the intent, and that node's next start looks. */
 static void step_kept(struct redaction *r) {
   const json_t *file = file_of_item(r->inc, (int64_t)r->seq);
-  const char *sha256 = json_str(file, "sha256"), *item;
-  bool here = strcmp(json_str_or(file, "node", ""), r->desk->deps.store->node) == 0;
-  if (here && sha256 && json_bool_or(file, "removed", false) && !file_by_digest(r->inc, sha256, &item))
-    file_destroy(r->desk, r->id, sha256, on_destroyed, r);
+  const char *sha256 = json_str(file, "sha256"), *node = json_str_or(file, "node", ""), *item;
+  bool to_go = sha256 && json_bool_or(file, "removed", false) && !file_by_digest(r->inc, sha256, &item);
+  if (to_go && file_holder(r->desk, node, NULL)) file_destroy(r->desk, node, r->id, sha256, on_destroyed, r);
   else step_redis(r);
 }
 
@@ -107,12 +106,17 @@ static void on_archived_gone(void *arg, bool gone) {
   if (goes_on(r, gone ? NULL : &stopping)) step_state(r);
 }
 
-/* The state is folded from the log, which must have forgotten it before; step_log finds nothing left to do. */
-static void step_archived(struct redaction *r) {
-  struct feed *feed = r->desk->deps.store->feed;
-  if (feed) feed_remove(feed, r->id, r->seq, on_archived_gone, r);
+static void on_adopted_gone(void *arg, const struct err *err) {
+  struct redaction *r = arg;
+  struct feed *feed = r->desk ? r->desk->deps.store->feed : NULL;
+  if (!goes_on(r, err)) return;
+  if (err) again(r, err, step_archived);
+  else if (feed) feed_remove(feed, r->id, r->seq, on_archived_gone, r);
   else step_state(r);
 }
+
+/* The state is folded from the log that has it, this node's or an adopted one, which must have forgotten it before; step_log finds nothing left to do. */
+static void step_archived(struct redaction *r) { adopted_forget(r->desk, r->id, r->seq, on_adopted_gone, r); }
 
 /* A corrective action's text also lies in the index of all of them; the journal still says that there was one. */
 static void corrective_drop(struct redaction *r, const char *seq) {
@@ -372,16 +376,13 @@ static const json_t *kept_file(const struct asking *a) {
 /* A file goes with its entry; what forbids to destroy it forbids this. */
 static int kept_file_may(const struct asking *a, struct err *err) {
   const json_t *file = kept_file(a);
-  const char *node = json_str_or(file, "node", ""), *own = a->call->desk->deps.store->node, *id = a->call->inc->id;
+  const char *id = a->call->inc->id;
   if (file && json_object_get(file, "hold"))
     return err_set(err, ERR_DENIED,
                    "file %" PRIu64 " is under a legal hold: it may not be destroyed; `tocsin evidence release-hold %s %" PRIu64
                    "` lifts it",
                    a->seq, id, a->seq);
-  if (file && strcmp(node, own) != 0)
-    return err_set(err, ERR_CONFLICT, "file %" PRIu64 " lies at node %.60s, and only that node can destroy it: do this while it owns %s",
-                   a->seq, node, id);
-  return 0;
+  return file && !file_holder(a->call->desk, json_str_or(file, "node", ""), err) ? err->code : 0;
 }
 
 static void redact(struct asking *a) {
@@ -437,7 +438,7 @@ static void asking_end(struct asking *a, const struct err *err) {
   else if (needed_still(inc, a, &why) == 0) kept_file_may(a, &why);
   const json_t *file = why.code || a->marked ? NULL : kept_file(a);
   if (file) {
-    file_mark(inc->desk, inc->id, json_str_or(file, "sha256", ""), BLOB_LEAVING, on_marked, a);
+    file_leave(inc->desk, json_str_or(file, "node", ""), inc->id, json_str_or(file, "sha256", ""), on_marked, a);
     return;
   }
   if (why.code) call_fail(a->call, &why);

@@ -74,13 +74,18 @@ static const char *const fact_texts[] = {"name", "source",       "because",   "f
                                          "tool", "collected_by", "collected", "hold", "sha256_before"};
 enum { FACT_TEXTS = sizeof fact_texts / sizeof *fact_texts };
 
+static int facts_check(const json_t *facts, struct err *err) {
+  for (size_t i = 0; i < FACT_TEXTS; i++)
+    if (strlen(json_str_or(facts, fact_texts[i], "")) > TEXT_MOST)
+      return err_set(err, ERR_LIMIT, "`%s` is longer than %d bytes", fact_texts[i], TEXT_MOST);
+  return 0;
+}
+
 int file_may_come(struct desk *d, struct incident *inc, const json_t *facts, const char *class, int64_t size, const char *sha256,
                   struct err *err) {
   int64_t most = json_int_or(json_object_get(d->deps.settings, "evidence"), "file_most_mib", 256) << 20;
   const char *item;
-  for (size_t i = 0; i < FACT_TEXTS; i++)
-    if (strlen(json_str_or(facts, fact_texts[i], "")) > TEXT_MOST)
-      return err_set(err, ERR_LIMIT, "`%s` is longer than %d bytes", fact_texts[i], TEXT_MOST);
+  if (facts_check(facts, err) < 0) return ERR_LIMIT;
   if (size > most)
     return err_set(err, ERR_LIMIT, "the file has %" PRId64 " bytes; at most %" PRId64 " are kept (the setting evidence.file_most_mib)",
                    size, most);
@@ -114,54 +119,87 @@ bool file_coming(struct desk *d, const char *incident, const char *sha256) {
   return false;
 }
 
-void file_do_begin(struct call *call, struct incident *inc) {
-  struct files *f = files_of(call->desk);
-  const char *name = file_wanted(call, "name"), *because = name ? file_wanted(call, "because") : NULL;
-  const char *before = because ? file_wanted(call, "sha256_before") : NULL;
-  uint8_t digest[DIGEST_BYTES], random[UPLOAD_TOKEN / 2];
-  struct err err = {0};
-  if (!before) return; /* answered, and the call is gone */
-  const char *class = file_class(call->desk, call->command);
-  int64_t size = json_int_or(call->command, "size", -1);
-  uploads_sweep(f);
-  if (call->remote) err_set(&err, ERR_DENIED, "files do not travel between nodes: add it at the node that has the incident");
-  else if (size < 0 || strlen(before) != DIGEST_HEX - 1 || !hex_decode(before, digest, DIGEST_BYTES))
-    err_set(&err, ERR_INVALID, "`size` and `sha256_before` say what comes");
-  else if (f->count >= UPLOADS_MOST) err_set(&err, ERR_LIMIT, "too many files are being added now; try again soon");
-  else file_may_come(call->desk, inc, call->command, class, size, before, &err);
-  if (err.code) {
+/* May it come? Then the owner says so. */
+void file_do_offer(struct call *call, struct incident *inc) {
+  struct err err;
+  int64_t replaces = json_int_or(call->command, "replaces", 0);
+  if (file_may_come(call->desk, inc, call->command, json_str_or(call->command, "class", ""), json_int_or(call->command, "size", 0),
+                    json_str_or(call->command, "sha256", ""), &err) < 0)
     call_fail(call, &err);
+  else call_answer(call, 200, json_pack("{s:s, s:I}", "id", inc->id, "replaces", (json_int_t)(file_of_item(inc, replaces) ? replaces : 0)));
+}
+
+static void on_offered(void *arg, int status, const json_t *answer) {
+  struct call *call = arg;
+  struct files *f = files_of(call->desk);
+  uint8_t random[UPLOAD_TOKEN / 2];
+  if (status != 200) {
+    call_answer(call, status, json_deep_copy(answer));
     return;
   }
   struct upload *u = calloc(1, sizeof *u);
   if (!u) abort();
   random_bytes(random, sizeof random);
   hex_encode(random, sizeof random, u->token);
-  memcpy(u->incident, inc->id, sizeof u->incident);
+  snprintf(u->incident, sizeof u->incident, "%s", json_str_or(answer, "id", ""));
   snprintf(u->actor, sizeof u->actor, "%s", call->by->actor);
-  u->size = (uint64_t)size;
+  u->size = (uint64_t)json_int_or(call->command, "size", 0);
   u->touched = clock_boot(clock_system());
-  u->body = file_body(call->desk, call->command, class);
-  if (file_of_item(inc, json_int_or(call->command, "replaces", 0)))
-    json_object_set(u->body, "replaces", json_object_get(call->command, "replaces"));
+  u->body = file_body(call->desk, call->command, file_class(call->desk, call->command));
+  if (json_int_or(answer, "replaces", 0)) json_object_set(u->body, "replaces", json_object_get(answer, "replaces"));
   LIST_INSERT_HEAD(&f->uploads, u, next);
   f->count++;
   call_answer(call, 200, json_pack("{s:s, s:i}", "upload", u->token, "piece", FILE_PIECE));
 }
 
+/* The file stays at the node that the person is at, whoever owns the incident. */
+void file_do_begin(struct call *call, struct incident *none) {
+  struct files *f = files_of(call->desk);
+  const char *name = file_wanted(call, "name"), *because = name ? file_wanted(call, "because") : NULL;
+  const char *before = because ? file_wanted(call, "sha256_before") : NULL;
+  uint8_t digest[DIGEST_BYTES];
+  struct err err = {0};
+  if (!before) return; /* answered, and the call is gone */
+  int64_t size = json_int_or(call->command, "size", -1);
+  uploads_sweep(f);
+  if (call->remote) err_set(&err, ERR_DENIED, "another node plays the exercise: add the file there");
+  else if (size < 0 || strlen(before) != DIGEST_HEX - 1 || !hex_decode(before, digest, DIGEST_BYTES))
+    err_set(&err, ERR_INVALID, "`size` and `sha256_before` say what comes");
+  else if (f->count >= UPLOADS_MOST) err_set(&err, ERR_LIMIT, "too many files are being added now; try again soon");
+  else facts_check(call->command, &err);
+  if (err.code) {
+    call_fail(call, &err);
+    return;
+  }
+  desk_command_inner(call->desk, call->by,
+                     json_pack("{s:s, s:O*, s:s, s:I, s:s, s:O*}", "command", "evidence.offer", "id", json_object_get(call->command, "id"),
+                               "class", file_class(call->desk, call->command), "size", (json_int_t)size, "sha256", before, "replaces",
+                               json_object_get(call->command, "replaces")),
+                     on_offered, call);
+}
+
 /* The caller's own, of this incident, that no other request is at; NULL: answered already. */
-static struct upload *upload_of(struct call *call, struct incident *inc) {
+static struct upload *upload_of(struct call *call) {
   const char *token = call_text(call, "upload");
+  char incident[ID_INCIDENT];
   struct upload *u;
   LIST_FOREACH(u, &files_of(call->desk)->uploads, next)
   if (token && strlen(token) == UPLOAD_TOKEN - 1 && digest_equal(u->token, token, UPLOAD_TOKEN - 1)) break;
-  if (u && strcmp(u->incident, inc->id) == 0 && strcmp(u->actor, call->by->actor) == 0 && !u->busy) {
+  if (u && call_about(call, incident) && strcmp(u->incident, incident) == 0 && strcmp(u->actor, call->by->actor) == 0 && !u->busy) {
     u->busy = true;
     u->touched = clock_boot(clock_system());
     return u;
   }
   file_fail(call, ERR_NOT_FOUND, "this file is not being added (any more): begin anew");
   return NULL;
+}
+
+static struct file_job *job_of(struct call *call, struct upload *u, int (*run)(struct blobs *, struct vault_job *),
+                               void (*done)(struct vault_job *)) {
+  struct file_job *j = file_job_new(call, run, done);
+  memcpy(j->incident, u->incident, sizeof j->incident);
+  j->upload = u;
+  return j;
 }
 
 static int work_piece(struct blobs *b, struct vault_job *job) {
@@ -186,8 +224,8 @@ static void piece_done(struct vault_job *job) {
   file_job_free(j);
 }
 
-void file_do_piece(struct call *call, struct incident *inc) {
-  struct upload *u = upload_of(call, inc);
+void file_do_piece(struct call *call, struct incident *none) {
+  struct upload *u = upload_of(call);
   if (!u) return;
   size_t len = 0;
   const char *data = json_str_or(call->command, "data", "");
@@ -198,8 +236,8 @@ void file_do_piece(struct call *call, struct incident *inc) {
     file_fail(call, ERR_INVALID, "this is not the piece that comes next");
     return;
   }
-  struct file_job *j = file_job_new(call, work_piece, piece_done);
-  j->upload = u, j->bytes = bytes, j->len = len;
+  struct file_job *j = job_of(call, u, work_piece, piece_done);
+  j->bytes = bytes, j->len = len;
   vault_do(files_of(call->desk)->vault, &j->job);
 }
 
@@ -243,61 +281,65 @@ static int work_finish(struct blobs *b, struct vault_job *job) {
   return file_keep(b, j, w, json_str_or(u->body, "sha256_before", ""));
 }
 
-static void collected_durable(void *arg, const struct err *err) {
-  struct file_job *j = arg;
-  struct call *call = j->call;
-  json_t *answer = call->answer;
-  call->answer = NULL;
-  if (err) { /* not known whether the entry is there: the next start looks */
-    json_decref(answer);
-    call_fail(call, err);
-    file_job_free(j);
+/* What the owner appends. The file is on a disk by now. */
+void file_do_record(struct call *call, struct incident *inc) {
+  const json_t *body = json_object_get(call->command, "body"), *size = json_object_get(body, "size");
+  struct err err;
+  const char *sha256 = json_str_or(body, "sha256", "");
+  if (!size) err_set(&err, ERR_INVALID, "`body` says what was kept");
+  else if (file_may_come(call->desk, inc, body, json_str_or(body, "class", ""), json_integer_value(size), sha256, &err) == 0) err.code = 0;
+  if (err.code) { /* somebody else was faster */
+    call_fail(call, &err);
     return;
   }
-  j->mark = BLOB_KEPT;
+  journal_save_state(inc->journal);
+  uint64_t seq = journal_add(inc->journal, KIND_EVIDENCE_COLLECTED, call->by->actor, 0, NULL, json_deep_copy(body));
+  call_answer_durable(call, inc->journal,
+                      json_pack("{s:s, s:I, s:s, s:O}", "id", inc->id, "item", (json_int_t)seq, "sha256", sha256, "size",
+                                (json_t *)(uintptr_t)size));
+}
+
+/* A refusal may mean that the incident has it from elsewhere: it is asked. Without an answer nobody knows whether the entry is there: the next start looks. */
+static void on_recorded(void *arg, int status, const json_t *answer) {
+  struct file_job *j = arg;
+  struct call *call = j->call;
   struct desk *d = call->desk;
-  call_answer(call, 200, answer);
+  call_answer(call, status, json_deep_copy(answer));
   j->call = NULL; /* it is gone; the job goes on */
-  file_job_start(d, j, file_work_mark, file_marked);
+  j->mark = status == 200 ? BLOB_KEPT : BLOB_NEW;
+  if (status == 200) file_job_start(d, j, file_work_mark, file_marked);
+  else if (status < 500) file_settle(d, j);
+  else file_job_free(j);
 }
 
 static void finished(struct vault_job *job) {
   struct file_job *j = (struct file_job *)job;
   struct upload *u = j->upload;
   struct call *call = j->call;
-  struct incident *inc = call->inc;
-  const char *item;
+  json_t *body = json_incref(u->body);
   upload_end(files_of(call->desk), u);
-  if (job->result == 0 && !inc->lost && file_by_digest(inc, j->sha256, &item))
-    job->result = file_err_twice(inc, item, &job->err); /* somebody else was faster */
-  if (job->result == 0 && inc->lost)
-    job->result = err_set(&job->err, ERR_CONFLICT, "another node has taken %s over; add it there", inc->id);
+  upload_free(u);
   if (job->result < 0) {
+    json_decref(body);
     call_fail(call, &job->err);
-    upload_free(u);
     file_job_free(j);
     return;
   }
-  json_object_set_new(u->body, "sha256", json_string(j->sha256));
-  json_object_set_new(u->body, "size", json_integer((json_int_t)j->size));
-  journal_save_state(inc->journal);
-  uint64_t seq = journal_add(inc->journal, KIND_EVIDENCE_COLLECTED, call->by->actor, 0, NULL, json_incref(u->body));
-  call->answer =
-      json_pack("{s:s, s:I, s:s, s:I}", "id", inc->id, "item", (json_int_t)seq, "sha256", j->sha256, "size", (json_int_t)j->size);
-  upload_free(u);
-  journal_when_durable(inc->journal, collected_durable, j);
+  json_object_set_new(body, "sha256", json_string(j->sha256));
+  json_object_set_new(body, "size", json_integer((json_int_t)j->size));
+  desk_command_inner(call->desk, call->by, json_pack("{s:s, s:s, s:o}", "command", "evidence.record", "id", j->incident, "body", body),
+                     on_recorded, j);
 }
 
-void file_do_finish(struct call *call, struct incident *inc) {
-  struct upload *u = upload_of(call, inc);
+void file_do_finish(struct call *call, struct incident *none) {
+  struct upload *u = upload_of(call);
   if (!u) return;
   if (u->received != u->size) {
     upload_drop(files_of(call->desk), u);
     file_fail(call, ERR_CONFLICT, "the file changed while it was read: it has another size now; nothing was kept");
     return;
   }
-  struct file_job *j = file_job_new(call, work_finish, finished);
-  j->upload = u;
+  struct file_job *j = job_of(call, u, work_finish, finished);
   vault_do(files_of(call->desk)->vault, &j->job);
 }
 

@@ -46,6 +46,7 @@ struct journal_store {
   uint64_t again;            /* acknowledged ones that a new master lacked, and that were appended again */
   struct feed *feed;         /* takes what Redis has acknowledged to the evidence log (journal/feed.h); NULL: nothing is sealed */
   struct archived *archived; /* reads it (journal/archived.h); NULL: no journal can have left Redis */
+  struct map *adopted;       /* node → struct archived: logs of nodes that are gone, read in their place; NULL: none */
   /* Counts for metrics. */
   uint64_t entries, waves, retries;
   size_t unsent;     /* entries appended and not yet acknowledged, over all journals */

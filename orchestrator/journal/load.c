@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/json.h"
+#include "base/map.h"
 #include "evidence/leaf.h"
 #include "journal/archived.h"
 #include "journal/internal.h"
@@ -25,6 +26,7 @@ struct reader {
   uint64_t next, to;        /* the next seq wanted, and the last one (0: the end) */
   char prev[DIGEST_HEX];    /* leaf of the entry before next; "" when unknown */
   struct leftover leftover; /* seq 0: none was met */
+  struct archived *log;     /* that has what left */
   uint64_t *archived;       /* gets that seq, too; may be NULL */
   struct missing missing;
   journal_entry_cb *entry_cb;
@@ -99,7 +101,7 @@ static int page_entry(struct reader *r, const struct redis_value *v, struct err 
 
 static int archived_entry(struct reader *r, struct err *err) {
   struct entry *e = NULL;
-  int result = archived_read(r->store->archived, r->incident, r->next, &e, err);
+  int result = archived_read(r->log, r->incident, r->next, &e, err);
   return result < 0 ? result : entry_take(r, e, err);
 }
 
@@ -120,10 +122,15 @@ static void archived_turn(void *arg) {
 
 static void archived_begin(struct reader *r) {
   struct err why;
-  if (strcmp(r->leftover.node, r->store->node) != 0)
-    err_set(&why, ERR_CONFLICT, "%s has left Redis: its first %" PRIu64 " entries lie in the evidence log of node %s; ask there",
+  bool own = strcmp(r->leftover.node, r->store->node) == 0;
+  r->log = own ? r->store->archived : r->store->adopted ? map_get(r->store->adopted, r->leftover.node) : NULL;
+  if (!own && !r->log)
+    err_set(&why, ERR_CONFLICT,
+            "%s has left Redis: its first %" PRIu64
+            " entries lie in the evidence log of node %s; ask there, or if it is gone for good, let a "
+            "node adopt its evidence folder (the setting evidence.adopted)",
             r->incident, r->leftover.seq, r->leftover.node);
-  else if (!r->store->archived) err_set(&why, ERR_UNAVAILABLE, "%s has left Redis, and there is no evidence log", r->incident);
+  else if (!r->log) err_set(&why, ERR_UNAVAILABLE, "%s has left Redis, and there is no evidence log", r->incident);
   else {
     loop_defer(r->store->loop, archived_turn, r);
     return;

@@ -41,6 +41,7 @@ struct nodes {
   int64_t brakes, moved_at;
   int64_t master, former; /* epoch of the master that our journals were compared with; what an earlier process' record said */
   bool draining, started, beating, waking, leaving, soon;
+  json_t *adopted; /* names */
   struct map others;
   struct timer *timer;
   TAILQ_HEAD(, confirming) confirming;
@@ -65,6 +66,10 @@ struct nodes *nodes_new(struct loop *loop, struct redis *redis, const struct nod
   snprintf(n->key, sizeof n->key, "%s", config->key);
   random_bytes(run, sizeof run);
   hex_encode(run, sizeof run, n->run);
+  const char *name;
+  json_t *value;
+  n->adopted = json_array();
+  json_object_foreach((json_t *)(uintptr_t)config->adopted, name, value) json_array_append_new(n->adopted, json_string(name));
   map_init(&n->others);
   TAILQ_INIT(&n->confirming);
   n->since = clock_wall(clock_system());
@@ -86,6 +91,7 @@ void nodes_free(struct nodes *n) {
     free(c);
   }
   map_release(&n->others, other_free);
+  json_decref(n->adopted);
   free(n);
 }
 
@@ -195,6 +201,27 @@ void nodes_each(const struct nodes *n, void (*cb)(void *arg, const char *node), 
     const struct other *o = value;
     if (o->facts && !o->dead) cb(arg, o->name);
   }
+}
+
+static bool adopts(const json_t *names, const char *node) {
+  size_t i;
+  json_t *name;
+  json_array_foreach((json_t *)(uintptr_t)names, i,
+                     name) if (json_is_string(name) && strcmp(json_string_value(name), node) == 0) return true;
+  return false;
+}
+
+const char *nodes_holder(const struct nodes *n, const char *node) {
+  enum node_state state = nodes_state(n, node);
+  size_t at = 0;
+  void *value;
+  if (state == NODE_SELF || (state != NODE_ALIVE && adopts(n->adopted, node))) return n->node;
+  if (state == NODE_ALIVE) return ((const struct other *)map_get(&n->others, node))->name;
+  while (map_next(&n->others, &at, NULL, &value)) {
+    const struct other *o = value;
+    if (o->facts && !o->dead && adopts(json_object_get(o->facts, "adopted"), node)) return o->name;
+  }
+  return NULL;
 }
 
 static int by_node(const void *a, const void *b) {
@@ -331,9 +358,9 @@ static void beat(void *arg) {
   timer_free(n->timer);
   n->timer = NULL;
   if (n->beating || n->leaving || n->waking) return;
-  json_t *facts = json_pack("{s:s, s:s, s:s, s:I, s:I, s:b, s:I, s:I}", "folder", n->folder, "key", n->key, "version", n->version,
+  json_t *facts = json_pack("{s:s, s:s, s:s, s:I, s:I, s:b, s:I, s:I, s:O}", "folder", n->folder, "key", n->key, "version", n->version,
                             "lease_ms", (json_int_t)n->lease_ms, "brakes", (json_int_t)n->brakes, "draining", n->draining, "since",
-                            (json_int_t)n->since, "master", (json_int_t)n->master);
+                            (json_int_t)n->since, "master", (json_int_t)n->master, "adopted", n->adopted);
   char *text = json_text(facts);
   n->beating = true;
   n->soon = false;

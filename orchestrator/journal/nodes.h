@@ -45,6 +45,7 @@ struct nodes_config {
   const char *folder; /* identity of the locked data folder */
   const char *key;    /* fingerprint of the key that the nodes share; two nodes with different ones do not work together */
   int64_t lease_ms;
+  const json_t *adopted; /* {node: …}: whose evidence folders this one has taken over; may be NULL */
 };
 
 enum node_state { NODE_SELF, NODE_ALIVE, NODE_DEAD, NODE_ABSENT };
@@ -63,6 +64,8 @@ const char *nodes_self(const struct nodes *n);
 const atomic_llong *nodes_lease(const struct nodes *n);
 bool nodes_held(const struct nodes *n);
 enum node_state nodes_state(const struct nodes *n, const char *node);
+/* Who can give what lies in that node's evidence folder: itself while it lives, else one that lives and has adopted the folder. NULL: nobody. */
+const char *nodes_holder(const struct nodes *n, const char *node);
 /* Raises the counter now, in place of waiting for its time. */
 void nodes_nudge(struct nodes *n);
 /* Takes no work any more, for all to see. */

@@ -36,6 +36,10 @@ return {
     file_most_mib = whole { doc = "Largest file that is kept as evidence", default = 256, min = 1, max = 1024 },
     classes = map { doc = "How long files are kept at least, by class; none may be deleted earlier but by a lead", default = { standard = "1095d" }, of = time {} },
     class = text { doc = "The class of a file that none is named for", default = "standard", min = 1 },
+    adopted = map { doc = "Evidence folders of nodes that are gone for good, read and removed from in their place: node → folder, key", default = {}, of = object { fields = {
+      folder = text { doc = "Full path of the folder, or of a copy of all of it", pattern = "^/", max = 1000 },
+      key = text { doc = "The verifier key of its log: name+hash+base64", max = 300 },
+    } } },
     hot = time { doc = "How long the journals of closed incidents stay in Redis; then they are read from the log", default = "30d", min = 1000 },
   } } },
   { "anchor", object { doc = "Where the evidence log's checkpoints go that its key alone cannot change: time stamps, witnesses, copies", default = {}, fields = {

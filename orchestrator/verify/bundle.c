@@ -225,23 +225,23 @@ static bool is_removed(struct lines heads, uint64_t seq) {
 
 /* ---- 5. files in custody: blobs/<SHA-256> */
 
-struct collected {
-  char place[NAME], file[NAME]; /* "file 7 of INC-000042", "blobs/…" */
+static struct collected {
+  char place[NAME], file[NAME], node[48]; /* "file 7 of INC-000042", "blobs/…"; whose disk it lay on */
   bool destroyed;
-};
-static struct collected *collected;
+} * collected;
 static size_t collected_count, since;      /* since: where those of the incident at hand begin */
 static size_t removed_names, removed_ends; /* entries that named a file, or its end, and whose bodies were removed */
 
 /* What entry h says of a file; body NULL: it was removed. A quote inside a text has a backslash before it: only a name can stand like this. */
 static void file_note(const struct head *h, const char *body, size_t len) {
   bool collects = strcmp(h->type, "evidence.collected") == 0, destroys = strcmp(h->type, "evidence.deleted") == 0;
-  const char *at = body ? memmem(body, len, "\"sha256\":\"", 10) : NULL;
+  const char *at = body ? memmem(body, len, "\"sha256\":\"", 10) : NULL, *node = body ? memmem(body, len, "\"node\":\"", 8) : NULL;
   if (!body) removed_names += collects, removed_ends += destroys;
   if (!(collects || destroys) || !at || body + len - at < 10 + 2 * HASH) return;
   struct collected c = {.destroyed = false};
   snprintf(c.place, sizeof c.place, "file %" PRIu64 " of %.100s", h->seq, incident);
   snprintf(c.file, sizeof c.file, "blobs/%.64s", at + 10);
+  for (size_t n = 0; node && node + 8 + n < body + len && node[8 + n] != '"' && n + 1 < sizeof c.node; n++) c.node[n] = node[8 + n];
   for (size_t i = since; destroys && i < collected_count; i++) collected[i].destroyed |= strcmp(collected[i].file, c.file) == 0;
   if (collects && !(collected = realloc(collected, (collected_count + 1) * sizeof c))) abort();
   if (collects) collected[collected_count++] = c;
@@ -251,7 +251,7 @@ static void files_check(void) {
   for (const struct collected *c = collected; c < collected + collected_count; c++) {
     bool there = file_find(c->file) != NULL;
     if (c->destroyed || (!there && removed_ends && removed_ends--)) printf("removed %s: an entry says so\n", c->place);
-    else if (!there) fault_at("missing", c->place, "it was taken into custody, and is not here");
+    else if (!there) fault_at("missing", c->place, "it was taken into custody%s%s, and is not here", *c->node ? " at node " : "", c->node);
   }
   for (const struct file *f = files; f < files + file_count; f++) {
     char name[NAME] = "blobs/";

@@ -276,7 +276,7 @@ def bundled(tocsin):
         f.write(bytes([kept[3] ^ 1]))
     like(tocsin.run("evidence", "get", incident, note, "-o", "note-again", "--because", "x").err, "was changed where it is kept", "a bit changed on the disk: no copy is handed out")
     result = tocsin.run("evidence", "export", incident, "-o", "lame.zip", "--wait", "20s")
-    ok(result.status == 1 and "could not be had" in result.out, "and a bundle says that it is not in it")
+    ok(result.status == 1 and "NOT in it: file %d of %s, which lies at node n1" % (note, incident) in result.out, "and a bundle says that it is not in it")
     for verdict in verdicts(tocsin, "lame.zip", key):
         like(verdict, r"(?s)^1 .*missing file %d of %s" % (note, incident), "so do the verifiers")
 

@@ -11,6 +11,7 @@
 #include <sys/wait.h>
 
 #include "evidence/blobs.h"
+#include "evidence/passage.h"
 #include "log_help.h"
 #include "vectors.h"
 
@@ -261,10 +262,45 @@ static void counted(void **state) {
   blobs_close(b);
 }
 
+/* What is sealed opens for the one who asked, for nobody else, and not when a bit of it was changed. */
+static void passage(void **state) {
+  static const size_t lengths[] = {0, 1, 31, 70000};
+  char public[PASSAGE_PUBLIC], other[PASSAGE_PUBLIC];
+  uint8_t *bytes = calloc(1, 70000);
+  struct passage *p = passage_new(public), *q = passage_new(other);
+  assert_string_not_equal(public, other);
+  random_bytes(bytes, 70000);
+  for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
+    struct buf sealed, again, clear;
+    buf_init(&sealed, 1 << 20), buf_init(&again, 1 << 20), buf_init(&clear, 1 << 20);
+    assert_int_equal(passage_seal(public, bytes, lengths[i], &sealed, NULL), 0);
+    assert_int_equal(passage_seal(public, bytes, lengths[i], &again, NULL), 0);
+    assert_string_not_equal(sealed.data, again.data);
+    assert_int_equal(passage_open(q, sealed.data, sealed.len, &clear, NULL), ERR_INVALID);
+    assert_int_equal(passage_open(p, sealed.data, sealed.len - 4, &clear, NULL), ERR_INVALID);
+    sealed.data[50] ^= 1; /* within the bytes, or the tag */
+    assert_int_equal(passage_open(p, sealed.data, sealed.len, &clear, NULL), ERR_INVALID);
+    sealed.data[50] ^= 1;
+    assert_int_equal(clear.len, 0);
+    assert_int_equal(passage_open(p, sealed.data, sealed.len, &clear, NULL), 0);
+    assert_int_equal(clear.len, lengths[i]);
+    assert_memory_equal(clear.data, bytes, lengths[i]);
+    buf_release(&sealed), buf_release(&again), buf_release(&clear);
+  }
+  struct buf none;
+  buf_init(&none, 1000);
+  assert_int_equal(passage_seal("no key", bytes, 4, &none, NULL), ERR_INVALID);
+  assert_int_equal(passage_seal("0000000000000000000000000000000000000000000000000000000000000000", bytes, 4, &none, NULL), ERR_INVALID);
+  assert_int_equal(passage_open(p, "", 0, &none, NULL), ERR_INVALID);
+  buf_release(&none);
+  passage_free(p), passage_free(q);
+  free(bytes);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(there_and_back), cmocka_unit_test(never_shared_nor_clear),
                                      cmocka_unit_test(too_large),      cmocka_unit_test(changed),
                                      cmocka_unit_test(key_is_nowhere), cmocka_unit_test(killed),
-                                     cmocka_unit_test(counted)};
+                                     cmocka_unit_test(counted),        cmocka_unit_test(passage)};
   return cmocka_run_group_tests(tests, setup, teardown);
 }

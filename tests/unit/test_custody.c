@@ -143,6 +143,8 @@ static void refusals(void **state) {
   refused("tester", with(begin_of("two"), "sha256_before", json_string("zz")), 400, "say what comes");
   refused("tester", begin_of("one file"), 409, "already");
   refused("guest", begin_of("two"), 403, "role");
+  refused("tester", with(of("evidence.record"), "body", json_object()), 404, "no command"); /* nor is one to be claimed */
+  refused("tester", of("evidence.offer"), 404, "no command");
   begun(begin_of("three"), upload);
   refused("tester", piece_of("nobody's", 0, "three"), 404, "begin anew");
   refused("judy", piece_of(upload, 0, "three"), 404, "begin anew");
@@ -277,15 +279,15 @@ static void stopped(void **state) {
   UNTIL(unsettled() == 0);
 }
 
-/* The incident is with another node than the file. */
+/* The file lies at another node than the incident, and that one is not there. */
 static void elsewhere(void **state) {
   int64_t item = add("one file");
   desk_down();
   t.node = "n2";
   desk_up();
-  refused("tester", of_item("evidence.get", item), 409, "lies at node n1, but INC-000001 is with node n2 now");
-  refused("tester", of_item("evidence.delete", item), 409, "do this at n1");
-  refused("tester", with(of("incident.redact"), "seq", json_integer(item)), 409, "lies at node n1");
+  refused("tester", of_item("evidence.get", item), 409, "lies at node n1, which is not there");
+  refused("tester", of_item("evidence.delete", item), 409, "lies at node n1, which is not there");
+  refused("tester", with(of("incident.redact"), "seq", json_integer(item)), 409, "lies at node n1, which is not there");
   said("tester", of_item("evidence.hold", item), 200); /* what only makes an entry goes anywhere */
 }
 
