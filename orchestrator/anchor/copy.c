@@ -1,6 +1,8 @@
-/* copy.c: a copy of the log elsewhere: tiles, entry bundles, encrypted bodies, stamps; the checkpoint last. Never keys.db.
+/* copy.c: a copy of the log elsewhere: tiles, entry bundles and encrypted bodies, then the checkpoint that covers them, then stamps and cosignatures of it and of what lies before it.
+ * Never keys.db.
  *
- * The copy's own checkpoint says how far it has come, so that one that was interrupted goes on where it stopped. What is put is read back and compared. */
+ * At every moment, also one at which it was interrupted, what the copy holds is a sound log up to its own checkpoint, and no stamp speaks of more. The copy's checkpoint says how far it has
+ * come: a later round goes on there. What is put is read back and compared. */
 #include <dirent.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -18,7 +20,8 @@ struct copy {
   struct anchor *anchor;
   const struct reader *log;
   struct store *store;
-  uint64_t from; /* what the copy's checkpoint covers */
+  uint64_t from;  /* what the copy's checkpoint covers */
+  uint64_t whole; /* up to where the copy has stamps, too */
   uint64_t files, bytes;
 };
 
@@ -98,12 +101,12 @@ static int copy_bodies(struct copy *c, struct err *err) {
   return r;
 }
 
-/* "123.tsr", "123-2.tsr", "123.cosigned", "123.checkpoint": beyond what the copy had. */
+/* "123.tsr", "123-2.tsr", "123.cosigned", "123.checkpoint": beyond what the copy has for sure. */
 static bool is_new(const struct copy *c, const char *name) {
   char *end;
   unsigned long long size = strtoull(name, &end, 10);
   const char *dot = strrchr(name, '.');
-  return end != name && dot && size >= c->from && size <= c->log->checkpoint.size &&
+  return end != name && dot && size >= c->whole && size <= c->log->checkpoint.size &&
          (strcmp(dot, ".tsr") == 0 || strcmp(dot, ".cosigned") == 0 || strcmp(dot, ".checkpoint") == 0);
 }
 
@@ -147,10 +150,11 @@ static int copy_checkpoint(struct copy *c, struct err *err) {
 
 static int copy_run(struct copy *c, struct err *err) {
   int r = copy_begin(c, err);
+  if (c->from < c->whole) c->whole = c->from; /* another place of the same name */
   for (int level = TILE_ENTRIES; r == 0 && level < TILE_LEVELS; level++) r = copy_tiles(c, level, err);
   if (r == 0) r = copy_bodies(c, err);
-  if (r == 0) r = copy_anchors(c, err);
-  return r < 0 ? r : copy_checkpoint(c, err);
+  if (r == 0) r = copy_checkpoint(c, err);
+  return r < 0 ? r : copy_anchors(c, err);
 }
 
 /* ---- a folder */
@@ -171,7 +175,7 @@ static int folder_get(struct store *s, const char *path, size_t cap, struct buf 
 int copy_target(struct anchor *a, struct target *t, const struct reader *log, json_t **ret_event, struct err *err) {
   struct folder folder = {.store = {folder_put, folder_get}};
   struct bucket bucket;
-  struct copy c = {.anchor = a, .log = log};
+  struct copy c = {.anchor = a, .log = log, .whole = t->size};
   const char *path = json_str(t->settings, "folder");
   int r = 0;
   if (path) {

@@ -4,6 +4,7 @@
 #include <dirent.h>
 
 #include "anchor/anchor.h"
+#include "anchor/check.h"
 #include "anchor/stamp.h"
 #include "anchor/witness.h"
 #include "evidence/bodies.h"
@@ -299,6 +300,58 @@ static void folder_copied(void **state) {
   sound(at("there/log"), 601);
 }
 
+/* Whoever looks at the copy, whenever: it is sound up to its checkpoint, and its stamps speak of nothing beyond. */
+static void copy_sound(const char *log, unsigned entries, unsigned least, unsigned most) {
+  struct anchor_question question = {.key = &signer.verifier, .tsa_ca = at("outside/ca.pem")};
+  struct err err = {0};
+  json_t *found;
+  sound(log, entries);
+  if (anchor_check(log, &question, &found, &err) < 0) fail_msg("%s", err.text);
+  if (json_array_size(json_object_get(found, "faults")) > 0)
+    fail_msg("%s", json_str(json_array_get(json_object_get(found, "faults"), 0), "text"));
+  assert_in_range(json_int_or(json_object_get(found, "stamped"), "size", 0), least, most);
+  json_decref(found);
+}
+
+static void interrupted(void **state) {
+#define STAMPED "{\"tsa\":[{\"url\":\"http://127.0.0.1:$P/tsa\",\"ca\":\"$F/outside/ca.pem\"}]"
+  static const struct {
+    const char *where;         /* there the round fails: a folder stands in the way */
+    unsigned entries, stamped; /* stamped: at most; a folder is listed in any order */
+  } stops[] = {{"log/tile/entries/001.p/54", 300, 300},
+               {"log/tile/0/001.p/64", 300, 300},
+               {"log/tile/1/000.p/1", 300, 300},
+               {"bodies/001", 300, 300},
+               {"log/checkpoint", 300, 300},
+               {"anchors/360.tsr", 360, 350}};
+  char evidence[512];
+  struct anchor *stamps, *copies;
+  snprintf(evidence, sizeof evidence, "%s", at("interrupted")); /* for longer than at() keeps it */
+  grow(evidence, 0, 300, "entry");
+  copies = make(evidence, STAMPED ",\"copy\":[{\"folder\":\"$F/cut\"}]}");
+  round_ok(copies);
+  anchor_free(copies);
+  copy_sound(at("cut/log"), 300, 300, 300);
+  for (size_t i = 0; i < sizeof stops / sizeof *stops; i++) {
+    grow(evidence, 300 + 10 * (unsigned)i, 310 + 10 * (unsigned)i, "entry");
+    stamps = make(evidence, STAMPED "}");
+    round_ok(stamps);
+    anchor_free(stamps);
+    const char *way = at("cut/%s.new", stops[i].where);
+    assert_int_equal(mkdir(way, 0700), 0);
+    copies = make(evidence, "{\"copy\":[{\"folder\":\"$F/cut\"}]}");
+    round_fails(copies, ERR_IO, stops[i].where);
+    copy_sound(at("cut/log"), stops[i].entries, 300, stops[i].stamped);
+    assert_int_equal(rmdir(way), 0);
+    anchor_free(copies);
+  }
+  copies = make(evidence, "{\"copy\":[{\"folder\":\"$F/cut\"}]}");
+  round_ok(copies);
+  anchor_free(copies);
+  copy_sound(at("cut/log"), 360, 360, 360);
+  for (unsigned size = 310; size < 360; size += 10) same_file(at("interrupted/anchors/%u.tsr", size), at("cut/anchors/%u.tsr", size));
+}
+
 #define BUCKET                                                                                                                             \
   "\"bucket\":\"http://127.0.0.1:$P/bucket/ir\",\"region\":\"us-east-1\",\"access_key\":{\"$$secret\":\"anchor.copy.1.access_key\"},"
 
@@ -367,8 +420,8 @@ static void bad_settings(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(stamped),      cmocka_unit_test(witnessed),     cmocka_unit_test(forks_refused),
-                                     cmocka_unit_test(liar_refused), cmocka_unit_test(folder_copied), cmocka_unit_test(bucket_copied),
-                                     cmocka_unit_test(others_go_on), cmocka_unit_test(bad_settings)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(stamped),       cmocka_unit_test(witnessed),     cmocka_unit_test(forks_refused),
+                                     cmocka_unit_test(liar_refused),  cmocka_unit_test(folder_copied), cmocka_unit_test(interrupted),
+                                     cmocka_unit_test(bucket_copied), cmocka_unit_test(others_go_on),  cmocka_unit_test(bad_settings)};
   return cmocka_run_group_tests(tests, up, down);
 }
