@@ -17,7 +17,7 @@
 #include "cmd/view.h"
 #include "exercise/backtest.h"
 
-enum { ROWS_SHOWN = 30, BAR = 30 };
+enum { ROWS_SHOWN = 30, BAR = 30, JOBS_MOST = 32 };
 
 extern char **environ;
 
@@ -197,29 +197,38 @@ static int gather(const struct cli *cli, const json_t *settings, const struct op
   return cli_fail(cli, &err);
 }
 
-static int tested(const struct cli *cli, const json_t *settings, struct lists *lists, const struct past *p, const char *playbook,
-                  json_t **ret) {
+/* What both versions are tried with. */
+struct trial {
+  struct cli *cli;
+  const json_t *settings;
+  struct lists *lists;
+  struct past past;
+  unsigned processes;
+};
+
+static int tested(const struct trial *t, const char *playbook, json_t **ret) {
   struct err err = {0};
   struct backtest spec = {.playbook = playbook,
-                          .connectors = installed_folder(settings, "connectors"),
-                          .settings = settings,
-                          .lists = lists,
-                          .world = playbook_world(lists),
-                          .alerts = p->alerts,
-                          .recorded = p->recorded,
-                          .progress = cli->terminal && !cli->json ? bar : NULL,
+                          .connectors = installed_folder(t->settings, "connectors"),
+                          .settings = t->settings,
+                          .lists = t->lists,
+                          .world = playbook_world(t->lists),
+                          .alerts = t->past.alerts,
+                          .recorded = t->past.recorded,
+                          .processes = t->processes,
+                          .progress = t->cli->terminal && !t->cli->json ? bar : NULL,
                           .arg = (void *)(uintptr_t)playbook};
-  return backtest(&spec, ret, &err) < 0 ? cli_fail(cli, &err) : EXIT_DONE;
+  return backtest(&spec, ret, &err) < 0 ? cli_fail(t->cli, &err) : EXIT_DONE;
 }
 
-static int test_both(struct cli *cli, const json_t *settings, struct lists *lists, const struct past *p, const char *playbook,
-                     const char *word) {
+static int test_both(const struct trial *t, const char *playbook, const char *word) {
+  struct cli *cli = t->cli;
   struct against other = {0};
   struct err err = {0};
   json_t *after = NULL, *before = NULL;
   int status = word && against_find(playbook, word, &other, &err) < 0 ? cli_fail(cli, &err) : EXIT_DONE;
-  if (status == EXIT_DONE) status = tested(cli, settings, lists, p, playbook, &after);
-  if (status == EXIT_DONE && word) status = tested(cli, settings, lists, p, other.path, &before);
+  if (status == EXIT_DONE) status = tested(t, playbook, &after);
+  if (status == EXIT_DONE && word) status = tested(t, other.path, &before);
   if (status == EXIT_DONE && !word) client_print(cli, after, report_view);
   if (status == EXIT_DONE && word) {
     json_t *answer = json_pack("{s:O, s:O, s:o}", "before", before, "after", after, "difference", backtest_compare(before, after));
@@ -233,22 +242,28 @@ static int test_both(struct cli *cli, const json_t *settings, struct lists *list
 }
 
 static int run(struct cli *cli, const struct options *o) {
-  struct lists *lists = NULL;
-  struct past past;
+  struct trial t = {.cli = cli};
   struct err err = {0};
-  json_t *settings = cli_settings(cli, NULL);
+  const char *jobs = options_get(o, "jobs");
+  json_t *settings = NULL;
+  char *end = NULL;
+  long count = jobs ? strtol(jobs, &end, 10) : 0;
+  if (jobs && (*end || count < 1 || count > JOBS_MOST))
+    return cli_misuse(cli, "--jobs is a whole number from 1 to %d, not \"%.40s\"", JOBS_MOST, jobs);
+  t.settings = settings = cli_settings(cli, NULL);
+  t.processes = (unsigned)count;
   if (!settings) return EXIT_FAILED;
-  past_init(&past);
-  int status = gather(cli, settings, o, &past);
-  if (status == EXIT_DONE && lists_load(installed_folder(settings, "lists"), &lists, &err) < 0) status = cli_fail(cli, &err);
+  past_init(&t.past);
+  int status = gather(cli, settings, o, &t.past);
+  if (status == EXIT_DONE && lists_load(installed_folder(settings, "lists"), &t.lists, &err) < 0) status = cli_fail(cli, &err);
   if (status == EXIT_DONE) {
     char *path = playbook_path(settings, options_word(o, 0));
-    if (past.unreadable && !cli->json) fprintf(stderr, "%zu documents could not be read as alerts\n", past.unreadable);
-    status = test_both(cli, settings, lists, &past, path, options_get(o, "against"));
+    if (t.past.unreadable && !cli->json) fprintf(stderr, "%zu documents could not be read as alerts\n", t.past.unreadable);
+    status = test_both(&t, path, options_get(o, "against"));
     free(path);
   }
-  lists_free(lists);
-  past_release(&past);
+  lists_free(t.lists);
+  past_release(&t.past);
   json_decref(settings);
   return status;
 }
@@ -260,6 +275,9 @@ static const struct option_spec options[] = {
     {.name = "against",
      .value = "FILE|REVISION",
      .text = "another version: a file, or a git revision of this one; the difference is shown"},
+    {.name = "jobs",
+     .value = "N",
+     .text = "at most that many processes (default: as many as there are processors); the result is the same"},
     {0}};
 
 const struct command playbook_backtest = {

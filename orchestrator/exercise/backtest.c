@@ -6,14 +6,16 @@
 #include "base/json.h"
 #include "base/map.h"
 #include "exercise/compare.h"
+#include "exercise/crew.h"
 #include "run/stage.h"
 
-enum { PROGRESS_EACH = 16 };
+enum { PROGRESS_EACH = 16, WORTH_A_PROCESS = 16, PROCESSES_MOST = 32 }; /* incidents, for whose sake a process more is begun */
 
 struct group {
   char *key;
-  json_t *alerts; /* of spec's, in the order of their times */
-  int64_t until;  /* µs: a later alert opens another */
+  json_t *alerts;  /* of spec's, in the order of their times */
+  int64_t until;   /* µs: a later alert opens another */
+  unsigned number; /* of the incident of its first run; the next group's comes after as many as it has alerts */
 };
 
 struct testing {
@@ -154,6 +156,7 @@ static void route_all(struct testing *t) {
   }
   map_release(&seen, NULL);
   free(sorted);
+  for (size_t i = 1; i < t->count; i++) t->groups[i].number = t->groups[i - 1].number + (unsigned)json_array_size(t->groups[i - 1].alerts);
 }
 
 static int make_router(struct testing *t, struct err *err) {
@@ -166,57 +169,49 @@ static int make_router(struct testing *t, struct err *err) {
 
 /* --- what a run did -------------------------------------------------------------------------------------------------- */
 
-static json_t *row(struct testing *t, const char *list, const char *text) {
-  struct buf key;
-  buf_init(&key, 1 << 16);
-  buf_addf(&key, "%s %s", list, text);
-  json_t *found = map_get(&t->lines, key.data);
-  if (!found) {
-    found = json_pack("{s:s, s:i}", "text", text, "times", 0);
-    json_array_append_new(json_object_get(t->report, list), found);
-    map_put(&t->lines, key.data, found);
-  }
-  json_object_set_new(found, "times", json_integer(json_int_or(found, "times", 0) + 1));
-  buf_release(&key);
-  return found;
+/* What a group's play comes to: {"case": as in the report, "runs": [status…], "lines": [{"list", "text", "effect"?, "action"?, "target"?}…] for the totals}. */
+static json_t *line(json_t *played, const char *list, const char *text) {
+  json_t *made = json_pack("{s:s, s:s}", "list", list, "text", text);
+  json_array_append_new(json_object_get(played, "lines"), made);
+  return made;
 }
 
 static void did(json_t *run, struct buf *text) { json_array_append_new(json_object_get(run, "did"), json_stringn(text->data, text->len)); }
 
-static void intended(struct testing *t, json_t *run, const json_t *body, struct buf *text) {
+static void intended(json_t *played, json_t *run, const json_t *body, struct buf *text) {
   bool undo = json_str(body, "undo_of") != NULL;
   if (undo) buf_adds(text, "undo: ");
   action_text(body, text);
   did(run, text);
-  json_t *total = row(t, "actions", text->data);
+  json_t *total = line(played, "actions", text->data);
   json_object_set(total, "effect", json_object_get(body, "effect"));
   json_object_set_new(total, "action", json_sprintf("%s.%s", json_str_or(body, "connector", ""), json_str_or(body, "action", "")));
   if (json_object_get(body, "target")) json_object_set(total, "target", json_object_get(body, "target"));
 }
 
-static void asked(struct testing *t, json_t *run, const json_t *body, struct buf *text) {
+static void asked(json_t *played, json_t *run, const json_t *body, struct buf *text) {
   bool own = strcmp(json_str_or(body, "kind", ""), "ask") == 0;
   buf_adds(text, json_str_or(body, "text", ""));
-  row(t, own ? "questions" : "guardrails", text->data);
+  line(played, own ? "questions" : "guardrails", text->data);
   buf_reset(text);
   buf_addf(text, "%s: %s", own ? "ask" : "a guardrail asks", json_str_or(body, "text", ""));
   did(run, text);
 }
 
-static void refused(struct testing *t, json_t *run, const json_t *body, struct buf *text) {
+static void refused(json_t *played, json_t *run, const json_t *body, struct buf *text) {
   buf_addf(text, "refused: %s.%s: %s", json_str_or(body, "connector", ""), json_str_or(body, "action", ""), json_str_or(body, "why", ""));
-  row(t, "guardrails", text->data);
+  line(played, "guardrails", text->data);
   did(run, text);
 }
 
-static void take_entry(struct testing *t, json_t *run, const json_t *e) {
+static void take_entry(json_t *played, json_t *run, const json_t *e) {
   const char *type = json_str_or(e, "type", "");
   const json_t *body = json_object_get(e, "body");
   struct buf text;
   buf_init(&text, 1 << 20);
-  if (strcmp(type, "action.intended") == 0) intended(t, run, body, &text);
-  else if (strcmp(type, "question.asked") == 0) asked(t, run, body, &text);
-  else if (strcmp(type, "action.refused") == 0) refused(t, run, body, &text);
+  if (strcmp(type, "action.intended") == 0) intended(played, run, body, &text);
+  else if (strcmp(type, "question.asked") == 0) asked(played, run, body, &text);
+  else if (strcmp(type, "action.refused") == 0) refused(played, run, body, &text);
   else if (strcmp(type, "run.handed_over") == 0) {
     buf_addf(&text, "hand over: %s", json_str_or(body, "text", ""));
     did(run, &text);
@@ -263,30 +258,24 @@ static json_t *test_of(const struct testing *t, const json_t *alerts, size_t fro
                    "restart", restart);
 }
 
-static void count_status(struct testing *t, const char *status) {
-  json_t *runs = json_object_get(t->report, "runs");
-  json_object_set_new(runs, status, json_integer(json_int_or(runs, status, 0) + 1));
-}
-
 /* One run; *at: the next alert that it has not seen. Returns when it ended (µs). */
-static int64_t play_one(struct testing *t, json_t *rows, const json_t *alerts, size_t *at, int64_t not_before, bool restart) {
+static int64_t play_one(struct testing *t, json_t *all, const json_t *alerts, size_t *at, int64_t not_before, bool restart) {
   json_t *test = test_of(t, alerts, *at, not_before, restart), *played = play_unattended(&t->stage, test), *e;
   json_t *run =
       json_pack("{s:O, s:[], s:O*}", "status", json_object_get(played, "status"), "did", "error", json_object_get(played, "error"));
   size_t i;
-  json_array_foreach(json_object_get(played, "entries"), i, e) take_entry(t, run, e);
+  json_array_foreach(json_object_get(played, "entries"), i, e) take_entry(all, run, e);
   json_array_foreach(json_object_get(played, "parameters"), i, e) {
     struct buf text;
     buf_init(&text, 1024);
     buf_addf(&text, "Which `%s`? The alert names several; the first was taken.", json_string_value(e));
-    row(t, "questions", text.data);
+    line(all, "questions", text.data);
     buf_release(&text);
   }
   if (json_array_size(json_object_get(played, "problems"))) json_object_set(run, "problems", json_object_get(played, "problems"));
-  count_status(t, json_str_or(played, "status", "?"));
   int64_t ended = json_int_or(played, "ended", 0), begun = json_int_or(test, "begins", 0);
   json_object_set_new(run, "took_ms", json_integer((ended - begun) / 1000));
-  json_array_append_new(rows, run);
+  json_array_append_new(json_at(all, "case.runs"), run);
   *at += 1 + (size_t)json_int_or(played, "came", 0);
   json_decref(played);
   json_decref(test);
@@ -296,25 +285,58 @@ static int64_t play_one(struct testing *t, json_t *rows, const json_t *alerts, s
 static bool again(const char *mode) { return strcmp(mode, "single") != 0; }
 
 /* As the engine starts runs for an incident's alerts. What runs beside another by `parallel` is played one after the other, with the clock of its own alert. */
-static void play_group(struct testing *t, const struct group *g) {
+static json_t *play_group(struct testing *t, const struct group *g) {
   const char *mode = json_str_or(t->stage.playbook->json, "mode", "single");
   bool parallel = strcmp(mode, "parallel") == 0;
   const json_t *first = json_array_get(g->alerts, 0);
   const char *title = json_string_value(json_at(json_object_get(first, "finding"), "finding_info.title"));
-  json_t *runs = json_array(), *item;
+  json_t *did = json_array(), *run,
+         *all = json_pack("{s:{s:O, s:s*, s:I, s:[], s:o}, s:[]}", "case", "case", json_object_get(first, "id"), "title", title, "alerts",
+                          (json_int_t)json_array_size(g->alerts), "runs", "did", did, "lines");
   size_t at = 0, i;
   int64_t ended = 0;
+  t->stage.played = g->number;
   do {
     size_t seen = at;
-    ended = play_one(t, runs, g->alerts, &at, parallel ? 0 : ended, strcmp(mode, "restart") == 0);
+    ended = play_one(t, all, g->alerts, &at, parallel ? 0 : ended, strcmp(mode, "restart") == 0);
     if (parallel) at = seen + 1;
     if (strcmp(mode, "restart") == 0 && at > seen + 1) at--; /* the alert that ended it begins the next */
   } while (again(mode) && at < json_array_size(g->alerts));
-  json_t *all = json_array();
-  json_array_foreach(runs, i, item) json_array_extend(all, json_object_get(item, "did"));
-  json_array_append_new(json_object_get(t->report, "cases"),
-                        json_pack("{s:O, s:s*, s:I, s:o, s:o}", "case", json_object_get(first, "id"), "title", title, "alerts",
-                                  (json_int_t)json_array_size(g->alerts), "runs", runs, "did", all));
+  json_array_foreach(json_at(all, "case.runs"), i, run) json_array_extend(did, json_object_get(run, "did"));
+  return all;
+}
+
+/* --- all of them together ------------------------------------------------------------------------------------------------ */
+
+static void total_line(struct testing *t, const json_t *line) {
+  static const char *const about[] = {"effect", "action", "target"};
+  const char *list = json_str_or(line, "list", ""), *text = json_str_or(line, "text", "");
+  struct buf key;
+  buf_init(&key, 1 << 20);
+  buf_addf(&key, "%s ", list);
+  buf_adds(&key, text);
+  json_t *found = map_get(&t->lines, key.data);
+  if (!found) {
+    found = json_pack("{s:s, s:i}", "text", text, "times", 0);
+    json_array_append_new(json_object_get(t->report, list), found);
+    map_put(&t->lines, key.data, found);
+  }
+  json_object_set_new(found, "times", json_integer(json_int_or(found, "times", 0) + 1));
+  for (size_t i = 0; i < sizeof about / sizeof *about; i++)
+    if (json_object_get(line, about[i])) json_object_set(found, about[i], json_object_get(line, about[i]));
+  buf_release(&key);
+}
+
+static void total(void *arg, size_t i, const json_t *played) {
+  struct testing *t = arg;
+  json_t *runs = json_object_get(t->report, "runs"), *item;
+  size_t k;
+  json_array_foreach(json_object_get(played, "lines"), k, item) total_line(t, item);
+  json_array_foreach(json_at(played, "case.runs"), k, item) {
+    const char *status = json_str_or(item, "status", "?");
+    json_object_set_new(runs, status, json_integer(json_int_or(runs, status, 0) + 1));
+  }
+  json_array_append(json_object_get(t->report, "cases"), json_object_get(played, "case"));
 }
 
 static int by_number(const void *a, const void *b) {
@@ -351,7 +373,7 @@ static int prepare(struct testing *t, struct err *err) {
   t->world.configured = json_object_get(settings, "connectors");
   t->world.values = path_values;
   t->world.world = t->spec->world;
-  int r = stage_open(&t->stage, &t->world, err);
+  int r = stage_load(&t->stage, &t->world, err);
   if (r < 0) return r;
   t->settings = json_incref(json_object_get(json_object_get(settings, "playbooks"), t->stage.playbook->name));
   json_object_set_new(t->report, "playbook", json_string(t->stage.playbook->name));
@@ -359,13 +381,42 @@ static int prepare(struct testing *t, struct err *err) {
   return make_router(t, err);
 }
 
-static void play_all(struct testing *t) {
+static int open_stage(void *arg, struct err *err) {
+  struct testing *t = arg;
+  return stage_open(&t->stage, &t->world, err);
+}
+
+static void close_stage(void *arg) { stage_close(&((struct testing *)arg)->stage); }
+
+static json_t *work(void *arg, size_t i) {
+  struct testing *t = arg;
+  return play_group(t, &t->groups[i]);
+}
+
+static void progress(void *arg, size_t done) {
+  const struct testing *t = arg;
+  if (done % PROGRESS_EACH == 1 || done == t->count) t->spec->progress(t->spec->arg, done, t->count);
+}
+
+static unsigned processes(const struct testing *t) {
+  unsigned most = t->spec->processes ? t->spec->processes : crew_size(PROCESSES_MOST), worth = (unsigned)(t->count / WORTH_A_PROCESS) + 1;
+  if (json_array_size(json_object_get(t->world.guard, "budgets"))) return 1;
+  return most < worth ? most : worth;
+}
+
+static int play_all(struct testing *t, struct err *err) {
+  struct crew crew = {.items = t->count,
+                      .processes = processes(t),
+                      .open = open_stage,
+                      .work = work,
+                      .close = close_stage,
+                      .done = total,
+                      .progress = t->spec->progress ? progress : NULL,
+                      .arg = t};
   total_add(t, "incidents", (int64_t)t->count);
-  for (size_t i = 0; i < t->count; i++) {
-    play_group(t, &t->groups[i]);
-    if (t->spec->progress && (i % PROGRESS_EACH == 0 || i + 1 == t->count)) t->spec->progress(t->spec->arg, i + 1, t->count);
-  }
-  times_add(t);
+  int r = crew_run(&crew, err);
+  if (r == 0) times_add(t);
+  return r;
 }
 
 int backtest(const struct backtest *spec, json_t **ret_report, struct err *err) {
@@ -375,12 +426,11 @@ int backtest(const struct backtest *spec, json_t **ret_report, struct err *err) 
                        "duplicates", 0, "attached", 0, "incidents", 0, "runs", "actions", "questions", "guardrails", "cases");
   map_init(&t.open);
   map_init(&t.lines);
-  int r = prepare(&t, err ? err : &local);
-  if (r == 0) {
-    route_all(&t);
-    play_all(&t);
-    *ret_report = json_incref(t.report);
-  }
+  if (!err) err = &local;
+  int r = prepare(&t, err);
+  if (r == 0) route_all(&t);
+  if (r == 0) r = play_all(&t, err);
+  if (r == 0) *ret_report = json_incref(t.report);
   for (size_t i = 0; i < t.count; i++) free(t.groups[i].key), json_decref(t.groups[i].alerts);
   free(t.groups);
   map_release(&t.open, NULL);

@@ -4,6 +4,7 @@
  * clock that follows the alerts' own times. Where the same action was really taken then, its outcome is used; elsewhere the connector's `simulate` answers. Nobody is asked:
  * a playbook's question runs out of time (`otherwise`), a guardrail's question counts as a guardrail hit and is then agreed to, so that what lies behind it can be seen.
  * One playbook at a time, as if it were the only one. Nothing leaves, nothing live is touched: all of it happens in a private Redis in a temporary folder.
+ * An incident's play knows nothing of another's, so several processes share them. Only budgets ("5 accounts in 10 minutes") look across: with one in the guardrails, one process plays all.
  * Blocks until all is done; for the command line, never for the daemon. */
 #ifndef TOCSIN_EXERCISE_BACKTEST_H
 #define TOCSIN_EXERCISE_BACKTEST_H
@@ -20,6 +21,7 @@ struct backtest {
   struct run_world world; /* only .arg, .list and .matches: route's */
   const json_t *alerts;   /* [{"id", "time" (µs), "finding", "raw", "incident": where it was attached, or none}…], in any order */
   const json_t *recorded; /* {incident: {"ldap.lock_account": [{"params", "answer"}…]}}, or NULL */
+  unsigned processes;     /* at most that many play; 0: as many as there are processors. The report is the same */
   void (*progress)(void *arg, size_t done, size_t of); /* incidents; NULL: silent */
   void *arg;
 };

@@ -347,6 +347,15 @@ static int set_time(struct play *p, struct err *err) {
   return 0;
 }
 
+/* Chance follows from the incident's number alone: a back-test played again comes to the same. */
+static void seed(void *arg, const char *incident, unsigned run, char out[33]) {
+  uint8_t digest[DIGEST_BYTES];
+  char place[ID_PATH];
+  id_path(place, incident, run, NULL);
+  digest_sha256(place, strlen(place), digest);
+  hex_encode(digest, 16, out);
+}
+
 static int set_up(struct play *p, struct err *err) {
   struct stage *st = p->st;
   char id[ID_INCIDENT];
@@ -370,6 +379,7 @@ static int set_up(struct play *p, struct err *err) {
       .questions = p->questions,
       .registry = st->registry,
       .coverage = st->coverage,
+      .seed = p->unattended ? seed : NULL,
       .world = {.arg = p, .alerts = world_alerts, .list = world_list, .matches = world_matches, .change = world_change}};
   p->runs = runs_new(&runs);
   id_incident(id, MODE_EXERCISE, ++st->played);
@@ -383,7 +393,7 @@ static void tear_down(struct play *p) {
   run_free(p->run);
   runs_free(p->runs);
   if (p->actions && p->journal) actions_orphan(p->actions, p->journal);
-  for (int i = 0; i < 3; i++) stage_nap(p->st); /* what was put off to the next turn */
+  for (int i = 0; i < 3; i++) loop_turn(p->st->loop); /* what was put off to the next turn */
   actions_free(p->actions);
   questions_free(p->questions);
   journal_free(p->journal);

@@ -45,8 +45,9 @@ static int file_read(const char *path, struct buf *out, struct err *err) {
   return r;
 }
 
-static int load_files(struct stage *st, struct err *err) {
+int stage_load(struct stage *st, const struct rehearsal *spec, struct err *err) {
   struct buf text;
+  st->spec = spec;
   buf_init(&text, FILE_CAP);
   int r = file_read(st->spec->playbook, &text, err);
   if (r == 0) r = playbook_load(st->spec->playbook, text.data, text.len, &st->playbook, err);
@@ -143,8 +144,7 @@ static int make_people(struct stage *st, struct err *err) {
 }
 
 int stage_open(struct stage *st, const struct rehearsal *spec, struct err *err) {
-  st->spec = spec;
-  int r = load_files(st, err);
+  int r = st->playbook ? 0 : stage_load(st, spec, err);
   if (r < 0) return r;
   st->loop = loop_new();
   st->secrets = secrets_new();
@@ -156,7 +156,7 @@ int stage_open(struct stage *st, const struct rehearsal *spec, struct err *err) 
   if ((r = secrets_put(st->secrets, "simulated", "simulated-secret", 16, err)) < 0 || (r = make_people(st, err)) < 0 ||
       (r = make_registry(st, err)) < 0 || (r = make_folder(st, err)) < 0)
     return r;
-  struct embedded_config config = {.folder = st->folder};
+  struct embedded_config config = {.folder = st->folder, .ends_with_us = true};
   struct embedded_events events = {st, on_ready, on_lost, on_cut, on_failed};
   if ((r = embedded_start(st->loop, &config, &events, &st->embedded, err)) < 0) return r;
   if (nap_until(st, &st->up)) { /* what is only played need not outlive a power cut */
@@ -188,6 +188,7 @@ void stage_close(struct stage *st) {
   declaration_free(st->playbook);
   json_decref(st->tests);
   json_decref(st->guard);
+  *st = (struct stage){0};
 }
 
 static int by_name(const void *a, const void *b) { return strcmp(*(const char *const *)a, *(const char *const *)b); }

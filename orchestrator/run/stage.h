@@ -24,14 +24,16 @@ struct stage {
   int64_t begins; /* µs: where each test's time begins that does not say */
   struct journal_store store;
   json_t *tests, *guard;
-  unsigned played;
+  unsigned played; /* its incidents' numbers: the next play has the next */
   bool up, gone;
   struct err failure; /* code 0: none */
 };
 
-/* Everything but the tests; spec must outlive it. On an error, too, it is to be closed. st: zeros. */
+/* Only the files: what a process needs that has others play. stage_open does it, too, unless it was done. */
+int stage_load(struct stage *st, const struct rehearsal *spec, struct err *err);
+/* Everything but the tests; spec must outlive it. On an error, too, it is to be closed. st: zeros, or as stage_load left it. */
 int stage_open(struct stage *st, const struct rehearsal *spec, struct err *err);
-void stage_close(struct stage *st);
+void stage_close(struct stage *st); /* zeros afterwards; legal on zeros */
 /* Waits for the loop's events, a millisecond at most. */
 void stage_nap(struct stage *st);
 

@@ -69,7 +69,11 @@ static void on_timer(int signo, siginfo_t *info, void *context) {
   else if (s->running) lua_sethook(s->running, kill_hook, LUA_MASKCOUNT, 1);
 }
 
+/* Timers do not come along. */
+static void forked(void) { watch = (struct watch){0}; }
+
 static void install_handler(void) {
+  pthread_atfork(NULL, NULL, forked);
   struct sigaction action = {.sa_sigaction = on_timer, .sa_flags = SA_SIGINFO | SA_RESTART};
   sigemptyset(&action.sa_mask);
   sigaction(SIGVTALRM, &action, NULL);

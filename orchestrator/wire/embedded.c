@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/pidfd.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -39,6 +40,7 @@ struct embedded {
   pid_t pid;    /* 0: none */
   int pid_fd;
   bool ours; /* our own child: to be reaped */
+  bool ends_with_us;
   struct watch *exit_watch;
   struct timer *timer; /* next ping, next start, or the end of a patience */
   struct stream *ping;
@@ -240,11 +242,15 @@ static int process_watch(struct embedded *e, pid_t pid, bool ours, struct err *e
 /* --- starting --------------------------------------------------------------------------------------- */
 
 /* In the child, between fork and exec: only what is safe there. */
-static void child(const struct embedded *e, int report, char *const argv[]) {
+static void child(const struct embedded *e, pid_t parent, int report, char *const argv[]) {
   sigset_t none;
   sigemptyset(&none);
   sigprocmask(SIG_SETMASK, &none, NULL);
   setsid(); /* a Ctrl-C at the terminal must not reach it before the last append */
+  if (e->ends_with_us) {
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != parent) _exit(126); /* it has ended meanwhile */
+  }
   umask(077);
   int null = open("/dev/null", O_RDWR);
   if (null >= 0 && chdir(e->folder) == 0) {
@@ -266,8 +272,8 @@ static int spawn(struct embedded *e, pid_t *ret, struct err *err) {
   char *argv[] = {e->program, config, NULL};
   int report[2], problem = 0;
   if (pipe2(report, O_CLOEXEC) != 0) return err_errno(err, "cannot make a pipe");
-  pid_t pid = fork();
-  if (pid == 0) child(e, report[1], argv);
+  pid_t parent = getpid(), pid = fork();
+  if (pid == 0) child(e, parent, report[1], argv);
   int code = pid < 0 ? err_errno(err, "cannot start %s", e->program) : 0;
   close(report[1]);
   ssize_t n = 0;
@@ -357,6 +363,7 @@ int embedded_start(struct loop *loop, const struct embedded_config *config, cons
   struct embedded *e = calloc(1, sizeof *e);
   if (!e) return err_set(err, ERR_MEMORY, "no memory for the embedded Redis");
   *e = (struct embedded){.loop = loop, .events = *events, .serve_fd = -1, .lock_fd = -1, .pid_fd = -1};
+  e->ends_with_us = config->ends_with_us;
   snprintf(e->program, sizeof e->program, "%s", config->program ? config->program : "redis-server");
   int code = embedded_folder_make(config->folder, e->folder, e->socket, err);
   if (!code) code = embedded_lock(e->folder, "serve.lock", &e->serve_fd, err);

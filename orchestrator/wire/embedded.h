@@ -25,6 +25,7 @@ struct embedded_config {
   const char *folder;    /* the data folder; made 0700 when absent */
   const char *program;   /* NULL: redis-server from PATH */
   const char *maxmemory; /* as Redis writes it ("2gb"), NULL: no limit */
+  bool ends_with_us;     /* nothing in it is worth keeping: it ends when this process does, however that ends */
 };
 
 /* embedded_free is legal inside ready, lost and failed, not inside tail_cut. */

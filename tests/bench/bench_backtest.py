@@ -1,6 +1,6 @@
 """backtest: past alerts that `tocsin playbook backtest` plays in a second, two to an incident, with the playbook and the connectors that ship (see tests/bench/run for the form).
 
-The goal is 100,000 alerts in five minutes or so.
+On all processors that there are. The goal is 100,000 alerts in two minutes or so.
 """
 import json
 import os
@@ -10,7 +10,7 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "e2e"))
 from harness import Tocsin, diag, harness_quiet  # noqa: E402
 
-ALERTS = int(os.environ.get("BENCH_ALERTS", "2000"))
+ALERTS = int(os.environ.get("BENCH_ALERTS", "5000"))
 
 
 def alert(number):
@@ -29,7 +29,7 @@ def main():
     report = json.loads(result.out) if result.status == 0 else {}
     if report.get("attached") != ALERTS or report.get("incidents") != ALERTS // 2:
         raise RuntimeError("not every alert was played: %s %s" % (result.err[-1000:], {k: report.get(k) for k in ("alerts", "attached", "incidents", "unwanted")}))
-    print("backtest\t%.1f\talerts/s\t>= 300" % (ALERTS / took), flush=True)
+    print("backtest\t%.1f\talerts/s\t>= 800" % (ALERTS / took), flush=True)
 
 
 if __name__ == "__main__":

@@ -38,14 +38,23 @@ static json_t *settings(void) {
 
 static struct lists *lists;
 
-static json_t *tested_on(const char *playbook, const json_t *alerts, const json_t *recorded) {
-  json_t *report = NULL, *given = settings();
+static json_t *played_by(unsigned processes, const char *playbook, json_t *settings_take, const json_t *alerts, const json_t *recorded) {
+  json_t *report = NULL;
   struct err err = {0};
-  struct backtest spec = {
-      .playbook = playbook, .connectors = "connectors", .settings = given, .lists = lists, .alerts = alerts, .recorded = recorded};
+  struct backtest spec = {.playbook = playbook,
+                          .connectors = "connectors",
+                          .settings = settings_take,
+                          .lists = lists,
+                          .alerts = alerts,
+                          .recorded = recorded,
+                          .processes = processes};
   if (backtest(&spec, &report, &err) < 0) fail_msg("%s", err.text);
-  json_decref(given);
+  json_decref(settings_take);
   return report;
+}
+
+static json_t *tested_on(const char *playbook, const json_t *alerts, const json_t *recorded) {
+  return played_by(1, playbook, settings(), alerts, recorded);
 }
 
 static int64_t times(const json_t *report, const char *list, const char *begins) {
@@ -143,6 +152,59 @@ static void test_two_versions(void **state) {
   rmdir(folder);
 }
 
+/* Chance, several alerts to an incident, incidents that overlap in time, some of them refused: the same to the letter, whoever played which. */
+static void test_by_several_processes(void **state) {
+  char folder[] = "/tmp/tocsin-backtest-XXXXXX", path[128];
+  json_t *alerts = json_array(), *reports[3];
+  static const unsigned processes[] = {1, 3, 2};
+  assert_non_null(mkdtemp(folder));
+  snprintf(path, sizeof path, "%s/contain-account.lua", folder);
+  edited("playbooks/contain-account.lua", path, "run = function(incident, act, p, settings)",
+         "run = function(incident, act, p, settings)\n  incident:ask { incident.id .. random(1000000), options = { 'a' }, within = '1m', "
+         "otherwise = "
+         "'a' }\n");
+  for (int i = 0; i < 120; i++) {
+    char id[16], user[16];
+    snprintf(id, sizeof id, "a:%d", i);
+    snprintf(user, sizeof user, i % 10 ? "user%d" : "bob", (i * 7) % 50);
+    json_array_append_new(alerts, alert(id, (i * 37) % 100, user, i % 9 ? "T1078" : "T1490"));
+  }
+  for (size_t i = 0; i < 3; i++) reports[i] = played_by(processes[i], path, settings(), alerts, NULL);
+  assert_true(json_int_or(reports[0], "incidents", 0) > 40);
+  assert_true(json_int_or(reports[0], "attached", 0) > json_int_or(reports[0], "incidents", 0));
+  for (size_t i = 1; i < 3; i++) {
+    char *one = json_dumps(reports[0], JSON_SORT_KEYS), *many = json_dumps(reports[i], JSON_SORT_KEYS);
+    assert_string_equal(one, many);
+    free(one);
+    free(many);
+  }
+  for (size_t i = 0; i < 3; i++) json_decref(reports[i]);
+  json_decref(alerts);
+  unlink(path);
+  rmdir(folder);
+}
+
+/* A budget looks across incidents: of 40 accounts in ten minutes five are locked without being asked about, however many processes there may be. */
+static void test_budgets_look_across(void **state) {
+  json_t *alerts = json_array();
+  for (int i = 0; i < 40; i++) {
+    char id[16], user[16];
+    snprintf(id, sizeof id, "a:%d", i);
+    snprintf(user, sizeof user, "user%d", i);
+    json_array_append_new(alerts, alert(id, 0, user, "T1078"));
+  }
+  json_t *guard = json_pack("{s:{s:s, s:[{s:s, s:i, s:i}]}}", "guard", "ceiling", "destroy", "budgets", "effect", "contain", "most", 5,
+                            "within", 600000);
+  json_t *report = played_by(4, "playbooks/contain-account.lua", guard, alerts, NULL);
+  size_t i;
+  int64_t hit = 0;
+  json_t *row;
+  json_array_foreach(json_object_get(report, "guardrails"), i, row) hit += json_int_or(row, "times", 0);
+  assert_int_equal(hit, 35);
+  json_decref(report);
+  json_decref(alerts);
+}
+
 static void test_by_hand_only(void **state) {
   struct err err = {0};
   json_t *report = NULL, *alerts = past();
@@ -153,9 +215,10 @@ static void test_by_hand_only(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_numbers), cmocka_unit_test(test_real_outcomes),
-                                     cmocka_unit_test(test_from_a_journal), cmocka_unit_test(test_two_versions),
-                                     cmocka_unit_test(test_by_hand_only)};
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_numbers),      cmocka_unit_test(test_real_outcomes),        cmocka_unit_test(test_from_a_journal),
+      cmocka_unit_test(test_two_versions), cmocka_unit_test(test_by_several_processes), cmocka_unit_test(test_budgets_look_across),
+      cmocka_unit_test(test_by_hand_only)};
   struct err err;
   cmocka_set_message_output(CM_OUTPUT_TAP);
   if (lists_load("playbooks/lists", &lists, &err) < 0) return 1;
