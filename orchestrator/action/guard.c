@@ -328,7 +328,7 @@ static int budget_ask(struct budget_walk *walk, const json_t *rule, struct err *
            : x->simulated ? "simulated"
                           : "live",
            walk->next - 1, strcmp(per, "incident") == 0 ? journal_incident(x->journal) : shared);
-  snprintf(now, sizeof now, "%lld", (long long)(action_now(x) / 1000));
+  snprintf(now, sizeof now, "%lld", (long long)(clock_steady(journal_store_of(x->journal)->clock) / 1000));
   snprintf(window, sizeof window, "%lld", (long long)window_ms);
   snprintf(most, sizeof most, "%lld", (long long)json_int_or(rule, "most", 0));
   return redis_call(x->all->deps.redis, redis_lane(x->all->deps.redis, key), on_budget, walk, err, "FCALL", "tocsin_budget", "1", key, now,

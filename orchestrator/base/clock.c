@@ -1,11 +1,13 @@
 #include "base/clock.h"
 
 #include <ctype.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/timex.h>
 #include <time.h>
+#include <unistd.h>
 
 static int64_t system_now(clockid_t id) {
   struct timespec t;
@@ -37,6 +39,30 @@ void clock_init_settable(struct clock *clock, int64_t wall) {
 void clock_set(struct clock *clock, int64_t wall) { clock->offset = wall; }
 int64_t clock_wall(const struct clock *clock) { return clock->wall(clock); }
 int64_t clock_boot(const struct clock *clock) { return clock->boot(clock); }
+
+/* Of the loop's thread: no other counts a window. */
+static int64_t steady_offset;
+static bool steady_known;
+
+void clock_steady_set(int64_t offset) {
+  steady_offset = offset;
+  steady_known = true;
+}
+
+int64_t clock_steady(const struct clock *clock) {
+  if (clock != clock_system()) return clock_boot(clock);
+  if (!steady_known) clock_steady_set(clock_wall(clock) - clock_boot(clock));
+  return clock_boot(clock) + steady_offset;
+}
+
+void clock_boot_id(char out[CLOCK_BOOT_ID]) {
+  memset(out, 0, CLOCK_BOOT_ID);
+  int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return;
+  if (read(fd, out, CLOCK_BOOT_ID - 1) < 0) out[0] = 0;
+  close(fd);
+  out[strcspn(out, "\n")] = 0;
+}
 
 /* Asking for it exactly is a call of the kernel. A thread cannot have used more of it than the time that has passed. */
 int64_t clock_cpu_near(void) {

@@ -23,6 +23,14 @@ void clock_set(struct clock *clock, int64_t wall);
 
 int64_t clock_wall(const struct clock *clock);
 int64_t clock_boot(const struct clock *clock);
+/* Windows and budgets, which several processes count together, go by this: what has really passed, however often the wall clock was set (microseconds; near
+ * the wall's as it should be). Of the system's clock it is boot + an offset: clock_steady_set's, by which all nodes of one Redis agree, until then the wall's at
+ * the first look. Of any other it is boot. */
+int64_t clock_steady(const struct clock *clock);
+void clock_steady_set(int64_t offset);
+/* What the system's boot counts from: the same text until this machine starts again; empty when it cannot be told. */
+enum { CLOCK_BOOT_ID = 40 };
+void clock_boot_id(char out[CLOCK_BOOT_ID]);
 /* This thread's CPU time in microseconds, CPU_TIME_NEAR too much at most: for budgets of many short bursts. A later one may be less by as much. */
 enum { CPU_TIME_NEAR = 200 };
 int64_t clock_cpu_near(void);

@@ -14,7 +14,9 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { MAGIC = 0x53555350, VERSION = 2, PAGE = 4096, DEPTH = 4, KNOWN = 16, BOOT = 40, LOOK_MS = 100, GUILTY_ENDED = 2, STACK = 64 << 10 };
+#include "base/clock.h"
+
+enum { MAGIC = 0x53555350, VERSION = 2, PAGE = 4096, DEPTH = 4, KNOWN = 16, LOOK_MS = 100, GUILTY_ENDED = 2, STACK = 64 << 10 };
 
 /* What is worked on. Written by the loop's thread only; read by the next process, and by the watchdog once the burst is far too long. */
 struct burst {
@@ -26,7 +28,7 @@ struct burst {
 struct page {
   uint32_t magic, version;
   uint32_t running; /* cleared by a proper end */
-  char boot[BOOT];
+  char boot[CLOCK_BOOT_ID];
   int32_t alone;           /* which of `known` is to be tried alone, -1: nobody */
   uint32_t alone_now;      /* and it has begun */
   volatile uint32_t fatal; /* the signal that the process brought upon itself */
@@ -132,14 +134,6 @@ static void judge(const struct burst *b) {
   found = *s;
 }
 
-static void boot_read(char out[BOOT]) {
-  memset(out, 0, BOOT);
-  int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return;
-  if (read(fd, out, BOOT - 1) < 0) out[0] = 0;
-  close(fd);
-}
-
 /* The file may be of another program, or torn: whatever is no name is nobody. */
 static bool sane(const struct page *p) {
   if (p->magic != MAGIC || p->version != VERSION || p->alone < -1 || p->alone >= KNOWN) return false;
@@ -147,12 +141,12 @@ static bool sane(const struct page *p) {
     if (p->bursts[i].kind > SUSPECT_RUN || !memchr(p->bursts[i].id, 0, SUSPECT_ID)) return false;
   for (int i = 0; i < KNOWN; i++)
     if ((unsigned)p->known[i].kind > SUSPECT_RUN || !memchr(p->known[i].id, 0, SUSPECT_ID)) return false;
-  return p->boot[BOOT - 1] == 0;
+  return p->boot[CLOCK_BOOT_ID - 1] == 0;
 }
 
 static void take_over(void) {
-  char boot[BOOT];
-  boot_read(boot);
+  char boot[CLOCK_BOOT_ID];
+  clock_boot_id(boot);
   was_unclean = false;
   found = (struct suspect){0};
   if (!sane(page)) {
@@ -167,7 +161,7 @@ static void take_over(void) {
   if (page->alone >= 0 && !page->known[page->alone].kind) page->alone = -1;
   page->magic = MAGIC;
   page->version = VERSION;
-  memcpy(page->boot, boot, BOOT);
+  memcpy(page->boot, boot, CLOCK_BOOT_ID);
   atomic_store(&page->depth, 0);
   page->fatal = page->alone_now = 0;
   page->running = 1;

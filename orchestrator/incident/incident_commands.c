@@ -315,7 +315,7 @@ static void merge_into(struct incident *into, void *arg, const struct err *err) 
   size_t i;
   json_t *group;
   desk_key(inc->desk, "group", key);
-  snprintf(value, sizeof value, "%s|%" PRId64, into->id, clock_wall(inc->desk->deps.store->clock) / 1000 + 3600000);
+  snprintf(value, sizeof value, "%s|%" PRId64, into->id, clock_steady(inc->desk->deps.store->clock) / 1000 + 3600000);
   json_array_foreach(groups, i, group)
       redis_call(inc->desk->deps.redis, 0, NULL, NULL, NULL, "HSET", key, json_string_value(group), value, NULL);
   const char *because = call_text(call, "because");

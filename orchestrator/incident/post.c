@@ -122,7 +122,7 @@ static json_t *letter_new(const struct post *p, const char *to, const char *kind
   random_bytes(bytes, sizeof bytes);
   hex_encode(bytes, sizeof bytes, nonce);
   return json_pack("{s:s, s:s, s:s, s:s, s:I, s:o}", "from", nodes_self(p->nodes), "to", to, "kind", kind, "nonce", nonce, "time",
-                   (json_int_t)clock_wall(clock_system()), "body", body_take);
+                   (json_int_t)clock_steady(clock_system()), "body", body_take);
 }
 
 static void ask_failed(void *arg, const struct err *err) {
@@ -221,7 +221,7 @@ static void take(void *arg) {
   char now[24], keep[24];
   timer_free(t->retry);
   t->retry = NULL;
-  snprintf(now, sizeof now, "%" PRId64, clock_wall(clock_system()) / 1000);
+  snprintf(now, sizeof now, "%" PRId64, clock_steady(clock_system()) / 1000);
   snprintf(keep, sizeof keep, "%d", 2 * OLD_MS);
   if (redis_call(t->post->redis, redis_lane(t->post->redis, t->inbox), on_taken, t, &err, "FCALL", "tocsin_take", "2", t->inbox, NONCES,
                  t->id, json_str_or(t->letter, "nonce", ""), now, keep, NULL) < 0)
@@ -238,12 +238,12 @@ static const char *field(const struct redis_value *fields, const char *name, siz
 /* What is wrong with it, or NULL. */
 static const char *wrong(const struct post *p, const json_t *letter, const char *to, const char *text, size_t len, const char *mac) {
   char right[DIGEST_HEX];
-  int64_t age = clock_wall(clock_system()) - json_int_or(letter, "time", 0);
+  int64_t age = clock_steady(clock_system()) - json_int_or(letter, "time", 0);
   sign(p, text, len, right);
   if (strlen(mac) != DIGEST_HEX - 1 || !digest_equal(mac, right, DIGEST_HEX - 1)) return "its signature is not ours";
   if (!letter || !json_is_object(json_object_get(letter, "body"))) return "it cannot be read";
   if (strcmp(json_str_or(letter, "to", ""), to) != 0) return "it is for another node";
-  if (age > OLD_MS * INT64_C(1000) || age < -OLD_MS * INT64_C(1000)) return "it is too old, or the nodes' clocks differ by ten minutes";
+  if (age > OLD_MS * INT64_C(1000) || age < -OLD_MS * INT64_C(1000)) return "it is too old";
   return NULL;
 }
 

@@ -285,7 +285,7 @@ static void route(struct message *m) {
   size_t argc = 13;
   if (in->deps.exercise) snprintf(prefix, sizeof prefix, "EX");      /* its exercise's, which lies with this node */
   else snprintf(prefix, sizeof prefix, "INC|%s", in->deps.consumer); /* what it opens is this node's */
-  snprintf(now, sizeof now, "%" PRId64, now_us(m) / 1000);
+  snprintf(now, sizeof now, "%" PRId64, clock_steady(in->deps.clock) / 1000);
   for (size_t i = 0; i < m->wanted_count && i < INCIDENTS_MOST; i++) {
     snprintf(windows[i], sizeof windows[i], "%" PRId64, m->wanted[i].window_ms);
     argv[argc++] = m->wanted[i].group;

@@ -42,6 +42,8 @@ struct nodes {
   int64_t master, former; /* epoch of the master that our journals were compared with; what an earlier process' record said */
   bool draining, started, beating, waking, leaving, soon;
   json_t *adopted; /* names */
+  int64_t steady;  /* ms: the steady clock's offset */
+  bool agreed;     /* it is known */
   struct map others;
   struct timer *timer;
   TAILQ_HEAD(, confirming) confirming;
@@ -352,6 +354,24 @@ static void on_beat(void *arg, const struct redis_value *reply, const struct err
   if (!n->waking && !n->leaving) next_beat(n);
 }
 
+static void on_steady(void *arg, const struct redis_value *reply, const struct err *err) {
+  struct nodes *n = arg;
+  if (n->agreed || err) return;
+  n->agreed = true;
+  n->steady = redis_integer(reply);
+  clock_steady_set(n->steady * 1000);
+}
+
+/* On the beat's own lane: it is answered first. Said with every beat, for a new master may not know it. */
+static void steady_agree(struct nodes *n) {
+  char machine[CLOCK_BOOT_ID], boot[24], known[24] = "";
+  clock_boot_id(machine);
+  snprintf(boot, sizeof boot, "%" PRId64, now() / 1000);
+  if (n->agreed) snprintf(known, sizeof known, "%" PRId64, n->steady);
+  redis_call(n->redis, redis_lane(n->redis, NODES_KEY), on_steady, n, NULL, "FCALL", "tocsin_steady", "1", NODES_CLOCK,
+             machine[0] ? machine : n->run, boot, known, NULL);
+}
+
 static void beat(void *arg) {
   struct nodes *n = arg;
   struct err err;
@@ -365,6 +385,7 @@ static void beat(void *arg) {
   n->beating = true;
   n->soon = false;
   n->sent_at = now();
+  steady_agree(n);
   if (redis_call(n->redis, redis_lane(n->redis, NODES_KEY), on_beat, n, &err, "FCALL", "tocsin_beat", "2", NODES_KEY, NODES_BRAKES, n->node,
                  n->run, n->started ? "beat" : n->expect, text, NULL) < 0) {
     n->beating = false;

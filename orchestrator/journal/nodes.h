@@ -9,6 +9,7 @@
  * on the same data folder (which it has locked) begins at once: the one before it is gone.
  * Each raise brings the brakes along, and they are in force before the lease counts as renewed; it also tells the others which brakes this
  * node has seen. So a brake that every living node has confirmed holds everywhere.
+ * Before the first of them is answered the steady clock (base/clock.h) is the one that all nodes go by.
  * Never adopts anything itself: it says who is gone. */
 #ifndef TOCSIN_JOURNAL_NODES_H
 #define TOCSIN_JOURNAL_NODES_H
@@ -21,6 +22,7 @@
 
 #define NODES_KEY "tocsin:nodes"
 #define NODES_BRAKES "tocsin:brakes"
+#define NODES_CLOCK "tocsin:clock"          /* machine -> offset of its boot time from the steady clock that they share (tocsin_steady) */
 #define NODES_OWNER "{tocsin:alerts}:owner" /* incident -> node */
 
 enum { NODE_NAME = 48 };

@@ -6,6 +6,7 @@
 -- Spelt out: while it is being loaded a library sees nothing but `redis`.
 local ZEROS = '0000000000000000000000000000000000000000000000000000000000000000'
 local TRIM_AT_ONCE = 100 -- old entries of `seen` that one call removes at most
+local MACHINES = 200 -- whose clocks are remembered
 local MOST_FIELDS = 3000 -- pairs that one XADD may bear (Lua's stack bounds unpack)
 
 -- Lua 5.1 would write 1e+15 for large numbers.
@@ -264,6 +265,24 @@ local function budget(keys, args)
   return 1
 end
 
+-- KEYS: clock (a hash). ARGV: machine, its boot_ms, its offset as it knows it or ''. What, added to boot_ms, is the time that all nodes of this Redis share
+-- and that nobody sets; a machine that is new goes on where the others are, by the clock here, and what that one is wrong by stands in '#redis'.
+local function steady(keys, args)
+  local machine, boot, known = args[1], whole(args[2]), args[3]
+  if not machine or machine == '' or not boot or not known then return redis.error_reply('ERR steady: wrong arguments') end
+  local time, stored = redis.call('TIME'), redis.call('HMGET', keys[1], machine, '#redis')
+  local here, wrong = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000), tonumber(stored[2] or '')
+  local offset = tonumber(known) or tonumber(stored[1] or '') or here + (wrong or 0) - boot
+  local wrong_now = boot + offset - here
+  if redis.call('HLEN', keys[1]) > MACHINES then -- those that are up say it again
+    redis.call('DEL', keys[1])
+    stored, wrong = {}, nil
+  end
+  if stored[1] ~= digits(offset) then redis.call('HSET', keys[1], machine, digits(offset)) end
+  if not wrong or math.abs(wrong_now - wrong) >= 1000 then redis.call('HSET', keys[1], '#redis', digits(wrong_now)) end
+  return offset
+end
+
 -- KEYS: ids, perhaps owner. ARGV: prefix or prefix|node. For an incident that a person opens.
 local function open_id(keys, args)
   local prefix, node = prefix_node(args[1])
@@ -407,6 +426,7 @@ redis.register_function('tocsin_budget', budget)
 redis.register_function('tocsin_open_id', open_id)
 -- A full memory is no reason to be called dead, nor to leave a dead node's incidents alone.
 redis.register_function { function_name = 'tocsin_beat', callback = beat, flags = { 'allow-oom' } }
+redis.register_function { function_name = 'tocsin_steady', callback = steady, flags = { 'allow-oom' } }
 redis.register_function { function_name = 'tocsin_leave', callback = leave, flags = { 'allow-oom' } }
 redis.register_function { function_name = 'tocsin_brake', callback = brake, flags = { 'allow-oom' } }
 redis.register_function { function_name = 'tocsin_at_least', callback = at_least, flags = { 'allow-oom' } }
@@ -415,5 +435,5 @@ redis.register_function { function_name = 'tocsin_give', callback = give, flags 
 redis.register_function { function_name = 'tocsin_retire', callback = retire, flags = { 'allow-oom' } }
 redis.register_function { function_name = 'tocsin_take', callback = take, flags = { 'allow-oom' } }
 redis.register_function {
-  function_name = 'tocsin_version', callback = function() return 8 end, flags = { 'no-writes', 'allow-stale' },
+  function_name = 'tocsin_version', callback = function() return 9 end, flags = { 'no-writes', 'allow-stale' },
 }

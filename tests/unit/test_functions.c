@@ -279,6 +279,35 @@ static void test_budget(void **state) {
   expect("!invalid ERR budget: wrong arguments", "FCALL tocsin_budget 1 b x 100 2 i1");
 }
 
+#define STEADY "FCALL tocsin_steady 1 tocsin:clock "
+
+static int64_t number(const char *text) { return strtoll(text, NULL, 10); }
+
+/* The time that machines agree on is the one of the first; it is not moved by what any wall clock shows later, this server's included. */
+static void test_steady(void **state) {
+  int64_t before = (int64_t)time(NULL) * 1000;
+  int64_t a = number(ask(loop, link_, STEADY "a 5000 ''"));
+  assert_in_range(a + 5000, before, before + 60000);
+  assert_int_equal(number(ask(loop, link_, STEADY "a 6000 ''")), a); /* another process, the same machine */
+  expect("0", "HGET tocsin:clock #redis");
+  int64_t b = number(ask(loop, link_, STEADY "b 0 ''"));
+  assert_in_range(b, before, before + 60000);
+  /* As when the server's clock was set forward by an hour: it shows what the machines' time is not. The first that asks tells. */
+  ask(loop, link_, "HSET tocsin:clock a %lld b %lld", (long long)(a - 3600000), (long long)(b - 3600000));
+  assert_int_equal(number(ask(loop, link_, STEADY "a 6000 ''")), a - 3600000);
+  assert_in_range(-number(ask(loop, link_, "HGET tocsin:clock #redis")), 3600000 - 60000, 3600000 + 60000);
+  int64_t c = number(ask(loop, link_, STEADY "c 0 ''"));
+  assert_in_range(c + 3600000, before - 60000, before + 60000); /* a new machine goes on where they are */
+  /* A new master that has lost it all learns it from those that live. */
+  ask(loop, link_, "DEL tocsin:clock");
+  assert_int_equal(number(ask(loop, link_, STEADY "a 7000 %lld", (long long)(a - 3600000))), a - 3600000);
+  assert_in_range(number(ask(loop, link_, STEADY "d 0 ''")) + 3600000, before - 60000, before + 60000);
+  for (int i = 0; i < 450; i++) ask(loop, link_, STEADY "m%d 0 ''", i);
+  assert_in_range(number(ask(loop, link_, "HLEN tocsin:clock")), 2, 202);
+  expect("!invalid ERR steady: wrong arguments", STEADY "'' 0 ''");
+  expect("!invalid ERR steady: wrong arguments", STEADY "a -1 ''");
+}
+
 static void test_open_id(void **state) {
   expect("INC-000001", "FCALL tocsin_open_id 1 {tocsin:alerts}:ids INC");
   expect("EX-000002", "FCALL tocsin_open_id 1 {tocsin:alerts}:ids EX");
@@ -392,6 +421,7 @@ int main(void) {
       cmocka_unit_test_setup(test_ungroup, fresh),
       cmocka_unit_test_setup(test_hold, fresh),
       cmocka_unit_test_setup(test_budget, fresh),
+      cmocka_unit_test_setup(test_steady, fresh),
       cmocka_unit_test_setup(test_open_id, fresh),
       cmocka_unit_test_setup(test_owners, fresh),
       cmocka_unit_test_setup(test_route_names_the_owner, fresh),

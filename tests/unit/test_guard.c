@@ -85,6 +85,42 @@ static void test_budgets(void **state) {
   assert_true(r.ok);
 }
 
+static int64_t passed, wrong_by; /* µs; wrong_by: as much as somebody has set the wall clock */
+static int64_t wrong_wall(const struct clock *clock) { return clock_wall(clock_system()) + passed + wrong_by; }
+static int64_t passed_boot(const struct clock *clock) { return clock_boot(clock_system()) + passed; }
+
+/* 0: the budget is spent, and a person would be asked. */
+static bool affords(const char *host) {
+  struct result r;
+  char params[64];
+  snprintf(params, sizeof params, "{'host': '%s', 'because': 'x'}", host);
+  start(&r, "isolate", params, (struct how){0});
+  UNTIL(r.done || questions_count(questions) == 1);
+  if (questions_count(questions)) answer_with("rita", "refuse");
+  wait_for(&r);
+  return r.ok;
+}
+
+/* Ten minutes are ten minutes, whatever the clock on the wall says meanwhile. */
+static void test_budgets_of_a_clock_that_is_set(void **state) {
+  static const struct clock clock = {.wall = wrong_wall, .boot = passed_boot};
+  const int64_t minute = 60000000;
+  guard_is("{'ceiling': 'destroy', 'budgets': [{'effect': 'contain', 'most': 1, 'within': 600000}]}");
+  ask(loop, redis_link, "DEL tocsin:budget:live:0:all");
+  store.clock = &clock;
+  passed = wrong_by = 0;
+  assert_true(affords("h1"));
+  wrong_by = 60 * minute;
+  assert_false(affords("h2"));
+  wrong_by = -60 * minute;
+  assert_false(affords("h3"));
+  passed = 11 * minute;
+  assert_true(affords("h4"));
+  wrong_by = 0;
+  assert_false(affords("h5"));
+  store.clock = clock_system();
+}
+
 static void test_mistakes_of_the_caller(void **state) {
   static const char *const wrong[][2] = {{"isolate", "{'host': 'h1'}"},
                                          {"isolate", "{'because': 'x'}"},
@@ -289,6 +325,7 @@ int main(void) {
       TEST(test_two_of_three_without_the_requester),
       TEST(test_protected),
       TEST(test_budgets),
+      TEST(test_budgets_of_a_clock_that_is_set),
       TEST(test_mistakes_of_the_caller),
       TEST(test_notifications_ask_nobody),
       TEST(test_a_shadow_sends_nothing),

@@ -97,6 +97,16 @@ static void test_lease_is_held_and_renewed(void **state) {
   assert_true(nodes_held(a.nodes));
   assert_false(a.lapsed);
   vanish(&a);
+  /* What the first beat agreed on: here the wall's, for nobody has set a clock. */
+  int64_t wall = clock_wall(clock_system());
+  assert_in_range(clock_steady(clock_system()), wall - 5000000, wall + 5000000);
+  struct redis *link = link_up((struct redis_config){0});
+  char machine[CLOCK_BOOT_ID], stored[64];
+  clock_boot_id(machine);
+  snprintf(stored, sizeof stored, "%s", ask(loop, link, "HGET " NODES_CLOCK " %s", machine));
+  int64_t boot = clock_boot(clock_system()), agreed = boot + strtoll(stored, NULL, 10) * 1000;
+  assert_in_range(clock_steady(clock_system()), agreed, agreed + 5000000);
+  redis_free(link);
 }
 
 static void test_dead_is_who_stands_still(void **state) {
