@@ -26,6 +26,7 @@ static const char readme[] =
     "  its body's digest:           sed -n 's/^7 //p' bodies | base64 -d | sha256sum              (the head's \"body\")\n"
     "  its body:                    sed -n 's/^7 //p' bodies | base64 -d | tail -c +33\n"
     "  a file in custody:           sha256sum blobs/*               (its name, and \"sha256\" in the body of its evidence.collected)\n"
+    "  a time stamp (RFC 3161):     openssl ts -verify -data anchors/N.checkpoint -in anchors/N.tsr -CAfile CA      (a CA that you trust)\n"
     "\n"
     "A body that is \"-\" was removed; a later head of type body.removing has its number as step, and its body says by whom and why.\n"
     "A file that is not in blobs was destroyed; a later head of type evidence.deleted, and its body, say by whom and why.\n"

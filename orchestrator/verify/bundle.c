@@ -5,7 +5,7 @@
  *  3. log/checkpoint must be signed (verify.c), and go on from an earlier one kept elsewhere. (earlier_check)
  *  4. Of each incident: entries 1, 2, 3…, each head led to the signed root by its proof, each naming the one before it and its body. (entry_check)
  *  5. Each file that an entry took into custody must be there, and be what it was, or an entry must say that it was destroyed. (files_check)
- * Reports and names are listed, not proven: the entries count. */
+ * Reports and names are listed, not proven: the entries count. Time stamps and cosignatures are named as not checked. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -256,6 +256,8 @@ static void files_check(void) {
   for (const struct file *f = files; f < files + file_count; f++) {
     char name[NAME] = "blobs/";
     size_t i = 0;
+    if (strncmp(f->name, "anchors/", 8) == 0 && (strstr(f->name, ".tsr") || strstr(f->name, ".cosigned")))
+      printf("not checked %s: runbooks/verify-evidence.md says how to, with openssl\n", f->name);
     if (strncmp(f->name, name, 6) != 0) continue;
     hash_text(f->at, f->len, name + 6);
     while (i < collected_count && strcmp(collected[i].file, f->name) != 0) i++;

@@ -233,9 +233,7 @@ static void entries_compare(const struct entries *e, const struct row *tile, con
     bool more = i < tile->width, lost = more && of_tile[i] < 0, strange = j < e->count && of_entry[j] < 0;
     same &= more && of_tile[i] == (int)i;
     if (lost && strange)
-      fault_entry("changed", first + i,
-                  tile->proven ? "its hash is not the one in its tile"
-                               : "its hash and that in its tile differ, and the tile is not proven");
+      fault_entry("changed", first + i, tile->proven ? "its hash is not the one in its tile" : "its tile, not proven, has another hash");
     else if (lost) fault_entry("missing", first + i, "the tile has its hash, the bundle does not hold it");
     else if (strange) fault_entry("added", first + i, "the tile does not know it");
     else if (more && of_tile[i] != (int)j) fault_entry("reordered", first + i, "another entry stands in its place, and it in another's");
