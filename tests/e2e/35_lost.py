@@ -2,7 +2,7 @@
 import hashlib
 import json
 
-from harness import Raw, Tocsin, done, is_, ok, wait_until
+from harness import Raw, Tocsin, done, is_, like, ok, wait_until
 from product import Product, alert, conservation, content, entries
 
 ASK = """
@@ -79,6 +79,26 @@ def chosen_before_a_crash(tocsin, product):
     is_((product.count("once", "db-c"), product.count("once", "db-d")), (0, 1), "it has begun once")
 
 
+def differs(tocsin, product):
+    """The journal has another step than the playbook takes: the run stops, says both, and a person has it. Nothing is done in its name."""
+    tocsin.xadd(alert("dina", "6", "Asker"))
+    wait_until(lambda: incident_of(tocsin, "dina") and asked(tocsin, incident_of(tocsin, "dina")), 20)
+    incident = incident_of(tocsin, "dina")
+    _, run, step = asked(tocsin, incident)[0]["id"].split("/")
+    tocsin.kill()
+    foreign_entry(tocsin, incident, "question.answered", "person:7f3a91c2", b'{"answer":"yes","more":false}', run=int(run), step=step)
+    other = {"connector": "product", "action": "once", "effect": "record", "target": {"user": "dora"}, "params": {"user": "dora"}, "digest": "0" * 64, "attempt": 1}
+    foreign_entry(tocsin, incident, "action.intended", "playbook:ask", json.dumps(other).encode(), run=int(run), step="2")
+    foreign_entry(tocsin, incident, "action.outcome", "playbook:ask", json.dumps(dict(other, ok=True, returns={})).encode(), run=int(run), step="2")
+    tocsin.start()
+    tocsin.wait_for(lambda: any(h["incident"] == incident for h in tocsin.json("now")["handed_over"]), "a run whose replay differs is handed to a person")
+    ended = [e["body"] for e in entries(tocsin, incident) if e["type"] == "run.handed_over"]
+    is_((len(ended), ended[0]["why"]["step"]), (1, "2"), "with the step")
+    like(ended[0]["text"], 'at step 2: the journal has action.intended .*once.*"dora".*; the playbook does action .*once.*"dina"', "and with both")
+    like(tocsin.run("incident", "show", incident).out, "dora(.|\n)*dina", "the timeline shows them")
+    is_((product.count("once", "dina"), product.count("once", "dora")), (0, 0), "nothing was sent")
+
+
 def listed_after_all(tocsin):
     """Its place in the list of open incidents cannot be written at first (there: by a key of another type), as when a connection breaks: it is written later."""
     with tocsin.redis() as redis:
@@ -144,6 +164,7 @@ with Product() as product:
         is_(tocsin.run("answer", asked(tocsin, incident)[0]["id"], "db-b").status, 0, "and can be answered")
         tocsin.wait_for(lambda: product.count("once", "db-b") == 1 and not product.count("once", "db-a"), "then the run begins, with that one")
         chosen_before_a_crash(tocsin, product)
+        differs(tocsin, product)
         is_(tocsin.run().status, 0, "everything is still listed")
         is_(tocsin.terminate(), 0, "it stops in order")
         ok("Sanitizer" not in tocsin.log() and "runtime error" not in tocsin.log(), "no memory error was seen")
