@@ -22,17 +22,17 @@ static void on_kept(void *arg, const struct redis_value *reply, const struct err
 }
 
 /* On the journal's own lane: Redis has it before the entry that names it. */
-void actions_keep_source(struct actions *a, const char *incident, const struct declaration *d) {
+void actions_keep_source(struct actions *a, const char *incident, const char *digest, const char *source, size_t len) {
   char key[SOURCE_KEY];
-  if (!d->source || json_object_get(a->kept, d->digest)) return;
+  if (!source || json_object_get(a->kept, digest)) return;
   struct source_call *c = calloc(1, sizeof *c);
   if (!c) abort();
   c->all = a;
-  snprintf(c->digest, sizeof c->digest, "%s", d->digest);
-  snprintf(key, sizeof key, "tocsin:source:%s", d->digest);
-  const char *argv[] = {"SET", key, d->source};
-  const size_t lens[] = {3, strlen(key), d->source_len};
-  json_object_set_new(a->kept, d->digest, json_true());
+  snprintf(c->digest, sizeof c->digest, "%s", digest);
+  snprintf(key, sizeof key, "tocsin:source:%s", digest);
+  const char *argv[] = {"SET", key, source};
+  const size_t lens[] = {3, strlen(key), len};
+  json_object_set_new(a->kept, digest, json_true());
   LIST_INSERT_HEAD(&a->keeping, c, next);
   if (redis_command(a->deps.redis, redis_lane(a->deps.redis, incident), on_kept, c, 3, argv, lens, NULL) < 0) {
     struct err err = {.code = ERR_UNAVAILABLE};

@@ -17,32 +17,34 @@ enum { MEMORY_MS = 2000 };
 
 /* --- making the desk and what stands around it ------------------------------------------------------------------------ */
 
-static int list_look(void *arg, const char *what, const json_t *args, json_t **ret, struct err *err) {
+static void *lists_now(void *arg, struct journal *journal, const char *const *texts, json_t **ret_pins) {
   struct daemon *d = arg;
-  const char *name = json_is_string(args) ? json_string_value(args) : json_str_or(args, "list", json_str_or(args, "name", ""));
-  json_t *rows = lists_rows(d->lists, name), *row = NULL;
-  if (!rows) return err_set(err, ERR_NOT_FOUND, "there is no list \"%s\" in the lists' folder", name);
-  if (strcmp(what, "list.rows") == 0) {
-    *ret = json_incref(rows);
-  } else {
-    const char *value = json_str(args, "value");
-    bool hit = value && lists_match(d->lists, name, value, clock_wall(clock_system()), &row);
-    *ret = hit ? (row ? json_incref(row) : json_true()) : json_false();
+  const char *name;
+  json_t *digest;
+  *ret_pins = lists_pins(d->lists, texts);
+  json_object_foreach(*ret_pins, name, digest) {
+    size_t len;
+    const char *source = lists_source(d->lists, name, &len);
+    actions_keep_source(d->actions, journal_incident(journal), json_string_value(digest), source, len);
   }
-  return 0;
+  return lists_hold(d->lists);
 }
 
-static bool alert_matches(void *arg, const json_t *when, const json_t *alert) {
-  struct daemon *d = arg;
-  struct condition *c = NULL;
-  struct err err;
-  if (condition_compile(when, d->lists, &c, &err) < 0) {
-    log_warning("a condition of a playbook cannot be read: %s", err.text);
-    return false;
-  }
-  bool hit = condition_match(c, alert, json_object_get(alert, "raw"), clock_wall(clock_system()));
-  condition_free(c);
-  return hit;
+static int lists_again(void *arg, const json_t *pins, const json_t *sources, void **ret, struct err *err) {
+  struct lists *lists;
+  int r = lists_with(((struct daemon *)arg)->lists, pins, sources, &lists, err);
+  if (r == 0) *ret = lists;
+  return r;
+}
+
+static void lists_drop(void *arg, void *lists) { lists_free(lists); }
+
+static int list_look(void *arg, void *lists, int64_t now, const char *what, const json_t *args, json_t **ret, struct err *err) {
+  return lists_look(lists ? lists : ((struct daemon *)arg)->lists, now, what, args, ret, err);
+}
+
+static bool alert_matches(void *arg, void *lists, int64_t now, const json_t *when, const json_t *alert) {
+  return lists_alert_fits(lists ? lists : ((struct daemon *)arg)->lists, now, when, alert);
 }
 
 int daemon_desk(struct daemon *d, json_t *counts, struct err *err) {
@@ -54,7 +56,12 @@ int daemon_desk(struct daemon *d, json_t *counts, struct err *err) {
                            .people = d->people,
                            .registry = d->registry,
                            .settings = d->settings,
-                           .lists = {.arg = d, .list = list_look, .matches = alert_matches},
+                           .lists = {.arg = d,
+                                     .lists = lists_now,
+                                     .lists_again = lists_again,
+                                     .lists_drop = lists_drop,
+                                     .list = list_look,
+                                     .matches = alert_matches},
                            .node = d->node,
                            .nodes = d->nodes,
                            .key = d->letters_key,

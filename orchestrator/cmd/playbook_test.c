@@ -16,28 +16,12 @@
 
 /* ---- what a run may look at: the lists ---- */
 
-static int list_look(void *arg, const char *what, const json_t *args, json_t **ret, struct err *err) {
-  const struct lists *lists = arg;
-  if (strcmp(what, "list.digest") == 0) {
-    *ret = json_string(lists_digest(lists));
-    return 0;
-  }
-  const char *name = json_is_string(args) ? json_string_value(args) : json_str_or(args, "list", json_str_or(args, "name", "")),
-             *value = json_str(args, "value");
-  json_t *rows = lists_rows(lists, name), *row = NULL;
-  if (!rows) return err_set(err, ERR_NOT_FOUND, "there is no list \"%s\" in the lists' folder", name);
-  if (strcmp(what, "list.rows") == 0) *ret = json_incref(rows);
-  else if (value && lists_match(lists, name, value, clock_wall(clock_system()), &row)) *ret = row ? json_incref(row) : json_true();
-  else *ret = json_false();
-  return 0;
+static int list_look(void *arg, void *lists, int64_t now, const char *what, const json_t *args, json_t **ret, struct err *err) {
+  return lists_look(arg, now, what, args, ret, err);
 }
 
-static bool alert_matches(void *arg, const json_t *when, const json_t *alert) {
-  struct condition *c = NULL;
-  if (condition_compile(when, arg, &c, NULL) < 0) return false;
-  bool hit = condition_match(c, alert, json_object_get(alert, "raw"), clock_wall(clock_system()));
-  condition_free(c);
-  return hit;
+static bool alert_matches(void *arg, void *lists, int64_t now, const json_t *when, const json_t *alert) {
+  return lists_alert_fits(arg, now, when, alert);
 }
 
 struct run_world playbook_world(struct lists *lists) {

@@ -114,32 +114,13 @@ static void on_lost(void *arg, struct journal *j, const struct err *why) {
   if (strcmp(journal_incident(j), x->id) == 0) loop_defer(x->hall->deps.loop, give_up, x);
 }
 
-static int list_look(void *arg, const char *what, const json_t *args, json_t **ret, struct err *err) {
-  struct exercise *x = arg;
-  const char *name = json_is_string(args) ? json_string_value(args) : json_str_or(args, "list", json_str_or(args, "name", ""));
-  json_t *rows = lists_rows(x->content.lists, name), *row = NULL;
-  if (!rows) return err_set(err, ERR_NOT_FOUND, "there is no list \"%s\" in the lists' folder", name);
-  if (strcmp(what, "list.rows") == 0) {
-    *ret = json_incref(rows);
-    return 0;
-  }
-  const char *value = json_str(args, "value");
-  bool hit = value && lists_match(x->content.lists, name, value, exercise_now(x), &row);
-  *ret = hit ? (row ? json_incref(row) : json_true()) : json_false();
-  return 0;
+/* Those that were in force when it began. */
+static int list_look(void *arg, void *lists, int64_t now, const char *what, const json_t *args, json_t **ret, struct err *err) {
+  return lists_look(((struct exercise *)arg)->content.lists, now, what, args, ret, err);
 }
 
-static bool alert_matches(void *arg, const json_t *when, const json_t *alert) {
-  struct exercise *x = arg;
-  struct condition *c = NULL;
-  struct err err;
-  if (condition_compile(when, x->content.lists, &c, &err) < 0) {
-    log_warning("a condition of a playbook cannot be read: %s", err.text);
-    return false;
-  }
-  bool hit = condition_match(c, alert, json_object_get(alert, "raw"), exercise_now(x));
-  condition_free(c);
-  return hit;
+static bool alert_matches(void *arg, void *lists, int64_t now, const json_t *when, const json_t *alert) {
+  return lists_alert_fits(((struct exercise *)arg)->content.lists, now, when, alert);
 }
 
 static int rooms_make(struct exercise *x, int64_t wall, struct err *err) {

@@ -148,6 +148,17 @@ static void attach_there(struct incident *inc, struct attach *a) {
   post_ask(inc->desk->post, inc->owner, "attach", body, ATTACH_WITHIN_MS, on_attached_there, a);
 }
 
+/* Whether a sleeping run's own version of a list would let it pass is for the run to say. */
+static bool names_list(const json_t *when) {
+  const char *key;
+  json_t *value;
+  size_t i;
+  bool found = false;
+  json_array_foreach(when, i, value) found |= names_list(value);
+  json_object_foreach((json_t *)(uintptr_t)when, key, value) found |= strcmp(key, "$list") == 0 || names_list(value);
+  return found;
+}
+
 /* Of those that sleep the runs that wait for this very alert, or that make room for another. */
 static enum wakes attach_wakes(const struct incident *inc, const void *arg, json_t *runs) {
   const struct attach *a = arg;
@@ -167,7 +178,8 @@ static enum wakes attach_wakes(const struct incident *inc, const void *arg, json
   json_object_foreach(json_object_get(state, "waits"), at, wait) {
     when = json_object_get(wait, "alert");
     if (!when || !d->deps.lists.matches || !incident_run_sleeps(inc, at, number)) continue;
-    if (d->deps.lists.matches(d->deps.lists.arg, when, alert)) incident_wake(inc, at, runs);
+    if (names_list(when) || d->deps.lists.matches(d->deps.lists.arg, NULL, clock_wall(d->deps.store->clock), when, alert))
+      incident_wake(inc, at, runs);
   }
   json_decref(alert);
   return starts || json_object_size(runs) ? WAKES_SOME : WAKES_NONE;

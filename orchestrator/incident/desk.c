@@ -11,8 +11,10 @@
 enum { COUNT_AGAIN_US = 100000 };
 
 static const json_t *world_alerts(void *arg, struct journal *journal);
-static int world_list(void *arg, const char *what, const json_t *args, json_t **ret, struct err *err);
-static bool world_matches(void *arg, const json_t *when, const json_t *alert);
+static void *world_lists(void *arg, struct journal *journal, const char *const *texts, json_t **ret_pins);
+static void world_lists_drop(void *arg, void *lists);
+static int world_list(void *arg, void *lists, int64_t now, const char *what, const json_t *args, json_t **ret, struct err *err);
+static bool world_matches(void *arg, void *lists, int64_t now, const json_t *when, const json_t *alert);
 static int world_change(void *arg, struct journal *journal, const char *verb, const json_t *args, const char *actor, unsigned run,
                         const char *step, struct err *err);
 static int world_collect(void *arg, struct journal *journal, const json_t *facts, char *bytes_take, size_t len, run_kept_cb *cb,
@@ -50,6 +52,8 @@ struct desk *desk_new(const struct desk_deps *deps, struct err *err) {
                            .seed_arg = deps->journal_arg,
                            .world = {.arg = d,
                                      .alerts = world_alerts,
+                                     .lists = world_lists,
+                                     .lists_drop = world_lists_drop,
                                      .list = world_list,
                                      .matches = world_matches,
                                      .change = world_change,
@@ -223,15 +227,25 @@ static const json_t *world_alerts(void *arg, struct journal *journal) {
   return inc ? inc->alerts : NULL;
 }
 
-static int world_list(void *arg, const char *what, const json_t *args, json_t **ret, struct err *err) {
-  struct desk *d = arg;
-  if (!d->deps.lists.list) return err_set(err, ERR_NOT_FOUND, "there are no lists");
-  return d->deps.lists.list(d->deps.lists.arg, what, args, ret, err);
+static void *world_lists(void *arg, struct journal *journal, const char *const *texts, json_t **ret_pins) {
+  const struct run_world *given = &((struct desk *)arg)->deps.lists;
+  return given->lists ? given->lists(given->arg, journal, texts, ret_pins) : NULL;
 }
 
-static bool world_matches(void *arg, const json_t *when, const json_t *alert) {
+static void world_lists_drop(void *arg, void *lists) {
+  const struct run_world *given = &((struct desk *)arg)->deps.lists;
+  given->lists_drop(given->arg, lists);
+}
+
+static int world_list(void *arg, void *lists, int64_t now, const char *what, const json_t *args, json_t **ret, struct err *err) {
   struct desk *d = arg;
-  return d->deps.lists.matches && d->deps.lists.matches(d->deps.lists.arg, when, alert);
+  if (!d->deps.lists.list) return err_set(err, ERR_NOT_FOUND, "there are no lists");
+  return d->deps.lists.list(d->deps.lists.arg, lists, now, what, args, ret, err);
+}
+
+static bool world_matches(void *arg, void *lists, int64_t now, const json_t *when, const json_t *alert) {
+  struct desk *d = arg;
+  return d->deps.lists.matches && d->deps.lists.matches(d->deps.lists.arg, lists, now, when, alert);
 }
 
 static int world_change(void *arg, struct journal *journal, const char *verb, const json_t *args, const char *actor, unsigned run,

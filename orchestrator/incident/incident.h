@@ -43,7 +43,7 @@ struct desk_deps {
   struct people *people;
   struct registry *registry;
   const json_t *settings; /* all of them; borrowed */
-  struct run_world lists; /* only .arg, .list and .matches are used: route's, so that incident need not know it */
+  struct run_world lists; /* only .arg, .list, .matches and lists…: route's, so that incident need not know it */
   struct journal *node;   /* the orchestrator's own journal */
   struct nodes *nodes;    /* who else shares this Redis; NULL: nobody does, and nothing is claimed (tests) */
   const uint8_t *key;     /* DIGEST_BYTES: what the letters between nodes are signed with; borrowed during desk_new */

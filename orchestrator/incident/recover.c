@@ -12,6 +12,7 @@ struct recovery {
   json_t *some;            /* runs to be taken up; NULL: all that are alive */
   bool slept;              /* nothing else in it was alive when it fell asleep, and what has come to life since is in memory */
   json_t *entries, *asked; /* asked: {"name digest": true}, sources */
+  json_t *lists;           /* {digest: text}: those that are not in force */
   size_t waiting;          /* sources still to come, and the secrets */
   struct err err;          /* what Redis could not say, in code */
   desk_cb *cb;
@@ -44,6 +45,7 @@ static void recovery_end(struct recovery *r, const struct err *err) {
   if (leaving) desk_lost(d, id);
   json_decref(r->entries);
   json_decref(r->asked);
+  json_decref(r->lists);
   json_decref(r->some);
   free(r);
 }
@@ -115,6 +117,12 @@ static bool connectors_there(const struct desk *d, const json_t *started, struct
   return true;
 }
 
+static int lists_there(const struct recovery *r, const json_t *started, void **ret, struct err *err) {
+  const struct run_world *given = &r->inc->desk->deps.lists;
+  const json_t *pins = json_object_get(started, "lists");
+  return given->lists_again ? given->lists_again(given->arg, pins, r->lists, ret, err) : 0;
+}
+
 static void take_up(struct recovery *r, unsigned number, const json_t *view) {
   struct incident *inc = r->inc;
   struct desk *d = inc->desk;
@@ -139,8 +147,15 @@ static void take_up(struct recovery *r, unsigned number, const json_t *view) {
                           err.text));
     return;
   }
+  void *lists = NULL;
+  if (lists_there(r, started, &lists, &err) < 0) {
+    journal_add(inc->journal, KIND_RUN_HANDED_OVER, "engine", number, NULL,
+                json_pack("{s:s, s:s}", "text", "a list's pinned version is not to be found, so the run cannot go on", "why", err.text));
+    return;
+  }
   json_t *settings = playbook_settings(d, p);
   struct run_spec spec = {.journal = inc->journal,
+                          .lists = lists,
                           .number = number,
                           .playbook = p,
                           .params = json_object_get(started, "params"),
@@ -245,9 +260,11 @@ static void one_done(struct recovery *r, const struct err *err) {
   else ready(r);
 }
 
+enum source { SOURCE_PLAYBOOK, SOURCE_CONNECTOR, SOURCE_LIST };
+
 struct fetching {
   struct recovery *r;
-  bool connector; /* else the playbook */
+  enum source what;
   char digest[65], name[128];
 };
 
@@ -264,7 +281,9 @@ static void on_source(void *arg, const struct redis_value *reply, const struct e
   struct desk *d = f->r->inc->desk;
   size_t len;
   const char *text = err ? "" : redis_string(reply, &len);
-  if (!err && redis_type(reply) == REDIS_STRING && f->connector) connector_known(d, f, text, len);
+  if (!err && redis_type(reply) == REDIS_STRING && f->what == SOURCE_CONNECTOR) connector_known(d, f, text, len);
+  else if (!err && redis_type(reply) == REDIS_STRING && f->what == SOURCE_LIST)
+    json_object_set_new(f->r->lists, f->digest, json_stringn_nocheck(text, len));
   else if (!err && redis_type(reply) == REDIS_STRING && !map_get(&d->pins, f->digest)) {
     if (playbook_load(f->name, text, len, &p, &why) < 0) log_error("the pinned playbook %s cannot be loaded: %s", f->name, why.text);
     else if (strcmp(p->digest, f->digest) != 0) declaration_free(p), log_error("the pinned playbook %s was changed in Redis", f->name);
@@ -274,7 +293,7 @@ static void on_source(void *arg, const struct redis_value *reply, const struct e
   free(f);
 }
 
-static void fetch(struct recovery *r, const char *digest, const char *name, bool connector) {
+static void fetch(struct recovery *r, const char *digest, const char *name, enum source what) {
   struct desk *d = r->inc->desk;
   struct err err;
   char key[256];
@@ -284,7 +303,7 @@ static void fetch(struct recovery *r, const char *digest, const char *name, bool
   struct fetching *f = calloc(1, sizeof *f);
   if (!f) abort();
   f->r = r;
-  f->connector = connector;
+  f->what = what;
   snprintf(f->digest, sizeof f->digest, "%s", digest);
   snprintf(f->name, sizeof f->name, "%s", name);
   snprintf(key, sizeof key, "tocsin:source:%.64s", digest);
@@ -300,7 +319,7 @@ static bool connector_known_as(const struct desk *d, const char *instance, const
 }
 
 static void fetch_connector(struct recovery *r, const char *instance, const char *digest) {
-  if (!connector_known_as(r->inc->desk, instance, digest)) fetch(r, digest, instance, true);
+  if (!connector_known_as(r->inc->desk, instance, digest)) fetch(r, digest, instance, SOURCE_CONNECTOR);
 }
 
 static void fetch_connectors(struct recovery *r, unsigned number) {
@@ -308,6 +327,21 @@ static void fetch_connectors(struct recovery *r, unsigned number) {
   json_t *digest;
   json_object_foreach(json_object_get(run_started(r->entries, number), "connectors"), instance, digest)
       fetch_connector(r, instance, json_string_value(digest));
+}
+
+static void fetch_lists(struct recovery *r, unsigned number) {
+  const struct run_world *given = &r->inc->desk->deps.lists;
+  const json_t *started = run_started(r->entries, number);
+  void *lists;
+  const char *name;
+  json_t *digest;
+  if (!given->lists_again) return;
+  if (lists_there(r, started, &lists, NULL) == 0) { /* all in force */
+    given->lists_drop(given->arg, lists);
+    return;
+  }
+  json_object_foreach(json_object_get(started, "lists"), name, digest) if (json_is_string(digest))
+      fetch(r, json_string_value(digest), name, SOURCE_LIST);
 }
 
 /* What lifts its containments and finds out about its intents: the versions that made them, whatever became of the files and of their runs since. */
@@ -361,7 +395,8 @@ static void on_entries(void *arg, const struct err *err) {
     if (!wanted(r, number, run)) continue;
     const struct declaration *p = desk_playbook(d, name, NULL);
     if (p && digest && strcmp(p->digest, digest) == 0) desk_pin(d, p);
-    if (digest && !map_get(&d->pins, digest)) fetch(r, digest, name, false);
+    if (digest && !map_get(&d->pins, digest)) fetch(r, digest, name, SOURCE_PLAYBOOK);
+    fetch_lists(r, (unsigned)strtoul(number, NULL, 10));
     if (d->deps.registry) fetch_connectors(r, (unsigned)strtoul(number, NULL, 10));
   }
   each_bound(incident_state(r->inc), bound_fetch, r);
@@ -373,7 +408,7 @@ static void on_entries(void *arg, const struct err *err) {
 static struct recovery *recovery_new(struct incident *inc, desk_cb *cb, void *arg) {
   struct recovery *r = calloc(1, sizeof *r);
   if (!r) abort();
-  *r = (struct recovery){.inc = inc, .entries = json_array(), .asked = json_object(), .cb = cb, .arg = arg};
+  *r = (struct recovery){.inc = inc, .entries = json_array(), .asked = json_object(), .lists = json_object(), .cb = cb, .arg = arg};
   inc->recovering = true;
   return r;
 }

@@ -62,6 +62,10 @@ void incident_run_done(void *arg, struct run *run, const char *status) {
   loop_defer(d->deps.loop, run_bury, e);
 }
 
+static void declaration_keep(struct desk *d, const char *incident, const struct declaration *p) {
+  actions_keep_source(d->deps.actions, incident, p->digest, p->source, p->source_len);
+}
+
 static void connectors_keep(struct desk *d, const char *incident, const struct declaration *p) {
   size_t i;
   json_t *use;
@@ -71,13 +75,13 @@ static void connectors_keep(struct desk *d, const char *incident, const struct d
     if (!dot || (size_t)(dot - full) >= sizeof name) continue;
     memcpy(name, full, (size_t)(dot - full));
     const struct connector *c = d->deps.registry ? registry_find(d->deps.registry, name, NULL) : NULL;
-    if (c) actions_keep_source(d->deps.actions, incident, c->declaration);
+    if (c) declaration_keep(d, incident, c->declaration);
   }
 }
 
 /* The versions that a run begins with are kept beside the journals, by digest, so that a replay finds them. */
 static void pin(struct desk *d, const char *incident, const struct declaration *p) {
-  actions_keep_source(d->deps.actions, incident, p);
+  declaration_keep(d, incident, p);
   connectors_keep(d, incident, p);
   desk_pin(d, p);
 }

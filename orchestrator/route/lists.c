@@ -27,6 +27,10 @@ struct row {
 };
 
 struct list {
+  unsigned refs; /* sets that have it */
+  char *source;  /* the file's bytes */
+  size_t source_len;
+  char digest[DIGEST_HEX];
   json_t *rows;
   struct row *row;
   struct map by_text, by_net; /* folded text, "<hex>/<bits>" → the last such row's index + 1 */
@@ -34,6 +38,7 @@ struct list {
 };
 
 struct lists {
+  unsigned refs;
   struct map lists;
   json_t *assets; /* folded id → row */
   char digest[DIGEST_HEX];
@@ -41,7 +46,8 @@ struct lists {
 
 static void list_free(void *arg) {
   struct list *l = arg;
-  if (!l) return;
+  if (!l || --l->refs) return;
+  free(l->source);
   json_decref(l->rows);
   free(l->row);
   map_release(&l->by_text, NULL);
@@ -50,7 +56,7 @@ static void list_free(void *arg) {
 }
 
 void lists_free(struct lists *l) {
-  if (!l) return;
+  if (!l || --l->refs) return;
   map_release(&l->lists, list_free);
   json_decref(l->assets);
   free(l);
@@ -180,16 +186,24 @@ static int take_asset(void *arg, json_t *row, struct err *err) {
   return rc;
 }
 
-static int take_file(struct lists *l, const char *name, const char *bytes, size_t len, struct err *err) {
+static int take_file(struct lists *l, const char *name, const char *bytes, size_t len, const uint8_t digest[DIGEST_BYTES],
+                     struct err *err) {
   static const char *const list_columns[] = {"value", "reason", "owner", "expires", NULL}, *const asset_columns[] = {"id", "owner",
                                                                                                                      "criticality",
                                                                                                                      "tenant", NULL};
   if (strcmp(name, "assets") == 0) return rows_read(bytes, len, "id", asset_columns, take_asset, l->assets, err);
   struct list *list = calloc(1, sizeof *list);
   if (!list || !(list->rows = json_array())) return free(list), err_set(err, ERR_MEMORY, "no memory for a list");
+  list->refs = 1;
+  list->source = malloc(len + 1);
+  if (!list->source) return list_free(list), err_set(err, ERR_MEMORY, "no memory for a list");
+  memcpy(list->source, bytes, len);
+  list->source[len] = 0;
+  list->source_len = len;
+  hex_encode(digest, DIGEST_BYTES, list->digest);
   int rc = rows_read(bytes, len, "value", list_columns, take_list_row, list, err);
   if (rc) return list_free(list), rc;
-  map_put(&l->lists, name, list);
+  list_free(map_put(&l->lists, name, list));
   return 0;
 }
 
@@ -232,9 +246,9 @@ static int load_one(struct lists *l, int folder, const char *file, struct buf *d
   buf_init(&b, MAX_FILE);
   int rc = list_name(file, name, err);
   if (!rc) rc = file_read(folder, file, &b, err);
-  if (!rc) rc = take_file(l, name, b.data, b.len, err);
+  if (!rc) digest_sha256(b.data, b.len, digest);
+  if (!rc) rc = take_file(l, name, b.data, b.len, digest, err);
   if (!rc) {
-    digest_sha256(b.data, b.len, digest);
     buf_add(digests, name, strlen(name) + 1);
     buf_add(digests, digest, sizeof digest);
   }
@@ -249,6 +263,7 @@ int lists_load(const char *folder, struct lists **ret, struct err *err) {
   int rc = 0, count = 0, fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (fd < 0 && errno != ENOENT) return err_errno(err, "lists: cannot open %s", folder);
   struct lists *l = calloc(1, sizeof *l);
+  if (l) l->refs = 1;
   buf_init(&digests, 1 << 20);
   if (!l || !(l->assets = json_object())) rc = err_set(err, ERR_MEMORY, "no memory for lists");
   if (!rc && fd >= 0 && (count = scandirat(fd, ".", &files, is_csv, alphasort)) < 0) rc = err_errno(err, "lists: cannot read %s", folder);
@@ -268,6 +283,76 @@ int lists_load(const char *folder, struct lists **ret, struct err *err) {
   *ret = l;
   return 0;
 }
+
+/* --- versions ---------------------------------------------------------------------------------------------------- */
+
+struct lists *lists_hold(struct lists *l) {
+  if (l) l->refs++;
+  return l;
+}
+
+json_t *lists_pins(const struct lists *l, const char *const *texts) {
+  json_t *pins = json_object();
+  size_t at = 0;
+  const char *name;
+  void *value;
+  while (l && map_next(&l->lists, &at, &name, &value))
+    for (const char *const *text = texts; *text; text++)
+      if (strstr(*text, name)) json_object_set_new(pins, name, json_string(((struct list *)value)->digest));
+  return pins;
+}
+
+const char *lists_source(const struct lists *l, const char *list, size_t *ret_len) {
+  const struct list *found = l ? map_get(&l->lists, list) : NULL;
+  if (found) *ret_len = found->source_len;
+  return found ? found->source : NULL;
+}
+
+static struct lists *copy_of(struct lists *l) {
+  struct lists *copy = calloc(1, sizeof *copy);
+  size_t at = 0;
+  const char *name;
+  void *value;
+  if (!copy) abort();
+  copy->refs = 1;
+  copy->assets = l ? json_incref(l->assets) : json_object();
+  memcpy(copy->digest, l ? l->digest : "", l ? DIGEST_HEX : 1);
+  while (l && map_next(&l->lists, &at, &name, &value)) {
+    ((struct list *)value)->refs++;
+    map_put(&copy->lists, name, value);
+  }
+  return copy;
+}
+
+static int take_version(struct lists *l, const char *name, const char *wanted, const json_t *source, struct err *err) {
+  uint8_t digest[DIGEST_BYTES];
+  char hex[DIGEST_HEX];
+  if (!json_is_string(source)) return err_set(err, ERR_NOT_FOUND, "the list %s of digest %s is not to be found any more", name, wanted);
+  digest_sha256(json_string_value(source), json_string_length(source), digest);
+  hex_encode(digest, sizeof digest, hex);
+  if (strcmp(hex, wanted) != 0)
+    return err_set(err, ERR_CONFLICT, "the kept source of the list %s was changed: its digest is %s", name, hex);
+  return take_file(l, name, json_string_value(source), json_string_length(source), digest, err);
+}
+
+int lists_with(struct lists *l, const json_t *pins, const json_t *sources, struct lists **ret, struct err *err) {
+  struct lists *versions = NULL;
+  const char *name;
+  json_t *pin;
+  int rc = 0;
+  json_object_foreach((json_t *)(uintptr_t)pins, name, pin) {
+    const char *wanted = json_string_value(pin) ? json_string_value(pin) : "";
+    const struct list *now = l ? map_get(&l->lists, name) : NULL;
+    if (rc || (now && strcmp(now->digest, wanted) == 0)) continue;
+    if (!versions) versions = copy_of(l);
+    rc = take_version(versions, name, wanted, json_object_get(sources, wanted), err);
+  }
+  if (rc) return lists_free(versions), rc;
+  *ret = versions ? versions : lists_hold(l);
+  return 0;
+}
+
+/* --- asking ------------------------------------------------------------------------------------------------------ */
 
 /* The first row of a chain that has not expired; index + 1, or 0. */
 static size_t alive(const struct list *l, size_t at, int64_t now_us) {

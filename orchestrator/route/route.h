@@ -29,7 +29,17 @@ bool condition_match(const struct condition *c, const json_t *alert, const json_
 /* CSV (RFC 4180) files of a folder: value, reason, owner, expires; assets.csv: id, owner, criticality, tenant. Expired rows do not match.
  * All or none: an error names file and line. A missing folder is an empty set. */
 int lists_load(const char *folder, struct lists **ret, struct err *err);
-void lists_free(struct lists *l);
+void lists_free(struct lists *l);          /* lets go of it */
+struct lists *lists_hold(struct lists *l); /* once more: lists_free then has to be called once more */
+/* New {name: digest} of those whose names stand in one of these texts (NULL ends them). */
+json_t *lists_pins(const struct lists *l, const char *const *texts);
+const char *lists_source(const struct lists *l, const char *list, size_t *ret_len); /* the file's bytes, NULL: no such list; borrowed */
+/* As l, with these versions {name: digest} in place of its own; sources {digest: text} has those that l has not. ERR_NOT_FOUND names the one that nobody has. To be let go of. */
+int lists_with(struct lists *l, const json_t *pins, const json_t *sources, struct lists **ret, struct err *err);
+/* What a run may ask (run.h's world): "list.match" {list, value}, "list.rows" {list}. */
+int lists_look(const struct lists *l, int64_t now_us, const char *what, const json_t *args, json_t **ret, struct err *err);
+/* Does the alert ("raw" in it) fit the `when`? One that cannot be compiled fits nothing, and is logged. */
+bool lists_alert_fits(const struct lists *l, int64_t now_us, const json_t *when, const json_t *alert);
 bool lists_match(const struct lists *l, const char *list, const char *value, int64_t now_us,
                  json_t **ret_row); /* ret_row: borrowed {"value","reason",…}; may be NULL. A row that is an address or network matches
  * addresses by value, all others match without case; of rows with one value the file's last that has not expired. */

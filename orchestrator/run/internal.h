@@ -102,6 +102,7 @@ struct run {
   json_t *params, *settings, *trigger, *simulate;
   char *requester;
   json_t *pins; /* {instance: digest}: the connectors it is bound to, as run.started has them */
+  void *lists;  /* and the lists; NULL: those in force */
   char seed[33];
   bool shadow;    /* it only says what it would do */
   json_t *woulds; /* in shadow: {step: its run.would's body} of what it would have contained and not undone; NULL: nothing yet */
@@ -145,6 +146,9 @@ void run_close(struct run *run, enum kind kind, const char *actor, json_t *body_
 void run_failed(struct run *run, const char *error, const char *traceback, int line);
 void run_restart(struct run *run, json_t *params_take);
 void run_clear(struct run *run);
+
+/* look.c: by the lists that it is bound to. */
+bool run_matches(const struct run *run, const json_t *when, const json_t *alert);
 
 /* steps.c */
 struct branch *branch_new(struct run *run, struct step *parent, size_t index);

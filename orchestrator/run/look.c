@@ -154,6 +154,11 @@ static json_t *incident_member(const struct run *run, const char *name) {
   return value ? json_incref(value) : json_null();
 }
 
+bool run_matches(const struct run *run, const json_t *when, const json_t *alert) {
+  const struct run_world *world = &run->all->deps.world;
+  return world->matches && world->matches(world->arg, run->lists, run_now(run), when, alert);
+}
+
 int look(void *arg, const char *what, const json_t *args, json_t **ret, struct err *err) {
   struct run *run = arg;
   const struct run_world *world = &run->all->deps.world;
@@ -164,7 +169,7 @@ int look(void *arg, const char *what, const json_t *args, json_t **ret, struct e
   else if (strcmp(what, "summary") == 0) value = summary(run);
   else if (strcmp(what, "now") == 0) value = json_integer(run->view.time);
   else if (strcmp(what, "random") == 0) value = draw(run);
-  else if (strncmp(what, "list.", 5) == 0 && world->list) return world->list(world->arg, what, args, ret, err);
+  else if (strncmp(what, "list.", 5) == 0 && world->list) return world->list(world->arg, run->lists, run->view.time, what, args, ret, err);
   else return err_set(err, ERR_NOT_FOUND, "there is no \"%s\" to look at", what);
   *ret = value;
   return 0;

@@ -100,14 +100,14 @@ static void on_done(void *arg, struct run *run, const char *status) {
 
 static const json_t *world_alerts(void *arg, struct journal *j) { return ((struct play *)arg)->alerts; }
 
-static int world_list(void *arg, const char *what, const json_t *args, json_t **ret, struct err *err) {
+static int world_list(void *arg, void *lists, int64_t now, const char *what, const json_t *args, json_t **ret, struct err *err) {
   const struct run_world *given = &((struct play *)arg)->st->spec->world;
-  return given->list ? given->list(given->arg, what, args, ret, err) : err_set(err, ERR_NOT_FOUND, "there are no lists here");
+  return given->list ? given->list(given->arg, NULL, now, what, args, ret, err) : err_set(err, ERR_NOT_FOUND, "there are no lists here");
 }
 
-static bool world_matches(void *arg, const json_t *when, const json_t *alert) {
+static bool world_matches(void *arg, void *lists, int64_t now, const json_t *when, const json_t *alert) {
   const struct run_world *given = &((struct play *)arg)->st->spec->world;
-  return given->matches && given->matches(given->arg, when, alert);
+  return given->matches && given->matches(given->arg, NULL, now, when, alert);
 }
 
 static int world_change(void *arg, struct journal *j, const char *verb, const json_t *args, const char *actor, unsigned run,

@@ -13,7 +13,7 @@ struct rehearsal {
   const char *playbook;     /* its file */
   const char *tests;        /* its test file */
   const char *connectors;   /* their folder */
-  struct run_world world;   /* only .arg, .list and .matches: route's */
+  struct run_world world;   /* only .arg, .list and .matches: route's; the lists are the same throughout */
   const json_t *guard;      /* the settings' guardrails; NULL: none but the ones that cannot be switched off */
   const json_t *configured; /* the settings' connectors, for the kind behind an instance's name; NULL: a name is its kind */
   json_t *(*values)(const json_t *alert, const json_t *raw, const char *path); /* route's path_values: for parameters with `from` */

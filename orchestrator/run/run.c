@@ -100,9 +100,28 @@ static json_t *pins(const struct run *run) {
   return pinned;
 }
 
+static void lists_drop(struct run *run) {
+  const struct run_world *world = &run->all->deps.world;
+  if (run->lists) world->lists_drop(world->arg, run->lists);
+  run->lists = NULL;
+}
+
+/* Those that it can name: in its source, its parameters or its settings. New pins, or NULL. */
+static json_t *lists_take(struct run *run) {
+  const struct run_world *world = &run->all->deps.world;
+  json_t *pins = NULL;
+  lists_drop(run);
+  if (!world->lists) return NULL;
+  char *params = json_text(run->params), *settings = run->settings ? json_text(run->settings) : NULL;
+  const char *texts[] = {run->playbook->source ? run->playbook->source : "", params ? params : "", settings ? settings : "", NULL};
+  run->lists = world->lists(world->arg, run->journal, texts, &pins);
+  free(params);
+  free(settings);
+  return pins;
+}
+
 static void run_announce(struct run *run) {
   uint8_t seed[16];
-  json_t *lists = NULL;
   random_bytes(seed, sizeof seed);
   hex_encode(seed, sizeof seed, run->seed);
   if (run->all->deps.seed) run->all->deps.seed(run->all->deps.seed_arg, journal_incident(run->journal), run->number, run->seed);
@@ -115,8 +134,9 @@ static void run_announce(struct run *run) {
   if (run->requester) json_object_set_new(body, "requester", json_string(run->requester));
   if (run->simulated) json_object_set_new(body, "simulated", json_true());
   if (run->shadow) json_object_set_new(body, "shadow", json_true());
-  const struct run_world *world = &run->all->deps.world;
-  if (world->list && world->list(world->arg, "list.digest", NULL, &lists, NULL) == 0) json_object_set_new(body, "lists", lists);
+  json_t *lists = lists_take(run);
+  if (json_object_size(lists)) json_object_set(body, "lists", lists);
+  json_decref(lists);
   run_observe(run);
   journal_add(run->journal, KIND_RUN_STARTED, run->actor, run->number, NULL, body);
 }
@@ -133,6 +153,7 @@ int run_start(struct runs *rs, const struct run_spec *spec, run_done_cb *cb, voi
 int run_take_up(struct runs *rs, const struct run_spec *spec, const json_t *entries, run_done_cb *cb, void *arg, struct run **ret,
                 struct err *err) {
   struct run *run = run_new(rs, spec, cb, arg);
+  run->lists = spec->lists;
   int r = replay_prepare(run, entries, err);
   if (r < 0) {
     run_free(run);
@@ -288,6 +309,7 @@ void run_free(struct run *run) {
   if (run->watching) journal_unwatch(run->journal, run_watch, run);
   run_clear(run);
   replay_free(run->replay);
+  lists_drop(run);
   run_view_release(&run->view);
   json_decref(run->fields);
   json_decref(run->params);

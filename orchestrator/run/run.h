@@ -26,10 +26,16 @@ struct run_world {
   void *arg;
   /* Alerts of the incident: [{…normalised…, "raw": …}], in order; borrowed. */
   const json_t *(*alerts)(void *arg, struct journal *journal);
-  /* "list.match" {list, value} → row or false; "list.rows" {list} → array; "list.digest" (no args) → what run.started pins, may be refused. New reference. */
-  int (*list)(void *arg, const char *what, const json_t *args, json_t **ret, struct err *err);
+  /* The lists that a run is bound to from its start: those in force. *ret_pins: new {name: digest} of those whose names stand in one of the texts, each kept beside the
+   * journal before what is appended next. NULL: list and matches have always the same ones. */
+  void *(*lists)(void *arg, struct journal *journal, const char *const *texts, json_t **ret_pins);
+  /* The same for a run that is taken up: pins as run.started has them, sources {digest: text}. ERR_NOT_FOUND: a version is in neither of them nor in force. */
+  int (*lists_again)(void *arg, const json_t *pins, const json_t *sources, void **ret, struct err *err);
+  void (*lists_drop)(void *arg, void *lists);
+  /* "list.match" {list, value} → row or false; "list.rows" {list} → array. lists: the run's, NULL: those in force. now: µs, what has expired by then does not match. New reference. */
+  int (*list)(void *arg, void *lists, int64_t now, const char *what, const json_t *args, json_t **ret, struct err *err);
   /* Does the alert fit the `when`? */
-  bool (*matches)(void *arg, const json_t *when, const json_t *alert);
+  bool (*matches)(void *arg, void *lists, int64_t now, const json_t *when, const json_t *alert);
   /* Verbs that change the incident: "severity", "assign", "tag", "note", "close": appends one entry (kind incident.…) with this run and step; only when it was so already,
    * none. Error texts go back to the playbook. */
   int (*change)(void *arg, struct journal *journal, const char *verb, const json_t *args, const char *actor, unsigned run, const char *step,
@@ -64,6 +70,7 @@ struct run_spec {
   const json_t *settings;             /* the playbook's own settings, or NULL */
   const json_t *trigger;              /* {"alert": id} or {"person": "person:…", "because": text}; stored */
   const char *requester;              /* "person:…" or NULL */
+  void *lists;                        /* run_take_up: what world.lists_again gave, taken over; NULL: the lists in force */
   bool simulated;
   const json_t *
       simulate; /* tests: {"ldap.lock_account": returns, {"error": failure}, or a list of such for one call after the other, or {"$recorded":

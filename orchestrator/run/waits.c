@@ -97,11 +97,10 @@ static const json_t *alerts_of(const struct step *s) {
 
 /* Alerts that have come since the playbook last looked. */
 void wait_for_look(struct step *s) {
-  const struct run_world *world = &s->run->all->deps.world;
   const json_t *alerts = alerts_of(s), *when = json_object_get(s->args, "alert");
   for (; !s->ended && s->alerts_seen < json_array_size(alerts); s->alerts_seen++) {
     const json_t *alert = json_array_get(alerts, s->alerts_seen);
-    if (!world->matches || !world->matches(world->arg, when, alert)) continue;
+    if (!run_matches(s->run, when, alert)) continue;
     const char *uid = json_string_value(json_at(alert, "metadata.uid"));
     json_t *body = json_pack("{s:I}", "alert", (json_int_t)s->alerts_seen);
     if (uid) json_object_set_new(body, "uid", json_string(uid));
@@ -154,9 +153,8 @@ const struct verb verb_wait_for = {"wait_for", wait_for_start, wait_ends, wait_f
 
 /* Beyond the alerts that are kept, the one that comes is all there is; the entry bears it, for the replay. */
 static void beyond_kept(struct step *s, const json_t *alert) {
-  const struct run_world *world = &s->run->all->deps.world;
-  if (s->ended || !alert || !world->matches || json_array_size(alerts_of(s)) > s->alerts_seen) return;
-  if (world->matches(world->arg, json_object_get(s->args, "alert"), alert)) wait_over(s, json_pack("{s:O}", "found", alert));
+  if (s->ended || !alert || json_array_size(alerts_of(s)) > s->alerts_seen) return;
+  if (run_matches(s->run, json_object_get(s->args, "alert"), alert)) wait_over(s, json_pack("{s:O}", "found", alert));
 }
 
 void run_alert(struct run *run, const json_t *alert) {
@@ -197,10 +195,9 @@ static void poll_next(struct step *s) {
 
 static void on_poll(void *arg, const struct outcome *outcome) {
   struct step *s = arg;
-  const struct run_world *world = &s->run->all->deps.world;
   const json_t *until = json_object_get(s->args, "until");
   s->action = NULL;
-  bool found = outcome->ok && (!until || (world->matches && world->matches(world->arg, until, outcome->returns)));
+  bool found = outcome->ok && (!until || run_matches(s->run, until, outcome->returns));
   if (found) wait_over(s, json_pack("{s:O, s:i}", "returns", outcome->returns, "attempts", (int)s->attempt));
   else poll_next(s);
 }

@@ -1,4 +1,4 @@
-"""A run goes on with the connector that it began with, whatever became of the file meanwhile, and so do its undo and the probe of what is in doubt; without it a person takes over, or is asked.
+"""A run goes on with the connector and the lists that it began with, whatever became of the files meanwhile, and so do its undo and the probe of what is in doubt; without it a person takes over, or is asked.
 So does a run in shadow: it stays there."""
 import threading
 
@@ -22,6 +22,16 @@ LOCKS = """return playbook { title = "Locks", when = { ["raw.kind"] = { "locks",
     if p.kind == "keeps" then return end
     incident:ask { "Release " .. p.user .. "?", options = { "yes", "no" }, within = "2h", otherwise = "no" }
     must(incident:undo(locked))
+  end }
+"""
+LISTED = """return playbook { title = "Listed", when = { ["raw.kind"] = "listed" }, group = { "raw.user" }, window = "1h", uses = { "product.once" },
+  params = { user = schema.string { from = "raw.user" } },
+  run = function(incident, act, p)
+    incident:ask { "Look for " .. p.user .. "?", options = { "yes", "no" }, within = "2h", otherwise = "no" }
+    local found = list("vip"):match(p.user)
+    must(act.product.once { user = (found and found.reason or "nobody") .. "-" .. p.user })
+    incident:ask { "Again for " .. p.user .. "?", options = { "yes", "no" }, within = "2h", otherwise = "no" }
+    must(act.product.once { user = #list("vip"):rows() .. "-" .. p.user })
   end }
 """
 WATCHES = """return playbook { title = "Watches", shadow = true, when = { ["raw.kind"] = { "asks", "lone" } }, group = { "raw.user" }, window = "1h",
@@ -113,6 +123,14 @@ def not_to_be_found(tocsin, sink):
     is_(len(set(now)), 2, "each intent says by which version it is")
 
 
+def wait_asked(tocsin, text):
+    tocsin.wait_for(lambda: [q for q in tocsin.json("now")["questions"] if text in q["text"]], "asked: " + text)
+
+
+def handed_over(tocsin, incident):
+    return tocsin.wait_for(lambda: [e["body"] for e in entries(tocsin, incident) if e["type"] == "run.handed_over"], "a person has the run")[0]
+
+
 def shadows(tocsin, incident):
     """The entries of a run in shadow of that incident."""
     runs = [e["run"] for e in entries(tocsin, incident) if e["type"] == "run.started" and e["body"].get("shadow")]
@@ -171,10 +189,12 @@ for path in ("/once/", "/lock/", "/unlock/"):
     sink_.behave(path, lambda request: "stall" if request["path"] in ("/lock/ida", "/once/jan") else {"body": {"already": False}})
 for path in ("/is-seen/", "/is-locked/", "/elsewhere/"):
     sink_.behave(path, lambda request: {"body": {"happened": False}})
-tocsin_ = Tocsin({"webhook": {"listen": ""}, "folders": {"playbooks": "{folder}/playbooks", "connectors": "{folder}/connectors"},
+tocsin_ = Tocsin({"webhook": {"listen": ""}, "folders": {"playbooks": "{folder}/playbooks", "connectors": "{folder}/connectors", "lists": "{folder}/lists"},
                   "guard": {"ceiling": "contain"}, "lease": "3s", "connectors": {"product": Raw('product { url = "%s" }' % sink_.url)}})
 tocsin_.write("playbooks/asks.lua", ASKS)
 tocsin_.write("playbooks/locks.lua", LOCKS)
+tocsin_.write("playbooks/listed.lua", LISTED)
+tocsin_.write("lists/vip.csv", "value,reason\nlea,first\n")
 tocsin_.write("connectors/product.lua", CONNECTOR)
 with open("connectors/generic.lua", encoding="utf-8") as f:
     tocsin_.write("connectors/generic.lua", f.read())
@@ -182,16 +202,29 @@ with tocsin_:
     tocsin_.xadd({"kind": "asks", "id": "1", "user": "ann"})
     tocsin_.wait_for(lambda: tocsin_.json("now")["questions"], "ann's run waits")
     given_up = lock(tocsin_, sink_)
+    tocsin_.xadd({"kind": "listed", "id": "listed-lea", "user": "lea"})
+    wait_asked(tocsin_, "Look for lea?")
     first = next(e["body"]["version"] for e in entries(tocsin_, contained(tocsin_)["hal"]["incident"]) if e["type"] == "action.intended")
     tocsin_.kill()
     tocsin_.write("connectors/product.lua", CHANGED)
+    tocsin_.write("lists/vip.csv", "value,reason\nmax,second\nlea,second\n")
     tocsin_.start()
+    answer(tocsin_, "Look for lea?")
+    tocsin_.wait_for(lambda: sent(sink_, "first-lea"), "a run reads the list that it began with")
+    wait_asked(tocsin_, "Again for lea?")
+    tocsin_.xadd({"kind": "listed", "id": "listed-max", "user": "max"})
+    wait_asked(tocsin_, "Look for max?")
     answer(tocsin_, "Go on?")
     tocsin_.wait_for(lambda: sent(sink_, "ann"), "the request leaves")
     is_(sent(sink_, "ann"), [False], "as the version says that the run began with")
     tocsin_.wait_for(lambda: any("And on?" in q["text"] for q in tocsin_.json("now")["questions"]), "the run asks again")
     tocsin_.write("connectors/product.lua", CHANGED + "-- once more\n")
+    tocsin_.write("lists/vip.csv", "value,reason\nnobody,third\n")
     is_(tocsin_.run("reload").status, 0, "a reload takes a third version")
+    answer(tocsin_, "Again for lea?")
+    answer(tocsin_, "Look for max?")
+    tocsin_.wait_for(lambda: sent(sink_, "1-lea") and sent(sink_, "second-max"), "after a reload, too")
+    wait_asked(tocsin_, "Again for max?")
     answer(tocsin_, "And on?")
     tocsin_.wait_for(lambda: len(sent(sink_, "ann")) == 2, "the next one leaves")
     is_(sent(sink_, "ann"), [False, False], "with the pinned version still")
@@ -204,14 +237,18 @@ with tocsin_:
     tocsin_.wait_for(lambda: sent(sink_, "bob"), "who begins now")
     is_(sent(sink_, "bob"), [True], "has the new one")
     started = [r for r in tocsin_.json("run", "list")["runs"]]
-    incident = started[0]["incident"]
+    incident = next(r["incident"] for r in started if r["playbook"] == "asks")
     digest = next(e["body"]["connectors"]["product"] for e in entries(tocsin_, incident) if e["type"] == "run.started")
     with tocsin_.redis() as redis:
-        is_(redis.call("DEL", "tocsin:source:" + digest, "tocsin:source:" + first), 2, "the sources were kept by digest")
+        listed = next(r["incident"] for r in started if r["playbook"] == "listed")
+        vip = next(e["body"]["lists"]["vip"] for e in entries(tocsin_, listed) if e["type"] == "run.started")
+        is_(redis.call("DEL", *("tocsin:source:" + d for d in (digest, first, vip))), 3, "the sources were kept by digest")
     tocsin_.kill()
     tocsin_.write("connectors/product.lua", CHANGED + "-- and again\n")
     tocsin_.start()
     handed = tocsin_.wait_for(lambda: [e for e in entries(tocsin_, incident) if e["type"] == "run.handed_over"], "what is not to be found goes to a person")
+    over = handed_over(tocsin_, listed)
+    is_((over["text"], over["why"]), ("a list's pinned version is not to be found, so the run cannot go on", "the list vip of digest %s is not to be found any more" % vip), "so does what began with such a list")
     like(handed[0]["body"]["why"], digest + r".* in force is [0-9a-f]{64}", "with both digests")
     ok(sent(sink_, "bob") == [True], "and nothing more is sent")
     not_to_be_found(tocsin_, sink_)

@@ -30,7 +30,7 @@ static inline void on_entry(void *arg, struct journal *j, const struct entry *e)
 }
 
 static inline const json_t *world_alerts(void *arg, struct journal *j) { return fake.alerts; }
-static inline bool world_matches(void *arg, const json_t *when, const json_t *alert) {
+static inline bool world_matches(void *arg, void *lists, int64_t now, const json_t *when, const json_t *alert) {
   const char *key;
   json_t *value;
   json_object_foreach((json_t *)(uintptr_t)when, key, value) if (!json_equal(value, json_object_get(alert, key))) return false;

@@ -269,6 +269,51 @@ static void test_large(void **state) {
   lists_free(l);
 }
 
+/* A run that began with other versions finds them: from memory, from what was kept, or it is told which one nobody has. */
+static void test_versions(void **state) {
+  static const char *const source[] = {"list(\"vip\")", "{}", NULL}, *const none[] = {"nothing", NULL};
+  struct err err;
+  struct lists *before, *after, *with;
+  size_t len;
+  put_bytes("vip.csv", "value\nann\n", 10);
+  put_bytes("net.csv", "value\n10.0.0.0/8\n", 17);
+  before = load();
+  json_t *pins = lists_pins(before, source), *nothing = lists_pins(before, none), *sources = json_object();
+  assert_int_equal(json_object_size(pins), 1);
+  assert_int_equal(json_object_size(nothing), 0);
+  const char *digest = json_string_value(json_object_get(pins, "vip")), *text = lists_source(before, "vip", &len);
+  assert_int_equal(len, 10);
+  json_object_set_new(sources, digest, json_stringn(text, len));
+  put_bytes("vip.csv", "value\nbob\n", 10);
+  put_bytes("net.csv", "value\n192.168.0.0/16\n", 21);
+  after = load();
+
+  assert_int_equal(lists_with(before, pins, NULL, &with, &err), 0); /* in force: the very same */
+  assert_ptr_equal(with, before);
+  lists_free(with);
+  assert_int_equal(lists_with(after, pins, sources, &with, &err), 0);
+  assert_true(lists_match(with, "vip", "ann", 0, NULL));
+  assert_false(lists_match(with, "vip", "bob", 0, NULL));
+  assert_true(lists_match(with, "net", "192.168.1.1", 0, NULL)); /* not bound to: as it is now */
+  assert_true(lists_match(after, "vip", "bob", 0, NULL));
+  lists_free(after); /* a reload; the run goes on */
+  assert_true(lists_match(with, "net", "192.168.1.1", 0, NULL));
+  assert_int_equal(lists_with(with, pins, NULL, &after, &err), 0);
+  lists_free(after);
+  lists_free(with);
+
+  after = load();
+  assert_int_equal(lists_with(after, pins, NULL, &with, &err), ERR_NOT_FOUND);
+  assert_non_null(strstr(err.text, "the list vip of digest"));
+  json_object_set_new(sources, digest, json_string("value\neve\n"));
+  assert_int_equal(lists_with(after, pins, sources, &with, &err), ERR_CONFLICT);
+  lists_free(after);
+  lists_free(before);
+  json_decref(pins);
+  json_decref(nothing);
+  json_decref(sources);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_csv_reader),
@@ -280,6 +325,7 @@ int main(void) {
       cmocka_unit_test_setup_teardown(test_odd_files, setup, teardown),
       cmocka_unit_test_setup_teardown(test_digest, setup, teardown),
       cmocka_unit_test_setup_teardown(test_large, setup, teardown),
+      cmocka_unit_test_setup_teardown(test_versions, setup, teardown),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -14,7 +14,7 @@
 #include "route/route.h"
 #include "run/rehearse.h"
 
-static bool matches(void *arg, const json_t *when, const json_t *alert) {
+static bool matches(void *arg, void *lists, int64_t now, const json_t *when, const json_t *alert) {
   struct condition *c = NULL;
   if (condition_compile(when, NULL, &c, NULL) < 0) return false;
   bool fits = condition_match(c, alert, json_object_get(alert, "raw"), 0);

@@ -32,7 +32,7 @@ static int64_t later_wall(const struct clock *clock) { return clock_wall(clock_s
 static int64_t later_boot(const struct clock *clock) { return clock_boot(clock_system()) + ahead; }
 static const struct clock later = {.wall = later_wall, .boot = later_boot};
 
-static bool matches(void *arg, const json_t *when, const json_t *alert) {
+static bool matches(void *arg, void *lists, int64_t now, const json_t *when, const json_t *alert) {
   return strcmp(json_str_or(when, "raw.more", ""), json_str_or(json_object_get(alert, "raw"), "more", "-")) == 0;
 }
 
