@@ -22,9 +22,13 @@ struct checking {
   char path[PATH_ROOM];  /* "injects[3]" */
 };
 
+/* Nobody wants to know more. */
+static bool enough(const struct checking *c) { return c->against->only_first && json_array_size(c->findings); }
+
 __attribute__((format(printf, 4, 5))) static void found(struct checking *c, const char *kind, const char *member, const char *format, ...) {
   char text[800], path[PATH_ROOM * 2];
   va_list args;
+  if (enough(c) || (c->against->only_first && strcmp(kind, "error") != 0)) return;
   va_start(args, format);
   vsnprintf(text, sizeof text, format, args);
   va_end(args);
@@ -264,6 +268,7 @@ static void each(struct checking *c, const char *list, const char *what, void (*
   size_t i;
   json_t *item;
   json_array_foreach(json_object_get(c->scenario->json, list), i, item) {
+    if (enough(c)) return;
     c->what = what;
     c->id = json_str_or(item, "id", json_str_or(item, "action", ""));
     snprintf(c->path, sizeof c->path, "%s[%zu]", list, i + 1);

@@ -15,6 +15,7 @@ struct scenario_against {
   const json_t *playbooks;  /* {name: declaration} */
   struct normaliser *normaliser;
   struct router *router; /* over these playbooks */
+  bool only_first;       /* only the first error is wanted: whoever asks has other things to do */
 };
 
 /* Appends texts that begin with "error: " or "warning: ". */

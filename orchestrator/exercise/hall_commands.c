@@ -103,7 +103,8 @@ static int check(const struct hall_content *c, const struct scenario *s, const c
                                      .connectors = connectors,
                                      .playbooks = playbooks,
                                      .normaliser = normaliser,
-                                     .router = c->router};
+                                     .router = c->router,
+                                     .only_first = true};
   size_t i;
   int r = 0;
   scenario_check(s, &against, findings);

@@ -7,10 +7,8 @@
 #include "base/json.h"
 
 static size_t index_of(const struct reach *r, const char *id) {
-  size_t i;
-  json_t *inject;
-  json_array_foreach((json_t *)(uintptr_t)r->injects, i, inject) if (strcmp(json_str_or(inject, "id", ""), id) == 0) return i;
-  return SIZE_MAX;
+  const json_t *place = json_object_get(r->places, id);
+  return place ? (size_t)json_integer_value(place) : SIZE_MAX;
 }
 
 static int64_t inject_at(const struct reach *r, const char *id) {
@@ -89,7 +87,11 @@ void reach_init(struct reach *r, const struct scenario *s) {
   size_t count = json_array_size(r->injects);
   r->earliest = calloc(count + 1, sizeof *r->earliest);
   if (!r->earliest) abort();
-  for (size_t i = 0; i < count; i++) r->earliest[i] = REACH_NEVER;
+  r->places = json_object();
+  for (size_t i = 0; i < count; i++) {
+    json_object_set_new(r->places, json_str_or(json_array_get(r->injects, i), "id", ""), json_integer((json_int_t)i));
+    r->earliest[i] = REACH_NEVER;
+  }
   for (bool changed = true; changed;) { /* from nothing upwards: what only a loop holds up never comes. Each round settles at least one. */
     changed = false;
     for (size_t i = 0; i < count; i++) {
@@ -99,7 +101,10 @@ void reach_init(struct reach *r, const struct scenario *s) {
   }
 }
 
-void reach_release(struct reach *r) { free(r->earliest); }
+void reach_release(struct reach *r) {
+  free(r->earliest);
+  json_decref(r->places);
+}
 
 /* The inject that a condition cannot do without and that never comes; SIZE_MAX: none. */
 static size_t blocker(const struct reach *r, const json_t *condition) {

@@ -8,6 +8,7 @@ enum { REACH_NEVER = -1 };
 
 struct reach {
   const json_t *injects;
+  json_t *places;    /* {id: its place among the injects} */
   int64_t *earliest; /* of each inject, ms from the start; REACH_NEVER */
 };
 

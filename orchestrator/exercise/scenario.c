@@ -12,13 +12,14 @@
 #include "journal/state.h"
 #include "script/datafile.h"
 
-enum { PATH_ROOM = 256, MEMBERS_MOST = 32 };
+enum { PATH_ROOM = 256, MEMBERS_MOST = 32, MISTAKES_MOST = 50 };
 
 struct reader {
   const char *file, *source;
   size_t len;
   json_t *findings, *json;
   bool wrong;
+  size_t conditions; /* so far: each is asked again and again while it is played */
 };
 
 enum shape {
@@ -69,12 +70,15 @@ static void where(const struct reader *r, const char *path, char *out, size_t si
 __attribute__((format(printf, 3, 4))) static void wrong(struct reader *r, const char *path, const char *format, ...) {
   char place[PATH_ROOM * 2], text[700];
   va_list args;
+  r->wrong = true;
+  size_t known = json_array_size(r->findings);
+  if (known == MISTAKES_MOST) json_array_append_new(r->findings, json_sprintf("error: %s: and more: mend these first", r->file));
+  if (known >= MISTAKES_MOST) return;
   va_start(args, format);
   vsnprintf(text, sizeof text, format, args);
   va_end(args);
   where(r, path, place, sizeof place);
   int line = datafile_line(r->source, r->len, path);
-  r->wrong = true;
   json_array_append_new(r->findings, line ? json_sprintf("error: %s:%d: %s%s", r->file, line, place, text)
                                           : json_sprintf("error: %s: %s%s", r->file, place, text));
 }
@@ -297,6 +301,9 @@ static void condition(struct reader *r, const char *path, json_t *c, unsigned de
   char hint[96];
   const char *names[MEMBERS_MOST] = {NULL}, *key = json_object_iter_key(json_object_iter(c));
   size_t count = 0;
+  if (++r->conditions == SCENARIO_CONDITIONS + 1)
+    wrong(r, path, "is one condition too many: a scenario has at most %d", SCENARIO_CONDITIONS);
+  if (r->conditions > SCENARIO_CONDITIONS) return;
   if (depth > SCENARIO_DEPTH) return wrong(r, path, "is nested deeper than %d", SCENARIO_DEPTH);
   if (!json_is_object(c)) return wrong(r, path, "is a condition like { contained = \"host=db-1\" }");
   for (const char *const *g = condition_groups; *g; g++) {
@@ -476,8 +483,7 @@ static void script_item(struct reader *r, const char *path, json_t *item, size_t
     json_object_set_new(item, "after", json_pack("{s:s}", "asked", question));
   if (!members(r, path, item, table)) return;
   one_of(r, path, item, acts);
-  join(at, path, "close");
-  if (json_object_get(item, "close")) members(r, at, json_object_get(item, "close"), close);
+  if (json_object_get(item, "close")) join(at, path, "close"), members(r, at, json_object_get(item, "close"), close);
   if (question && !json_object_get(item, "with")) wrong(r, path, "`answer` needs `with`: which option?");
   timing(r, path, item, true);
   unique(r, path, "script", item, i);
@@ -549,12 +555,9 @@ void scenario_read(const char *file, const char *source, size_t len, json_t *fin
     return;
   }
   shape(&r);
-  if (r.wrong) {
-    json_decref(r.json);
-    return;
-  }
-  char *name = name_of(file);
-  *ret = scenario_new(r.json, name);
+  char *name = r.wrong ? NULL : name_of(file);
+  if (name) *ret = scenario_new(r.json, name);
+  else json_decref(r.json);
   free(name);
 }
 
@@ -569,8 +572,8 @@ int scenario_load(const char *file, const char *source, size_t len, struct scena
   json_t *findings = json_array();
   struct scenario *s = NULL;
   scenario_read(file, source, len, findings, &s);
-  int r = s ? 0 : first_of(findings, err);
   if (s) *ret = s;
+  int r = s ? 0 : first_of(findings, err);
   json_decref(findings);
   return r;
 }

@@ -41,7 +41,7 @@
 #include "base/err.h"
 #include "journal/entry.h"
 
-enum { SCENARIO_INJECTS = 500, SCENARIO_DEPTH = 8 /* of all, any, none */ };
+enum { SCENARIO_INJECTS = 500, SCENARIO_CONDITIONS = 5000, SCENARIO_DEPTH = 8 /* of all, any, none */ };
 
 struct scenario {
   char *name;

@@ -110,9 +110,32 @@ static void test_every_mistake_at_once(void **state) {
   refused(source, "(and 1 more");
 }
 
+/* Enough is enough: the engine reads scenarios, too, while it has other things to do. */
+static void test_bounded(void **state) {
+  struct buf source;
+  struct scenario *s = NULL;
+  json_t *findings = json_array();
+  buf_init(&source, 1 << 20);
+  buf_adds(&source, "return scenario { title = \"T\", summary = \"S\", duration = \"1h\", roles = { lead = \"leads\" },\n"
+                    "objectives = { { id = \"o\", text = \"O\", judge = { all = {");
+  for (int i = 0; i < SCENARIO_CONDITIONS; i++) buf_adds(&source, "{ closed = true },");
+  buf_adds(&source, "} } } }, injects = { { id = \"a\", at = \"1m\", fact = \"x\" } } }");
+  refused(source.data, "is one condition too many: a scenario has at most 5000");
+  buf_reset(&source);
+  buf_adds(&source, "return scenario { title = \"T\", ");
+  for (int i = 0; i < 200; i++) buf_addf(&source, "x%d = 1, ", i);
+  buf_adds(&source, "}");
+  scenario_read("small.lua", source.data, source.len, findings, &s);
+  assert_null(s);
+  assert_int_equal(json_array_size(findings), 51);
+  assert_non_null(strstr(json_string_value(json_array_get(findings, 50)), "and more"));
+  json_decref(findings);
+  buf_release(&source);
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_plain_json), cmocka_unit_test(test_again_from_json),
-                                     cmocka_unit_test(test_lines), cmocka_unit_test(test_injects),
-                                     cmocka_unit_test(test_every_mistake_at_once)};
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_plain_json), cmocka_unit_test(test_again_from_json),       cmocka_unit_test(test_lines),
+      cmocka_unit_test(test_injects),    cmocka_unit_test(test_every_mistake_at_once), cmocka_unit_test(test_bounded)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

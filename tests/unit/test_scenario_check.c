@@ -196,8 +196,34 @@ static void test_alerts(void **state) {
   finds("{ id = 'a', at = '3m', alert = { source = 'ldap', body = {} } }", "", 1, "ldap sends no alerts");
 }
 
+/* The engine wants to know whether, and has no time for all of it: a loop of five thousand conditions. */
+static void test_only_the_first(void **state) {
+  enum { INJECTS = 490, EACH = 10 };
+  struct buf source;
+  buf_init(&source, 1 << 20);
+  buf_adds(&source, "return scenario { title = 'T', summary = 'S', duration = '1h', roles = { lead = 'leads' },\n"
+                    "objectives = { { id = 'o', text = 'O', judge = { closed = true } } }, injects = {");
+  for (int i = 0; i < INJECTS; i++) {
+    buf_addf(&source, "{ id = 'i%d', message = { to = 'lead', text = 'x' }, after = { all = {", i);
+    for (int k = 1; k < EACH; k++) buf_addf(&source, "{ fired = 'i%d' },", (i + k) % INJECTS);
+    buf_adds(&source, "} } },\n");
+  }
+  buf_adds(&source, "} }");
+  against.only_first = true;
+  json_t *findings = checked("x.lua", source.data, source.len);
+  assert_int_equal(json_array_size(findings), 1);
+  assert_non_null(strstr(json_string_value(json_array_get(findings, 0)), "it can never come: it waits for i1, which waits for i2"));
+  json_decref(findings);
+  against.only_first = false;
+  buf_release(&source);
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_ours), cmocka_unit_test(test_reach), cmocka_unit_test(test_actions_and_targets),
-                                     cmocka_unit_test(test_objectives_and_roles), cmocka_unit_test(test_alerts)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_ours),
+                                     cmocka_unit_test(test_reach),
+                                     cmocka_unit_test(test_actions_and_targets),
+                                     cmocka_unit_test(test_objectives_and_roles),
+                                     cmocka_unit_test(test_alerts),
+                                     cmocka_unit_test(test_only_the_first)};
   return cmocka_run_group_tests(tests, prepare, release);
 }
