@@ -39,20 +39,26 @@ static void headline(struct view *v, const json_t *a) {
   else view_put(v, ", speed %g\n", json_number_value(json_object_get(a, "speed")));
 }
 
-static void roles(struct view *v, const json_t *a) {
+/* Each on a line of its own. */
+static void lines(struct view *v, const char *title, const json_t *list, void (*one)(struct view *v, const json_t *item)) {
   size_t i;
-  json_t *role;
-  heading(v, "ROLES");
-  json_array_foreach(json_object_get(a, "roles"), i, role) {
+  json_t *item;
+  heading(v, title);
+  json_array_foreach((json_t *)(uintptr_t)list, i, item) {
     view_put(v, "  ");
-    view_text(v, json_str_or(role, "role", ""));
-    view_put(v, ": ");
-    if (json_str(role, "player")) view_text(v, json_str(role, "player"));
-    else view_put(v, json_bool_or(role, "scripted", false) ? "the script" : "anybody");
-    view_put(v, " (");
-    view_text(v, json_str_or(role, "what", ""));
-    view_put(v, ")\n");
+    one(v, item);
+    view_put(v, "\n");
   }
+}
+
+static void role(struct view *v, const json_t *r) {
+  view_text(v, json_str_or(r, "role", ""));
+  view_put(v, ": ");
+  if (json_str(r, "player")) view_text(v, json_str(r, "player"));
+  else view_put(v, json_bool_or(r, "scripted", false) ? "the script" : "anybody");
+  view_put(v, " (");
+  view_text(v, json_str_or(r, "what", ""));
+  view_put(v, ")");
 }
 
 static void to_whom(struct view *v, const json_t *item) {
@@ -61,109 +67,72 @@ static void to_whom(struct view *v, const json_t *item) {
   view_value(v, json_object_get(item, "to"));
 }
 
-static void happened(struct view *v, const json_t *a) {
-  size_t i;
-  json_t *item;
-  const json_t *list = json_object_get(a, "happened");
-  heading(v, "WHAT HAS HAPPENED");
-  if (!json_array_size(list)) view_put(v, "  nothing yet\n");
-  json_array_foreach((json_t *)(uintptr_t)list, i, item) {
-    view_put(v, "  ");
-    view_style(v, json_bool_or(item, "mine", false) ? STYLE_YELLOW : STYLE_PLAIN);
-    since_start(v, json_int_or(item, "after", 0));
-    view_put(v, "  ");
-    view_text(v, json_str_or(item, "kind", ""));
-    if (json_str(item, "source")) view_put(v, " from "), view_text(v, json_str(item, "source"));
-    if (json_str(item, "from")) view_put(v, " from "), view_text(v, json_str(item, "from"));
-    to_whom(v, item);
-    if (json_str(item, "text")) view_put(v, ": "), view_block(v, json_str(item, "text"), 6);
-    view_style(v, STYLE_PLAIN);
-    view_put(v, "\n");
-  }
+static void happened(struct view *v, const json_t *item) {
+  view_style(v, json_bool_or(item, "mine", false) ? STYLE_YELLOW : STYLE_PLAIN);
+  since_start(v, json_int_or(item, "after", 0));
+  view_put(v, "  ");
+  view_text(v, json_str_or(item, "kind", ""));
+  if (json_str(item, "source")) view_put(v, " from "), view_text(v, json_str(item, "source"));
+  if (json_str(item, "from")) view_put(v, " from "), view_text(v, json_str(item, "from"));
+  to_whom(v, item);
+  if (json_str(item, "text")) view_put(v, ": "), view_block(v, json_str(item, "text"), 6);
+  view_style(v, STYLE_PLAIN);
 }
 
-static void questions(struct view *v, const json_t *a) {
-  size_t i;
-  json_t *q;
-  const json_t *list = json_object_get(a, "questions");
-  if (!json_array_size(list)) return;
-  heading(v, "ASKED");
-  json_array_foreach((json_t *)(uintptr_t)list, i, q) {
-    view_put(v, "  ");
-    view_style(v, json_bool_or(q, "mine", false) ? STYLE_YELLOW : STYLE_PLAIN);
-    view_id(v, json_str_or(q, "id", ""));
-    to_whom(v, q);
-    view_put(v, ": ");
-    view_block(v, json_str_or(q, "text", ""), 4);
-    view_style(v, STYLE_PLAIN);
-    view_put(v, "\n    tocsin answer %s ", json_str_or(q, "id", ""));
-    view_value(v, json_object_get(q, "options"));
-    if (json_int_or(q, "deadline", 0)) {
-      view_put(v, "   (until ");
-      view_clock(v, json_int_or(q, "deadline", 0));
-      view_put(v, ", then ");
-      view_text(v, json_str_or(q, "otherwise", ""));
-      view_put(v, ")");
-    }
-    view_put(v, "\n");
-  }
+static void question(struct view *v, const json_t *q) {
+  view_style(v, json_bool_or(q, "mine", false) ? STYLE_YELLOW : STYLE_PLAIN);
+  view_id(v, json_str_or(q, "id", ""));
+  to_whom(v, q);
+  view_put(v, ": ");
+  view_block(v, json_str_or(q, "text", ""), 4);
+  view_style(v, STYLE_PLAIN);
+  view_put(v, "\n    tocsin answer %s ", json_str_or(q, "id", ""));
+  view_value(v, json_object_get(q, "options"));
+  if (!json_int_or(q, "deadline", 0)) return;
+  view_put(v, "   (until ");
+  view_clock(v, json_int_or(q, "deadline", 0));
+  view_put(v, ", then ");
+  view_text(v, json_str_or(q, "otherwise", ""));
+  view_put(v, ")");
 }
 
-static void incidents(struct view *v, const json_t *a) {
-  size_t i;
-  json_t *item;
-  const json_t *list = json_object_get(a, "incidents");
-  if (!json_array_size(list)) return;
-  heading(v, "INCIDENTS");
-  json_array_foreach((json_t *)(uintptr_t)list, i, item) {
-    view_put(v, "  ");
-    view_id(v, json_str_or(item, "id", ""));
-    view_put(v, "  ");
-    view_text(v, json_str_or(item, "title", ""));
-    view_put(v, "\n");
-  }
+static void incident(struct view *v, const json_t *item) {
+  view_id(v, json_str_or(item, "id", ""));
+  view_put(v, "  ");
+  view_text(v, json_str_or(item, "title", ""));
 }
 
-static void to_come(struct view *v, const json_t *a) {
-  size_t i;
-  json_t *item;
-  heading(v, "STILL TO COME (for you alone)");
-  json_array_foreach(json_object_get(a, "to_come"), i, item) {
-    const json_t *at = json_object_get(item, "at");
-    view_put(v, "  ");
-    if (at) since_start(v, json_integer_value(at));
-    else view_put(v, "when its condition is met");
-    view_put(v, "  ");
-    view_text(v, json_str_or(item, "inject", ""));
-    view_put(v, " (");
-    view_text(v, json_str_or(item, "kind", ""));
-    view_put(v, ")\n");
-  }
+static void to_come(struct view *v, const json_t *item) {
+  const json_t *at = json_object_get(item, "at");
+  if (at) since_start(v, json_integer_value(at));
+  else view_put(v, "when its condition is met");
+  view_put(v, "  ");
+  view_text(v, json_str_or(item, "inject", ""));
+  view_put(v, " (");
+  view_text(v, json_str_or(item, "kind", ""));
+  view_put(v, ")");
 }
 
-static void objectives(struct view *v, const json_t *a) {
-  size_t i;
-  json_t *item;
-  heading(v, "OBJECTIVES (for you alone)");
-  json_array_foreach(json_object_get(a, "objectives"), i, item) {
-    const char *verdict = json_str_or(item, "verdict", "");
-    view_put(v, "  ");
-    view_style(v, strcmp(verdict, "met") == 0 ? STYLE_GREEN : strcmp(verdict, "not met") == 0 ? STYLE_RED : STYLE_DIM);
-    view_text(v, verdict);
-    view_style(v, STYLE_PLAIN);
-    view_pad(v, 2 + (unsigned)strlen(verdict), 14);
-    view_text(v, json_str_or(item, "text", ""));
-    view_put(v, "\n");
-  }
+static void objective(struct view *v, const json_t *item) {
+  const char *verdict = json_str_or(item, "verdict", "");
+  view_style(v, strcmp(verdict, "met") == 0 ? STYLE_GREEN : strcmp(verdict, "not met") == 0 ? STYLE_RED : STYLE_DIM);
+  view_text(v, verdict);
+  view_style(v, STYLE_PLAIN);
+  view_pad(v, 2 + (unsigned)strlen(verdict), 14);
+  view_text(v, json_str_or(item, "text", ""));
 }
 
 static void show_view(struct view *v, const json_t *a) {
+  const json_t *came = json_object_get(a, "happened"), *asked = json_object_get(a, "questions"), *open = json_object_get(a, "incidents");
   headline(v, a);
-  roles(v, a);
-  happened(v, a);
-  questions(v, a);
-  incidents(v, a);
-  if (json_bool_or(a, "facilitator", false)) to_come(v, a), objectives(v, a);
+  lines(v, "ROLES", json_object_get(a, "roles"), role);
+  lines(v, "WHAT HAS HAPPENED", came, happened);
+  if (!json_array_size(came)) view_put(v, "  nothing yet\n");
+  if (json_array_size(asked)) lines(v, "ASKED", asked, question);
+  if (json_array_size(open)) lines(v, "INCIDENTS", open, incident);
+  if (!json_bool_or(a, "facilitator", false)) return;
+  lines(v, "STILL TO COME (for you alone)", json_object_get(a, "to_come"), to_come);
+  lines(v, "OBJECTIVES (for you alone)", json_object_get(a, "objectives"), objective);
 }
 
 static int show(struct cli *cli, const struct options *o) {
