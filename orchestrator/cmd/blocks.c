@@ -59,7 +59,7 @@ void block_paused(struct view *v, const json_t *paused) {
   if (json_object_size(paused)) view_put(v, "\n");
 }
 
-static void options_line(struct view *v, const json_t *question) {
+void block_answer(struct view *v, const json_t *question) {
   const json_t *options = json_object_get(question, "options");
   size_t i;
   json_t *option;
@@ -74,7 +74,6 @@ static void options_line(struct view *v, const json_t *question) {
     view_text(v, text);
     if (spaced) view_put(v, "\"");
   }
-  view_put(v, "\n");
 }
 
 static void deadline(struct view *v, const json_t *question) {
@@ -111,7 +110,8 @@ void block_questions(struct view *v, const char *title, const json_t *questions)
     view_moment(v, json_int_or(q, "asked", v->now));
     deadline(v, q);
     view_put(v, "\n");
-    options_line(v, q);
+    block_answer(v, q);
+    view_put(v, "\n");
   }
 }
 

@@ -10,6 +10,7 @@
 void block_paused(struct view *v, const json_t *paused);
 /* Arrays as incident.h says; title NULL: no heading. */
 void block_questions(struct view *v, const char *title, const json_t *questions);
+void block_answer(struct view *v, const json_t *question); /* "    tocsin answer INC-000042/1/4 keep|release" */
 void block_doubt(struct view *v, const char *title, const json_t *in_doubt);
 void block_contained(struct view *v, const char *title, const json_t *contained);
 void block_handed_over(struct view *v, const char *title, const json_t *runs);

@@ -79,7 +79,7 @@ static void headline(struct view *v, const json_t *s) {
   view_text(v, json_str_or(s, "owner", "nobody"));
   view_put(v, ", opened ");
   view_moment(v, json_int_or(s, "opened", v->now));
-  if (!id_exercise(json_str(s, "id"))) { /* whose clock is another */
+  if (!id_exercise(json_str(s, "id"))) {
     view_put(v, " (");
     view_age(v, json_int_or(s, "opened", v->now));
     view_put(v, " ago)");
@@ -204,6 +204,7 @@ static void show_all(struct view *v, const json_t *answer, bool every) {
   const json_t *state = json_object_get(answer, "incident");
   struct timeline t = {.all = every};
   block_paused(v, json_object_get(answer, "paused"));
+  if (id_exercise(json_str(state, "id"))) v->now = json_int_or(state, "updated", v->now); /* its clock is another */
   headline(v, state);
   label(v, "tags", json_object_get(state, "tags"));
   label(v, "ATT&CK", json_object_get(state, "attack"));

@@ -114,7 +114,11 @@ static json_t *paths_of(const struct cli *cli, const json_t *settings, const str
   }
   json_t *paths = json_array();
   for (unsigned i = 0; i < options_count(o); i++) {
-    char *path = tabletop_path(settings, options_word(o, i));
+    char *path = NULL;
+    if (tabletop_path(cli, settings, options_word(o, i), &path) != EXIT_DONE) {
+      json_decref(paths);
+      return NULL;
+    }
     json_array_append_new(paths, json_string(path));
     free(path);
   }

@@ -103,13 +103,14 @@ static int script_read(const struct cli *cli, const struct options *o, json_t *c
 
 static int run(struct cli *cli, const struct options *o) {
   json_t *settings = cli_settings(cli, NULL), *answer = NULL, *roles = json_object();
-  char *path = settings ? tabletop_path(settings, options_word(o, 0)) : NULL;
+  char *path = NULL;
+  int status = settings ? tabletop_path(cli, settings, options_word(o, 0), &path) : EXIT_FAILED;
   struct buf source;
   struct err err = {0};
   buf_init(&source, SOURCE_CAP);
   json_t *command = json_pack("{s:s, s:s, s:O, s:b}", "command", "tabletop.run", "file", path ? path : "", "roles", roles, "auto",
                               options_flag(o, "auto"));
-  int status = !path ? EXIT_FAILED : file_read(path, &source, &err) < 0 ? cli_fail(cli, &err) : EXIT_DONE;
+  if (status == EXIT_DONE && file_read(path, &source, &err) < 0) status = cli_fail(cli, &err);
   if (status == EXIT_DONE) status = roles_read(cli, o, roles);
   if (status == EXIT_DONE) status = numbers_read(cli, o, command);
   if (status == EXIT_DONE) status = script_read(cli, o, command);

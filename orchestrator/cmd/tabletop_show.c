@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/json.h"
+#include "cmd/blocks.h"
 #include "cmd/client.h"
 #include "cmd/options.h"
 #include "cmd/tabletop.h"
@@ -86,11 +87,11 @@ static void question(struct view *v, const json_t *q) {
   view_put(v, ": ");
   view_block(v, json_str_or(q, "text", ""), 4);
   view_style(v, STYLE_PLAIN);
-  view_put(v, "\n    tocsin answer %s ", json_str_or(q, "id", ""));
-  view_value(v, json_object_get(q, "options"));
+  view_put(v, "\n");
+  block_answer(v, q);
   if (!json_int_or(q, "deadline", 0)) return;
   view_put(v, "   (until ");
-  view_clock(v, json_int_or(q, "deadline", 0));
+  view_moment(v, json_int_or(q, "deadline", 0));
   view_put(v, ", then ");
   view_text(v, json_str_or(q, "otherwise", ""));
   view_put(v, ")");
@@ -124,6 +125,7 @@ static void objective(struct view *v, const json_t *item) {
 
 static void show_view(struct view *v, const json_t *a) {
   const json_t *came = json_object_get(a, "happened"), *asked = json_object_get(a, "questions"), *open = json_object_get(a, "incidents");
+  v->now = json_int_or(a, "now", v->now); /* by its own clock */
   headline(v, a);
   lines(v, "ROLES", json_object_get(a, "roles"), role);
   lines(v, "WHAT HAS HAPPENED", came, happened);

@@ -4,7 +4,7 @@
  * however it is asked; its keys bear its id, so it mixes with nothing. Nothing in an alert makes it an exercise: only the engine writes an exercise's stream (tocsin:{EX-…}:alerts).
  * It keeps the connectors, playbooks, lists, settings and scenario that it began with; all that it needs to go on after a crash is in its journal. While nobody is there its clock stands
  * still. One node plays it (EXERCISES_RUNNING says which), and what is said about it elsewhere comes there by letter; when that node dies or leaves, another goes on with it. Commands (on the desk of earnest; answers as in incident/incident.h):
- *  "tabletop.run" {file, source, speed?, seed?, roles {role: name}?, auto?: true, script? (and script_file): other people than the scenario's own} → {"id","title","objectives","injects"}     "tabletop.list" {} → {"exercises": [rows + "running", "stage" (hall_commands.c), "node", "paused"]}
+ *  "tabletop.run" {file, source, speed?, seed?, roles {role: name}?, auto?: true, script? (and script_file): other people than the scenario's own} → {"id","title","objectives","injects"}     "tabletop.list" {} → {"exercises": [rows + "running", "stage" (hall_lists.c), "node", "paused"]}
  *  "tabletop.show" {id} → exercise_show's, "facilitator": whether it tells what is still to come
  *  "tabletop.incidents" {id} → {"incidents": [rows]}, of one that is over too
  *  "tabletop.end" · "tabletop.abort" {id, because} · "tabletop.pause" {id, because?} · "tabletop.resume" {id} · "tabletop.speed" {id, speed} · "tabletop.jump" {id, by: ms}

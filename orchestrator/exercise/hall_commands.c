@@ -1,7 +1,6 @@
 /* What facilitators say: begin, look, stand still, go on, leap, skip, put in, end. */
 #include "exercise/hall_commands.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,21 +9,21 @@
 #include "exercise/check.h"
 #include "script/datafile.h"
 
-enum { SOURCE_MOST = 1 << 20, LIST_MOST = 1000, INCIDENTS_MOST = 1000, PLAYED_MOST = 32, JUMP_MOST_MS = 7 * 86400000 };
+enum { SOURCE_MOST = 1 << 20, PLAYED_MOST = 32, JUMP_MOST_MS = 7 * 86400000 };
 
-static void refuse(struct call *call, int status, const char *text) {
+void hall_refuse(struct call *call, int status, const char *text) {
   struct err err;
   err_set(&err, ERR_INVALID, "%s", text);
   desk_reply(call, status, json_pack("{s:s}", "error", err.text));
 }
 
-static void fail(struct call *call, const struct err *err) {
+void hall_fail(struct call *call, const struct err *err) {
   int status = err->code == ERR_NOT_FOUND                                 ? 404
                : err->code == ERR_CONFLICT                                ? 409
                : err->code == ERR_DENIED                                  ? 403
                : err->code == ERR_UNAVAILABLE || err->code == ERR_TIMEOUT ? 503
                                                                           : 400;
-  refuse(call, status, err->text);
+  hall_refuse(call, status, err->text);
 }
 
 /* --- beginning --------------------------------------------------------------------------------------------------------- */
@@ -48,7 +47,7 @@ void hall_content_release(struct hall_content *c) {
 }
 
 static void beginning_fail(struct beginning *b, const struct err *err) {
-  fail(b->call, err);
+  hall_fail(b->call, err);
   hall_content_release(&b->content);
   json_decref(b->started);
   free(b);
@@ -253,157 +252,26 @@ static void do_run(void *arg, struct call *call, const struct person *by, const 
   }
 }
 
-/* --- lists ---------------------------------------------------------------------------------------------------------------- */
-
-struct listing {
-  struct hall *hall;
-  struct call *call;
-  json_t *ids;
-  const char *as;
-  json_t *running; /* {id: node}: those that are played somewhere */
-  size_t waiting;
-  struct err failure;
-};
-
-/* "running", "elsewhere" (at another node), "waiting" (for one: its own is gone), "stuck" (it could not go on here), "over" */
-static const char *stage_of(const struct hall *h, const struct exercise *x, const char *node) {
-  if (x && !x->elsewhere) return x->stage == STAGE_CLOSED ? "over" : "running";
-  if (!node) return "over";
-  enum node_state state = h->deps.nodes ? nodes_state(h->deps.nodes, node) : NODE_SELF;
-  if (strcmp(node, h->deps.node) == 0) return "stuck";
-  return state == NODE_ALIVE ? "elsewhere" : "waiting";
-}
-
-static void mark_running(const struct listing *l, json_t *rows) {
-  size_t i;
-  json_t *row;
-  json_array_foreach(rows, i, row) {
-    const char *id = json_str_or(row, "id", ""), *node = json_str(l->running, id);
-    const struct exercise *x = hall_find(l->hall, id);
-    const char *stage = stage_of(l->hall, x, node);
-    bool over = strcmp(stage, "over") == 0;
-    json_object_set_new(row, "running", json_boolean(!over));
-    json_object_set_new(row, "stage", json_string(stage));
-    if (over) json_object_del(row, "paused");
-    else if (node) json_object_set_new(row, "node", json_string(node));
-    if (x && x->scenario) json_object_set(row, "title", json_object_get(x->scenario->json, "title"));
-    if (x && x->scenario) json_object_set_new(row, "scenario", json_string(x->scenario->name));
-  }
-}
-
-static void on_rows(void *arg, const json_t *rows, const struct err *err) {
-  struct listing *l = arg;
-  if (err) {
-    fail(l->call, err);
-  } else {
-    json_t *copy = json_deep_copy(rows);
-    if (l->running) mark_running(l, copy);
-    desk_reply(l->call, 200, json_pack("{s:o}", l->as, copy));
-  }
-  json_decref(l->running);
-  free(l);
-}
-
-static void listing_one_less(struct listing *l, const struct err *err) {
-  if (err) l->failure = *err;
-  if (--l->waiting) return;
-  if (!l->failure.code) {
-    desk_rows(l->hall->deps.desk, l->ids, on_rows, l);
-    return;
-  }
-  fail(l->call, &l->failure);
-  json_decref(l->ids);
-  json_decref(l->running);
-  free(l);
-}
-
-static void on_list(void *arg, const struct redis_value *reply, const struct err *err) {
-  struct listing *l = arg;
-  struct id id;
-  for (size_t i = 0; !err && i < redis_count(reply); i++) {
-    const char *text = redis_string(redis_item(reply, i), NULL);
-    if (id_parse(text, &id) && !json_array_has(l->ids, text)) json_array_append_new(l->ids, json_string(text));
-  }
-  listing_one_less(l, err);
-}
-
-static void on_playing(void *arg, const struct redis_value *reply, const struct err *err) {
-  struct listing *l = arg;
-  for (size_t i = 0; !err && i + 1 < redis_count(reply); i += 2)
-    json_object_set_new(l->running, redis_string(redis_item(reply, i), NULL), json_string(redis_string(redis_item(reply, i + 1), NULL)));
-  listing_one_less(l, err);
-}
-
-static void list(struct hall *h, struct call *call, const char *as, const char *first, const char *second) {
-  struct listing *l = calloc(1, sizeof *l);
-  const char *keys[] = {first, second};
-  char most[16];
-  if (!l) abort();
-  *l = (struct listing){.hall = h, .call = call, .ids = json_array(), .as = as, .waiting = 4};
-  if (!second) l->running = json_object();
-  snprintf(most, sizeof most, "%d", LIST_MOST - 1);
-  for (size_t i = 0; i < 2; i++) {
-    if (!keys[i] || redis_call(h->deps.redis, 0, on_list, l, &l->failure, "ZREVRANGE", keys[i], "0", most, NULL) < 0) l->waiting--;
-  }
-  if (second || redis_call(h->deps.redis, 0, on_playing, l, &l->failure, "HGETALL", EXERCISES_RUNNING, NULL) < 0) l->waiting--;
-  listing_one_less(l, NULL);
-}
-
-static void do_list(void *arg, struct call *call, const struct person *by, const json_t *command) {
-  const struct hall *h = arg;
-  if (h->known) list(arg, call, "exercises", EXERCISES, NULL);
-  else refuse(call, 503, "the engine is just starting; try again in a moment");
-}
-
-static bool id_of(struct call *call, const json_t *command, char out[ID_INCIDENT]) {
-  struct id id = {0};
-  const char *text = json_str_or(command, "id", "");
-  if (!id_parse(text, &id)) {
-    refuse(call, 400, "say which exercise: EX-000042, as `tocsin tabletop list` shows it");
-    return false;
-  }
-  id_incident(out, MODE_EXERCISE, id.number);
-  return true;
-}
-
-static void do_incidents(void *arg, struct call *call, const struct person *by, const json_t *command) {
-  char id[ID_INCIDENT], open[64], recent[64];
-  struct hall *h = arg;
-  if (!id_of(call, command, id)) return;
-  struct exercise *x = hall_find(h, id);
-  if (x && x->desk) { /* as they are in its memory */
-    json_t *ids = json_array();
-    struct listing *l = calloc(1, sizeof *l);
-    if (!l) abort();
-    *l = (struct listing){.hall = h, .call = call, .as = "incidents"};
-    for (size_t i = 0; i < x->count; i++) json_array_append_new(ids, json_string(x->records[i].id));
-    desk_rows(x->desk, ids, on_rows, l);
-    return;
-  }
-  snprintf(open, sizeof open, "tocsin:{%s}:open", id);
-  snprintf(recent, sizeof recent, "tocsin:{%s}:recent", id);
-  list(h, call, "incidents", open, recent);
-}
-
 /* --- one exercise -------------------------------------------------------------------------------------------------------------- */
 
 static struct exercise *wanted(struct hall *h, struct call *call, const json_t *command) {
   char id[ID_INCIDENT], text[200];
-  if (!id_of(call, command, id)) return NULL;
+  if (!hall_id_of(call, command, id)) return NULL;
   struct exercise *x = hall_find(h, id);
   if (x && x->stage == STAGE_PLAYING) return x;
   snprintf(text, sizeof text,
-           "%s is not played any more: it is over, or it could not go on at node %s, whose log says why; `tocsin tabletop list` shows "
-           "which there are",
+           "%s is not played: it is over (`tocsin tabletop report` judges it), it could not go on (node %s says why in its log), or there "
+           "is none "
+           "of that number; `tocsin tabletop list` shows which there are",
            id, h->deps.node);
-  refuse(call, 404, text);
+  hall_refuse(call, 404, text);
   return NULL;
 }
 
 static struct exercise *facilitated(struct hall *h, struct call *call, const struct person *by, const json_t *command) {
   struct exercise *x = wanted(h, call, command);
   if (!x || exercise_facilitates(x, by)) return x;
-  refuse(call, 403, "only who began the exercise, or an admin, facilitates it");
+  hall_refuse(call, 403, "only who began the exercise, or an admin, facilitates it");
   return NULL;
 }
 
@@ -419,7 +287,7 @@ struct acting {
 
 static void on_acted(void *arg, const struct err *err) {
   struct acting *a = arg;
-  if (err) fail(a->call, err);
+  if (err) hall_fail(a->call, err);
   else desk_reply(a->call, 200, json_pack("{s:s}", "id", a->id));
   free(a);
 }
@@ -449,7 +317,7 @@ static void do_abort(void *arg, struct call *call, const struct person *by, cons
   struct exercise *x = wanted(arg, call, command);
   if (!x) return;
   if (!person_has_role(by, "responder") && !exercise_facilitates(x, by)) {
-    refuse(call, 403, "breaking off needs the role \"responder\"");
+    hall_refuse(call, 403, "breaking off needs the role \"responder\"");
     return;
   }
   exercise_close(x, by->actor, "aborted", because(command, "no reason was given"));
@@ -460,7 +328,7 @@ static void do_pause(void *arg, struct call *call, const struct person *by, cons
   struct exercise *x = facilitated(arg, call, by, command);
   if (!x) return;
   if (x->halted) {
-    refuse(call, 409, "its clock stands still already");
+    hall_refuse(call, 409, "its clock stands still already");
     return;
   }
   journal_save_state(x->journal); /* lists elsewhere show it */
@@ -474,7 +342,7 @@ static void do_resume(void *arg, struct call *call, const struct person *by, con
   struct exercise *x = facilitated(arg, call, by, command);
   if (!x) return;
   if (!x->halted) {
-    refuse(call, 409, "its clock goes on already");
+    hall_refuse(call, 409, "its clock goes on already");
     return;
   }
   x->halted = false;
@@ -489,9 +357,9 @@ static void do_speed(void *arg, struct call *call, const struct person *by, cons
   json_t *given = json_object();
   struct err err;
   if (x && !json_is_number(json_object_get(command, "speed"))) {
-    refuse(call, 400, "say which speed: from 1 (as in earnest) to 3600 (an hour in a second)");
+    hall_refuse(call, 400, "say which speed: from 1 (as in earnest) to 3600 (an hour in a second)");
   } else if (x && speed_of(command, given, &err) < 0) {
-    fail(call, &err);
+    hall_fail(call, &err);
   } else if (x) {
     exercise_set_speed(x, json_number_value(json_object_get(given, "speed")));
     journal_add(x->journal, KIND_EXERCISE_RESUMED, by->actor, 0, NULL, json_pack("{s:f}", "speed", x->clock.speed));
@@ -506,11 +374,11 @@ static void do_jump(void *arg, struct call *call, const struct person *by, const
   if (!x) return;
   int64_t ms = json_int_or(command, "by", 0), to = exercise_now(x) + ms * 1000;
   if (ms < 1 || ms > JUMP_MOST_MS) {
-    refuse(call, 400, "say how far forward, as 10m or 1h: a clock never goes back");
+    hall_refuse(call, 400, "say how far forward, as 10m or 1h, up to 7d: a clock never goes back");
     return;
   }
   if (clock_jump(&x->clock, to, &err) < 0) {
-    fail(call, &err);
+    hall_fail(call, &err);
     return;
   }
   journal_add(x->journal, KIND_EXERCISE_JUMPED, by->actor, 0, NULL, json_pack("{s:I}", "to", (json_int_t)to));
@@ -540,7 +408,7 @@ static const json_t *open_inject(const struct exercise *x, struct call *call, co
              strcmp(status, "came") == 0 ? "came" : "was skipped");
   json_decref(result);
   if (found && !came) return found;
-  refuse(call, found ? 409 : 404, text);
+  hall_refuse(call, found ? 409 : 404, text);
   return NULL;
 }
 
@@ -562,12 +430,29 @@ static json_t *own_message(const struct exercise *x, const json_t *command) {
                    "message", "message", message, "added", 1);
 }
 
+/* Nobody would ever see what is for a role that is not there. */
+static int to_known(const struct scenario *s, const json_t *to, struct err *err) {
+  size_t i;
+  json_t *role;
+  int r = !to || (json_is_array(to) && json_array_size(to)) ? 0 : err_set(err, ERR_INVALID, "`to` is a list of roles");
+  json_array_foreach((json_t *)(uintptr_t)to, i, role) {
+    const char *name = json_is_string(role) ? json_string_value(role) : "";
+    if (r == 0 && !json_object_get(json_object_get(s->json, "roles"), name)) r = role_unknown(s, name, err);
+  }
+  return r;
+}
+
 static void do_inject(void *arg, struct call *call, const struct person *by, const json_t *command) {
   struct exercise *x = facilitated(arg, call, by, command);
   const char *text = json_str(command, "text");
+  struct err err;
   if (!x) return;
+  if (text && to_known(x->scenario, json_object_get(command, "to"), &err) < 0) {
+    hall_fail(call, &err);
+    return;
+  }
   if (text && (!*text || strlen(text) > 8000)) {
-    refuse(call, 400, "a message has 1 to 8000 bytes");
+    hall_refuse(call, 400, "a message has 1 to 8000 bytes");
     return;
   }
   json_t *own = text ? own_message(x, command) : NULL;
@@ -583,7 +468,7 @@ void hall_commands(struct hall *h) {
   static const struct {
     const char *name;
     desk_extra_cb *cb;
-  } all[] = {{"tabletop.run", do_run},     {"tabletop.list", do_list},     {"tabletop.incidents", do_incidents},
+  } all[] = {{"tabletop.run", do_run},     {"tabletop.list", hall_list},   {"tabletop.incidents", hall_incidents},
              {"tabletop.show", do_show},   {"tabletop.end", do_end},       {"tabletop.abort", do_abort},
              {"tabletop.pause", do_pause}, {"tabletop.resume", do_resume}, {"tabletop.speed", do_speed},
              {"tabletop.jump", do_jump},   {"tabletop.skip", do_skip},     {"tabletop.inject", do_inject}};

@@ -227,6 +227,8 @@ with tocsin:
                         (("--role", "king=bob"), r"has no role \"king\"; it has "), (("--role", "lead=zoe"), r"nobody is called \"zoe\""), (("--role", "lead"), r"lead=alice")):
         result = tocsin.run("tabletop", "run", "ci-credentials", *words)
         ok(result.status and re.search(says, result.err), "refused: %s" % " ".join(words))
+    like(tocsin.run("tabletop", "run", "ci-credential").err, r"no scenario `ci-credential`; did you mean `ci-credentials`\?", "a scenario that is not there: what is near")
+    like(tocsin.run("tabletop", "check", "nonsense").err, r"no scenario `nonsense`; there are ci-credentials, cross-tenant", "or what there is")
     tocsin.write("bad.lua", 'return scenario { title = "x", summary = "y", duration = "1h", roles = { lead = "l" }, injects = { { id = "a", at = "1m", fact = "f" } } oops')
     result = tocsin.run("tabletop", "run", "./bad.lua")
     ok(result.status == 1 and "bad.lua:1" in result.err, "a scenario with a syntax error is refused with its line")
@@ -245,6 +247,8 @@ with tocsin:
         is_(sockets_to_the_world(tocsin.pid), [], "no socket but Unix ones is open meanwhile")
     else:
         skip("no socket but Unix ones is open meanwhile", "only root sees the engine's sockets")
+    asked = tocsin.run("tabletop", "show", other).out
+    ok(re.search(r"tocsin answer EX-\d+/\d+/\S+ approve\|refuse", asked), "what is asked is shown with the answers that will do")
     ok("to_come" in show() and "to_come" not in show("--participant"), "only the facilitator sees what is still to come")
     is_(tocsin.run("tabletop", "pause", other, "--because", "lunch").status, 0, "it can stand still")
     like(tocsin.run("tabletop", "pause", other).err, r"stands still already", "once")

@@ -74,12 +74,16 @@ static void test_leading(void **state) {
   refused("tester", with(to(x, "tabletop.skip"), "inject", json_string("call")), 409, "was skipped already");
   refused("tester", with(to(x, "tabletop.skip"), "inject", json_string("nothing")), 404, "no inject");
   say("tester", with(with(to(x, "tabletop.inject"), "text", json_string("The phone rings.")), "to", json_pack("[s]", "lead")), 200);
+  refused("tester", with(with(to(x, "tabletop.inject"), "text", json_string("Hello?")), "to", json_pack("[s]", "king")), 400,
+          "has no role \"king\"");
+  refused("tester", with(with(to(x, "tabletop.inject"), "text", json_string("Hello?")), "to", json_string("lead")), 400, "a list of roles");
   say("tester", to(x, "tabletop.resume"), 200);
   refused("tester", to(x, "tabletop.resume"), 409, "goes on already");
   say("tester", with(to(x, "tabletop.jump"), "by", json_integer(20 * 60000)), 200);
   UNTIL(came(x, "ask"));
   assert_false(came(x, "call"));
   refused("tester", with(to(x, "tabletop.jump"), "by", json_integer(-1)), 400, "never goes back");
+  refused("tester", with(to(x, "tabletop.jump"), "by", json_integer(8 * 86400000)), 400, "up to 7d");
   refused("tester", with(to(x, "tabletop.speed"), "speed", json_real(0)), 400, "not from 1");
   refused("tester", with(to(x, "tabletop.speed"), "speed", json_real(1e9)), 400, "not from 1");
   say("tester", with(to(x, "tabletop.speed"), "speed", json_real(60)), 200);
