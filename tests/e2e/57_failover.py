@@ -1,15 +1,16 @@
 """Redis' master dies and Sentinel makes a replica the master: what counted is there, what was lost is said.
 
-First under load, with a replica that must hold every entry before it counts. Then a replica that was cut off before becomes the master: a node that lived appends
-again what that one lacks, byte for byte; the journals of a node that died with the master are uncertain, and act only when a person agrees.
+First under load, with a replica that must hold every entry before it counts; servers and sentinels speak TLS only, and want certificates and users' passwords.
+Then a replica that was cut off before becomes the master: a node that lived appends again what that one lacks, byte for byte; the journals of a node that died with the master are uncertain, and act only when a person agrees.
 """
 import json
 import os
 import signal
 
 from harness import Failed, Raw, Tocsin, diag, done, elapsed, is_, like, note, ok, wait_until
+from common import certificates
 from product import ASKER, Product, alert, conservation, content
-from sentinel import Sentinels
+from sentinel import Secured, Sentinels
 
 ALERTS = 120
 
@@ -25,9 +26,33 @@ class Node(Tocsin):
                        "seal_key": Raw('secret "env:SEAL"'), "folders": folders, "guard": {"ceiling": "notify"},
                        "connectors": {"product": Raw('product { url = "%s" }' % product.url)}})
         self.env["SEAL"] = "a key that both nodes share"
+        if redis.secured:
+            self.env.update(ENGINE=redis.secured.engine, ASKER=redis.secured.asker)
 
     def redis(self):
         return self.server.client()
+
+
+def secured_settings(secured):
+    files = secured.files
+    return {"tls": True, "tls_ca": files["ca"], "tls_cert": files["cert"], "tls_key": files["key"], "user": "engine", "password": Raw('secret "env:ENGINE"'),
+            "sentinel_user": "asker", "sentinel_password": Raw('secret "env:ASKER"')}
+
+
+def refused(redis, product):
+    """Engines that the sentinels do not let in, or that do not believe them, say why."""
+    known = secured_settings(redis.secured)
+    wrong = Node("n8", redis, product, **known)
+    wrong.env["ASKER"] = "no word of theirs"
+    stranger = Node("n9", redis, product, **dict(known, tls_ca=certificates(wrong.folder)["ca"]))
+    try:
+        wrong.spawn()
+        stranger.spawn()
+        wrong.wait_for(lambda: "no sentinel says" in wrong.log() and "WRONGPASS" in wrong.log(), "sentinels that do not know the password are named", 10)
+        stranger.wait_for(lambda: "certificate was refused" in stranger.log(), "sentinels of another authority are not believed", 10)
+    finally:
+        wrong.stop()
+        stranger.stop()
 
 
 def checks(tocsin):
@@ -58,7 +83,9 @@ def settled(tocsin, product, users):
 
 def under_load():
     users = ["load%d" % i for i in range(ALERTS)]
-    with Product(slow=0.02) as product, Sentinels(replicas=2) as redis, Node("n1", redis, product) as tocsin:
+    secured = Secured()
+    with Product(slow=0.02) as product, Sentinels(replicas=2, secured=secured) as redis, Node("n1", redis, product, **secured_settings(secured)) as tocsin:
+        refused(redis, product)
         seen = checks(tocsin)
         ok(seen["sentinels"]["ok"] and seen["master"]["ok"], "doctor sees the sentinels and the master")
         like(seen["sentinels"]["text"], r"3 of 3 sentinels answer", "all of them")

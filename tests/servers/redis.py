@@ -12,11 +12,13 @@ class ReplyError(Exception):
 class Client:
     """A tiny RESP client: Client(socket path or port).call("XADD", key, "*", "alert", text)."""
 
-    def __init__(self, where, user=None, password=None, timeout=30):
+    def __init__(self, where, user=None, password=None, timeout=30, tls=None):
         unix = isinstance(where, str)
         self.socket = socket.socket(socket.AF_UNIX if unix else socket.AF_INET)
         self.socket.settimeout(timeout)
         self.socket.connect(where if unix else ("127.0.0.1", where))
+        if tls:
+            self.socket = tls.wrap_socket(self.socket, server_hostname="127.0.0.1")
         self.file = self.socket.makefile("rb")
         if password is not None:
             self.call("AUTH", *([user] if user else []), password)

@@ -1,9 +1,32 @@
 """Redis as it is run for real: a master, replicas, and sentinels that make one of them the master when it dies."""
 import os
 import signal
+import ssl
+import tempfile
 
-from common import Server, free_port, main, program, wait_until
+from common import Server, certificates, free_port, main, program, wait_until
 from redis import Client, ReplyError
+
+
+class Secured:
+    """What a set needs that speaks TLS only, asks for certificates and passwords, and has a user for the engine and one that may only ask a sentinel."""
+
+    def __init__(self):
+        self.folder = tempfile.TemporaryDirectory(prefix="tocsin-redis-tls-")
+        self.files = certificates(self.folder.name)
+        self.all, self.engine, self.asker = "the members' own word", "the engine's own word", "a word to the sentinels"
+        self.tls = ssl.create_default_context(cafile=self.files["ca"])
+        self.tls.load_cert_chain(self.files["cert"], self.files["key"])
+
+    def lines(self, port, sentinel):
+        common = ["port 0", "tls-port %d" % port, "tls-cert-file " + self.files["cert"], "tls-key-file " + self.files["key"],
+                  "tls-ca-cert-file " + self.files["ca"], "tls-auth-clients yes", "tls-replication yes",
+                  'user default on ">%s" ~* &* +@all' % self.all]
+        if sentinel:
+            return common + ['user asker on ">%s" resetchannels -@all +auth +hello +ping +client|setname +sentinel|master' % self.asker,
+                             'sentinel auth-pass tocsin "%s"' % self.all, 'sentinel sentinel-pass "%s"' % self.all]
+        return common + ['masterauth "%s"' % self.all,
+                         'user engine on ">%s" ~tocsin:* ~{tocsin:alerts}* &* +@all -flushall -flushdb -xsetid' % self.engine]
 
 
 class Member(Server):
@@ -11,9 +34,11 @@ class Member(Server):
 
     name = "redis-member"
 
-    def __init__(self, lines, sentinel=False):
+    def __init__(self, lines, sentinel=False, secured=None):
         super().__init__()
-        self.lines, self.sentinel = lines, sentinel
+        self.sentinel, self.secured = sentinel, secured
+        self.lines = (secured.lines(self.port, sentinel) if secured and not sentinel else []) + lines + (
+            secured.lines(self.port, sentinel) if secured and sentinel else [])
 
     def prepare(self):
         plain = {"port": self.port, "bind": "127.0.0.1", "dir": self.folder, "daemonize": "no", "logfile": self.path("log")}
@@ -32,8 +57,9 @@ class Member(Server):
         except (OSError, ConnectionError, ReplyError):
             return False
 
-    def client(self):
-        return Client(self.port, timeout=10)
+    def client(self, port=None):
+        s = self.secured
+        return Client(port or self.port, timeout=10, password=s and s.all, tls=s and s.tls)
 
     def ask(self, *words):
         with self.client() as client:
@@ -43,13 +69,14 @@ class Member(Server):
 class Sentinels:
     """The whole set. `with Sentinels(replicas=2) as redis:`; client() goes to the master that the sentinels name."""
 
-    def __init__(self, replicas=2, sentinels=3, down_after=700):
-        self.master = Member(["min-replicas-to-write %d" % (replicas > 1), "min-replicas-max-lag 3"])
+    def __init__(self, replicas=2, sentinels=3, down_after=700, secured=None):
+        self.secured = secured
+        self.master = Member(["min-replicas-to-write %d" % (replicas > 1), "min-replicas-max-lag 3"], secured=secured)
         self.replicas = [Member(["replicaof 127.0.0.1 %d" % self.master.port, "min-replicas-to-write %d" % (replicas > 1),
-                                 "min-replicas-max-lag 3"]) for _ in range(replicas)]
+                                 "min-replicas-max-lag 3"], secured=secured) for _ in range(replicas)]
         lines = ["sentinel monitor tocsin 127.0.0.1 %d %d" % (self.master.port, sentinels // 2 + 1),
                  "sentinel down-after-milliseconds tocsin %d" % down_after, "sentinel failover-timeout tocsin 3000"]
-        self.sentinels = [Member(lines, sentinel=True) for _ in range(sentinels)]
+        self.sentinels = [Member(lines, sentinel=True, secured=secured) for _ in range(sentinels)]
 
     @property
     def addresses(self):
@@ -77,7 +104,7 @@ class Sentinels:
         return max(set(answers), key=answers.count)
 
     def client(self):
-        return Client(self.master_port(), timeout=10)
+        return self.master.client(self.master_port())
 
     def cut(self, replica):
         """It hears no more of its master, as behind a broken network; the sentinels mend that after some seconds."""
