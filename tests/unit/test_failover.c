@@ -12,6 +12,7 @@
 #include "base/json.h"
 #include "journal/journal.h"
 #include "redis_server.h"
+#include "wire/aof_tail.h"
 #include "wire/sentinel.h"
 
 enum { PATIENCE_MS = 20000 };
@@ -289,6 +290,38 @@ static struct journal *load(const char *id) {
   return loaded;
 }
 
+/* The master that is chosen had lost power: its file ends in the middle of the last entry, and is cut and read again. */
+static void test_an_end_torn_on_disk_is_appended_again(void **state) {
+  char id[32], before_text[4096];
+  struct aof_tail tail;
+  struct err err;
+  struct journal *j = fresh(id);
+  add(j, 2);
+  snprintf(before_text, sizeof before_text, "%s", last(id));
+  kill(server.pid, SIGKILL);
+  waitpid(server.pid, NULL, 0);
+  assert_int_equal(aof_tail_find(server.folder, &tail, &err), 0);
+  assert_false(tail.torn);
+  assert_int_equal(truncate(tail.path, tail.size - 100), 0);
+  assert_int_equal(aof_tail_find(server.folder, &tail, &err), 0);
+  assert_true(tail.torn);
+  assert_int_equal(aof_tail_cut(&tail, &err), 0);
+  server_spawn(&server);
+  for (int64_t end = test_now_ms() + PATIENCE_MS; redis_up(redis_link) && test_now_ms() < end;) loop_turn(loop);
+  link_wait_up(loop, redis_link);
+  assert_string_equal(ask(loop, redis_link, "XLEN tocsin:{%s}:journal", id), "3"); /* both went with one command */
+  compared(j);
+  add(j, 0);
+  assert_int_equal(store.again, 2);
+  assert_string_equal(last(id), before_text);
+  journal_free(j);
+  j = load(id);
+  assert_int_equal(journal_seq(j), 5);
+  assert_int_equal(json_int_or(journal_state(j), "notes", 0), 5);
+  assert_int_equal(lost + torn, 0);
+  journal_free(j);
+}
+
 static void test_one_that_rests_is_whole_when_it_is_loaded(void **state) {
   char id[32], before_text[4096];
   struct journal *j = fresh(id);
@@ -402,6 +435,7 @@ int main(void) {
       cmocka_unit_test(test_whom_to_follow),
       cmocka_unit_test(test_what_no_replica_holds),
       cmocka_unit_test_setup_teardown(test_a_kept_tail_is_appended_again, before, after),
+      cmocka_unit_test_setup_teardown(test_an_end_torn_on_disk_is_appended_again, before, after),
       cmocka_unit_test_setup_teardown(test_nothing_is_missing, before, after),
       cmocka_unit_test_setup_teardown(test_one_that_rests_is_whole_when_it_is_loaded, before, after),
       cmocka_unit_test_setup_teardown(test_an_end_that_nobody_has_is_torn, before, after),
