@@ -11,6 +11,7 @@
 #include "cmd/alarm.h"
 #include "cmd/anchoring.h"
 #include "cmd/sealing.h"
+#include "evidence/blobs.h"
 #include "route/route.h"
 
 enum { MEMORY_MS = 2000 };
@@ -101,10 +102,11 @@ json_t *daemon_counts(void *arg) {
                 "requests_sent_total", (json_int_t)transports_sent(d->transports));
   json_object_set_new(counts, "exercises", hall_counts(d->hall));
   json_t *evidence = feed_counts(d->feed);
-  uint64_t missing;
+  const struct blob_counts *files = desk_files_counted(d->desk);
   int64_t most;
-  json_object_set_new(evidence, "files", json_integer((json_int_t)desk_files_kept(d->desk, &missing)));
-  json_object_set_new(evidence, "files_missing", json_integer((json_int_t)missing));
+  json_object_set_new(evidence, "files", json_integer((json_int_t)files->kept));
+  json_object_set_new(evidence, "files_missing", json_integer((json_int_t)files->missing));
+  json_object_set_new(evidence, "files_over_time", json_integer((json_int_t)(files->kept - files->times[BLOB_IN_TIME])));
   json_object_set_new(counts, "evidence", evidence);
   json_object_set_new(counts, "clock",
                       json_pack("{s:I, s:b}", "steps_total", (json_int_t)desk_clock_steps(d->desk), "synchronized",
@@ -179,7 +181,7 @@ void daemon_check_start(struct daemon *d) {
 struct doctoring {
   struct daemon *d;
   struct call *call;
-  uint64_t files, missing;
+  struct blob_counts files;
   struct err files_err; /* code 0: they were counted */
 };
 
@@ -225,10 +227,23 @@ static void check_evidence(struct daemon *d, json_t *checks) {
 static void check_files(json_t *checks, const struct doctoring *x) {
   char text[320];
   snprintf(text, sizeof text, "%llu files are kept here, %llu of them are missing in the evidence folder%s%.160s",
-           (unsigned long long)x->files, (unsigned long long)x->missing, x->files_err.code ? "; they could not be counted now: " : "",
-           x->files_err.code ? x->files_err.text : "");
-  finding(checks, "files", !x->missing && !x->files_err.code, text,
+           (unsigned long long)x->files.kept, (unsigned long long)x->files.missing,
+           x->files_err.code ? "; they could not be counted now: " : "", x->files_err.code ? x->files_err.text : "");
+  finding(checks, "files", !x->files.missing && !x->files_err.code, text,
           "restore evidence/blobs from a backup; `tocsin evidence get` names each that is missing");
+}
+
+static void check_times(json_t *checks, const uint64_t times[BLOB_TIMES]) {
+  char text[300];
+  if (!(times[BLOB_DUE] + times[BLOB_HELD] + times[BLOB_BUSY] + times[BLOB_FOR_PEOPLE])) return;
+  snprintf(
+      text, sizeof text,
+      "the time of %llu files is over: %llu are destroyed within a day or so, %llu are under a legal hold, %llu wait for their incident to "
+      "be closed or for a receipt, %llu are for people to delete",
+      (unsigned long long)(times[BLOB_DUE] + times[BLOB_HELD] + times[BLOB_BUSY] + times[BLOB_FOR_PEOPLE]),
+      (unsigned long long)times[BLOB_DUE], (unsigned long long)times[BLOB_HELD], (unsigned long long)times[BLOB_BUSY],
+      (unsigned long long)times[BLOB_FOR_PEOPLE]);
+  finding(checks, "files' time", true, text, NULL);
 }
 
 /* Folders of nodes that are gone, and are read here. */
@@ -291,6 +306,7 @@ static void on_doctor(void *arg, const json_t *counts, const struct err *err) {
   check_alerts(checks, counts, err);
   check_evidence(d, checks);
   check_files(checks, x);
+  check_times(checks, x->files.times);
   check_adopted(checks, d);
   check_clock(checks, d);
   daemon_anchor_findings(d, checks);
@@ -318,10 +334,10 @@ static void on_doctor(void *arg, const json_t *counts, const struct err *err) {
   free(x);
 }
 
-static void on_files(void *arg, uint64_t kept, uint64_t missing, const struct err *err) {
+static void on_files(void *arg, const struct blob_counts *counts, const struct err *err) {
   struct doctoring *x = arg;
   struct err why;
-  x->files = kept, x->missing = missing;
+  x->files = *counts;
   if (err) x->files_err = *err;
   if (intake_counts(x->d->intake, on_doctor, x, &why) < 0) on_doctor(x, NULL, &why);
 }

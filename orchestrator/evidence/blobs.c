@@ -48,11 +48,15 @@ static int keys_open(struct blobs *b, struct err *err) {
   if (sqlite3_open_v2(path, &b->keys, SQLITE_OPEN_READWRITE, NULL) != SQLITE_OK) return keys_error(b, err, "open");
   sqlite3_busy_timeout(b->keys, 5000);
   /* As for the bodies' keys: a deleted one must not live on. */
-  return sqlite3_exec(b->keys,
-                      "PRAGMA journal_mode=DELETE; PRAGMA synchronous=EXTRA; PRAGMA secure_delete=ON; CREATE TABLE IF NOT EXISTS blob "
-                      "(incident TEXT NOT NULL, sha256 TEXT NOT NULL, mark INTEGER NOT NULL, key BLOB NOT NULL, "
-                      "PRIMARY KEY (incident, sha256)) WITHOUT ROWID",
-                      NULL, NULL, NULL) == SQLITE_OK
+  return sqlite3_exec(
+             b->keys,
+             "PRAGMA journal_mode=DELETE; PRAGMA synchronous=EXTRA; PRAGMA secure_delete=ON; CREATE TABLE IF NOT EXISTS blob "
+             "(incident TEXT NOT NULL, sha256 TEXT NOT NULL, mark INTEGER NOT NULL, key BLOB NOT NULL, "
+             "PRIMARY KEY (incident, sha256)) WITHOUT ROWID; CREATE TABLE IF NOT EXISTS look (incident TEXT NOT NULL, sha256 TEXT NOT "
+             "NULL, time INTEGER NOT NULL, at INTEGER NOT NULL, PRIMARY KEY (incident, sha256)) WITHOUT ROWID; CREATE TRIGGER IF "
+             "NOT EXISTS look_no_more AFTER DELETE ON blob BEGIN DELETE FROM look WHERE incident = OLD.incident AND sha256 = "
+             "OLD.sha256; END",
+             NULL, NULL, NULL) == SQLITE_OK
              ? 0
              : keys_error(b, err, "open");
 }
@@ -106,19 +110,19 @@ int blob_mark(struct blobs *b, const char *incident, const char *sha256, enum bl
   return key_change(b, sql[mark], incident, sha256, err);
 }
 
-int blobs_unsettled(struct blobs *b, struct blob_info **ret, size_t *ret_count, struct err *err) {
-  sqlite3_stmt *s = NULL;
+/* Rows of incident, sha256, mark, time. Takes the statement, which may be NULL. */
+static int infos_read(struct blobs *b, sqlite3_stmt *s, struct blob_info **ret, size_t *ret_count, struct err *err) {
   struct blob_info *list = NULL;
   size_t count = 0;
   int step = SQLITE_ERROR;
-  if (sqlite3_prepare_v2(b->keys, "SELECT incident, sha256, mark FROM blob WHERE mark <> 1", -1, &s, NULL) == SQLITE_OK)
-    while ((step = sqlite3_step(s)) == SQLITE_ROW) {
-      if (!(list = realloc(list, (count + 1) * sizeof *list))) abort();
-      struct blob_info *info = &list[count++];
-      snprintf(info->incident, sizeof info->incident, "%s", (const char *)sqlite3_column_text(s, 0));
-      snprintf(info->sha256, sizeof info->sha256, "%s", (const char *)sqlite3_column_text(s, 1));
-      info->mark = (enum blob_mark)sqlite3_column_int(s, 2);
-    }
+  while (s && (step = sqlite3_step(s)) == SQLITE_ROW) {
+    if (!(list = realloc(list, (count + 1) * sizeof *list))) abort();
+    struct blob_info *info = &list[count++];
+    snprintf(info->incident, sizeof info->incident, "%s", (const char *)sqlite3_column_text(s, 0));
+    snprintf(info->sha256, sizeof info->sha256, "%s", (const char *)sqlite3_column_text(s, 1));
+    info->mark = (enum blob_mark)sqlite3_column_int(s, 2);
+    info->time = (enum blob_time)sqlite3_column_int(s, 3);
+  }
   sqlite3_finalize(s);
   if (step != SQLITE_DONE) {
     free(list);
@@ -127,6 +131,34 @@ int blobs_unsettled(struct blobs *b, struct blob_info **ret, size_t *ret_count, 
   *ret = list;
   *ret_count = count;
   return 0;
+}
+
+int blobs_unsettled(struct blobs *b, struct blob_info **ret, size_t *ret_count, struct err *err) {
+  sqlite3_stmt *s = NULL;
+  sqlite3_prepare_v2(b->keys, "SELECT incident, sha256, mark, 0 FROM blob WHERE mark <> 1", -1, &s, NULL);
+  return infos_read(b, s, ret, ret_count, err);
+}
+
+int blobs_to_look(struct blobs *b, int64_t now, size_t most, struct blob_info **ret, size_t *ret_count, struct err *err) {
+  sqlite3_stmt *s = NULL;
+  if (sqlite3_prepare_v2(
+          b->keys,
+          "SELECT incident, sha256, mark, coalesce(time, 0) FROM blob LEFT JOIN look USING (incident, sha256) WHERE mark = 1 "
+          "AND coalesce(at, 0) <= ? ORDER BY coalesce(at, 0) LIMIT ?",
+          -1, &s, NULL) == SQLITE_OK) {
+    sqlite3_bind_int64(s, 1, now);
+    sqlite3_bind_int64(s, 2, (sqlite3_int64)most);
+  }
+  return infos_read(b, s, ret, ret_count, err);
+}
+
+int blob_looked(struct blobs *b, const char *incident, const char *sha256, enum blob_time time, int64_t at, struct err *err) {
+  sqlite3_stmt *s = keys_statement(b, "INSERT OR REPLACE INTO look VALUES (?, ?, ?, ?)", incident, sha256);
+  bool ok =
+      s && sqlite3_bind_int(s, 3, (int)time) == SQLITE_OK && sqlite3_bind_int64(s, 4, at) == SQLITE_OK && sqlite3_step(s) == SQLITE_DONE;
+  int r = ok ? 0 : keys_error(b, err, "write");
+  sqlite3_finalize(s);
+  return r;
 }
 
 /* ---- files */
@@ -382,17 +414,23 @@ int blob_remove(struct blobs *b, const char *incident, const char *sha256, struc
   return r < 0 ? r : key_change(b, "DELETE FROM blob WHERE incident = ? AND sha256 = ?", incident, sha256, err);
 }
 
-int blobs_count(struct blobs *b, uint64_t *ret_kept, uint64_t *ret_missing, struct err *err) {
+int blobs_count(struct blobs *b, struct blob_counts *ret, struct err *err) {
   sqlite3_stmt *s = NULL;
   char path[PATH_MOST];
   int step = SQLITE_ERROR;
-  *ret_kept = *ret_missing = 0;
-  if (sqlite3_prepare_v2(b->keys, "SELECT incident, sha256 FROM blob WHERE mark = 1", -1, &s, NULL) == SQLITE_OK)
+  struct blob_counts counts = {0};
+  if (sqlite3_prepare_v2(b->keys,
+                         "SELECT incident, sha256, coalesce(time, 0) FROM blob LEFT JOIN look USING (incident, sha256) WHERE mark = 1", -1,
+                         &s, NULL) == SQLITE_OK)
     while ((step = sqlite3_step(s)) == SQLITE_ROW) {
-      ++*ret_kept;
+      unsigned time = (unsigned)sqlite3_column_int(s, 2);
       const char *incident = (const char *)sqlite3_column_text(s, 0), *sha256 = (const char *)sqlite3_column_text(s, 1);
-      if (path_of(b, incident, sha256, path, NULL) < 0 || access(path, R_OK) != 0) ++*ret_missing;
+      counts.kept++;
+      counts.times[time < BLOB_TIMES ? time : BLOB_IN_TIME]++;
+      if (path_of(b, incident, sha256, path, NULL) < 0 || access(path, R_OK) != 0) counts.missing++;
     }
   sqlite3_finalize(s);
-  return step == SQLITE_DONE ? 0 : keys_error(b, err, "read");
+  if (step != SQLITE_DONE) return keys_error(b, err, "read");
+  *ret = counts;
+  return 0;
 }

@@ -42,15 +42,29 @@ int blob_mark(struct blobs *b, const char *incident, const char *sha256, enum bl
 /* Destroys file and key; ERR_NOT_FOUND as above. Durable when it returns. */
 int blob_remove(struct blobs *b, const char *incident, const char *sha256, struct err *err);
 
+/* What of its retention was found when it was last looked at: its time is not over; it is, and it goes at the next look; and why it stays although it is: a legal hold,
+ * an incident that is not closed or a receiver who has not acknowledged, a class that only people delete. */
+enum blob_time { BLOB_IN_TIME, BLOB_DUE, BLOB_HELD, BLOB_BUSY, BLOB_FOR_PEOPLE, BLOB_TIMES };
+
 struct blob_info {
   char incident[HEAD_INCIDENT];
   char sha256[DIGEST_HEX];
   enum blob_mark mark;
+  enum blob_time time;
 };
 /* Every blob that is not BLOB_KEPT; a new array of *ret_count, for free. */
 int blobs_unsettled(struct blobs *b, struct blob_info **ret, size_t *ret_count, struct err *err);
 
-/* How many there are, those that are just being written or removed left out; and how many of them have no file, or one that is not readable here. */
-int blobs_count(struct blobs *b, uint64_t *ret_kept, uint64_t *ret_missing, struct err *err);
+/* Kept ones whose retention is to be looked at by now (µs), never looked at ones first, `most` at most; a new array as above. */
+int blobs_to_look(struct blobs *b, int64_t now, size_t most, struct blob_info **ret, size_t *ret_count, struct err *err);
+/* It was looked at, and will be again from `at` on. */
+int blob_looked(struct blobs *b, const char *incident, const char *sha256, enum blob_time time, int64_t at, struct err *err);
+
+struct blob_counts {
+  uint64_t kept,
+      missing; /* those that are just being written or removed left out; of them, such as have no file, or one that is not readable here */
+  uint64_t times[BLOB_TIMES];
+};
+int blobs_count(struct blobs *b, struct blob_counts *ret, struct err *err);
 
 #endif

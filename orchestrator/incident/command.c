@@ -13,7 +13,13 @@ static void call_free(struct call *call) {
   free(call);
 }
 
-void call_drop(struct call *call) { call_free(call); }
+/* What the engine asks itself it always hears of: there is more to free. */
+void call_drop(struct call *call) {
+  json_t *gone = call->inner ? json_pack("{s:s}", "error", "the engine is stopping") : NULL;
+  if (call->inner) call->cb(call->arg, 503, gone);
+  json_decref(gone);
+  call_free(call);
+}
 
 void call_answer(struct call *call, int status, json_t *answer_take) {
   if (call->inc) incident_busy(call->inc, -1);

@@ -321,28 +321,37 @@ static void leaving(void *arg, const struct err *err) {
     return;
   }
   const json_t *file = leaving_file(call);
+  int64_t again;
   bool held = json_object_get(file, "hold") != NULL, gone = inc->lost || json_object_get(file, "deleted");
   struct err why;
-  if (err || held || gone) { /* what came in between counts; the mark is looked at again at the next start */
+  bool kept = call->inner && file && !gone && file_time(call->desk, inc, file, &again) != BLOB_DUE;
+  if (err || held || gone || kept) { /* what came in between counts; the mark is looked at again at the next start */
     if (!err) err_set(&why, ERR_CONFLICT, "something else was done with the file meanwhile: look again"), err = &why;
     call_fail(call, err);
     return;
   }
   bool early = json_int_or(file, "retain_until", 0) > clock_wall(call->desk->deps.store->clock);
   json_t *body =
-      json_pack("{s:O, s:O, s:s, s:O*, s:b}", "item", json_object_get(call->command, "item"), "sha256", json_object_get(file, "sha256"),
-                "because", call_text(call, "because"), "name", json_object_get(file, "name"), "before_retention", early);
+      json_pack("{s:O, s:O, s:s, s:O*, s:O*, s:O*, s:b}", "item", json_object_get(call->command, "item"), "sha256",
+                json_object_get(file, "sha256"), "because", call_text(call, "because"), "name", json_object_get(file, "name"), "class",
+                json_object_get(file, "class"), "retain_until", json_object_get(file, "retain_until"), "before_retention", early);
   journal_save_state(inc->journal);
   uint64_t seq = journal_add(inc->journal, KIND_EVIDENCE_DELETED, call->by->actor, 0, NULL, body);
   call->answer = json_pack("{s:s, s:I, s:O}", "id", inc->id, "seq", (json_int_t)seq, "item", json_object_get(call->command, "item"));
   journal_when_durable(inc->journal, delete_durable, call);
 }
 
+void file_delete(struct call *call, struct incident *inc, const json_t *file) {
+  const char *node = json_str_or(file, "node", "");
+  struct err err;
+  if (!file_holder(call->desk, node, &err)) call_fail(call, &err);
+  else file_leave(call->desk, node, inc->id, json_str_or(file, "sha256", ""), leaving, call);
+}
+
 static void do_delete(struct call *call, struct incident *inc) {
   const json_t *file = item_of(call, inc);
-  const char *because = file ? file_wanted(call, "because") : NULL, *node = json_str_or(file, "node", "");
+  const char *because = file ? file_wanted(call, "because") : NULL;
   char until[TIME_TEXT], why[300];
-  struct err err;
   if (!because) return;
   int64_t retain = json_int_or(file, "retain_until", 0);
   if (json_object_get(file, "hold")) {
@@ -352,10 +361,8 @@ static void do_delete(struct call *call, struct incident *inc) {
     snprintf(why, sizeof why, "its class \"%.60s\" keeps the file until %.10s: to delete it earlier needs the role \"lead\"",
              json_str_or(file, "class", ""), until);
     file_fail(call, ERR_DENIED, why);
-  } else if (!file_holder(call->desk, node, &err)) {
-    call_fail(call, &err);
   } else {
-    file_leave(call->desk, node, inc->id, json_str_or(file, "sha256", ""), leaving, call);
+    file_delete(call, inc, file);
   }
 }
 
@@ -365,6 +372,7 @@ const struct command_row file_commands_here[] = {{"evidence.begin", "responder",
                                                  {NULL, NULL, ABOUT_NONE, NULL}};
 const struct command_row file_commands_inner[] = {{"evidence.offer", "responder", NEEDS_ID, file_do_offer},
                                                   {"evidence.record", "responder", NEEDS_ID, file_do_record},
+                                                  {"evidence.expire", "admin", NEEDS_ID, file_do_expire},
                                                   {NULL, NULL, ABOUT_NONE, NULL}};
 const struct command_row file_commands[] = {{"evidence.list", "viewer", NEEDS_ID, do_list},
                                             {"evidence.get", "viewer", NEEDS_ID, do_get},
@@ -399,6 +407,10 @@ static void settled(void *arg, int status, const json_t *answer) {
     return;
   }
   bool kept = listed_there(answer, *j->node ? j->node : d->deps.store->node, j->sha256);
+  if (j->ends && (kept || status == 404)) { /* somebody may be deleting it now */
+    file_job_free(j);
+    return;
+  }
   if (!kept && file_coming(d, j->incident, j->sha256)) { /* it is being added again, by a person or a run that goes on */
     file_job_free(j);
     return;
@@ -418,6 +430,7 @@ struct unsettled {
   struct vault_job job; /* first */
   struct desk *desk;
   char node[NODE_NAME]; /* whose folder it is that was adopted; "": our own */
+  bool ends;            /* only those that are leaving, and only if that is on record */
   struct blob_info *list;
   size_t count;
 };
@@ -431,8 +444,10 @@ static void listed(struct vault_job *job) {
   struct unsettled *u = (struct unsettled *)job;
   if (job->result < 0) log_warning("the kept files cannot be looked through: %s", job->err.text);
   for (size_t i = 0; i < u->count; i++) {
+    if (u->ends && u->list[i].mark != BLOB_LEAVING) continue;
     struct file_job *j = file_job_new(NULL, NULL, NULL);
     j->mark = u->list[i].mark;
+    j->ends = u->ends;
     snprintf(j->incident, sizeof j->incident, "%.*s", (int)sizeof j->incident - 1, u->list[i].incident);
     memcpy(j->sha256, u->list[i].sha256, sizeof j->sha256);
     memcpy(j->node, u->node, sizeof j->node);
@@ -448,21 +463,25 @@ static void list_drop(struct vault_job *job) {
   free(u);
 }
 
-static void settle_at(struct desk *d, const char *node) {
+static void settle_at(struct desk *d, const char *node, bool ends) {
   struct unsettled *u = calloc(1, sizeof *u);
   if (!u) abort();
   u->job.run = work_list, u->job.done = listed, u->job.drop = list_drop;
   u->desk = d;
+  u->ends = ends;
   snprintf(u->node, sizeof u->node, "%.47s", node);
   vault_do(file_vault(d, node), &u->job);
 }
 
-void desk_settle_files(struct desk *d) {
+static void settle_all(struct desk *d, bool ends) {
   const char *node;
   json_t *one;
-  settle_at(d, "");
-  json_object_foreach(json_object_get(json_object_get(d->deps.settings, "evidence"), "adopted"), node, one) settle_at(d, node);
+  settle_at(d, "", ends);
+  json_object_foreach(json_object_get(json_object_get(d->deps.settings, "evidence"), "adopted"), node, one) settle_at(d, node, ends);
 }
+
+void desk_settle_files(struct desk *d) { settle_all(d, false); }
+void file_settle_ends(struct desk *d) { settle_all(d, true); }
 
 static void vault_free_value(void *value) { vault_free(value); }
 

@@ -35,7 +35,8 @@ struct files {
   TAILQ_HEAD(, copy) copies;    /* the newest last */
   size_t copy_count;
   size_t count;
-  uint64_t kept, missing; /* as last counted (kept_files.c) */
+  struct blob_counts counts; /* as last counted (kept_files.c) */
+  size_t expiring;           /* folders whose files' times are being looked at (expire.c) */
   struct timer *counting;
 };
 
@@ -50,6 +51,7 @@ struct file_job {
   uint64_t offset, size, most;
   struct buf out;
   enum blob_mark mark;
+  bool ends; /* only what is on record as deleted is settled */
   struct desk *desk;
   void (*then)(void *arg, const struct err *err);
   void *arg;
@@ -84,6 +86,16 @@ json_t *file_clock(void);
 void file_settle(struct desk *d, struct file_job *j);
 int file_work_mark(struct blobs *b, struct vault_job *job), file_work_remove(struct blobs *b, struct vault_job *job);
 void file_marked(struct vault_job *job);
+
+/* Destroys what is on record as deleted and could not be then. */
+void file_settle_ends(struct desk *d);
+
+/* expire.c */
+command_fn file_do_expire;
+/* What of the file's retention is found now; *ret_at: when it is to be looked at again. */
+enum blob_time file_time(struct desk *d, struct incident *inc, const json_t *file, int64_t *ret_at);
+/* Deletes it, whoever asks; because: borrowed by the command. Answers. */
+void file_delete(struct call *call, struct incident *inc, const json_t *file);
 
 /* carry.c: kept files where they lie, which `node` says: here, or at another node, which is asked by letter. */
 /* Who can give what lies there; NULL with err: nobody for the time being. */

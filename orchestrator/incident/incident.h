@@ -102,7 +102,7 @@ typedef void desk_answer_cb(void *arg, int status, const json_t *answer);
  *  "evidence.begin" {id, name, size, sha256_before, because, source?, from?, to?, tool?, collected?, collected_by?, class?, hold?} → {"upload", "piece": bytes}
  *  "evidence.piece" {id, upload, offset, data: base64} → {"received"} · "evidence.finish" {id, upload} → {"id","item","sha256","size"}
  *  "evidence.list" {id} → {"id", "files": [{"item","name","size","sha256","class","retain_until","node","by","collected","hold","to","transfer","acknowledged","deleted"}…]}
- *  "evidence.get" {id, item, offset, because} → {"data","name","size","sha256"} (offset 0 is on record) · "evidence.transfer" {id, item, to, because} · "evidence.acknowledge" {id, item, because?}
+ *  "evidence.get" {id, item, offset, because} → {"data","id","node","name","size","sha256"} (on record, unless it goes on where the same person was) · "evidence.transfer" {id, item, to, because} · "evidence.acknowledge" {id, item, because?}
  *  "evidence.hold" {id, item, because} · "evidence.release_hold" {id, item, because} · "evidence.delete" {id, item, because} → {"id","seq","item"}
  *  "questions" {limit?} → {"questions":[…], "questions_total"} · "counts" {}   (so has "now": of what sleeps both show the first `limit`, 1000)
  *  "node.list" {} → {"nodes": [{"node","state","version","lease_ms","draining","since","incidents"}…]} · "node.drain" {node?, off?: true} → {"node","draining"}
@@ -182,13 +182,17 @@ size_t desk_uncertain(const struct desk *d); /* incidents in memory that nobody 
 
 /* Once all is loaded: what a crash left half done of files in custody is finished or undone. */
 void desk_settle_files(struct desk *d);
-/* How many files in custody this node keeps, and how many of them are missing in the evidence folder: looks at each, and calls back later; err: the numbers are those of before.
+/* How many files in custody this node keeps, how many of them are missing in the evidence folder, and of how many the time is over: looks at each, and calls back later; err: the numbers are those of before.
  * No call back when the engine stops meanwhile. */
-typedef void desk_counted_cb(void *arg, uint64_t kept, uint64_t missing, const struct err *err);
+struct blob_counts; /* evidence/blobs.h */
+typedef void desk_counted_cb(void *arg, const struct blob_counts *counts, const struct err *err);
 void desk_count_files(struct desk *d, desk_counted_cb *cb, void *arg);
-void desk_watch_files(struct desk *d);                                 /* counts them now, and once an hour */
-uint64_t desk_clock_steps(const struct desk *d);                       /* how often the clock was set by a second or more since the start */
-uint64_t desk_files_kept(const struct desk *d, uint64_t *ret_missing); /* as last counted */
+void desk_watch_files(struct desk *d);                        /* counts them now, and once an hour; and looks whose time is over */
+const struct blob_counts *desk_files_counted(struct desk *d); /* the last time */
+/* Looks at the files whose retention is to be looked at. One of a class that the setting evidence.delete names is destroyed, on record, when its time is over, its incident is closed,
+ * no hold is on it and no receipt is outstanding: not before a day after it was first found so. */
+void desk_expire_files(struct desk *d);
+uint64_t desk_clock_steps(const struct desk *d); /* how often the clock was set by a second or more since the start */
 /* From now on the journals of incidents that are closed, at rest and untouched for so long leave Redis, once this node's evidence log gives every entry of them back; the commands read them
  * from there then, and what is appended goes on behind them. Those of several nodes: each its own. */
 void desk_retire_after(struct desk *d, int64_t hot_ms);

@@ -9,25 +9,25 @@ enum { EVERY_MS = 3600000 };
 struct counting {
   struct vault_job job; /* first */
   struct desk *desk;
-  uint64_t kept, missing;
+  struct blob_counts counts;
   desk_counted_cb *cb;
   void *arg;
 };
 
 static int work_count(struct blobs *b, struct vault_job *job) {
   struct counting *c = (struct counting *)job;
-  return blobs_count(b, &c->kept, &c->missing, &job->err);
+  return blobs_count(b, &c->counts, &job->err);
 }
 
 static void counted(struct vault_job *job) {
   struct counting *c = (struct counting *)job;
   struct files *f = files_of(c->desk);
   if (job->result < 0) log_warning("the kept files cannot be counted: %s", job->err.text);
-  else if (c->missing > f->missing)
+  else if (c->counts.missing > f->counts.missing)
     log_error("%llu of %llu kept files are missing in the evidence folder: restore them from a backup; `tocsin evidence get` names each",
-              (unsigned long long)c->missing, (unsigned long long)c->kept);
-  if (job->result == 0) f->kept = c->kept, f->missing = c->missing;
-  if (c->cb) c->cb(c->arg, f->kept, f->missing, job->result < 0 ? &job->err : NULL);
+              (unsigned long long)c->counts.missing, (unsigned long long)c->counts.kept);
+  if (job->result == 0) f->counts = c->counts;
+  if (c->cb) c->cb(c->arg, &f->counts, job->result < 0 ? &job->err : NULL);
   free(c);
 }
 
@@ -48,13 +48,12 @@ static void again(void *arg) {
   d->files->counting = timer_start(d->deps.loop, EVERY_MS, again, d);
   desk_count_files(d, NULL, NULL);
   adopted_look(d);
+  file_settle_ends(d);
+  desk_expire_files(d);
 }
 
 void desk_watch_files(struct desk *d) {
   if (!files_of(d)->counting) again(d);
 }
 
-uint64_t desk_files_kept(const struct desk *d, uint64_t *ret_missing) {
-  *ret_missing = d->files ? d->files->missing : 0;
-  return d->files ? d->files->kept : 0;
-}
+const struct blob_counts *desk_files_counted(struct desk *d) { return &files_of(d)->counts; }

@@ -131,12 +131,12 @@ void file_do_offer(struct call *call, struct incident *inc) {
 
 static void on_offered(void *arg, int status, const json_t *answer) {
   struct call *call = arg;
-  struct files *f = files_of(call->desk);
   uint8_t random[UPLOAD_TOKEN / 2];
   if (status != 200) {
     call_answer(call, status, json_deep_copy(answer));
     return;
   }
+  struct files *f = files_of(call->desk);
   struct upload *u = calloc(1, sizeof *u);
   if (!u) abort();
   random_bytes(random, sizeof random);

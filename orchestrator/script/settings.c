@@ -236,6 +236,20 @@ static void check_guard(struct loading *loading, const json_t *guard, const char
   }
 }
 
+/* A rule about a class that is none would never be carried out, and nobody would know. */
+static void check_classes(struct loading *loading, const json_t *evidence) {
+  size_t i;
+  json_t *class;
+  json_array_foreach(json_object_get(evidence, "delete"), i, class) {
+    char path[64];
+    snprintf(path, sizeof path, "evidence.delete[%zu]", i + 1);
+    if (!json_object_get(json_object_get(evidence, "classes"), json_string_value(class)))
+      add_mistake(loading, path, "is none of evidence.classes");
+  }
+  if (!json_object_get(json_object_get(evidence, "classes"), json_str_or(evidence, "class", "")))
+    add_mistake(loading, "evidence.class", "is none of evidence.classes");
+}
+
 /* ---- what follows from the rest ----------------------------------------------------------------------------------------- */
 
 static void set_take(json_t *object, const char *name, char *value) {
@@ -285,6 +299,7 @@ static int check_settings(struct loading *loading, json_t **ret, struct err *err
     check_sources(loading, settings);
     check_guard(loading, json_object_get(settings, "guard"), "budgets");
     check_guard(loading, json_object_get(settings, "guard"), "approvals");
+    check_classes(loading, json_object_get(settings, "evidence"));
   }
   if (loading->mistakes.len || loading->mistakes.failed) {
     json_decref(settings);

@@ -35,6 +35,7 @@ return {
     key = secret { doc = "Its signing key, as `tocsin evidence keygen` makes it; default: evidence.key in the data folder, made at the first start", optional = true },
     file_most_mib = whole { doc = "Largest file that is kept as evidence", default = 256, min = 1, max = 1024 },
     classes = map { doc = "How long files are kept at least, by class; none may be deleted earlier but by a lead", default = { standard = "1095d" }, of = time {} },
+    delete = list { doc = "Classes whose files the engine deletes when their time is over: of closed incidents, never under a hold", default = {}, max = 64, of = text { min = 1 } },
     class = text { doc = "The class of a file that none is named for", default = "standard", min = 1 },
     adopted = map { doc = "Evidence folders of nodes that are gone for good, read and removed from in their place: node → folder, key", default = {}, of = object { fields = {
       folder = text { doc = "Full path of the folder, or of a copy of all of it", pattern = "^/", max = 1000 },

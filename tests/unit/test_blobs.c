@@ -244,21 +244,59 @@ static void killed(void **state) {
 static void counted(void **state) {
   struct blobs *b;
   char kept[DIGEST_HEX], gone[DIGEST_HEX], path[200];
-  uint64_t before, none, count, missing;
+  struct blob_counts before, now;
   assert_int_equal(blobs_open(folder, &b, NULL), 0);
-  assert_int_equal(blobs_count(b, &before, &none, NULL), 0);
-  assert_int_equal(none, 0);
+  assert_int_equal(blobs_count(b, &before, NULL), 0);
+  assert_int_equal(before.missing, 0);
   assert_int_equal(keep(b, "INC-000009", 1000, 1000, kept), 0);
   assert_int_equal(keep(b, "INC-000009", 2000, 2000, gone), 0);
   assert_int_equal(blob_mark(b, "INC-000009", kept, BLOB_KEPT, NULL), 0);
-  assert_int_equal(blobs_count(b, &count, &missing, NULL), 0);
-  assert_int_equal(count, before + 1); /* one is not on record yet */
+  assert_int_equal(blobs_count(b, &now, NULL), 0);
+  assert_int_equal(now.kept, before.kept + 1); /* one is not on record yet */
   assert_int_equal(blob_mark(b, "INC-000009", gone, BLOB_KEPT, NULL), 0);
   path_of("INC-000009", gone, path);
   assert_int_equal(unlink(path), 0);
-  assert_int_equal(blobs_count(b, &count, &missing, NULL), 0);
-  assert_int_equal(count, before + 2);
-  assert_int_equal(missing, 1);
+  assert_int_equal(blobs_count(b, &now, NULL), 0);
+  assert_int_equal(now.kept, before.kept + 2);
+  assert_int_equal(now.missing, 1);
+  blobs_close(b);
+}
+
+/* Those to be looked at, the longest due first; what was found of one goes with it. */
+static void looked_at(void **state) {
+  struct blobs *b;
+  struct blob_info *list = NULL;
+  struct blob_counts counts;
+  char one[DIGEST_HEX], two[DIGEST_HEX];
+  size_t count, all;
+  assert_int_equal(blobs_open(folder, &b, NULL), 0);
+  assert_int_equal(keep(b, "INC-000010", 1000, 1000, one), 0);
+  assert_int_equal(keep(b, "INC-000010", 2000, 2000, two), 0);
+  assert_int_equal(blobs_to_look(b, 0, 1000, &list, &all, NULL), 0); /* those of the other tests, never looked at */
+  for (size_t i = 0; i < all; i++) assert_int_equal(blob_looked(b, list[i].incident, list[i].sha256, BLOB_IN_TIME, INT64_MAX, NULL), 0);
+  free(list);
+  for (int i = 0; i < 2; i++) assert_int_equal(blob_mark(b, "INC-000010", i ? two : one, BLOB_KEPT, NULL), 0);
+  assert_int_equal(blobs_to_look(b, 0, 1000, &list, &count, NULL), 0);
+  assert_int_equal(count, 2);
+  free(list);
+  assert_int_equal(blob_looked(b, "INC-000010", one, BLOB_HELD, 200, NULL), 0);
+  assert_int_equal(blob_looked(b, "INC-000010", two, BLOB_DUE, 100, NULL), 0);
+  assert_int_equal(blobs_to_look(b, 99, 1000, &list, &count, NULL), 0);
+  assert_int_equal(count, 0);
+  free(list);
+  assert_int_equal(blobs_to_look(b, 200, 1, &list, &count, NULL), 0);
+  assert_int_equal(count, 1);
+  assert_string_equal(list[0].sha256, two);
+  assert_int_equal(list[0].time, BLOB_DUE);
+  free(list);
+  assert_int_equal(blobs_count(b, &counts, NULL), 0);
+  assert_int_equal(counts.times[BLOB_DUE], 1);
+  assert_int_equal(counts.times[BLOB_HELD], 1);
+  assert_int_equal(blob_remove(b, "INC-000010", two, NULL), 0);
+  assert_int_equal(keep(b, "INC-000010", 2000, 2000, two), 0);
+  assert_int_equal(blob_mark(b, "INC-000010", two, BLOB_KEPT, NULL), 0);
+  assert_int_equal(blobs_count(b, &counts, NULL), 0);
+  assert_int_equal(counts.times[BLOB_DUE], 0); /* anew */
   blobs_close(b);
 }
 
@@ -301,6 +339,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(there_and_back), cmocka_unit_test(never_shared_nor_clear),
                                      cmocka_unit_test(too_large),      cmocka_unit_test(changed),
                                      cmocka_unit_test(key_is_nowhere), cmocka_unit_test(killed),
-                                     cmocka_unit_test(counted),        cmocka_unit_test(passage)};
+                                     cmocka_unit_test(counted),        cmocka_unit_test(looked_at),
+                                     cmocka_unit_test(passage)};
   return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -291,6 +291,79 @@ static void elsewhere(void **state) {
   said("tester", of_item("evidence.hold", item), 200); /* what only makes an entry goes anywhere */
 }
 
+/* ---- retention by class, by a clock that stands until it is set */
+
+static struct clock fake;
+static struct blob_counts counts;
+static bool counted;
+
+static void on_counted(void *arg, const struct blob_counts *c, const struct err *err) {
+  counts = *c;
+  counted = true;
+}
+
+/* So many days later: what is found of the files' times. */
+static void days_later(int days, unsigned due, unsigned held, unsigned busy, unsigned people) {
+  int64_t until = test_now_ms() + WAIT_MS;
+  clock_set(&fake, clock_wall(&fake) + days * INT64_C(86400000000) + 1);
+  do {
+    desk_expire_files(t.desk); /* nothing is looked at twice at one time */
+    if (test_now_ms() > until)
+      fail_msg("due %d, held %d, busy %d, for people %d", (int)counts.times[BLOB_DUE], (int)counts.times[BLOB_HELD],
+               (int)counts.times[BLOB_BUSY], (int)counts.times[BLOB_FOR_PEOPLE]);
+    counted = false;
+    desk_count_files(t.desk, on_counted, NULL);
+    UNTIL(counted);
+  } while (counts.times[BLOB_DUE] != due || counts.times[BLOB_HELD] != held || counts.times[BLOB_BUSY] != busy ||
+           counts.times[BLOB_FOR_PEOPLE] != people);
+}
+
+static int64_t add_of(const char *class, const char *content) {
+  char upload[64];
+  begun(with(begin_of(content), "class", json_string(class)), upload);
+  said("tester", piece_of(upload, 0, content), 200);
+  return json_int_or(said("tester", finish_of(upload), 200), "item", 0);
+}
+
+static bool is_gone(int64_t item) { return json_object_get(row_of(item), "deleted") != NULL; }
+
+static void over(void **state) {
+  json_t *evidence = json_object_get(t.settings, "evidence");
+  json_object_set_new(json_object_get(evidence, "classes"), "personal", json_integer(90 * INT64_C(86400000)));
+  json_object_set_new(evidence, "delete", json_pack("[s]", "personal"));
+  clock_init_settable(&fake, clock_wall(clock_system()));
+  t.store.clock = &fake;
+  int64_t goes = add_of("personal", "to go"), held = add_of("personal", "held"), handed = add_of("personal", "handed over"),
+          people = add_of("standard", "for people");
+  said("tester", of_item("evidence.hold", held), 200);
+  said("tester", with(of_item("evidence.transfer", handed), "to", json_string("judy")), 200);
+  UNTIL(unsettled() == 0);
+  days_later(0, 0, 0, 0, 0);
+  days_later(89, 0, 0, 0, 1); /* a class that the settings do not name: a person says so */
+  days_later(2, 0, 1, 2, 1);  /* its incident is open */
+  said("tester", with(with(of("incident.close"), "verdict", json_string("benign")), "waive", json_string("a test")), 200);
+  days_later(1, 1, 1, 1, 1); /* told, and not done yet */
+  assert_false(is_gone(goes));
+  days_later(1, 0, 1, 1, 1);
+  assert_true(is_gone(goes));
+  assert_false(is_gone(held) || is_gone(handed) || is_gone(people));
+  const json_t *entries = json_object_get(said("tester", of("incident.entries"), 200), "entries");
+  const json_t *last = json_array_get(entries, json_array_size(entries) - 1), *body = json_object_get(last, "body");
+  assert_string_equal(json_str_or(last, "type", ""), "evidence.deleted");
+  assert_string_equal(json_str_or(last, "actor", ""), "engine");
+  assert_string_equal(json_str_or(body, "class", ""), "personal");
+  assert_non_null(strstr(json_str_or(body, "because", ""), "its class \"personal\" keeps it until "));
+  assert_int_equal(json_int_or(body, "item", 0), goes);
+  assert_true(json_is_false(json_object_get(body, "before_retention")));
+  said("judy", of_item("evidence.acknowledge", handed), 200);
+  said("tester", of_item("evidence.release_hold", held), 200);
+  days_later(1, 2, 0, 0, 1);
+  said("tester", of_item("evidence.hold", held), 200); /* there is a day for that */
+  said("tester", of("incident.reopen"), 200);
+  days_later(1, 0, 1, 1, 1);
+  assert_false(is_gone(held) || is_gone(handed));
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test_setup_teardown(life, setup, teardown),
@@ -301,6 +374,7 @@ int main(void) {
       cmocka_unit_test_setup_teardown(crashed, setup, teardown),
       cmocka_unit_test_setup_teardown(stopped, setup, teardown),
       cmocka_unit_test_setup_teardown(elsewhere, setup, teardown),
+      cmocka_unit_test_setup_teardown(over, setup, teardown),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

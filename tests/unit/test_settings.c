@@ -115,6 +115,8 @@ static const struct {
     {"return {\n  webhook = { sources = {\n    wazuh = {},\n  } },\n}", {":3: `webhook.sources.wazuh` needs a `token` or a `signature`"}},
     {"return {\n  guard = { budgets = {\n    { effect = 'contain', most = 1, within = '1m' },\n    { most = 5, within = '1m' },\n  } },\n}",
      {":4: `guard.budgets[2]` must say what it is about"}},
+    {"return {\n  evidence = { classes = { standard = '9d' },\n    delete = { 'standard', 'personel' } },\n}",
+     {":3: `evidence.delete[2]` is none of evidence.classes"}},
     {"return {\n  data = \n}", {":3: unexpected symbol near '}'"}},
     {"data = 'x'\nreturn {}", {":1: write the settings as `return { data = … }`"}},
     {"return 5", {"must end with `return { … }`"}},
