@@ -221,14 +221,21 @@ static enum style tried(struct view *v, const json_t *body) {
 
 /* "would have asked: Keep it?" and the like, of the verbs that are no action. */
 static void would_verb(struct view *v, const char *verb, const json_t *body) {
-  static const char *const words[][2] = {
-      {"ask", "asked"},    {"note", "noted"},       {"severity", "set the severity"}, {"assign", "assigned it"},   {"tag", "tagged it"},
-      {"close", "closed"}, {"release", "released"}, {"undo", "lifted a containment"}, {"hand_over", "handed over"}};
+  static const char *const words[][2] = {{"ask", "asked"},
+                                         {"note", "noted"},
+                                         {"severity", "set the severity"},
+                                         {"assign", "assigned it"},
+                                         {"tag", "tagged it"},
+                                         {"close", "closed"},
+                                         {"release", "released"},
+                                         {"undo", "lifted a containment"},
+                                         {"hand_over", "handed over"},
+                                         {"collect", "kept as evidence"}};
   const char *text = verb;
   for (size_t i = 0; i < sizeof words / sizeof *words; i++)
     if (strcmp(words[i][0], verb) == 0) text = words[i][1];
   view_text(v, text);
-  static const char *const shown[] = {"text", "severity", "to", "tag", "verdict", "of", NULL};
+  static const char *const shown[] = {"text", "severity", "to", "tag", "verdict", "of", "name", NULL};
   for (const char *const *k = shown; *k; k++) words_member(v, ": ", body, *k);
 }
 

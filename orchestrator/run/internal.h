@@ -177,6 +177,7 @@ void parallel_branch_ended(struct branch *b, bool ok, json_t *value_take);
 /* verbs.c, waits.c, undo.c, collect.c */
 const struct verb *verb_find(const char *name);
 extern const struct verb verb_wait, verb_wait_for, verb_poll, verb_undo, verb_release, verb_collect;
+json_t *collect_shown(const struct step *s); /* new: digest and size of what it would keep */
 const struct connector *run_connector(const struct run *run, const char *name, struct err *err);
 void verb_spec(const struct step *s, const char *path, const char *connector, const char *action, const json_t *params,
                const json_t *history, struct action_spec *out);

@@ -167,6 +167,36 @@ static bool change_same(const struct step *s, const json_t *history) {
   return would_same(s, history, keys);
 }
 
+/* --- collect: what would have been kept, told by its digest --------------------------------------------------------------- */
+
+static void collect_begin(struct step *s) {
+  json_t *body = json_copy(s->args);
+  json_object_del(body, "content");
+  json_object_set_new(body, "answer", collect_shown(s));
+  would(s, body);
+}
+
+static void collect_again(struct step *s, const json_t *history) { collect_begin(s); }
+
+static void collect_answer(const struct step *s, struct answer *out) {
+  would_answer(s, out);
+  if (!out->ok) return;
+  json_t *answer = json_copy(out->value);
+  json_decref(out->value);
+  json_object_set_new(answer, "item", json_integer((json_int_t)s->seq));
+  out->value = answer;
+}
+
+static bool collect_same(const struct step *s, const json_t *history) {
+  static const char *const keys[] = {"name", "because", NULL};
+  bool other;
+  const json_t *body = would_of(s, history, &other);
+  json_t *shown = collect_shown(s);
+  bool same = would_same(s, history, keys) && (!body || json_equal(json_object_get(body, "answer"), shown));
+  json_decref(shown);
+  return same;
+}
+
 /* --- hand_over: the run ends, and nobody is called ----------------------------------------------------------------------- */
 
 static void hand_over_begin(struct step *s) {
@@ -188,6 +218,7 @@ static const struct verb verbs[] = {{"action", action_begin, action_ends, action
                                     {"ask", ask_begin, would_ends, ask_answer, ask_same, ask_again},
                                     {"undo", undo_begin, would_ends, undo_answer, undo_same, undo_go},
                                     {"release", release_begin, would_ends, would_answer, release_same, release_again},
+                                    {"collect", collect_begin, would_ends, collect_answer, collect_same, collect_again},
                                     {"hand_over", hand_over_begin, never_ends, would_answer, never_same, hand_over_again},
                                     CHANGE("note"),
                                     CHANGE("severity"),

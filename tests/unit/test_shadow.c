@@ -30,6 +30,7 @@ static const struct line all_verbs[] = {
     {"action", "{\"connector\": \"ldap\", \"action\": \"lock_for_ever\", \"params\": {}}"},
     UNDO("17"),
     {"action", "{\"connector\": \"ldap\", \"action\": \"broken\", \"params\": {}}"},
+    {"collect", "{\"name\": \"n\", \"content\": \"text\", \"because\": \"x\"}"},
     {NULL, NULL}};
 static const struct line branch_works[] = {LOCK, NOTE, {NULL, NULL}};
 static const struct line branch_raises[] = {NOTE, {"raise", "boom"}, {NULL, NULL}};
@@ -89,6 +90,10 @@ static void test_every_verb(void **state) {
   assert_string_equal(json_str_or(entry_of_step("run.would", "3"), "severity", ""), "high");
   assert_string_equal(json_str_or(entry_of_step("run.would", "16"), "verb", ""), "close");
   assert_string_equal(json_str_or(entry_of_step("run.would", "4"), "text", ""), "Keep it?");
+  assert_int_equal(json_int_or(json_object_get(given("20"), "given"), "size", 0), 4);
+  assert_true(json_int_or(json_object_get(given("20"), "given"), "item", 0) > 0);
+  assert_string_equal(json_str_or(entry_of_step("run.would", "20"), "name", ""), "n");
+  assert_null(json_object_get(entry_of_step("run.would", "20"), "content"));
   json_t *view = run_view(run);
   assert_true(json_bool_or(view, "shadow", false));
   json_decref(view);
