@@ -98,7 +98,7 @@ int action_would_undo(struct actions *a, const struct action_spec *spec, const c
                       struct action **ret, struct err *err);
 /* Does it begin with a question? */
 bool actions_release_asks(const struct actions *a, const json_t *containment);
-/* Everything contained now, from the ledger: new [{"incident","step","connector","action","target":{…},"since","lift_at","status","holders":[…]}]. */
+/* Everything contained now, from the ledger: new [{"incident","step","connector","version","action","target":{…},"since","lift_at","status","holders":[…]}]. */
 json_t *actions_contained(const struct actions *a);
 /* Rebuilds the ledger's part of one incident from its state (at start, after adoption). clock: the incident's; borrowed for as long as actions lives. */
 void actions_ledger_load(struct actions *a, const char *incident, const json_t *state, const struct clock *clock);

@@ -111,9 +111,10 @@ static json_t *lists_take(struct run *run) {
   const struct run_world *world = &run->all->deps.world;
   json_t *pins = NULL;
   lists_drop(run);
-  if (!world->lists) return NULL;
+  const char *source = run->playbook->source;
+  if (!world->lists || !source || !strstr(source, "list")) return NULL; /* without the word it can ask for none */
   char *params = json_text(run->params), *settings = run->settings ? json_text(run->settings) : NULL;
-  const char *texts[] = {run->playbook->source ? run->playbook->source : "", params ? params : "", settings ? settings : "", NULL};
+  const char *texts[] = {source, params ? params : "", settings ? settings : "", NULL};
   run->lists = world->lists(world->arg, run->journal, texts, &pins);
   free(params);
   free(settings);

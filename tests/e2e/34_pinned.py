@@ -15,6 +15,11 @@ ASKS = """return playbook { title = "Asks", when = { ["raw.kind"] = "asks" }, gr
     must(act.product.once { user = p.user })
   end }
 """
+ASKS_CHANGED = ASKS.replace("And on?", "And whom?").replace("""
+    must(act.product.once { user = p.user })
+  end""", """
+    must(act.product.once { user = "another" })
+  end""")
 LOCKS = """return playbook { title = "Locks", when = { ["raw.kind"] = { "locks", "keeps" } }, group = { "raw.user" }, window = "1h", uses = { "product.lock" },
   params = { user = schema.string { from = "raw.user" }, kind = schema.string { from = "raw.kind" } },
   run = function(incident, act, p)
@@ -220,6 +225,7 @@ with tocsin_:
     tocsin_.wait_for(lambda: any("And on?" in q["text"] for q in tocsin_.json("now")["questions"]), "the run asks again")
     tocsin_.write("connectors/product.lua", CHANGED + "-- once more\n")
     tocsin_.write("lists/vip.csv", "value,reason\nnobody,third\n")
+    tocsin_.write("playbooks/asks.lua", ASKS_CHANGED)
     is_(tocsin_.run("reload").status, 0, "a reload takes a third version")
     answer(tocsin_, "Again for lea?")
     answer(tocsin_, "Look for max?")
@@ -227,7 +233,7 @@ with tocsin_:
     wait_asked(tocsin_, "Again for max?")
     answer(tocsin_, "And on?")
     tocsin_.wait_for(lambda: len(sent(sink_, "ann")) == 2, "the next one leaves")
-    is_(sent(sink_, "ann"), [False, False], "with the pinned version still")
+    is_(sent(sink_, "ann"), [False, False], "with the pinned version still, of the playbook too")
 
     undone(tocsin_, sink_, given_up)
     by_hand(tocsin_)
@@ -236,6 +242,7 @@ with tocsin_:
     answer(tocsin_, "Go on?")
     tocsin_.wait_for(lambda: sent(sink_, "bob"), "who begins now")
     is_(sent(sink_, "bob"), [True], "has the new one")
+    wait_asked(tocsin_, "And whom?")
     started = [r for r in tocsin_.json("run", "list")["runs"]]
     incident = next(r["incident"] for r in started if r["playbook"] == "asks")
     digest = next(e["body"]["connectors"]["product"] for e in entries(tocsin_, incident) if e["type"] == "run.started")

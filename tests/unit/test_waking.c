@@ -21,6 +21,7 @@ static const struct {
     {"asks", "", "incident:note('answered ' .. incident:ask { 'Go on?', options = { 'yes', 'no' }, within = '20h', otherwise = 'no' })"},
     {"asks-too", "", "incident:note('told ' .. incident:ask { 'And you?', options = { 'yes', 'no' }, within = '9h', otherwise = 'no' })"},
     {"times", "", "incident:wait '2h' incident:note 'two hours'"},
+    {"listed", "", "incident:wait_for { alert = { ['raw.more'] = list 'vip' }, within = '9h' } incident:note 'listed'"},
     {"counts", "mode = 'restart',",
      "incident:note(#incident.alerts .. ' alerts') incident:wait_for { alert = { ['raw.more'] = 'never' }, within = '9h' }"},
 };
@@ -155,6 +156,18 @@ static void alert_wakes_who_waits(void **state) {
   assert_true(noted("a rested"));
 }
 
+/* A list is one thing to the run, which began with another version of it, and another to whoever looks now: the run is asked. */
+static void list_wakes_who_waits(void **state) {
+  static const char *const listed[] = {"listed"};
+  attach("more", listed, 1);
+  UNTIL(count_of("runs_asleep") == 6);
+  rebuilt();
+  attach("nobody's", NULL, 0);
+  assert_int_equal(rebuilt(), 1);
+  UNTIL(count_of("runs_asleep") == 6);
+  assert_false(noted("listed"));
+}
+
 static void answer_wakes_who_asks(void **state) {
   char id[64];
   rebuilt();
@@ -271,6 +284,7 @@ static void lost_meanwhile(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test_setup_teardown(alert_wakes_who_waits, setup, teardown),
+      cmocka_unit_test_setup_teardown(list_wakes_who_waits, setup, teardown),
       cmocka_unit_test_setup_teardown(answer_wakes_who_asks, setup, teardown),
       cmocka_unit_test_setup_teardown(time_wakes_who_is_due, setup, teardown),
       cmocka_unit_test_setup_teardown(another_beside_them, setup, teardown),
