@@ -243,11 +243,9 @@ with tocsin_:
     tocsin_.wait_for(lambda: sent(sink_, "bob"), "who begins now")
     is_(sent(sink_, "bob"), [True], "has the new one")
     wait_asked(tocsin_, "And whom?")
-    started = [r for r in tocsin_.json("run", "list")["runs"]]
-    incident = next(r["incident"] for r in started if r["playbook"] == "asks")
+    incident, listed = (next(q["incident"] for q in tocsin_.json("now")["questions"] if text in q["text"]) for text in ("And whom?", "Again for max?"))
     digest = next(e["body"]["connectors"]["product"] for e in entries(tocsin_, incident) if e["type"] == "run.started")
     with tocsin_.redis() as redis:
-        listed = next(r["incident"] for r in started if r["playbook"] == "listed")
         vip = next(e["body"]["lists"]["vip"] for e in entries(tocsin_, listed) if e["type"] == "run.started")
         is_(redis.call("DEL", *("tocsin:source:" + d for d in (digest, first, vip))), 3, "the sources were kept by digest")
     tocsin_.kill()
