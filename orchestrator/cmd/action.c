@@ -83,7 +83,7 @@ static const struct command action_list = {
 /* ---- add */
 
 static void added_view(struct view *v, const json_t *answer) {
-  view_text(v, json_str_or(answer, "id", "?"));
+  view_id(v, json_str_or(answer, "id", "?"));
   view_put(v, ": due ");
   view_date(v, json_int_or(answer, "due", 0));
   if (json_str(answer, "recurs")) {
@@ -198,7 +198,7 @@ static int id_of(const struct cli *cli, const char *word, char id[ID_PATH], int6
 }
 
 static void closed_view(struct view *v, const json_t *answer) {
-  view_text(v, json_str_or(answer, "id", "?"));
+  view_id(v, json_str_or(answer, "id", "?"));
   view_put(v, ": closed\n");
 }
 

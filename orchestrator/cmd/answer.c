@@ -6,7 +6,7 @@
 #include "cmd/view.h"
 
 static void show(struct view *v, const json_t *answer) {
-  view_text(v, json_str_or(answer, "id", "It"));
+  view_id(v, json_str_or(answer, "id", "It"));
   view_put(v, " is answered: ");
   view_text(v, json_str_or(answer, "answer", ""));
   view_put(v, json_bool_or(answer, "more", false) ? " (more people must agree)\n" : "\n");

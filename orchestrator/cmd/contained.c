@@ -29,7 +29,7 @@ static void lines(struct view *v, const json_t *list, enum style style, const ch
     if (json_is_string(item)) {
       view_text(v, json_string_value(item));
     } else {
-      view_text(v, json_str_or(item, "id", ""));
+      view_id(v, json_str_or(item, "id", ""));
       view_put(v, "  ");
       view_text(v, json_str_or(item, "connector", ""));
       view_put(v, ".");

@@ -18,7 +18,7 @@
   { .name = "because", .value = "TEXT", .text = "why; it goes on record", .required = true }
 
 static void show_done(struct view *v, const json_t *answer) {
-  view_text(v, json_str_or(answer, "id", "It"));
+  view_id(v, json_str_or(answer, "id", "It"));
   view_put(v, ": on record.\n");
 }
 

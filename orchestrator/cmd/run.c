@@ -65,7 +65,7 @@ static void show_view(struct view *v, const json_t *answer) {
   struct timeline t = {0};
   block_paused(v, json_object_get(answer, "paused"));
   view_style(v, STYLE_BOLD);
-  view_text(v, json_str_or(run, "id", "?"));
+  view_id(v, json_str_or(run, "id", "?"));
   view_style(v, STYLE_PLAIN);
   view_put(v, "\n");
   for (size_t i = 0; i < sizeof members / sizeof *members; i++) row(v, members[i][0], json_object_get(run, members[i][1]));
@@ -106,7 +106,7 @@ static const struct command run_show = {
 };
 
 static void cancel_view(struct view *v, const json_t *answer) {
-  view_text(v, json_str_or(answer, "id", "The run"));
+  view_id(v, json_str_or(answer, "id", "The run"));
   view_put(v, " is cancelled. What it contained stays contained: `tocsin contained` shows it.\n");
 }
 

@@ -81,10 +81,12 @@ static int incidents_add(const struct cli *cli, struct played *p) {
 
 static int played_open(const struct cli *cli, const char *word, const struct options *o, struct played **ret) {
   struct played *p = calloc(1, sizeof *p);
+  char id[ID_PATH];
   if (!p) abort();
   p->names = json_object();
-  int status = add(cli, p, word);
   bool file = strcmp(word, "-") == 0 || access(word, F_OK) == 0;
+  int status = file ? EXIT_DONE : tabletop_id(cli, word, id);
+  if (status == EXIT_DONE) status = add(cli, p, file ? word : id);
   if (status == EXIT_DONE && !file) status = incidents_add(cli, p);
   for (unsigned i = 1; o && i < options_count(o) && status == EXIT_DONE; i++) status = add(cli, p, options_word(o, i));
   if (status == EXIT_DONE) *ret = p;

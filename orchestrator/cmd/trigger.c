@@ -45,7 +45,7 @@ static void plan_show(struct view *v, const json_t *plan) {
 static void started_show(struct view *v, const json_t *answer) {
   const char *id = json_str_or(answer, "id", "?");
   view_put(v, json_bool_or(answer, "shadow", false) ? "It runs in SHADOW, and only says what it would do: " : "It runs: ");
-  view_text(v, id);
+  view_id(v, id);
   if (json_is_integer(json_object_get(answer, "run"))) view_put(v, "/%lld", (long long)json_int_or(answer, "run", 0));
   view_put(v, "\n  tocsin incident follow ");
   view_text(v, id);

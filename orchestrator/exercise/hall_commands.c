@@ -254,15 +254,15 @@ static void do_run(void *arg, struct call *call, const struct person *by, const 
 
 /* --- one exercise -------------------------------------------------------------------------------------------------------------- */
 
+/* By its id or that of one of its incidents: whoever breaks it off need not look which is which. */
 static struct exercise *wanted(struct hall *h, struct call *call, const json_t *command) {
-  char id[ID_INCIDENT], text[200];
+  char id[ID_INCIDENT], text[300];
+  struct exercise *x;
   if (!hall_id_of(call, command, id)) return NULL;
-  struct exercise *x = hall_find(h, id);
-  if (x && x->stage == STAGE_PLAYING) return x;
+  LIST_FOREACH(x, &h->all, next) if (exercise_is(x, id) && x->stage == STAGE_PLAYING) return x;
   snprintf(text, sizeof text,
-           "%s is not played: it is over (`tocsin tabletop report` judges it), it could not go on (node %s says why in its log), or there "
-           "is none "
-           "of that number; `tocsin tabletop list` shows which there are",
+           "%s is not played: it is over, there is none of that number, or it could not go on and the log of node %.48s says why; "
+           "`tocsin tabletop list` shows which there are",
            id, h->deps.node);
   hall_refuse(call, 404, text);
   return NULL;

@@ -196,7 +196,7 @@ with tocsin:
     ok("open" not in verdicts and verdicts.count("met") >= 5, "objectives are judged (%s)" % ", ".join(verdicts))
     isolated = [a for a in report["actions"] if a["action"] == "isolate_host" and a["ok"]]
     ok(isolated, "the playbooks contained what the script agreed to")
-    result = tocsin.run("tabletop", "report", "EX-1", "-o", "exercise.html")
+    result = tocsin.run("tabletop", "report", "1", "-o", "exercise.html")
     with open(os.path.join(tocsin.folder, "exercise.html"), encoding="utf-8") as f:
         ok("EXERCISE" in f.read(), "the page says EXERCISE")
     shown = tocsin.run("incident", "show", isolated[0]["incident"]).out
@@ -253,7 +253,7 @@ with tocsin:
     is_(tocsin.run("tabletop", "pause", other, "--because", "lunch").status, 0, "it can stand still")
     like(tocsin.run("tabletop", "pause", other).err, r"stands still already", "once")
     before = show()
-    is_(tocsin.run("incident", "note", other, "I have it.").status, 0, "people act with the ordinary commands")
+    like(tocsin.run("incident", "note", other, "I have it.").out, r"EXERCISE EX-\d+: on record", "people act with the ordinary commands, which say EXERCISE")
     is_(of_exercises(mail), [], "still nobody was told outside of the engine")
     tocsin.settings(dict(settings, exercise_notify={"action": "mail.send", "participants": ["tester"]}))
     tocsin.restart(kill=True)
@@ -273,7 +273,7 @@ with tocsin:
     like(tocsin.run("answer", question[0]["id"], "approve").err, r"closed|answered", "twice is refused")
     is_(tocsin.run("tabletop", "jump", other, "20m").status, 0, "its clock is put forward")
     tocsin.wait_for(lambda: [i for i in show()["happened"] if i["inject"] == "ticket-down"], "what was due in between comes")
-    result = tocsin.run("tabletop", "abort", other, "--because", "it burns in earnest")
+    result = tocsin.run("tabletop", "abort", before["incidents"][0]["id"], "--because", "it burns in earnest")  # whichever of its ids is at hand
     is_(result.status, 0, "it is broken off")
     tocsin.wait_for(lambda: not [r for r in tocsin.json("tabletop", "list")["exercises"] if r["running"]], "then it is over")
     tocsin.wait_for(lambda: any("BROKEN OFF: this is real now" in m["text"] for m in mail.messages), "participants are told that this is real now")
