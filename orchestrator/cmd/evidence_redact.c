@@ -92,15 +92,21 @@ static int ended(const struct cli *cli, const char *id, json_int_t entry, json_t
   return EXIT_DONE;
 }
 
+/* Its name is what whoever made it says. */
 static void bundles_print(const json_t *answer) {
+  struct view v;
   size_t i;
   json_t *b;
+  view_init(&v, false, 0);
   json_array_foreach(json_object_get(answer, "bundles"), i, b) {
     char time[TIME_TEXT];
     time_format(json_int_or(b, "time", 0), time);
-    printf("  handed out before, and still with it: %s, made %s, SHA-256 %s\n", json_str_or(b, "file", "a bundle"), time,
-           json_str_or(b, "sha256", "?"));
+    view_put(&v, "  handed out before, and still with it: ");
+    view_text(&v, json_str_or(b, "file", "a bundle"));
+    view_put(&v, ", made %s, SHA-256 %s\n", time, json_str_or(b, "sha256", "?"));
   }
+  if (v.out.len) fputs(v.out.data, stdout);
+  view_release(&v);
 }
 
 static void turn(void) { nanosleep(&(struct timespec){.tv_nsec = TURN_MS * 1000000L}, NULL); }
