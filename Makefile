@@ -149,7 +149,7 @@ test:
 	@$(AGAIN) all units
 	@$(ASAN) units
 	@$(FUZZER) fuzzers
-	@FUZZ_SECONDS=$(if $(filter file,$(origin FUZZ_SECONDS)),10,$(FUZZ_SECONDS)) TOCSIN_BUILD='$(BUILD)' tests/run_tests $(ONLY)
+	@FUZZ_SECONDS=$(if $(filter file,$(origin FUZZ_SECONDS)),7,$(FUZZ_SECONDS)) TOCSIN_BUILD='$(BUILD)' tests/run_tests $(ONLY)
 
 check:
 	@TOCSIN_BUILD='$(BUILD)' MAKE='$(MAKE)' JOBS='$(JOBS)' tests/check/run
@@ -212,7 +212,7 @@ help:
 	@echo 'make check            style, includes, banned calls, Lua, gcc and clang without a warning'
 	@echo 'make format           rewrite the C files in the style that check wants'
 	@echo 'make asan | clang     the same build under sanitizers | by clang'
-	@echo 'make fuzz             each fuzz target for FUZZ_SECONDS=$(FUZZ_SECONDS)'
+	@echo 'make fuzz             each fuzz target for FUZZ_SECONDS=$(FUZZ_SECONDS) of CPU time'
 	@echo 'make chaos            nothing lost, nothing done twice: the engine killed everywhere; table in $(BUILD)/chaos.tsv'
 	@echo 'make bench            numbers, also written to $(BUILD)/bench.tsv; BENCH_ENTRIES=10000000: an evidence log of that size, not of a million'
 	@echo 'make install          PREFIX=$(PREFIX) DESTDIR= UNITDIR=$(UNITDIR)'
