@@ -243,7 +243,8 @@ with tocsin_:
     tocsin_.wait_for(lambda: sent(sink_, "bob"), "who begins now")
     is_(sent(sink_, "bob"), [True], "has the new one")
     wait_asked(tocsin_, "And whom?")
-    incident, listed = (next(q["incident"] for q in tocsin_.json("now")["questions"] if text in q["text"]) for text in ("And whom?", "Again for max?"))
+    asked = [next(q for q in tocsin_.json("now")["questions"] if text in q["text"]) for text in ("And whom?", "Again for max?")]
+    incident, listed = (q["incident"] for q in asked)
     digest = next(e["body"]["connectors"]["product"] for e in entries(tocsin_, incident) if e["type"] == "run.started")
     with tocsin_.redis() as redis:
         vip = next(e["body"]["lists"]["vip"] for e in entries(tocsin_, listed) if e["type"] == "run.started")
@@ -251,6 +252,8 @@ with tocsin_:
     tocsin_.kill()
     tocsin_.write("connectors/product.lua", CHANGED + "-- and again\n")
     tocsin_.start()
+    for question in asked:
+        tocsin_.run("answer", question["id"], "yes")  # wakes those that slept by then
     handed = tocsin_.wait_for(lambda: [e for e in entries(tocsin_, incident) if e["type"] == "run.handed_over"], "what is not to be found goes to a person")
     over = handed_over(tocsin_, listed)
     is_((over["text"], over["why"]), ("a list's pinned version is not to be found, so the run cannot go on", "the list vip of digest %s is not to be found any more" % vip), "so does what began with such a list")
