@@ -11,6 +11,7 @@ static enum style collected(struct view *v, const json_t *body) {
   words_member(v, ", SHA-256 ", body, "sha256");
   words_member(v, "\nsource: ", body, "source");
   words_member(v, "\nfrom: ", body, "from");
+  words_member(v, "\nto: ", body, "to");
   words_member(v, "\ncollected by ", body, "collected_by");
   words_member(v, " at ", body, "collected");
   words_member(v, "\ntool: ", body, "tool");

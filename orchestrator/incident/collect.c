@@ -41,7 +41,7 @@ int desk_collect(struct desk *d, struct journal *journal, const json_t *facts, c
   struct incident *inc = map_get(&d->incidents, journal_incident(journal));
   const char *class = file_class(d, facts);
   uint8_t digest[DIGEST_BYTES];
-  char sha256[DIGEST_HEX];
+  char sha256[DIGEST_HEX], now[TIME_TEXT];
   digest_sha256(bytes_take, len, digest);
   hex_encode(digest, sizeof digest, sha256);
   int r = inc ? file_may_come(d, inc, facts, class, (int64_t)len, sha256, err) : err_set(err, ERR_NOT_FOUND, "the incident is not here");
@@ -55,6 +55,9 @@ int desk_collect(struct desk *d, struct journal *journal, const json_t *facts, c
   j->desk = d, j->journal = journal;
   j->bytes = (uint8_t *)bytes_take, j->len = len;
   j->body = file_body(d, facts, class);
+  json_object_set_new(j->body, "sha256_before", json_string(sha256));
+  time_format(clock_wall(d->deps.store->clock), now);
+  json_object_set_new(j->body, "collected", json_string(now));
   j->kept = cb, j->arg = arg;
   j->coming = true;
   LIST_INSERT_HEAD(&files_of(d)->coming, j, next);

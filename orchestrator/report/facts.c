@@ -237,8 +237,10 @@ static void merged(json_t *facts, const struct entry *e) {
 
 /* One line of the chain of custody. */
 static void custody(const struct report_source *s, json_t *facts, const struct entry *e) {
-  static const char *const keys[] = {"name",         "size",  "sha256",  "source", "from",        "to",    "tool",         "collected",
-                                     "collected_by", "class", "because", "hold",   "received_by", "clock", "retain_until", "replaces"};
+  static const char *const keys[] = {"name",         "size",  "sha256",       "sha256_before", "source",
+                                     "from",         "to",    "node",         "tool",          "collected",
+                                     "collected_by", "class", "because",      "hold",          "received_by",
+                                     "transfer",     "clock", "retain_until", "replaces",      "before_retention"};
   json_t *list = json_object_get(facts, "custody");
   if (!list) json_object_set_new(facts, "custody", list = json_array());
   json_t *row = begin(list, e);
@@ -246,6 +248,7 @@ static void custody(const struct report_source *s, json_t *facts, const struct e
   set_text(row, "what", kind_name(e->kind) + strlen("evidence."));
   set_int(row, "item", e->kind == KIND_EVIDENCE_COLLECTED ? (int64_t)e->seq : json_int_or(e->body, "item", 0));
   for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) copy(row, e->body, keys[i]);
+  if (!e->envelope_len) json_object_set_new(row, "removed", json_true());
 }
 
 static void fold(const struct report_source *s, json_t *facts, const struct entry *e) {

@@ -429,15 +429,43 @@ static void proof_part(const struct report_source *s, const json_t *f, struct bu
   }
 }
 
-/* " label: text" when it is recorded. */
-static void custody_fact(const json_t *row, const char *key, const char *label, struct buf *out) {
-  const json_t *value = json_object_get(row, key);
-  if (!value) return;
-  buf_addf(out, "<br>%s: ", label);
-  html_json(out, value);
+/* What NIST SP 800-61 and ISO/IEC 27037 ask of a file that is collected says "not recorded" when nobody said it; the rest is shown when it is there. */
+static const struct custody_fact {
+  const char *key, *label;
+  bool asked, time;
+} custody_facts[] = {{"name", "name", false, false},
+                     {"size", "bytes", true, false},
+                     {"sha256_before", "SHA-256 before", true, false},
+                     {"sha256", "SHA-256 after", true, false},
+                     {"source", "source", true, false},
+                     {"from", "from", true, false},
+                     {"to", "to", true, false},
+                     {"node", "lies at node", false, false},
+                     {"tool", "tool", true, false},
+                     {"collected_by", "collected by", false, false},
+                     {"collected", "collected at", true, false},
+                     {"clock", "clock", true, false},
+                     {"class", "class", false, false},
+                     {"retain_until", "kept until", false, true},
+                     {"replaces", "in the place of file", false, false},
+                     {"received_by", "received by", false, false},
+                     {"transfer", "of the handing over in entry", false, false},
+                     {"because", "why", true, false},
+                     {"hold", "legal hold", false, false}};
+
+static void custody_fact(const json_t *row, const struct custody_fact *f, bool collected, struct buf *out) {
+  const json_t *value = json_object_get(row, f->key);
+  bool asked = collected && f->asked && !json_object_get(row, "removed"), known = strcmp(f->key, "sha256") == 0 && !collected;
+  if (known || (!value && !asked)) return;
+  buf_addf(out, "%s: ", f->label);
+  if (!value) buf_adds(out, "not recorded");
+  else if (f->time) moment(out, json_integer_value(value));
+  else html_json(out, value);
+  buf_adds(out, "<br>");
 }
 
-static void custody_row(const json_t *row, struct buf *out) {
+/* The file's identifier: its incident, and the entry that collected it. */
+static void custody_row(const char *incident, const json_t *row, struct buf *out) {
   static const char *const words[][2] = {{"collected", "collected"},
                                          {"copied", "a copy was taken"},
                                          {"transferred", "handed over"},
@@ -445,38 +473,23 @@ static void custody_row(const json_t *row, struct buf *out) {
                                          {"held", "legal hold set"},
                                          {"hold_lifted", "legal hold lifted"},
                                          {"deleted", "destroyed, with its key"}};
-  static const char *const facts[][2] = {{"name", "name"},
-                                         {"size", "bytes"},
-                                         {"sha256", "SHA-256, before and after"},
-                                         {"source", "source"},
-                                         {"from", "from"},
-                                         {"to", "to"},
-                                         {"tool", "tool"},
-                                         {"collected_by", "collected by"},
-                                         {"collected", "collected at"},
-                                         {"clock", "clock"},
-                                         {"class", "class"},
-                                         {"replaces", "in the place of file"},
-                                         {"received_by", "received by"},
-                                         {"because", "why"},
-                                         {"hold", "legal hold"}};
   const char *what = json_str_or(row, "what", "");
-  bool is_first = strcmp(what, "collected") == 0;
-  buf_addf(out, "<tr><td>%" PRId64 "</td><td>", json_int_or(row, "item", 0));
+  buf_adds(out, "<tr><td>");
+  html_text(out, incident);
+  buf_addf(out, "/%" PRId64 "</td><td>", json_int_or(row, "item", 0));
   moment(out, json_int_or(row, "time", 0));
   buf_adds(out, " ");
   entry_link(out, json_int_or(row, "seq", 0));
   buf_adds(out, "</td><td>");
   for (size_t i = 0; i < sizeof words / sizeof *words; i++)
     if (strcmp(words[i][0], what) == 0) buf_adds(out, words[i][1]);
+  if (json_bool_or(row, "before_retention", false)) buf_adds(out, ", before its time");
   buf_adds(out, "</td><td>");
   html_text(out, json_str_or(row, "by", ""));
   buf_adds(out, "</td><td>");
-  size_t before = out->len;
-  for (size_t i = 0; i < sizeof facts / sizeof *facts; i++)
-    if (is_first || (strcmp(facts[i][0], "sha256") != 0 && strcmp(facts[i][0], "clock") != 0))
-      custody_fact(row, facts[i][0], facts[i][1], out);
-  if (out->len > before + 4 && buf_ok(out)) memmove(out->data + before, out->data + before + 4, out->len - before - 3), out->len -= 4;
+  if (json_object_get(row, "removed")) buf_adds(out, "what this entry said was removed; the timeline says by whom, and why<br>");
+  for (size_t i = 0; i < sizeof custody_facts / sizeof *custody_facts; i++)
+    custody_fact(row, &custody_facts[i], strcmp(what, "collected") == 0, out);
   buf_adds(out, "</td></tr>\n");
 }
 
@@ -487,7 +500,7 @@ static void custody_part(const json_t *f, struct buf *out) {
   if (!list) return;
   heading(out, "Chain of custody");
   buf_adds(out, "<table><thead><tr><th>File</th><th>When (UTC), entry</th><th>What</th><th>Who</th><th>Details</th></tr></thead><tbody>\n");
-  json_array_foreach((json_t *)(uintptr_t)list, i, row) custody_row(row, out);
+  json_array_foreach((json_t *)(uintptr_t)list, i, row) custody_row(json_str_or(f, "id", ""), row, out);
   buf_adds(out, "</tbody></table>\n");
 }
 

@@ -114,6 +114,70 @@ static void test_facts(void **state) {
 
 /* ---- forms */
 
+/* Every fact of custody that the standards ask for is on the page, and what nobody said is not recorded. */
+static void test_custody(void **state) {
+  static const char *const shown[] = {"INC-000042/2</td>",
+                                      "SHA-256 before: b0b0",
+                                      "SHA-256 after: afaf",
+                                      "source: web1, serial 117",
+                                      "from: web1:/dev/mem",
+                                      "to: the safe",
+                                      "lies at node: n2",
+                                      "tool: LiME 1.9.1",
+                                      "collected by: Eve",
+                                      "collected at: 2025-11-23T19:42:00+01:00",
+                                      "not synchronized",
+                                      "class: standard",
+                                      "kept until: ",
+                                      "why: the loader",
+                                      "legal hold: litigation",
+                                      "handed over",
+                                      "to: Sgt. Doe",
+                                      "receipt acknowledged",
+                                      "received by: Sgt. Doe",
+                                      "of the handing over in entry: 3",
+                                      "legal hold set",
+                                      "legal hold lifted",
+                                      "a copy was taken",
+                                      "destroyed, with its key, before its time",
+                                      "source: not recorded",
+                                      "tool: not recorded",
+                                      "SHA-256 before: not recorded",
+                                      "what this entry said was removed",
+                                      NULL};
+  struct made_case c;
+  struct buf html;
+  json_t *clock = json_pack("{s:s}", "state", "not synchronized");
+  buf_init(&html, REPORT_CAP);
+  case_begin(&c);
+  case_add(&c, KIND_INCIDENT_OPENED, "person:7f3a", 0, NULL, json_pack("{s:s}", "title", "x"));
+  json_t *body = json_pack("{s:s, s:i, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s}", "name", "memory.lime", "size", 8, "sha256_before", "b0b0",
+                           "sha256", "afaf", "source", "web1, serial 117", "from", "web1:/dev/mem", "to", "the safe", "node", "n2", "tool",
+                           "LiME 1.9.1", "collected_by", "Eve");
+  json_object_update_new(body, json_pack("{s:s, s:O, s:s, s:I, s:s, s:s}", "collected", "2025-11-23T19:42:00+01:00", "clock", clock,
+                                         "class", "standard", "retain_until", (json_int_t)(T0 + 90 * SECOND), "because", "the loader",
+                                         "hold", "litigation"));
+  case_add(&c, KIND_EVIDENCE_COLLECTED, "person:7f3a", 0, NULL, body);
+  case_add(&c, KIND_EVIDENCE_TRANSFERRED, "person:7f3a", 0, NULL,
+           json_pack("{s:i, s:s, s:O}", "item", 2, "to", "Sgt. Doe", "clock", clock));
+  case_add(&c, KIND_EVIDENCE_ACKNOWLEDGED, "person:7f3a", 0, NULL,
+           json_pack("{s:i, s:s, s:i}", "item", 2, "received_by", "Sgt. Doe", "transfer", 3));
+  case_add(&c, KIND_EVIDENCE_HELD, "person:7f3a", 0, NULL, json_pack("{s:i}", "item", 2));
+  case_add(&c, KIND_EVIDENCE_HOLD_LIFTED, "person:7f3a", 0, NULL, json_pack("{s:i}", "item", 2));
+  case_add(&c, KIND_EVIDENCE_COPIED, "person:7f3a", 0, NULL, json_pack("{s:i}", "item", 2));
+  case_add(&c, KIND_EVIDENCE_DELETED, "person:7f3a", 0, NULL, json_pack("{s:i, s:b}", "item", 2, "before_retention", 1));
+  case_add(&c, KIND_EVIDENCE_COLLECTED, "person:7f3a", 0, NULL, json_pack("{s:s}", "name", "bare"));
+  case_add(&c, KIND_EVIDENCE_COLLECTED, "person:7f3a", 0, NULL, NULL);
+  json_t *facts = report_facts(&c.source);
+  report_html(&c.source, facts, &html);
+  for (const char *const *s = shown; *s; s++)
+    if (!strstr(html.data, *s)) fail_msg("%s is not on the page", *s);
+  json_decref(facts);
+  json_decref(clock);
+  buf_release(&html);
+  case_free(&c);
+}
+
 static void test_html_is_harmless(void **state) {
   struct made_case c;
   struct buf html, again;
@@ -294,6 +358,7 @@ int main(void) {
       cmocka_unit_test(test_contained_until_said),
       cmocka_unit_test(test_absent_is_not_recorded),
       cmocka_unit_test(test_facts),
+      cmocka_unit_test(test_custody),
       cmocka_unit_test(test_html_is_harmless),
       cmocka_unit_test(test_csv),
       cmocka_unit_test(test_ocsf),
