@@ -18,7 +18,6 @@ enum { KEY = 32, NONCE = 12, TAG = 16, RECORD = BLOB_PIECE + TAG, PATH_MOST = 40
 struct blobs {
   char folder[PATH_MOST - 128];
   sqlite3 *keys;
-  uint64_t begun; /* names of what is being written */
 };
 
 struct blob_writer {
@@ -202,7 +201,9 @@ static int file_publish(const struct blobs *b, const char *from, const char *to,
 }
 
 /* What is left in blobs/new/ was never finished: it has no key, and nobody can read it. */
-static int new_clear(const char *path, struct err *err) {
+int blobs_clear(struct blobs *b, struct err *err) {
+  char path[PATH_MOST];
+  snprintf(path, sizeof path, "%s/blobs/new", b->folder);
   DIR *d = opendir(path);
   if (!d) return err_errno(err, "cannot list %s", path);
   for (struct dirent *e; (e = readdir(d));)
@@ -224,7 +225,6 @@ int blobs_open(const char *folder, struct blobs **ret, struct err *err) {
   if (r == 0) r = folder_sync(b->folder, err);
   snprintf(path, sizeof path, "%s/blobs/new", b->folder);
   if (r == 0) r = folder_make(path, err);
-  if (r == 0) r = new_clear(path, err);
   if (r == 0) r = keys_open(b, err);
   if (r == 0) *ret = b;
   else blobs_close(b);
@@ -275,12 +275,16 @@ static int piece_out(struct blob_writer *w, bool last, struct err *err) {
 
 int blob_begin(struct blobs *b, const char *incident, uint64_t most, struct blob_writer **ret, struct err *err) {
   struct blob_writer *w = calloc(1, sizeof *w);
+  uint8_t name[16];
+  char text[2 * sizeof name + 1];
   if (!w || strlen(incident) >= sizeof w->incident) abort();
   *w = (struct blob_writer){.of = b, .most = most, .cipher = EVP_CIPHER_CTX_new(), .sha256 = EVP_MD_CTX_new()};
   if (!w->cipher || !w->sha256 || EVP_DigestInit_ex(w->sha256, EVP_sha256(), NULL) != 1) abort();
   memcpy(w->incident, incident, strlen(incident) + 1);
   random_bytes(w->key, sizeof w->key);
-  snprintf(w->path, sizeof w->path, "%s/blobs/new/%" PRIu64, b->folder, ++b->begun);
+  random_bytes(name, sizeof name);
+  hex_encode(name, sizeof name, text);
+  snprintf(w->path, sizeof w->path, "%s/blobs/new/%s", b->folder, text);
   w->fd = open(w->path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
   if (w->fd < 0) {
     int r = err_errno(err, "cannot make %s", w->path);

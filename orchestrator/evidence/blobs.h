@@ -22,8 +22,10 @@ enum blob_mark { BLOB_NEW, BLOB_KEPT, BLOB_LEAVING };
 struct blobs;
 struct blob_writer;
 
-/* folder/blobs/ and folder/keys.db; made when they are not there. What an earlier process had begun to write is removed. */
+/* folder/blobs/ and folder/keys.db; made when they are not there. */
 int blobs_open(const char *folder, struct blobs **ret, struct err *err);
+/* What an earlier process had begun to write is removed: while nobody writes, here or through another handle. */
+int blobs_clear(struct blobs *b, struct err *err);
 void blobs_close(struct blobs *b); /* every writer has ended before. NULL is legal */
 
 /* A file of at most `most` bytes. */

@@ -437,7 +437,8 @@ struct unsettled {
 
 static int work_list(struct blobs *b, struct vault_job *job) {
   struct unsettled *u = (struct unsettled *)job;
-  return blobs_unsettled(b, &u->list, &u->count, &job->err);
+  int r = u->ends ? 0 : blobs_clear(b, &job->err); /* nobody has begun to add a file by then */
+  return r < 0 ? r : blobs_unsettled(b, &u->list, &u->count, &job->err);
 }
 
 static void listed(struct vault_job *job) {

@@ -126,6 +126,8 @@ def files(first, second, one, old):
     is_(second.run("evidence", "delete", one, spare, "--because", "not ours", "--yes").status, 0, "a file is deleted at the other node")
     is_(len(blobs(first)), 0, "and is gone where it lay")
     like(second.run("evidence", "add", one, "disk.img", "--because", "again").err, "keeps this very file already", "nothing is kept twice")
+    is_(first.run("evidence", "redact", "%s/%d" % (one, item), "--because", "privacy", "--yes").status, 0, "one is removed with its entry at the other node")
+    is_(len(blobs(second)), 0, "and is gone where it lay")
     return add(first, one, "memory.lime", memory), add(first, old, "of-an-old-case", b"of an old case"), memory
 
 
