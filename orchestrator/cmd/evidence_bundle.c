@@ -27,11 +27,11 @@ struct export {
   const struct options *o;
   struct evidence_case *cases;
   size_t count, entries;
-  size_t files;         /* in custody, and in the bundle */
-  json_t *missing;      /* such as could not be had: [{"incident", "item", "sha256", "node"}…] */
-  struct proof *proofs; /* of all cases, one behind the other */
-  bool sealed;          /* there is a log; else nothing below */
-  char folder[4096];
+  size_t files;                /* in custody, and in the bundle */
+  json_t *missing;             /* such as could not be had: [{"incident", "item", "sha256", "node"}…] */
+  struct proof *proofs;        /* of all cases, one behind the other */
+  bool sealed;                 /* there is a log; else nothing below */
+  char folder[4096], node[48]; /* node: whose log it is; "": not known */
   struct note_verifier key;
   struct reader log;
   struct zip zip;
@@ -49,6 +49,7 @@ static int folder_find(struct export *x) {
   json_t *settings = cli_settings(x->cli, NULL);
   if (!settings) return EXIT_FAILED;
   snprintf(x->folder, sizeof x->folder, "%s/log", json_str_or(json_object_get(settings, "evidence"), "folder", "tocsin-data/evidence"));
+  snprintf(x->node, sizeof x->node, "%s", json_str_or(settings, "node", ""));
   json_decref(settings);
   return EXIT_DONE;
 }
@@ -275,6 +276,31 @@ static int archive_make(struct export *x, struct buf *out, struct err *err) {
   return r;
 }
 
+/* Another node made the entry, and seals it: its name. NULL: this one did, or nobody knows. New. */
+static char *sealed_by_other(const struct export *x, const struct entry *e) {
+  json_t *head = NULL;
+  if (json_parse(e->head, e->head_len, &head, NULL) < 0) return NULL;
+  const char *node = json_str_or(head, "node", x->node);
+  char *other = *x->node && strcmp(node, x->node) != 0 ? strdup(node) : NULL;
+  json_decref(head);
+  return other;
+}
+
+/* Of an incident that this log knows nothing of one line says all. */
+static void not_sealed_said(const struct export *x, const struct evidence_case *c, const struct proof *proofs) {
+  size_t open = 0;
+  for (size_t i = 0; i < c->count; i++) open += !proofs[i].found;
+  bool none = open == c->count;
+  for (size_t i = 0, told = 0; i < c->count && !(none && told); i++) {
+    if (proofs[i].found) continue;
+    char *other = sealed_by_other(x, c->entries[i]);
+    if (other && none) printf("  not in this log: all of %s, which node %s seals: export it there\n", c->id, other), told++;
+    else if (other) printf("  not in this log: entry %zu of %s, which node %s seals\n", i + 1, c->id, other);
+    else printf("  not sealed yet: entry %zu of %s\n", i + 1, c->id);
+    free(other);
+  }
+}
+
 static void said(const struct export *x, const char *file) {
   size_t open = x->sealed ? open_count(x) : x->entries, n = 0;
   json_t *value =
@@ -286,9 +312,7 @@ static void said(const struct export *x, const char *file) {
     printf("Written to %s: %zu incident%s, %zu entries, %zu of them proven to be in the log.\n", file, x->count, x->count == 1 ? "" : "s",
            x->entries, x->entries - open);
     if (!x->sealed) printf("There is no sealed log at %s: this bundle proves nothing yet, and no verifier will pass it.\n", x->folder);
-    for (size_t c = 0; x->sealed && open && c < x->count; n += x->cases[c++].count)
-      for (size_t i = 0; i < x->cases[c].count; i++)
-        if (!x->proofs[n + i].found) printf("  not sealed yet: entry %zu of %s\n", i + 1, x->cases[c].id);
+    for (size_t c = 0; x->sealed && open && c < x->count; n += x->cases[c++].count) not_sealed_said(x, &x->cases[c], x->proofs + n);
     if (x->files) printf("%zu file%s in custody, in clear: in its folder blobs.\n", x->files, x->files == 1 ? "" : "s");
     json_array_foreach(x->missing, at, missing)
         printf("NOT in it: file %lld of %s, which lies at node %s; no verifier will pass it.\n", (long long)json_int_or(missing, "item", 0),

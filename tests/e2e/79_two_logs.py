@@ -122,6 +122,7 @@ def files(first, second, one, old):
     is_(len([e for e in entries(first, one) if e["type"] == "evidence.copied"]), 2, "and each is on record")
     kept = b"".join(open(p, "rb").read() for p in glob.glob(os.path.join(first.server.folder, "appendonlydir", "*")))
     ok(b"disk.img" in kept and marker not in kept and base64.b64encode(marker) not in kept, "nothing of its bytes is in Redis' files")
+    like(second.run("evidence", "export", one, "-o", "elsewhere.zip", "--wait", "10ms").out, "not in this log: all of %s, which node n1 seals: export it there" % one, "a bundle made at the node that does not seal it says where to make it")
     spare = add(first, one, "spare", b"spare")
     is_(second.run("evidence", "delete", one, spare, "--because", "not ours", "--yes").status, 0, "a file is deleted at the other node")
     is_(len(blobs(first)), 0, "and is gone where it lay")
