@@ -120,16 +120,23 @@ static double hash_rate(void) {
   return (double)n / (cpu() - began);
 }
 
-/* Returns the CPU seconds. */
-static double verify(void) {
+/* Without the kernel's part: a small log is read from memory, a large one from the disk. */
+static double cpu_own(void) {
+  struct rusage used;
+  getrusage(RUSAGE_SELF, &used);
+  return (double)used.ru_utime.tv_sec + (double)used.ru_utime.tv_usec / 1e6;
+}
+
+/* Returns the seconds by that clock. */
+static double verify(double (*clock)(void)) {
   struct verify_options o = {.key = &signer.verifier};
   struct verify_result r;
   struct err err = {0};
   char path[128];
-  double used = cpu();
+  double used = clock();
   snprintf(path, sizeof path, "%s/log", folder);
   if (verify_log(path, &o, &r, &err) < 0 || r.count) die("verifying", &err);
-  used = cpu() - used;
+  used = clock() - used;
   verify_release(&r);
   return used;
 }
@@ -189,7 +196,7 @@ static void usual(void) {
   line("evidence_bytes_keys", bytes_of("keys.db", USUAL), "B/entry", "");
   line("evidence_bytes_catalogue", bytes_of("catalogue.db", USUAL), "B/entry", "");
   double limit = hash_rate(), used = 0;
-  for (int i = 0; i < AGAIN; i++) used += verify() / AGAIN;
+  for (int i = 0; i < AGAIN; i++) used += verify(cpu) / AGAIN;
   line("evidence_verified", USUAL / used, "/s", "");
   line("evidence_verified_of_hashing", 100 * USUAL / used / limit, "%", ">= 50");
   end(s);
@@ -204,7 +211,7 @@ struct cost {
 static struct cost cost(struct store *s, unsigned long count, unsigned long to, int times) {
   double n = (double)count;
   struct cost c = {.bytes = bytes_of("log", n) + bytes_of("bodies", n) + bytes_of("keys.db", n)};
-  for (int i = 0; i < times; i++) c.verifying += verify() / n / times;
+  for (int i = 0; i < times; i++) c.verifying += verify(cpu_own) / n / times;
   c.sealing = seal(s, count, to, cpu) / (double)(to - count);
   return c;
 }
