@@ -151,6 +151,12 @@ test:
 	@$(FUZZER) fuzzers
 	@FUZZ_SECONDS=$(if $(filter file,$(origin FUZZ_SECONDS)),7,$(FUZZ_SECONDS)) TOCSIN_BUILD='$(BUILD)' tests/run_tests $(ONLY)
 
+# The copy in a bucket on a real Ceph radosgw with object lock. Once its packages are there, `make test` runs it with the rest.
+test-radosgw:
+	@tests/install radosgw
+	@$(AGAIN) all
+	@TOCSIN_BUILD='$(BUILD)' tests/run_tests radosgw
+
 check:
 	@TOCSIN_BUILD='$(BUILD)' MAKE='$(MAKE)' JOBS='$(JOBS)' tests/check/run
 
@@ -207,6 +213,7 @@ help:
 	@echo 'make demo [KEEP=1]    install what is missing, build, play the whole story on real servers'
 	@echo 'make demo-tabletop    two hours of an exercise in half a minute, its report and its bundle'
 	@echo 'make test [ONLY=…]    install what is missing, build, run every test (ONLY: unit, asan, lua, e2e, fuzz or a part of a name)'
+	@echo 'make test-radosgw     the copy in a bucket, on a real Ceph radosgw with object lock (67 MB of packages)'
 	@echo 'make                  build $(BUILD)/tocsin'
 	@echo 'make unit             C unit tests only'
 	@echo 'make check            style, includes, banned calls, Lua, gcc and clang without a warning'
@@ -219,6 +226,6 @@ help:
 	@echo 'make clean            remove $(BUILD)'
 
 FORCE:
-.PHONY: all deps demo demo-tabletop test check format unit units benches fuzzers asan clang fuzz bench chaos install clean help FORCE
+.PHONY: all deps demo demo-tabletop test test-radosgw check format unit units benches fuzzers asan clang fuzz bench chaos install clean help FORCE
 .SECONDARY: $(EMBED)
 -include $(LIBOBJ:.o=.d) $(BUILD)/obj/cmd/main.d $(UNIT:=.d) $(BENCH:=.d) $(FUZZ:=.d)
