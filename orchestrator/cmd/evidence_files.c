@@ -15,6 +15,7 @@
 #include "base/digest.h"
 #include "base/id.h"
 #include "base/json.h"
+#include "base/utf8.h"
 #include "cmd/client.h"
 #include "cmd/options.h"
 #include "cmd/view.h"
@@ -127,14 +128,24 @@ static void local_time(char out[40]) {
   snprintf(out + strlen(out), 10, "%.3s:%s", zone, zone + 3);
 }
 
+/* A file may be called anything; the record has text. */
+static json_t *path_text(const char *path) {
+  char *copy = strdup(path);
+  if (!copy) abort();
+  utf8_mend(copy, strlen(copy));
+  json_t *text = json_string(copy);
+  free(copy);
+  return text;
+}
+
 static json_t *begin_make(const char *id, const struct source *s, const json_t *facts) {
   char now[40];
   const char *slash = strrchr(s->path, '/');
   json_t *ask = json_pack("{s:s, s:s}", "command", "evidence.begin", "id", id);
   local_time(now);
   json_object_set_new(ask, "collected", json_string(now));
-  json_object_set_new(ask, "from", json_string(s->path));
-  json_object_set_new(ask, "name", json_string(slash ? slash + 1 : s->path));
+  json_object_set_new(ask, "from", path_text(s->path));
+  json_object_set_new(ask, "name", path_text(slash ? slash + 1 : s->path));
   json_object_set_new(ask, "size", json_integer(s->st.st_size));
   json_object_set_new(ask, "sha256_before", json_string(s->sha256));
   json_object_update(ask, (json_t *)(uintptr_t)facts);
@@ -334,24 +345,26 @@ static int get_run(struct cli *cli, const struct options *o) {
   struct err err = {0};
   if (!ask) return EXIT_USAGE;
   struct sink s = {.path = options_get(o, "output")};
-  s.fd = open(s.path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+  bool standard = strcmp(s.path, "-") == 0;
+  s.fd = standard ? dup(STDOUT_FILENO) : open(s.path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
   int status = EXIT_DONE;
   if (s.fd < 0) {
     err_errno(&err, "cannot make %.400s", s.path);
     status = cli_fail(cli, &err);
   } else {
     status = evidence_file_get(cli, json_str_or(ask, "id", ""), json_int_or(ask, "item", 0), options_get(o, "because"), sink_write, &s);
-    if (status == EXIT_DONE && fsync(s.fd) < 0) err_errno(&err, "cannot write %.400s", s.path), status = cli_fail(cli, &err);
+    if (status == EXIT_DONE && !standard && fsync(s.fd) < 0) err_errno(&err, "cannot write %.400s", s.path), status = cli_fail(cli, &err);
     close(s.fd);
-    if (status != EXIT_DONE) unlink(s.path);
-    else if (!cli->json) printf("Written to %s: it is what was collected. That a copy was taken is on record.\n", s.path);
+    if (status != EXIT_DONE && !standard) unlink(s.path);
+    if (status == EXIT_DONE && !standard && !cli->json)
+      printf("Written to %s: it is what was collected. That a copy was taken is on record.\n", s.path);
   }
   json_decref(ask);
   return status;
 }
 
 static const struct option_spec get_options[] = {
-    {.name = "output", .value = "FILE", .text = "a new file (0600); -o for short", .required = true},
+    {.name = "output", .value = "FILE", .text = "a new file (0600), or - for standard output; -o for short", .required = true},
     {.name = "because", .value = "TEXT", .text = "what the copy is for", .required = true},
     {0}};
 

@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/utf8.h"
+
 enum { WORD_CAP = 64, NAMES_CAP = 32, KEY_CAP = 64 };
 
 const struct option_spec options_common[] = {
@@ -95,6 +97,15 @@ static void given_add(struct options *o, const struct option_spec *spec, const c
   o->given = g; /* the last one given is found first */
 }
 
+/* A file may be called anything. What is text travels as JSON, and must not get lost on the way. */
+static bool fits(const struct option_spec *spec, const char *value) {
+  size_t len = strlen(value), n;
+  if (strstr(spec->value, "FILE") || strstr(spec->value, "FOLDER") || strstr(spec->value, "PATH")) return true;
+  for (size_t i = 0; i < len; i += n)
+    if ((n = utf8_length((const unsigned char *)value + i, len - i)) == 0) return false;
+  return true;
+}
+
 /* One "--name…" at argv[0]; *ret_used is how many words it took. */
 static int option_take(const struct command *command, struct options *o, int argc, char *const *argv, int *ret_used, struct err *err) {
   const char *name = argv[0] + 2, *equals = strchr(name, '=');
@@ -109,7 +120,9 @@ static int option_take(const struct command *command, struct options *o, int arg
     return 0;
   }
   if (!equals && argc < 2) return err_set(err, ERR_INVALID, "--%s needs a value: --%s %s", spec->name, spec->name, spec->value);
-  given_add(o, spec, equals ? equals + 1 : argv[1]);
+  const char *value = equals ? equals + 1 : argv[1];
+  if (!fits(spec, value)) return err_set(err, ERR_INVALID, "--%s: this is not text in UTF-8", spec->name);
+  given_add(o, spec, value);
   *ret_used = equals ? 1 : 2;
   return 0;
 }

@@ -86,6 +86,15 @@ static int wait_for_end(const struct cli *cli, const char *id) {
   }
 }
 
+/* Lua as text, which travels as JSON. */
+static int text_put(const struct cli *cli, json_t *command, const char *member, const char *path, const struct buf *text) {
+  struct err err;
+  json_t *value = json_stringn(text->data ? text->data : "", text->len);
+  if (value) return json_object_set_new(command, member, value), EXIT_DONE;
+  err_set(&err, ERR_INVALID, "%.400s is not text in UTF-8", path);
+  return cli_fail(cli, &err);
+}
+
 /* Other people than the scenario's own. */
 static int script_read(const struct cli *cli, const struct options *o, json_t *command) {
   const char *file = options_get(o, "script");
@@ -96,7 +105,7 @@ static int script_read(const struct cli *cli, const struct options *o, json_t *c
   int status = file_read(file, &source, &err) < 0 ? cli_fail(cli, &err) : EXIT_DONE;
   json_object_set_new(command, "auto", json_true());
   json_object_set_new(command, "script_file", json_string(file));
-  if (status == EXIT_DONE) json_object_set_new(command, "script", json_stringn(source.data, source.len));
+  if (status == EXIT_DONE) status = text_put(cli, command, "script", file, &source);
   buf_release(&source);
   return status;
 }
@@ -114,10 +123,8 @@ static int run(struct cli *cli, const struct options *o) {
   if (status == EXIT_DONE) status = roles_read(cli, o, roles);
   if (status == EXIT_DONE) status = numbers_read(cli, o, command);
   if (status == EXIT_DONE) status = script_read(cli, o, command);
-  if (status == EXIT_DONE) {
-    json_object_set_new(command, "source", json_stringn(source.data, source.len));
-    status = client_ask(cli, json_incref(command), &answer);
-  }
+  if (status == EXIT_DONE) status = text_put(cli, command, "source", path, &source);
+  if (status == EXIT_DONE) status = client_ask(cli, json_incref(command), &answer);
   if (status == EXIT_DONE) client_print(cli, answer, begun_view);
   if (status == EXIT_DONE && options_flag(o, "wait")) status = wait_for_end(cli, json_str_or(answer, "id", ""));
   json_decref(answer);

@@ -97,6 +97,9 @@ def refused(tocsin, incident):
     no("memory.lime", "keeps this very file already, as item", "the same content twice")
     no("empty", "there is no class \"gold\"", "no such class", "--class", "gold")
     like(tocsin.run("evidence", "get", incident, 999, "-o", "z", "--because", "x").err, "keeps no file 999", "no such item")
+    put(tocsin, "caf\udce9", b"an old name")
+    added = tocsin.json("evidence", "add", incident, "caf\udce9", "--because", "its name is of another time")
+    is_(tocsin.run("evidence", "get", incident, added["item"], "-o", "-", "--because", "x").out, "an old name", "a file whose name is no UTF-8 is kept, and comes back on standard output")
 
 
 def command(tocsin, **body):

@@ -232,6 +232,9 @@ with tocsin:
     tocsin.write("bad.lua", 'return scenario { title = "x", summary = "y", duration = "1h", roles = { lead = "l" }, injects = { { id = "a", at = "1m", fact = "f" } } oops')
     result = tocsin.run("tabletop", "run", "./bad.lua")
     ok(result.status == 1 and "bad.lua:1" in result.err, "a scenario with a syntax error is refused with its line")
+    with open(os.path.join(tocsin.folder, "latin.lua"), "wb") as f:
+        f.write(b"return script { steps = { { by = 'lead', at = '1m', note = '\xe9' } } }")
+    like(tocsin.run("tabletop", "run", "ci-credentials", "--script", "latin.lua").err, r"latin.lua is not text in UTF-8", "so is a script that is no text, in place of playing another")
     like(tocsin.run("tabletop", "show", "EX-1").err, r"is over", "what is over is not played any more")
     like(tocsin.run("incident", "note", "EX-1", "late").err, r"it is over", "and takes no notes")
     is_(tocsin.run("tabletop", "show", "EX-99").status, 1, "there is no such exercise")

@@ -113,6 +113,15 @@ static void test_mistakes_say_what_to_do(void **state) {
           "--output");
 }
 
+/* Text that is none would get lost on its way; a file may be called anything. */
+static void test_values_that_are_not_utf8(void **state) {
+  refused(&plain, WORDS("1", "--because", "M\xfcller"), "--because: this is not text in UTF-8");
+  refused(&plain, WORDS("1", "--because=cut \xc3"), "--because: this is not text in UTF-8");
+  struct options *o = parsed(&plain, WORDS("1", "--because", "M\xc3\xbcller", "--output", "M\xfcller"));
+  assert_string_equal(options_get(o, "output"), "M\xfcller");
+  options_free(o);
+}
+
 static void test_check(void **state) {
   struct err err = {0};
   struct options *o = parsed(&plain, WORDS("1"));
@@ -163,6 +172,7 @@ int main(void) {
       cmocka_unit_test(test_a_lone_dash_is_a_word),
       cmocka_unit_test(test_params),
       cmocka_unit_test(test_mistakes_say_what_to_do),
+      cmocka_unit_test(test_values_that_are_not_utf8),
       cmocka_unit_test(test_check),
       cmocka_unit_test(test_near_misses),
       cmocka_unit_test(test_words_that_are_not_utf8_stay_words),
