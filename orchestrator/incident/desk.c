@@ -250,26 +250,9 @@ static bool world_matches(void *arg, void *lists, int64_t now, const json_t *whe
 
 static int world_change(void *arg, struct journal *journal, const char *verb, const json_t *args, const char *actor, unsigned run,
                         const char *step, struct err *err) {
-  json_t *body = json_copy((json_t *)(uintptr_t)args);
-  enum kind kind = KIND_INCIDENT_NOTED;
-  if (strcmp(verb, "severity") == 0) {
-    int64_t id = severity_by_name(json_str_or(args, "severity", ""));
-    if (id < 0) {
-      json_decref(body);
-      return err_set(err, ERR_INVALID, "\"%s\" is no severity; say informational, low, medium, high, critical or fatal",
-                     json_str_or(args, "severity", ""));
-    }
-    json_object_set_new(body, "severity_id", json_integer(id));
-    kind = KIND_INCIDENT_SEVERITY;
-  } else if (strcmp(verb, "assign") == 0) {
-    json_object_set(body, "owner", json_object_get(args, "to"));
-    kind = KIND_INCIDENT_ASSIGNED;
-  } else if (strcmp(verb, "tag") == 0) {
-    kind = KIND_INCIDENT_TAGGED;
-  } else if (strcmp(verb, "close") == 0) {
-    kind = KIND_INCIDENT_CLOSED;
-  }
-  journal_add(journal, kind, actor, run, step, body);
+  enum kind kind;
+  int r = run_change(journal, verb, args, actor, run, step, &kind, err);
+  if (r < 0) return r;
   struct desk *d = arg;
   struct incident *inc = map_get(&d->incidents, journal_incident(journal));
   if (kind == KIND_INCIDENT_CLOSED && inc) incident_index(inc, false);

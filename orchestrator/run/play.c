@@ -112,26 +112,8 @@ static bool world_matches(void *arg, void *lists, int64_t now, const json_t *whe
 
 static int world_change(void *arg, struct journal *j, const char *verb, const json_t *args, const char *actor, unsigned run,
                         const char *step, struct err *err) {
-  json_t *body = json_deep_copy(args);
-  enum kind kind = KIND_INCIDENT_NOTED;
-  if (strcmp(verb, "severity") == 0) {
-    int64_t id = severity_by_name(json_str_or(args, "severity", ""));
-    if (id < 0) {
-      json_decref(body);
-      return err_set(err, ERR_INVALID, "there is no severity \"%s\"", json_str_or(args, "severity", ""));
-    }
-    json_object_set_new(body, "severity_id", json_integer(id));
-    kind = KIND_INCIDENT_SEVERITY;
-  } else if (strcmp(verb, "assign") == 0) {
-    json_object_set(body, "owner", json_object_get(args, "to"));
-    kind = KIND_INCIDENT_ASSIGNED;
-  } else if (strcmp(verb, "tag") == 0) {
-    kind = KIND_INCIDENT_TAGGED;
-  } else if (strcmp(verb, "close") == 0) {
-    kind = KIND_INCIDENT_CLOSED;
-  }
-  journal_add(j, kind, actor, run, step, body);
-  return 0;
+  enum kind kind;
+  return run_change(j, verb, args, actor, run, step, &kind, err);
 }
 
 /* --- before the run --------------------------------------------------------------------------------------------- */

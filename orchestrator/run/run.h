@@ -46,6 +46,10 @@ struct run_world {
                  struct err *err);
 };
 
+/* What run_world.change does with the journal; *ret_kind: of the entry that was appended. ERR_INVALID: there is no such severity. */
+int run_change(struct journal *journal, const char *verb, const json_t *args, const char *actor, unsigned run, const char *step,
+               enum kind *ret_kind, struct err *err);
+
 struct runs_deps {
   struct loop *loop;
   struct actions *actions;

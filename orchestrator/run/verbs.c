@@ -241,6 +241,29 @@ static const struct verb verb_ask = {"ask", ask_begin, ask_ends, ask_answer, ask
 
 /* --- changes of the incident ------------------------------------------------------------------------------------------ */
 
+int run_change(struct journal *journal, const char *verb, const json_t *args, const char *actor, unsigned run, const char *step,
+               enum kind *ret_kind, struct err *err) {
+  static const struct {
+    const char *verb;
+    enum kind kind;
+  } kinds[] = {{"severity", KIND_INCIDENT_SEVERITY},
+               {"assign", KIND_INCIDENT_ASSIGNED},
+               {"tag", KIND_INCIDENT_TAGGED},
+               {"close", KIND_INCIDENT_CLOSED}};
+  enum kind kind = KIND_INCIDENT_NOTED;
+  for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
+    if (strcmp(verb, kinds[i].verb) == 0) kind = kinds[i].kind;
+  const char *severity = json_str_or(args, "severity", "");
+  int64_t id = kind == KIND_INCIDENT_SEVERITY ? severity_by_name(severity) : 0;
+  if (id < 0) return err_set(err, ERR_INVALID, "\"%s\" is no severity; say informational, low, medium, high, critical or fatal", severity);
+  json_t *body = json_deep_copy(args);
+  if (kind == KIND_INCIDENT_SEVERITY) json_object_set_new(body, "severity_id", json_integer(id));
+  if (kind == KIND_INCIDENT_ASSIGNED) json_object_set(body, "owner", json_object_get(args, "to"));
+  journal_add(journal, kind, actor, run, step, body);
+  *ret_kind = kind;
+  return 0;
+}
+
 static void change_begin(struct step *s) {
   const struct run_world *world = &s->run->all->deps.world;
   struct err err;
