@@ -36,11 +36,12 @@ def make(sink, env=None, **more):
 
 
 def post(tocsin, alert):
-    """The status, or 0 when nobody answers."""
+    """The status, or 0 when nobody answers; a 503 that does not say when to come again is none."""
     connection = http.client.HTTPConnection("127.0.0.1", tocsin.port, timeout=20)
     try:
         connection.request("POST", "/v1/alerts/siem", json.dumps(alert), {"Authorization": "Bearer right-token-123"})
-        return connection.getresponse().status
+        answer = connection.getresponse()
+        return answer.status if answer.status != 503 or int(answer.headers.get("Retry-After", 0)) > 0 else -503
     except OSError:
         return 0
     finally:

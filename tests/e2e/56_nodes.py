@@ -295,12 +295,35 @@ def killed(redis, product, first, second):
     finished(first, second, *played)
 
 
+def limited(tocsin):
+    """Actions that wait until their connector's limits let them go."""
+    return tocsin.api("POST", "/v1/command", {"command": "counts"})[1]["actions"]["limited"]
+
+
+def appended_by(redis, name):
+    """[[journals that another node took over from this one], [what it has written there for a run since then]]"""
+    taken, late = [], []
+    with redis.client() as client:
+        for key in client.call("KEYS", "tocsin:{INC-*}:journal"):
+            heads = [json.loads(dict(zip(f[::2], f[1::2]))[b"e"]) for _, f in client.call("XRANGE", key, "-", "+")]
+            owner = ""
+            for head in heads:
+                owner = head["node"] if head["type"] == "incident.adopted" or not owner else owner
+                if head.get("run") and head["node"] == name != owner:
+                    late.append((head["incident"], head["seq"], head["type"]))
+            if heads[0]["node"] == name != owner:
+                taken.append(heads[0]["incident"])
+    return taken, late
+
+
 def stopped(redis, product, first, second):
-    """One stands still for longer than its lease, in the middle of its work, and wakes up."""
+    """One stands still for longer than its lease, in the middle of its work, and wakes up: what waited there for a limit is no more its own."""
     users = ["s%03d" % i for i in range(80)]
     played = rehearsed(first, second)
     pour(redis, users)
     wait_until(lambda: sum(product.count("again", u) for u in users[:40]) > 10, 10, every=0.005)
+    ok(wait_until(lambda: limited(second) >= 10, 10, every=0.005), "stopped: some of its actions wait for a limit")
+    before = set(appended_by(redis, "n2")[0])
     second.signal(signal.SIGSTOP)
     first.wait_for(lambda: nodes_of(first)["n2"]["state"] == "dead", "stopped: the first calls it dead", 20)
     first.wait_for(lambda: not owned(first, "n2"), "stopped: and takes over what it owned", 30)
@@ -310,6 +333,9 @@ def stopped(redis, product, first, second):
     second.wait_for(lambda: "holds its lease again" in second.log(), "stopped: looks what is still its own, and goes on", 20)
     first.wait_for(lambda: settled(first, product, users), "stopped: all comes to its end", 90)
     judge("stopped", first, product, users)
+    taken, late = appended_by(redis, "n2")
+    ok(len(set(taken) - before) >= 10, "stopped: %d of its incidents went to the first" % len(set(taken) - before))
+    is_(late, [], "stopped: and woken it has appended nothing for their runs")
     second.wait_for(lambda: "%s is played at another node now" % played[0] in second.log(), "exercise: woken, the second lets go of it", 10)
     is_(listed(second, played[0])["stage"], "elsewhere", "exercise: and says who plays it")
     finished(first, second, *played)
