@@ -128,6 +128,9 @@ int actions_load(struct actions *a, actions_brake_cb *cb, void *arg, struct err 
 void actions_brakes(struct actions *a, int64_t epoch, const struct redis_value *pairs);
 /* Another server is Redis' master: its brakes may be older than ours, which stay in force and are told to it; sources may be missing there. */
 void actions_master_changed(struct actions *a);
+/* The process is going to end: nothing more is begun, not even a read, and what is under way comes to its end; busy until then. An exercise stands still by itself. */
+void actions_stop(struct actions *a);
+bool actions_busy(const struct actions *a);
 /* People agreed to what a journal may lack: what waited for that goes on. */
 void actions_agreed(struct actions *a);
 /* The lease is held again: what waited for it goes on. */

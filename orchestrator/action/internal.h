@@ -97,6 +97,7 @@ struct actions {
   struct action_queue all;
   struct release_list releases;
   atomic_uint epoch; /* raised by every brake */
+  bool stopping;     /* nothing more is begun */
   uint8_t seal_key[DIGEST_BYTES];
   actions_lift_cb *lift_cb;
   void *lift_arg;

@@ -17,7 +17,10 @@ static struct limit *limit_of(struct action *x) {
   return l;
 }
 
-static bool room(struct limit *l, const struct connector *c, int64_t now) {
+static bool room(const struct action *x, struct limit *l) {
+  const struct connector *c = x->connector;
+  int64_t now = clock_boot(clock_system());
+  if (x->all->stopping) return false;
   if (c->concurrent && l->flying >= c->concurrent) return false;
   if (!c->per_minute) return true;
   if (now - l->window_start >= MINUTE_US) {
@@ -46,7 +49,7 @@ static void wake(void *arg) {
   timer_free(l->timer);
   l->timer = NULL;
   struct action *x;
-  while ((x = TAILQ_FIRST(&l->waiting)) && room(l, x->connector, clock_boot(clock_system()))) {
+  while ((x = TAILQ_FIRST(&l->waiting)) && room(x, l)) {
     TAILQ_REMOVE(&l->waiting, x, next);
     x->queue = NULL;
     enter(x, l);
@@ -65,7 +68,7 @@ void limit_enter(struct action *x) {
     return;
   }
   struct limit *l = limit_of(x);
-  if (TAILQ_EMPTY(&l->waiting) && room(l, x->connector, clock_boot(clock_system()))) {
+  if (TAILQ_EMPTY(&l->waiting) && room(x, l)) {
     enter(x, l);
     return;
   }
@@ -88,6 +91,16 @@ size_t limits_waiting(const struct actions *a) {
   void *value;
   while (map_next(&a->limits, &at, NULL, &value)) TAILQ_FOREACH(x, &((struct limit *)value)->waiting, next) count++;
   return count;
+}
+
+void actions_stop(struct actions *a) { a->stopping = true; }
+
+bool actions_busy(const struct actions *a) {
+  size_t at = 0;
+  void *value;
+  while (map_next(&a->limits, &at, NULL, &value))
+    if (((struct limit *)value)->flying) return true;
+  return false;
 }
 
 static void limit_free(void *value) {

@@ -323,10 +323,8 @@ static void in_flight(void *arg) {
   struct daemon *d = arg;
   timer_free(d->timer);
   d->timer = NULL;
-  json_t *counts = actions_counts(d->actions);
-  bool busy = json_int_or(counts, "in_flight", 0) > 0;
-  json_decref(counts);
-  if (busy && clock_boot(clock_system()) - d->began < json_int_or(d->settings, "stop_within", 20000) * 1000) {
+  bool busy = actions_busy(d->actions);
+  if (busy && !late(d)) {
     d->timer = timer_start(d->loop, DRAIN_POLL_MS, in_flight, d);
     return;
   }
@@ -364,6 +362,7 @@ static void daemon_stop(void *arg) {
     return;
   }
   d->timer = timer_start(d->loop, json_int_or(d->settings, "stop_within", 20000), on_intake_stopped, d);
+  actions_stop(d->actions);
   hall_stop(d->hall);
   intake_stop(d->intake, on_intake_stopped, d);
 }

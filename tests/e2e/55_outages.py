@@ -11,6 +11,8 @@ from harness import Client, Raw, ReplyError, Tocsin, done, free_port, is_, like,
 from redis import Redis
 from sink import Sink
 
+STOP_WITHIN = 2
+
 STEADY = """return playbook { title = "Steady", when = { ["raw.kind"] = "steady" }, uses = { "webhook.post" },
   run = function(incident, act)
     for i = 1, 10 do
@@ -26,7 +28,7 @@ ECHO = """return playbook { title = "Echo", when = { ["raw.kind"] = "echo" }, us
 
 def make(sink, env=None, **more):
     port = free_port()
-    tocsin = Tocsin(dict({"folders": {"playbooks": "playbooks"}, "connectors": {"webhook": Raw('webhook { url = "%s", limits = { per_minute = 0 } }' % sink.url)},
+    tocsin = Tocsin(dict({"stop_within": "%ds" % STOP_WITHIN, "folders": {"playbooks": "playbooks"}, "connectors": {"webhook": Raw('webhook { url = "%s", limits = { per_minute = 0 } }' % sink.url)},
                           "webhook": {"listen": "127.0.0.1:%d" % port, "per_minute": 1000000, "sources": {"siem": {"token": Raw('secret "env:TOKEN"')}}}}, **more), env=dict({"TOKEN": "right-token-123"}, **(env or {})))
     tocsin.port = port
     tocsin.write("playbooks/steady.lua", STEADY)
@@ -215,6 +217,34 @@ os.execv(%r, [%r, *sys.argv[1:]])
 """
 
 
+def stopped(tocsin, sink):
+    """SIGTERM in the middle of a request: its answer is waited for, nothing more is begun, and the run goes on at the next start."""
+    sink.behave("/steady", lambda request: {"body": {"late": not threading.Event().wait(0.3)}})
+    steady_begun(tocsin, sink)
+    since = time.monotonic()
+    is_(tocsin.terminate(), 0, "stopped: it ends well in the middle of a run")
+    took, count = time.monotonic() - since, len(sink.seen("/steady"))
+    ok(took < STOP_WITHIN and count < 5, "stopped: after %.1f s, when what was in flight had come back (%d requests)" % (took, count))
+    sink.answer("/steady")
+    tocsin.start()
+    steady_ends(tocsin, sink, "stopped")
+
+
+def stopped_late(tocsin, sink):
+    """An answer that does not come is not waited for longer than `stop_within`; then nobody knows, and somebody is told so."""
+    sink.behave("/echo", "stall")
+    tocsin.xadd(echo("stalled"))
+    ok(wait_until(lambda: "echo-stalled" in sent(sink, "echo", "id"), 10), "stopped late: a request is out, and stays out")
+    since = time.monotonic()
+    is_(tocsin.terminate(), 0, "stopped late: it ends well")
+    took = time.monotonic() - since
+    ok(STOP_WITHIN <= took < STOP_WITHIN + 3, "stopped late: after the %d s that it may take (%.1f s)" % (STOP_WITHIN, took))
+    sink.answer("/echo")
+    tocsin.start()
+    tocsin.wait_for(lambda: len(tocsin.json("now")["in_doubt"]) == 1, "stopped late: then it is in doubt", 10)
+    is_(sent(sink, "echo", "id").count("echo-stalled"), 1, "stopped late: and not sent again")
+
+
 def disk_full(sink):
     folder_program = program("redis-server", "redis-server")
     tocsin = make(sink, env={"PATH": "{bin}"})
@@ -263,6 +293,9 @@ with Sink() as sink_:
         lap("killed often")
         frozen(tocsin_, sink_)
         lap("frozen")
+        stopped(tocsin_, sink_)
+        stopped_late(tocsin_, sink_)
+        lap("stopped")
         is_(tocsin_.terminate(), 0, "it ends well after all that")
     disk_full(sink_)
     lap("disk full")

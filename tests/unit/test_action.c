@@ -443,6 +443,24 @@ static void test_limits(void **state) {
   for (int i = 0; i < 6; i++) wait_for(&r[i]);
 }
 
+/* The end of the process waits for what is under way; what has not begun is not begun, and leaves no intent behind. */
+static void test_stopping(void **state) {
+  struct result r[3];
+  assert_false(actions_busy(actions));
+  start(&r[0], "isolate", HOST, (struct how){0});
+  UNTIL(kinds[KIND_ACTION_INTENDED]);
+  assert_true(actions_busy(actions)); /* before it leaves, too */
+  actions_stop(actions);
+  start(&r[1], "isolate", "{'host': 'h2', 'because': 'x'}", (struct how){0});
+  start(&r[2], "is_isolated", "{'host': 'h3'}", (struct how){0});
+  wait_for(&r[0]);
+  assert_true(r[0].ok);
+  assert_false(actions_busy(actions));
+  NEVER(product.requests > 1 || r[1].done || r[2].done, 100);
+  assert_int_equal(kinds[KIND_ACTION_INTENDED], 1);
+  actions_orphan(actions, NULL);
+}
+
 static void limits_are(const char *limits) {
   struct err err;
   actions_free(actions);
@@ -504,6 +522,7 @@ int main(void) {
       TEST(test_lift_after_by_its_incidents_clock),
       TEST(test_simulated_sends_nothing),
       TEST(test_limits),
+      TEST(test_stopping),
       TEST(test_limits_of_the_settings),
   };
   return cmocka_run_group_tests_name("action", tests, stage_up, stage_down);
