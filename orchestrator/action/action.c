@@ -497,7 +497,7 @@ void action_intend(struct action *x) {
   }
   ledger_announce(x);
   const struct declaration *d = x->connector->declaration; /* its probe and its undo are this version's */
-  actions_keep_source(x->all, journal_incident(x->journal), d->digest, d->source, d->source_len);
+  actions_keep_source(x->all, journal_incident(x->journal), d->digest, d->source, d->source_len, 0);
   struct err err;
   json_t *body = intent_body(x, action_now(x) + x->all->send_within_ms * 1000);
   struct entry_spec spec = {.kind = KIND_ACTION_INTENDED, .actor = x->actor, .run = x->run, .step = x->step, .body = body};

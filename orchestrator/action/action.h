@@ -48,9 +48,9 @@ void actions_free(struct actions *a);
 /* After a reload: for actions that start from now on. The old one must live on while its actions do. */
 void actions_set_registry(struct actions *a, struct registry *registry);
 
-/* Puts a playbook, a connector or a list beside the journals, by its digest, so that whoever takes up what began with it finds it: once per process, and before what is then
- * appended to this incident's journal. */
-void actions_keep_source(struct actions *a, const char *incident, const char *digest, const char *source, size_t len);
+/* Puts a playbook, a connector or a list beside the journals, by its digest, so that whoever takes up what began with it finds it: before what is then
+ * appended to this incident's journal. days: for how long, since it was last needed here (a list may be large, and change each day); 0: for good. */
+void actions_keep_source(struct actions *a, const char *incident, const char *digest, const char *source, size_t len, unsigned days);
 
 struct outcome {
   bool ok;

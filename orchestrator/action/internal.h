@@ -88,7 +88,7 @@ struct actions {
   struct map holds;                 /* "INC|1/3" -> struct hold */
   json_t *paused;                   /* scope -> {by, because, since} */
   json_t *untold;                   /* scopes paused here that Redis does not know of yet */
-  json_t *kept;                     /* {digest: true}: sources that this process has put beside the journals */
+  json_t *kept;                     /* {digest: µs since boot}: sources that this process has put beside the journals */
   LIST_HEAD(, source_call) keeping; /* those on their way to Redis */
   int64_t brakes_epoch;
   LIST_HEAD(, brake_call) storing; /* brakes on their way to Redis */

@@ -7,6 +7,7 @@
 #include "base/json.h"
 
 enum { SOURCE_KEY = 96 };
+static const int64_t ANEW_US = INT64_C(86400000000); /* what is not kept for good is kept anew after so long */
 
 struct source_call {
   struct actions *all; /* NULL: gone meanwhile */
@@ -22,19 +23,21 @@ static void on_kept(void *arg, const struct redis_value *reply, const struct err
 }
 
 /* On the journal's own lane: Redis has it before the entry that names it. */
-void actions_keep_source(struct actions *a, const char *incident, const char *digest, const char *source, size_t len) {
-  char key[SOURCE_KEY];
-  if (!source || json_object_get(a->kept, digest)) return;
+void actions_keep_source(struct actions *a, const char *incident, const char *digest, const char *source, size_t len, unsigned days) {
+  char key[SOURCE_KEY], seconds[24];
+  int64_t now = clock_boot(clock_system()), kept = json_int_or(a->kept, digest, -1);
+  if (!source || (kept >= 0 && (!days || now - kept < ANEW_US))) return;
   struct source_call *c = calloc(1, sizeof *c);
   if (!c) abort();
   c->all = a;
   snprintf(c->digest, sizeof c->digest, "%s", digest);
   snprintf(key, sizeof key, "tocsin:source:%s", digest);
-  const char *argv[] = {"SET", key, source};
-  const size_t lens[] = {3, strlen(key), len};
-  json_object_set_new(a->kept, digest, json_true());
+  snprintf(seconds, sizeof seconds, "%llu", (unsigned long long)days * 86400);
+  const char *argv[] = {"SET", key, source, "EX", seconds};
+  const size_t lens[] = {3, strlen(key), len, 2, strlen(seconds)};
+  json_object_set_new(a->kept, digest, json_integer(now));
   LIST_INSERT_HEAD(&a->keeping, c, next);
-  if (redis_command(a->deps.redis, redis_lane(a->deps.redis, incident), on_kept, c, 3, argv, lens, NULL) < 0) {
+  if (redis_command(a->deps.redis, redis_lane(a->deps.redis, incident), on_kept, c, days ? 5 : 3, argv, lens, NULL) < 0) {
     struct err err = {.code = ERR_UNAVAILABLE};
     on_kept(c, NULL, &err);
   }

@@ -14,7 +14,7 @@
 #include "evidence/blobs.h"
 #include "route/route.h"
 
-enum { MEMORY_MS = 2000 };
+enum { MEMORY_MS = 2000, LIST_DAYS = 90 };
 
 /* --- making the desk and what stands around it ------------------------------------------------------------------------ */
 
@@ -26,7 +26,7 @@ static void *lists_now(void *arg, struct journal *journal, const char *const *te
   json_object_foreach(*ret_pins, name, digest) {
     size_t len;
     const char *source = lists_source(d->lists, name, &len);
-    actions_keep_source(d->actions, journal_incident(journal), json_string_value(digest), source, len);
+    actions_keep_source(d->actions, journal_incident(journal), json_string_value(digest), source, len, LIST_DAYS);
   }
   return lists_hold(d->lists);
 }

@@ -63,7 +63,7 @@ void incident_run_done(void *arg, struct run *run, const char *status) {
 }
 
 static void declaration_keep(struct desk *d, const char *incident, const struct declaration *p) {
-  actions_keep_source(d->deps.actions, incident, p->digest, p->source, p->source_len);
+  actions_keep_source(d->deps.actions, incident, p->digest, p->source, p->source_len, 0);
 }
 
 static void connectors_keep(struct desk *d, const char *incident, const struct declaration *p) {

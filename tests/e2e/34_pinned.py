@@ -248,6 +248,7 @@ with tocsin_:
     digest = next(e["body"]["connectors"]["product"] for e in entries(tocsin_, incident) if e["type"] == "run.started")
     with tocsin_.redis() as redis:
         vip = next(e["body"]["lists"]["vip"] for e in entries(tocsin_, listed) if e["type"] == "run.started")
+        is_([redis.call("TTL", "tocsin:source:" + d) // 86400 for d in (vip, digest)], [89, -1], "a list's for 90 days, the others' for good")
         is_(redis.call("DEL", *("tocsin:source:" + d for d in (digest, first, vip))), 3, "the sources were kept by digest")
     tocsin_.kill()
     tocsin_.write("connectors/product.lua", CHANGED + "-- and again\n")
