@@ -214,6 +214,7 @@ int daemon_content(struct daemon *d, json_t *ret_counts, struct err *err) {
   json_object_set_new(ret_counts, "warnings", warnings);
   swap_in(d, &c);
   json_decref(c.default_group);
+  hall_take_over(d->hall); /* what could not go on for a mistake in the files may do so now */
   return 0;
 }
 

@@ -54,7 +54,7 @@ struct hall *hall_new(const struct hall_deps *deps);
 /* Goes on with those that were played here when the process ended, or at a node that is gone; calls back when they are there, whatever came of it. */
 void hall_load(struct hall *h, loop_cb *cb, void *arg);
 void hall_redis_up(struct hall *h);
-/* A node is gone: what it played goes on here (of several that try, one gets each). NULL is legal. */
+/* A node is gone: what it played goes on here (of several that try, one gets each); what could not go on here is tried again. NULL is legal. */
 void hall_take_over(struct hall *h);
 /* The lease had lapsed: lets go of what others have taken over meanwhile. */
 void hall_look_owned(struct hall *h);

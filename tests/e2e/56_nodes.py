@@ -266,7 +266,7 @@ def taken_over(first, exercise, incident):
 def finished(first, second, exercise, incident):
     is_(second.run("tabletop", "resume", exercise).status, 0, "exercise: the second, back, has it go on at the first")
     for q in second.json("tabletop", "show", exercise)["questions"]:
-        is_(second.run("answer", q["id"], q["options"][0]).status, 0, "exercise: and answers %s" % q["id"])
+        is_(second.run("answer", q["id"], q["options"][-1]).status, 0, "exercise: and answers %s" % q["id"])
     second.wait_for(lambda: "run.finished" in [e["type"] for e in second.json("incident", "show", incident)["entries"]], "exercise: its run ends", 20)
     is_(second.run("tabletop", "end", exercise).status, 0, "exercise: it is ended")
     for tocsin in (first, second):

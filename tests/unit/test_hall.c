@@ -305,6 +305,37 @@ static void test_suspected(void **state) {
   ended(y);
 }
 
+static void in_stage(const char *id, const char *stage) {
+  int status;
+  size_t i;
+  json_t *answer = command("tester", json_pack("{s:s}", "command", "tabletop.list"), &status), *row;
+  json_array_foreach(json_object_get(answer, "exercises"), i, row) if (strcmp(json_str_or(row, "id", ""), id) == 0)
+      assert_string_equal(json_str_or(row, "stage", ""), stage);
+  json_decref(answer);
+}
+
+/* A mistake in the files keeps it from going on: that is shown, and once they are mended it does. */
+static void test_stuck(void **state) {
+  struct exercise *x = begun("tester", small());
+  char id[ID_INCIDENT];
+  snprintf(id, sizeof id, "%s", x->id);
+  in_stage(id, "running");
+  json_t *folders = json_incref(json_object_get(as_daemon.settings, "folders"));
+  json_object_set_new(as_daemon.settings, "folders", json_pack("{s:s}", "playbooks", "/nonexistent"));
+  hall_again();
+  UNTIL(!hall_find(hall, id));
+  in_stage(id, "stuck");
+  refused("tester", json_pack("{s:s, s:s}", "command", "tabletop.pause", "id", id), 404, "could not go on");
+  refused("tester", json_pack("{s:s, s:s, s:s}", "command", "incident.note", "id", id, "text", "x"), 409, "could not go on");
+  if (folders) json_object_set_new(as_daemon.settings, "folders", folders);
+  else json_object_del(as_daemon.settings, "folders");
+  hall_take_over(hall); /* as after a reload */
+  UNTIL((x = hall_find(hall, id)) && x->stage == STAGE_PLAYING);
+  in_stage(id, "running");
+  ended(x);
+  in_stage(id, "over");
+}
+
 /* The last: the server is gone. */
 static void test_without_redis(void **state) {
   server_end(&server, SIGKILL);
@@ -318,7 +349,7 @@ int main(void) {
       cmocka_unit_test(test_leading),       cmocka_unit_test(test_who_may),         cmocka_unit_test(test_answers),
       cmocka_unit_test(test_two_at_a_time), cmocka_unit_test(test_two_ids),         cmocka_unit_test(test_ended_amid),
       cmocka_unit_test(test_every_action),  cmocka_unit_test(test_what_is_refused), cmocka_unit_test(test_scripts),
-      cmocka_unit_test(test_suspected),     cmocka_unit_test(test_without_redis),
+      cmocka_unit_test(test_suspected),     cmocka_unit_test(test_stuck),           cmocka_unit_test(test_without_redis),
   };
   return cmocka_run_group_tests(tests, stage_up, stage_down);
 }
