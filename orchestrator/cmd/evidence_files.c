@@ -244,8 +244,8 @@ static void row_show(struct table *t, const json_t *file) {
   const char *to = json_str(file, "to");
   if (is_deleted) snprintf(state, sizeof state, "%s", json_bool_or(file, "removed", false) ? "removed with its entry" : "deleted");
   else
-    snprintf(state, sizeof state, "%s%s%.100s%s", is_held ? "HOLD " : "", to ? "with " : "kept", to ? to : "",
-             to && !json_object_get(file, "acknowledged") ? ", not acknowledged" : "");
+    snprintf(state, sizeof state, "%s%s%.100s%s", is_held ? "HOLD " : "", to ? "with " : "kept at ",
+             to ? to : json_str_or(file, "node", "?"), to && !json_object_get(file, "acknowledged") ? ", not acknowledged" : "");
   const char *cells[] = {item,  json_str_or(file, "name", ""),  size, json_str_or(file, "by", ""), json_str_or(file, "class", ""), until,
                          state, json_str_or(file, "sha256", "")};
   table_row(t, is_deleted ? STYLE_DIM : STYLE_PLAIN, cells);

@@ -348,12 +348,17 @@ static enum style drilled(struct view *v, const json_t *body) {
 }
 
 static enum style body_removing(struct view *v, const json_t *body) {
-  size_t bundles = json_array_size(json_object_get(body, "bundles"));
+  size_t bundles = json_array_size(json_object_get(body, "bundles")), i;
+  json_t *bundle;
   view_put(v, "had the body of entry %lld", (long long)json_int_or(body, "seq", 0));
   words_member(v, " (", body, "type");
   view_put(v, ") removed");
   words_member(v, ": ", body, "because");
   if (bundles) view_put(v, "; %zu bundle%s handed out before still bear%s it", bundles, bundles == 1 ? "" : "s", bundles == 1 ? "s" : "");
+  json_array_foreach(json_object_get(body, "bundles"), i, bundle) {
+    words_member(v, "\n", bundle, json_str(bundle, "file") ? "file" : "sha256");
+    if (json_str(bundle, "file")) words_member(v, ", SHA-256 ", bundle, "sha256");
+  }
   return STYLE_YELLOW;
 }
 

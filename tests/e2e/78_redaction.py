@@ -77,7 +77,10 @@ def shows(tocsin, seq, before):
     like(shown, r"the body was removed on .* by .* because a password in the log line; entry \d+", "the timeline says when, by whom and why")
     like(shown, r"copy with parts taken out: login with password \[removed\]", "and shows the copy")
     is_([e["incident"] for e in tocsin.json("evidence", "search", "battery")["hits"]], [], "what was removed is not found")
+    like(shown, r"(?s)2 bundles handed out before still bear it\s+.*before\.zip, SHA-256 [0-9a-f]{64}", "and which bundles still have it")
     like(tocsin.run("evidence", "report", 1, "--format", "csv").out, "its body was removed on .* because a password", "the table says so")
+    page = tocsin.run("evidence", "report", 1).out
+    like(page, r"(?s)its body was removed on .* because a password.*before\.zip.*The bodies of these entries were removed on purpose; their heads remain and still verify", "and the page")
     like(tocsin.run("evidence", "verify", 1).out, "bodies of 1 of them are gone", "the chain is whole")
     key, bundle, log = tocsin.run("evidence", "key").out.strip(), os.path.join(tocsin.folder, "after.zip"), os.path.join(tocsin.data, "evidence", "log")
     is_(tocsin.run("evidence", "export", 1, "-o", bundle).status, 0, "a bundle without it")

@@ -28,7 +28,7 @@ class Node(Tocsin):
 
     def configure(self, evidence):
         self.settings({"node": self.name, "lease": "%ds" % LEASE, "redis": {"socket": self.server.socket_path}, "seal_key": Raw('secret "env:SEAL"'),
-                       "evidence": dict({"hot": "2s"}, **evidence)})
+                       "evidence": dict({"hot": "1s"}, **evidence)})
 
     def redis(self):
         return self.server.client()
@@ -156,7 +156,7 @@ def adopted(first, second, one, kept, old):
     """Its folder is: then the second has what was the first's."""
     item, olds, memory = kept
     second.configure({"adopted": {"n1": {"folder": os.path.join(first.data, "evidence"), "key": first.run("evidence", "key").out.strip()}}})
-    second.restart()
+    second.restart(kill=True)
     is_([e["seq"] for e in entries(second, old)][:5], [1, 2, 3, 4, 5], "what had left Redis is read from the adopted log")
     ok(got(second, one, item) == memory and got(second, old, olds) == b"of an old case", "and the files from the adopted folder")
     for incident in (one, old):
