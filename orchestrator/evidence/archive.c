@@ -118,10 +118,30 @@ int archive_forget_entry(struct bodies *bodies, struct catalogue *catalogue, con
   return r < 0 && r != ERR_NOT_FOUND ? r : catalogue_forget(catalogue, place.index, err);
 }
 
-int archive_forget(const char *folder, const char *journal, uint64_t seq, struct err *err) {
+/* The log's own size decides: what the catalogue does not know may be there all the same. */
+static int catalogue_ready(const char *folder, const struct note_verifier *key, struct catalogue **ret, struct err *err) {
+  char path[PATH_MOST];
+  struct tlog *log = NULL;
+  int r = (size_t)snprintf(path, sizeof path, "%s/log", folder) < sizeof path
+              ? tlog_look(path, key, &log, err)
+              : err_set(err, ERR_INVALID, "the path of the evidence folder is too long");
+  if (r == 0) r = catalogue_open(folder, ret, err);
+  if (r == 0 && catalogue_size(*ret) != tlog_size(log)) r = catalogue_follow(*ret, log, err);
+  tlog_close(log);
+  return r;
+}
+
+int archive_ready(const char *folder, const struct note_verifier *key, struct err *err) {
+  struct catalogue *catalogue = NULL;
+  int r = catalogue_ready(folder, key, &catalogue, err);
+  catalogue_close(catalogue);
+  return r;
+}
+
+int archive_forget(const char *folder, const struct note_verifier *key, const char *journal, uint64_t seq, struct err *err) {
   struct bodies *bodies = NULL;
   struct catalogue *catalogue = NULL;
-  int r = catalogue_open(folder, &catalogue, err);
+  int r = catalogue_ready(folder, key, &catalogue, err);
   if (r == 0) r = bodies_open(folder, &bodies, err);
   if (r == 0) r = archive_forget_entry(bodies, catalogue, journal, seq, err);
   bodies_close(bodies);

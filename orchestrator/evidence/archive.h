@@ -39,8 +39,10 @@ int archive_body(struct archive *a, const struct place *place, struct buf *out, 
 int archive_inclusion(const struct archive *a, uint64_t index, struct merkle_proof *ret, struct err *err);
 int archive_consistency(const struct archive *a, uint64_t first, struct merkle_proof *ret, struct err *err);
 
-/* Removes the body of an entry from a folder that nobody seals into: its key, and its texts. 0 also when the folder does not know the entry, or it was removed before. */
-int archive_forget(const char *folder, const char *journal, uint64_t seq, struct err *err);
+/* Of a folder that nobody seals into any more. Brings its catalogue up to what the log holds: whoever sealed may have ended before it did, and a copy may lack it. */
+int archive_ready(const char *folder, const struct note_verifier *key, struct err *err);
+/* Removes the body of an entry from such a folder: its key, and its texts; makes it ready first. 0 also when the log does not hold the entry, or it was removed before. */
+int archive_forget(const char *folder, const struct note_verifier *key, const char *journal, uint64_t seq, struct err *err);
 /* The same, of a folder whose parts are open. */
 struct bodies;
 int archive_forget_entry(struct bodies *bodies, struct catalogue *catalogue, const char *journal, uint64_t seq, struct err *err);

@@ -293,6 +293,18 @@ out:
   return r;
 }
 
+int tlog_look(const char *folder, const struct note_verifier *key, struct tlog **ret, struct err *err) {
+  struct tlog *t = calloc(1, sizeof *t);
+  if (!t) abort();
+  t->signer.verifier = *key;
+  buf_init(&t->edge.bundle, BUNDLE_CAP);
+  int r = disk_look(&t->disk, folder, err);
+  if (r == 0) r = reload(t, err);
+  if (r == 0) *ret = t;
+  else tlog_close(t);
+  return r;
+}
+
 void tlog_close(struct tlog *t) {
   if (!t) return;
   disk_close(&t->disk);

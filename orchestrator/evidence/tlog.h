@@ -28,6 +28,8 @@ struct tlog_entry {
 /* Opens or begins it. The signer's name is the log's origin. ERR_CONFLICT: another process has it open; ERR_INVALID: what the checkpoint covers is damaged, or it was signed
  * with another key. fault is for tests. */
 int tlog_open(const char *folder, const struct note_signer *signer, disk_fault_cb *fault, void *arg, struct tlog **ret, struct err *err);
+/* To read only, beside whoever appends: no lock, and nothing may be appended. ERR_NOT_FOUND or ERR_IO when it is not there. */
+int tlog_look(const char *folder, const struct note_verifier *key, struct tlog **ret, struct err *err);
 void tlog_close(struct tlog *t);
 
 /* Appends all of them under one checkpoint. After an error nobody knows yet whether they are in (it may have come behind the rename): call it with no entries until that

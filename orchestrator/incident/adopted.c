@@ -21,8 +21,8 @@ struct vault *file_vault(struct desk *d, const char *node) {
 /* ---- bodies that were removed */
 
 struct forgetting {
-  struct vault_job job; /* first */
-  const char *folder;   /* of the settings */
+  struct vault_job job;     /* first */
+  const char *folder, *key; /* of the settings */
   char journal[ID_INCIDENT];
   uint64_t seq;
   struct forgetful *of;
@@ -36,9 +36,13 @@ struct forgetful {
   void *arg;
 };
 
+/* No journal: only that what was sealed last can be found. */
 static int work_forget(struct blobs *b, struct vault_job *job) {
   const struct forgetting *f = (const struct forgetting *)job;
-  return archive_forget(f->folder, f->journal, f->seq, &job->err);
+  struct note_verifier key;
+  int r = note_verifier_read(f->key, &key, &job->err);
+  if (r < 0) return r;
+  return *f->journal ? archive_forget(f->folder, &key, f->journal, f->seq, &job->err) : archive_ready(f->folder, &key, &job->err);
 }
 
 static void over(struct forgetful *all) {
@@ -49,11 +53,11 @@ static void over(struct forgetful *all) {
 
 static void forgotten(struct vault_job *job) {
   struct forgetting *f = (struct forgetting *)job;
-  if (job->result < 0) {
+  if (job->result < 0) f->of->err = job->err;
+  if (job->result < 0 && !*f->journal) log_warning("the adopted folder %s cannot be read: %s", f->folder, job->err.text);
+  else if (job->result < 0)
     log_warning("%s/%llu is not removed from the adopted folder %s yet: %s", f->journal, (unsigned long long)f->seq, f->folder,
                 job->err.text);
-    f->of->err = job->err;
-  }
   over(f->of);
   free(f);
 }
@@ -76,6 +80,7 @@ void adopted_forget(struct desk *d, const char *incident, uint64_t seq, void (*t
     if (!f) abort();
     *f = (struct forgetting){.job = {.run = work_forget, .done = forgotten, .drop = forget_drop},
                              .folder = json_str_or(one, "folder", ""),
+                             .key = json_str_or(one, "key", ""),
                              .seq = seq,
                              .of = all};
     snprintf(f->journal, sizeof f->journal, "%s", incident);
@@ -98,5 +103,7 @@ static void on_removed(void *arg, const struct redis_value *reply, const struct 
 }
 
 void adopted_look(struct desk *d) {
-  if (json_object_size(adopted_of(d))) redis_call(d->deps.redis, 0, on_removed, d, NULL, "SMEMBERS", "tocsin:removed", NULL);
+  if (!json_object_size(adopted_of(d))) return;
+  adopted_forget(d, "", 0, NULL, NULL);
+  redis_call(d->deps.redis, 0, on_removed, d, NULL, "SMEMBERS", "tocsin:removed", NULL);
 }

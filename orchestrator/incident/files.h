@@ -114,7 +114,7 @@ void file_letter(struct desk *d, const struct letter *letter);
 struct vault *file_vault(struct desk *d, const char *node);
 /* The body of an entry goes from every adopted folder. then (may be NULL) is called once, perhaps before this returns. */
 void adopted_forget(struct desk *d, const char *incident, uint64_t seq, void (*then)(void *arg, const struct err *err), void *arg);
-void adopted_look(struct desk *d); /* so does what was removed before */
+void adopted_look(struct desk *d); /* so does what was removed before; and what was sealed last there can be found */
 
 /* upload.c */
 command_fn file_do_begin, file_do_piece, file_do_finish, file_do_offer, file_do_record;

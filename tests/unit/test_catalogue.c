@@ -6,6 +6,7 @@
 
 #include <cmocka.h>
 
+#include "evidence/archive.h"
 #include "evidence/bodies.h"
 #include "evidence/catalogue.h"
 #include "evidence/leaf.h"
@@ -123,8 +124,40 @@ static void all(void **state) {
   folder_remove(folder);
 }
 
+/* Its sealer is gone, and had not come to put what it sealed last into the catalogue; or the copy lacks the catalogue. */
+static void adopted(void **state) {
+  struct store *s = NULL;
+  struct archive *a = NULL;
+  struct place place;
+  struct buf out;
+  struct err err = {0};
+  char path[96];
+  folder_make(folder);
+  assert_int_equal(store_open(folder, &signer, NULL, NULL, &s, &err), 0);
+  seal_all(s);
+  store_close(s);
+  snprintf(path, sizeof path, "%s/catalogue.db", folder);
+  assert_int_equal(remove(path), 0);
+  assert_int_equal(archive_ready(folder, &signer.verifier, &err), 0);
+  assert_int_equal(archive_open(folder, &signer.verifier, &a, &err), 0);
+  assert_int_equal(archive_find(a, "INC-000001", REMOVED + 1, &place, &err), 0);
+  buf_init(&out, 4096);
+  assert_int_equal(archive_body(a, &place, &out, &err), 0);
+  archive_close(a);
+  assert_int_equal(remove(path), 0);
+  if (archive_forget(folder, &signer.verifier, "INC-000001", REMOVED + 1, &err) < 0) fail_msg("%s", err.text);
+  assert_int_equal(archive_open(folder, &signer.verifier, &a, &err), 0);
+  assert_int_equal(archive_body(a, &place, &out, &err), ERR_NOT_FOUND);
+  archive_close(a);
+  buf_release(&out);
+  snprintf(path, sizeof path, "%s/not-mounted", folder); /* nothing is begun in a folder that is not there */
+  assert_true(archive_forget(path, &signer.verifier, "INC-000001", REMOVED + 1, &err) < 0);
+  assert_int_equal(remove(path), -1);
+  folder_remove(folder);
+}
+
 int main(void) {
   signer = test_signer("example.com/ir/evidence");
-  const struct CMUnitTest tests[] = {cmocka_unit_test(all)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(all), cmocka_unit_test(adopted)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
