@@ -176,7 +176,7 @@ def by_letter(redis, first, second):
 
 
 def forged(redis, first, second, mine):
-    """What is not signed, and what came before, is thrown away."""
+    """What is not signed is thrown away (what comes a second time: unit/test_functions)."""
     before = len(first.json("incident", "show", mine)["entries"])
     body = {"command": {"command": "incident.note", "id": mine, "text": "forged"}, "by": {"name": "x", "actor": "person:0", "roles": ["lead"]}, "here": False}
     text = json.dumps({"from": "n2", "to": "n1", "kind": "command", "nonce": "0" * 32, "time": int(time.time() * 1e6), "body": body})
