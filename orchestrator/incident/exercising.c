@@ -19,10 +19,25 @@ void desk_on_exercise(struct desk *d, desk_door_cb *cb, void *arg) {
   d->door_arg = arg;
 }
 
-/* What may be done to an exercise that nobody plays any more; what the room of exercises is asked, that says so itself. */
+/* What may be done to an exercise that nobody plays any more, files that were kept in it included; what the room of exercises is asked, that says so itself. */
 static bool only_looks(const struct call *call) {
-  static const char *const names[] = {"incident.show",    "incident.entries", "incident.export",   "run.show",        "corrective.add",
-                                      "corrective.close", "evidence.list",    "incident.exported", "incident.redact", NULL};
+  static const char *const names[] = {"incident.show",
+                                      "incident.entries",
+                                      "incident.export",
+                                      "run.show",
+                                      "corrective.add",
+                                      "corrective.close",
+                                      "evidence.list",
+                                      "incident.exported",
+                                      "incident.redact",
+                                      "evidence.get",
+                                      "evidence.transfer",
+                                      "evidence.acknowledge",
+                                      "evidence.hold",
+                                      "evidence.release_hold",
+                                      "evidence.delete",
+                                      "evidence.expire",
+                                      NULL};
   const char *command = json_str_or(call->command, "command", "");
   if (map_get(&call->desk->extras, command)) return true;
   for (const char *const *n = names; *n; n++)

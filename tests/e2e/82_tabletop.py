@@ -155,7 +155,13 @@ def every_way_out(tocsin, product, settings):
     is_((product.came, os.path.exists(os.path.join(tocsin.folder, "touched"))), (0, False), "every way out: nobody came to the server, and no program ran")
     if tracer.possible():
         is_(sockets_to_the_world(tocsin.pid), [], "every way out: no socket but Unix ones is open")
+    tocsin.write("drill.txt", "what we said")
+    item = tocsin.json("evidence", "add", incident, "drill.txt", "--because", "for the debriefing")["item"]
     is_(tocsin.run("tabletop", "end", exercise).status, 0, "every way out: it is ended")
+    again = ("-o", "drill-again.txt", "--because", "the debriefing")
+    tocsin.wait_for(lambda: tocsin.run("evidence", "get", incident, item, *again).status == 0, "every way out: a file that was kept in it can be had afterwards")
+    tocsin.wait_for(lambda: tocsin.run("evidence", "export", incident, "-o", "drill.zip").status == 0, "every way out: and is in its bundle")
+    is_(tocsin.run("evidence", "delete", incident, item, "--because", "over", "--yes").status, 0, "every way out: and deleted")
     install(tocsin)
     tocsin.settings(settings)
     is_(tocsin.run("reload").status, 0, "every way out: what was installed before is again")
