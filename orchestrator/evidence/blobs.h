@@ -57,7 +57,7 @@ struct blob_info {
 /* Every blob that is not BLOB_KEPT; a new array of *ret_count, for free. */
 int blobs_unsettled(struct blobs *b, struct blob_info **ret, size_t *ret_count, struct err *err);
 
-/* Kept ones whose retention is to be looked at by now (µs), never looked at ones first, `most` at most; a new array as above. */
+/* Kept ones whose retention is to be looked at by now (µs of a steady clock), never looked at ones first, `most` at most; a new array as above. */
 int blobs_to_look(struct blobs *b, int64_t now, size_t most, struct blob_info **ret, size_t *ret_count, struct err *err);
 /* It was looked at, and will be again from `at` on. */
 int blob_looked(struct blobs *b, const char *incident, const char *sha256, enum blob_time time, int64_t at, struct err *err);

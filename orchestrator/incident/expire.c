@@ -1,5 +1,5 @@
 /* Retention by class: files whose time is over go when the settings say so. The node that has a file asks its incident's owner, who judges and makes the entry; one file after the other. What was found is noted
- * beside the file's key, with the time of the next look, so that no incident is loaded in vain. */
+ * beside the file's key, with the time of the next look, so that no incident is loaded in vain. That time is the steady clock's: a day has to pass, and not the wall clock to be set on by one. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,7 +9,8 @@
 #include "incident/files.h"
 
 enum { AT_ONCE = 200 };
-static const int64_t DAY_US = INT64_C(86400000000);
+static const int64_t DAY_US = INT64_C(86400000000),
+                     LOOK_US = 30 * DAY_US; /* the longest time between two looks: the clock may have been wrong at one */
 
 /* ---- judging, at the owner */
 
@@ -20,7 +21,7 @@ static bool engine_deletes(const struct desk *d, const char *class) {
 enum blob_time file_time(struct desk *d, struct incident *inc, const json_t *file, int64_t *ret_at) {
   int64_t now = clock_wall(d->deps.store->clock), until = json_int_or(file, "retain_until", 0);
   bool awaited = json_object_get(file, "transfer") && !json_object_get(file, "acknowledged");
-  *ret_at = until > now ? until : now + DAY_US;
+  *ret_at = clock_steady(d->deps.store->clock) + (until <= now ? DAY_US : until - now < LOOK_US ? until - now : LOOK_US);
   if (until > now) return BLOB_IN_TIME;
   if (json_object_get(file, "hold")) return BLOB_HELD;
   if (!engine_deletes(d, json_str_or(file, "class", ""))) return BLOB_FOR_PEOPLE;
@@ -31,7 +32,7 @@ enum blob_time file_time(struct desk *d, struct incident *inc, const json_t *fil
 void file_do_expire(struct call *call, struct incident *inc) {
   const char *item = "", *class;
   char until[TIME_TEXT];
-  int64_t at = clock_wall(call->desk->deps.store->clock) + DAY_US;
+  int64_t at = clock_steady(call->desk->deps.store->clock) + DAY_US;
   const json_t *file = file_by_digest(inc, json_str_or(call->command, "sha256", ""), &item);
   bool known = file && strcmp(json_str_or(file, "node", ""), json_str_or(call->command, "node", "")) == 0;
   enum blob_time time = known ? file_time(call->desk, inc, file, &at) : BLOB_IN_TIME;
@@ -130,7 +131,7 @@ static void list_begin(struct expiring *x) {
   free(x->list);
   x->list = NULL;
   x->count = x->next = 0;
-  x->now = clock_wall(x->desk->deps.store->clock);
+  x->now = clock_steady(x->desk->deps.store->clock);
   x->job = (struct vault_job){.run = work_list, .done = listed, .drop = job_drop};
   vault_do(file_vault(x->desk, x->node), &x->job);
 }

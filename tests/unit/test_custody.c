@@ -305,7 +305,7 @@ static void on_counted(void *arg, const struct blob_counts *c, const struct err 
 /* So many days later: what is found of the files' times. */
 static void days_later(int days, unsigned due, unsigned held, unsigned busy, unsigned people) {
   int64_t until = test_now_ms() + WAIT_MS;
-  clock_set(&fake, clock_wall(&fake) + days * INT64_C(86400000000) + 1);
+  clock_set(&fake, fake.offset + days * INT64_C(86400000000) + 1);
   do {
     desk_expire_files(t.desk); /* nothing is looked at twice at one time */
     if (test_now_ms() > until)
@@ -364,6 +364,37 @@ static void over(void **state) {
   assert_false(is_gone(held) || is_gone(handed));
 }
 
+/* A clock whose wall somebody sets on. */
+static int64_t set_on;
+static int64_t wrong_wall(const struct clock *c) { return c->offset + set_on; }
+
+/* The clock is put a year on, and then two days more: neither is a day that has passed. */
+static void clock_wrong(void **state) {
+  static const int64_t day = INT64_C(86400000000);
+  json_t *evidence = json_object_get(t.settings, "evidence");
+  json_object_set_new(json_object_get(evidence, "classes"), "personal", json_integer(90 * INT64_C(86400000)));
+  json_object_set_new(evidence, "delete", json_pack("[s]", "personal"));
+  clock_init_settable(&fake, clock_wall(clock_system()));
+  fake.wall = wrong_wall;
+  set_on = 0;
+  t.store.clock = &fake;
+  int64_t item = add_of("personal", "stays its time");
+  said("tester", with(with(of("incident.close"), "verdict", json_string("benign")), "waive", json_string("a test")), 200);
+  UNTIL(unsettled() == 0);
+  set_on = 365 * day;
+  days_later(0, 1, 0, 0, 0);
+  set_on += 2 * day;
+  for (int i = 0; i < 20; i++) days_later(0, 1, 0, 0, 0);
+  assert_false(is_gone(item));
+  set_on = 0; /* noticed, and set right */
+  days_later(1, 0, 0, 0, 0);
+  assert_false(is_gone(item));
+  days_later(89, 1, 0, 0, 0);
+  assert_false(is_gone(item));
+  days_later(1, 0, 0, 0, 0);
+  assert_true(is_gone(item));
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test_setup_teardown(life, setup, teardown),
@@ -375,6 +406,7 @@ int main(void) {
       cmocka_unit_test_setup_teardown(stopped, setup, teardown),
       cmocka_unit_test_setup_teardown(elsewhere, setup, teardown),
       cmocka_unit_test_setup_teardown(over, setup, teardown),
+      cmocka_unit_test_setup_teardown(clock_wrong, setup, teardown),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
