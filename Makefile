@@ -102,10 +102,12 @@ $(BUILD)/tocsin-verify: $(VERIFY) $(wildcard orchestrator/verify/*.h) $(BUILD)/.
 $(BUILD)/unit/%: tests/unit/%.c $(BUILD)/libtocsin.a
 	@mkdir -p $(@D)
 	$(call say,CC $@)
-	$(Q)$(CC) $(WARN) $(CPPFLAGS) $(CFLAGS) -O0 -Itests/unit -MMD -MP -MF $@.d -MT $@ $< $(BUILD)/libtocsin.a $(LDLIBS) -lcmocka -o $@
+	$(Q)$(CC) $(WARN) $(CPPFLAGS) $(CFLAGS) -O0 -Itests/unit -MMD -MP -MF $@.d -MT $@ $< $(BUILD)/libtocsin.a $(LINK_ONLY) $(LDLIBS) -lcmocka -o $@
 
 # It asks both verifiers, the auditor's through a door for many questions.
-$(BUILD)/unit/test_tamper $(BUILD)/unit/test_tamper_bundle: | $(BUILD)/verify-many
+$(BUILD)/unit/test_tamper $(BUILD)/unit/test_tamper_bundle $(BUILD)/unit/test_seal_faults: | $(BUILD)/verify-many
+# It is started for each system call of a seal: without libraries that it does not use.
+$(BUILD)/unit/test_seal_faults: private LINK_ONLY := -Wl,--as-needed
 $(BUILD)/verify-many: tests/unit/verify_many.c $(VERIFY) $(wildcard orchestrator/verify/*.h) $(BUILD)/.flags
 	$(call say,CC $@)
 	$(Q)$(CC) $(WARN) -Iorchestrator $(CFLAGS) $(HARDEN) $(LINK) $< -lcrypto -o $@
@@ -184,7 +186,7 @@ bench:
 # Kills, stops and cuts whatever it can, counts what really happened; then again under sanitizers, and with a clock that is set. CHAOS_SEED=… repeats a run.
 chaos:
 	@tests/install test
-	@$(AGAIN) all $(BUILD)/chaos/clock.so
+	@$(AGAIN) all $(BUILD)/chaos/clock.so $(BUILD)/unit/test_seal_faults
 	@$(ASAN) all
 	@TOCSIN_BUILD='$(BUILD)' CHAOS_SEED='$(CHAOS_SEED)' CHAOS_ALERTS='$(CHAOS_ALERTS)' tests/chaos/run
 

@@ -143,12 +143,23 @@ int disk_write(struct disk *d, const char *path, const void *bytes, size_t len, 
   return disk_append(d, path, 0, bytes, len, err);
 }
 
+int disk_expect(const struct disk *d, const char *path, const void *bytes, size_t len, struct err *err) {
+  struct buf found;
+  buf_init(&found, len + 1);
+  int r = disk_read(d, path, &found, err);
+  if (r == 0 && (found.len != len || memcmp(found.data, bytes, len) != 0))
+    r = err_set(err, ERR_IO, "%s reads back other than it was written: check this disk and memory", path);
+  buf_release(&found);
+  return r;
+}
+
 int disk_replace(struct disk *d, const char *path, const void *bytes, size_t len, struct err *err) {
   char temporary[DISK_PATH];
   if ((size_t)snprintf(temporary, sizeof temporary, "%s.new", path) >= sizeof temporary)
     return err_set(err, ERR_INVALID, "the path %s is too long", path);
   int r = disk_write(d, temporary, bytes, len, err);
   if (r == 0) r = files_sync(d, err);
+  if (r == 0) r = disk_expect(d, temporary, bytes, len, err);
   if (r == 0 && (broken(d, DISK_RENAME, path, NULL) || renameat(d->fd, temporary, d->fd, path) != 0))
     r = err_errno(err, "cannot rename %s", temporary);
   if (r == 0) r = disk_sync(d, err);

@@ -47,6 +47,8 @@ int disk_replace(struct disk *d, const char *path, const void *bytes, size_t len
 int disk_settle(struct disk *d, const char *path, struct err *err);
 /* Appends the file to out. ERR_NOT_FOUND, ERR_LIMIT (over out's cap). */
 int disk_read(const struct disk *d, const char *path, struct buf *out, struct err *err);
+/* Reads it again: ERR_IO when it holds anything but these bytes. disk_replace does so before the rename. */
+int disk_expect(const struct disk *d, const char *path, const void *bytes, size_t len, struct err *err);
 /* A folder of files, with them; one that is not there is no error. */
 int disk_remove_folder(struct disk *d, const char *path, struct err *err);
 

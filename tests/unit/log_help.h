@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "evidence/leaf.h"
 #include "evidence/tlog.h"
 
 /* In memory where possible: thousands of fsyncs would take minutes on a disk. */
@@ -72,6 +73,31 @@ static inline void folder_copy(const char *from, const char *to) {
   snprintf(copy_from, sizeof copy_from, "%s", from);
   snprintf(copy_to, sizeof copy_to, "%s", to);
   assert_int_equal(nftw(from, copy_one, 16, FTW_PHYS), 0);
+}
+
+/* ---- heads of journals with their bodies */
+
+/* Entry seq of journal n: a head as journals have it. The chain is made anew each time, from the first on. */
+struct made {
+  char head[512], body[64], leaf[DIGEST_HEX], journal[32];
+  size_t head_len, body_len;
+};
+
+enum { JOURNALS = 7 };
+static struct made *made; /* entry i is number i / JOURNALS + 1 of journal i % JOURNALS */
+
+static inline void all_make(unsigned count) {
+  made = calloc(count, sizeof *made);
+  for (unsigned i = 0; i < count; i++) {
+    struct made *m = &made[i];
+    char digest[DIGEST_HEX];
+    snprintf(m->journal, sizeof m->journal, "INC-%06u", i % JOURNALS);
+    m->body_len = (size_t)snprintf(m->body, sizeof m->body, "%032u body %u%.*s", i, i, (int)(i % 13), ".............");
+    envelope_digest(m->body, m->body_len, digest);
+    m->head_len = (size_t)snprintf(m->head, sizeof m->head, "{\"body\":\"%s\",\"incident\":\"%s\",\"prev\":\"%s\",\"seq\":%u}", digest,
+                                   m->journal, i < JOURNALS ? leaf_none() : made[i - JOURNALS].leaf, i / JOURNALS + 1);
+    leaf_hash(m->head, m->head_len, m->leaf);
+  }
 }
 
 #endif

@@ -30,30 +30,6 @@ static struct sealer *start(const char *folder, disk_fault_cb *fault) {
   return s;
 }
 
-/* Entry seq of journal n: a head as journals have it. The chain is made anew each time, from the first on. */
-struct made {
-  char head[512], body[64], leaf[DIGEST_HEX], journal[32];
-  size_t head_len, body_len;
-};
-
-enum { JOURNALS = 7 };
-
-static struct made *made; /* entry i is number i / JOURNALS + 1 of journal i % JOURNALS */
-
-static void all_make(unsigned count) {
-  made = calloc(count, sizeof *made);
-  for (unsigned i = 0; i < count; i++) {
-    struct made *m = &made[i];
-    char digest[DIGEST_HEX];
-    snprintf(m->journal, sizeof m->journal, "INC-%06u", i % JOURNALS);
-    m->body_len = (size_t)snprintf(m->body, sizeof m->body, "%032u body %u%.*s", i, i, (int)(i % 13), ".............");
-    envelope_digest(m->body, m->body_len, digest);
-    m->head_len = (size_t)snprintf(m->head, sizeof m->head, "{\"body\":\"%s\",\"incident\":\"%s\",\"prev\":\"%s\",\"seq\":%u}", digest,
-                                   m->journal, i < JOURNALS ? leaf_none() : made[i - JOURNALS].leaf, i / JOURNALS + 1);
-    leaf_hash(m->head, m->head_len, m->leaf);
-  }
-}
-
 static void add_one(struct sealer *s, unsigned i) {
   const struct made *m = &made[i];
   sealer_add(s, m->journal, i / JOURNALS + 1, m->head, m->head_len, m->leaf, m->body, m->body_len);
