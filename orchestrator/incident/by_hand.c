@@ -5,9 +5,13 @@
 
 #include "incident/internal.h"
 
-/* The incident was there for the one action: it is over with it, unless somebody still has to let go of what it contains. */
+/* The incident was there for the one action: it is over with it, unless somebody still has to let go of what it contains, or people have done more in it while it waited. */
 static void tried_over(struct call *call) {
-  if (state_holds_targets(incident_state(call->inc))) return;
+  const json_t *state = incident_state(call->inc);
+  if (state_holds_targets(state) || json_object_size(json_object_get(state, "runs")) ||
+      json_object_size(json_object_get(state, "questions")) || json_object_size(json_object_get(state, "intents")) ||
+      strcmp(json_str_or(state, "status", ""), "open") != 0)
+    return;
   incident_index(call->inc, false);
   journal_add(call->inc->journal, KIND_INCIDENT_CLOSED, call->by->actor, 0, NULL,
               json_pack("{s:s, s:s}", "verdict", "benign", "root_cause", "an action was tried by hand"));

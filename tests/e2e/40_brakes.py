@@ -1,4 +1,6 @@
 """What no playbook can step over: brakes, the ceiling, protected entities, budgets, roles; and letting go again."""
+from concurrent.futures import ThreadPoolExecutor
+
 from harness import Raw, Tocsin, done, is_, like, ok, wait_until
 from product import Product, alert, conservation, content, entries
 
@@ -17,6 +19,10 @@ def types(tocsin, incident):
 
 def incident_of(tocsin, user):
     return next((i["id"] for i in tocsin.json("incident", "list", "--status", "all")["incidents"] if i["title"] == "about %s" % user), None)
+
+
+def titled(tocsin, title):
+    return next((i for i in tocsin.json("incident", "list", "--status", "all")["incidents"] if i["title"] == title), None)
 
 
 def pushed(tocsin, user, product="Locker"):
@@ -109,7 +115,16 @@ def tried(tocsin, product):
     is_(tocsin.run("release", "user=tina", "--because", "done", "--yes").status, 0, "and can be released")
     is_(product.count("unlock", "tina"), 1, "by its undo")
     is_(tocsin.run("pause", "all", "--because", "still alive").status, 0, "the engine's own journal is none the worse")
-    tocsin.run("resume", "all", "--because", "x")
+    with ThreadPoolExecutor(1) as pool:
+        trying = pool.submit(tocsin.run, "connector", "try", "product.once", "--because", "held by hand", "--yes", "user=nina", "--json")
+        wait_until(lambda: titled(tocsin, "held by hand"), 20)
+        incident = titled(tocsin, "held by hand")["id"]
+        tocsin.run("trigger", "lock", "--incident", incident, "--because", "beside it", "--yes", "user=nora")
+        tocsin.run("resume", "all", "--because", "x")
+        is_(trying.result().status, 0, "what is tried waits for the brake, too")
+    ok(run_ended(tocsin, incident), "and so does what was begun in its incident meanwhile")
+    is_(titled(tocsin, "held by hand")["status"], "open", "which is not closed over the head of whoever works in it")
+    is_(tocsin.run("release", "user=nora", "--because", "done", "--yes").status, 0, "released again")
 
 
 def ledger(tocsin, product, incident):
