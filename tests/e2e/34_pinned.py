@@ -262,5 +262,6 @@ with tocsin_:
     ok(sent(sink_, "bob") == [True], "and nothing more is sent")
     not_to_be_found(tocsin_, sink_)
     shadow(tocsin_, sink_)
+    ok("Sanitizer" not in tocsin_.log() and "runtime error" not in tocsin_.log(), "no memory error was seen")
 sink_.stop()
 done()
