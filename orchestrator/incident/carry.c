@@ -26,6 +26,8 @@ const char *file_holder(const struct desk *d, const char *node, struct err *err)
 
 static bool is_here(const struct desk *d, const char *holder) { return holder && strcmp(holder, own_node(d)) == 0; }
 
+bool file_is_here(const struct desk *d, const char *node) { return is_here(d, file_holder(d, node, NULL)); }
+
 static json_t *letter_of(const char *verb, const char *node, const char *incident, const char *sha256) {
   return json_pack("{s:s, s:s, s:s, s:s}", "do", verb, "node", node, "incident", incident, "sha256", sha256);
 }
@@ -200,6 +202,6 @@ void file_letter(struct desk *d, const struct letter *letter) {
   snprintf(j->from, sizeof j->from, "%.47s", letter->from);
   snprintf(j->nonce, sizeof j->nonce, "%.47s", letter->nonce);
   for (size_t i = 0; i < sizeof verbs / sizeof *verbs; i++)
-    if (strcmp(verbs[i].verb, verb) == 0 && is_here(d, file_holder(d, node, NULL))) run = verbs[i].run;
+    if (strcmp(verbs[i].verb, verb) == 0 && file_is_here(d, node)) run = verbs[i].run;
   file_job_start(d, j, run, letter_done);
 }

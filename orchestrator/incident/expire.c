@@ -150,5 +150,6 @@ void desk_expire_files(struct desk *d) {
   json_t *one;
   if (files_of(d)->expiring) return;
   begin(d, "");
-  json_object_foreach(json_object_get(json_object_get(d->deps.settings, "evidence"), "adopted"), node, one) begin(d, node);
+  json_object_foreach(json_object_get(json_object_get(d->deps.settings, "evidence"), "adopted"), node, one) if (file_is_here(d, node))
+      begin(d, node);
 }

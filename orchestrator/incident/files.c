@@ -479,7 +479,8 @@ static void settle_all(struct desk *d, bool ends) {
   const char *node;
   json_t *one;
   settle_at(d, "", ends);
-  json_object_foreach(json_object_get(json_object_get(d->deps.settings, "evidence"), "adopted"), node, one) settle_at(d, node, ends);
+  json_object_foreach(json_object_get(json_object_get(d->deps.settings, "evidence"), "adopted"), node, one) if (file_is_here(d, node))
+      settle_at(d, node, ends);
 }
 
 void desk_settle_files(struct desk *d) { settle_all(d, false); }

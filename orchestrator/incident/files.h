@@ -100,6 +100,8 @@ void file_delete(struct call *call, struct incident *inc, const json_t *file);
 /* carry.c: kept files where they lie, which `node` says: here, or at another node, which is asked by letter. */
 /* Who can give what lies there; NULL with err: nobody for the time being. */
 const char *file_holder(const struct desk *d, const char *node, struct err *err);
+/* This node, because it is its own or its folder was adopted and it does not live: who lives works in it, and nobody else may. */
+bool file_is_here(const struct desk *d, const char *node);
 /* Marks a kept file as leaving, or destroys it (one that is gone already is no error). then is called once, on the loop; with ERR_CANCELLED when the desk ends before. */
 void file_leave(struct desk *d, const char *node, const char *incident, const char *sha256, void (*then)(void *, const struct err *),
                 void *arg);
