@@ -267,19 +267,22 @@ end
 
 -- KEYS: clock (a hash). ARGV: machine, its boot_ms, its offset as it knows it or ''. What, added to boot_ms, is the time that all nodes of this Redis share
 -- and that nobody sets; a machine that is new goes on where the others are, by the clock here, and what that one is wrong by stands in '#redis'.
+-- It never goes back by more than a minute, also where the clock here is behind after both were down: '#last' is what it showed, to the minute.
 local function steady(keys, args)
   local machine, boot, known = args[1], whole(args[2]), args[3]
   if not machine or machine == '' or not boot or not known then return redis.error_reply('ERR steady: wrong arguments') end
-  local time, stored = redis.call('TIME'), redis.call('HMGET', keys[1], machine, '#redis')
+  local time, stored = redis.call('TIME'), redis.call('HMGET', keys[1], machine, '#redis', '#last')
   local here, wrong = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000), tonumber(stored[2] or '')
-  local offset = tonumber(known) or tonumber(stored[1] or '') or here + (wrong or 0) - boot
+  local last = tonumber(stored[3] or '') or 0
+  local offset = tonumber(known) or tonumber(stored[1] or '') or math.max(here + (wrong or 0), last) - boot
   local wrong_now = boot + offset - here
   if redis.call('HLEN', keys[1]) > MACHINES then -- those that are up say it again
     redis.call('DEL', keys[1])
-    stored, wrong = {}, nil
+    stored, wrong, last = {}, nil, 0
   end
   if stored[1] ~= digits(offset) then redis.call('HSET', keys[1], machine, digits(offset)) end
   if not wrong or math.abs(wrong_now - wrong) >= 1000 then redis.call('HSET', keys[1], '#redis', digits(wrong_now)) end
+  if boot + offset - last >= 60000 then redis.call('HSET', keys[1], '#last', digits(boot + offset)) end
   return offset
 end
 
@@ -435,5 +438,5 @@ redis.register_function { function_name = 'tocsin_give', callback = give, flags 
 redis.register_function { function_name = 'tocsin_retire', callback = retire, flags = { 'allow-oom' } }
 redis.register_function { function_name = 'tocsin_take', callback = take, flags = { 'allow-oom' } }
 redis.register_function {
-  function_name = 'tocsin_version', callback = function() return 9 end, flags = { 'no-writes', 'allow-stale' },
+  function_name = 'tocsin_version', callback = function() return 10 end, flags = { 'no-writes', 'allow-stale' },
 }
