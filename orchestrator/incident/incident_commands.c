@@ -95,10 +95,38 @@ static json_t *run_answer(struct reading *r) {
   return json_pack("{s:o, s:O}", "run", view, "entries", r->entries);
 }
 
+/* Its first entries lie in another node's log alone, from where this one took it over by its state: unless something of it is alive here it is let go of, and that node is asked. */
+static bool read_elsewhere(struct reading *r, const struct err *err) {
+  enum { TRIES_MOST = 4 };
+  struct call *call = r->call;
+  struct incident *inc = call->inc;
+  if (!err || err->code != ERR_CONFLICT || !call->desk->deps.nodes || inc->lost || ++call->tries > TRIES_MOST) return false;
+  incident_busy(inc, -1);
+  if (incident_alive(inc)) {
+    incident_busy(inc, 1);
+    return false;
+  }
+  call->inc = NULL;
+  incident_unload(inc);
+  call_again(call);
+  return true;
+}
+
+static void reading_free(struct reading *r) {
+  json_decref(r->entries);
+  json_decref(r->names);
+  buf_release(&r->lines);
+  free(r);
+}
+
 static void read_done(void *arg, const struct err *err) {
   struct reading *r = arg;
   struct call *call = r->call;
   struct err full;
+  if (read_elsewhere(r, err)) {
+    reading_free(r);
+    return;
+  }
   if (r->exporting && !buf_ok(&r->lines)) err_set(&full, ERR_LIMIT, "the incident is larger than %d MiB", EXPORT_CAP >> 20), err = &full;
   if (err) {
     call_fail(call, err);
@@ -115,10 +143,7 @@ static void read_done(void *arg, const struct err *err) {
     }
     call_answer(call, 200, answer);
   }
-  json_decref(r->entries);
-  json_decref(r->names);
-  buf_release(&r->lines);
-  free(r);
+  reading_free(r);
 }
 
 static void on_flushed(void *arg, const struct err *err) {

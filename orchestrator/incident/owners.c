@@ -261,7 +261,11 @@ static void on_owners(void *arg, const struct redis_value *reply, const struct e
   for (size_t i = 0; i < l->asked; i++) {
     const struct redis_value *owner = redis_item(reply, i);
     struct incident *inc = map_get(&l->desk->incidents, json_string_value(json_array_get(l->ids, l->next + i)));
-    if (!inc || redis_type(owner) != REDIS_STRING || strcmp(redis_string(owner, NULL), nodes_self(l->desk->deps.nodes)) == 0) continue;
+    if (inc && redis_type(owner) != REDIS_STRING) { /* another may have had it, and let go of it: whoever wants it next reads it anew */
+      if (!incident_alive(inc)) incident_unload(inc);
+      continue;
+    }
+    if (!inc || strcmp(redis_string(owner, NULL), nodes_self(l->desk->deps.nodes)) == 0) continue;
     log_warning("%s was taken over by node %s while this one stood still", inc->id, redis_string(owner, NULL));
     desk_lost(l->desk, inc->id);
   }

@@ -124,9 +124,11 @@ static bool past(const struct retirement *r, const json_t *state) {
   return json_int_or(state, "updated", INT64_MAX) <= clock_wall(r->desk->deps.store->clock) - r->hot_ms * 1000;
 }
 
+/* Nor while the lease has lapsed: it may be another's by now. */
 static bool may_leave(const struct retirement *r) {
   const json_t *state = incident_state(r->inc);
-  return !r->inc->lost && journal_seq(r->inc->journal) && !state_unfinished(state) && past(r, state);
+  const struct nodes *nodes = r->desk->deps.nodes;
+  return !r->inc->lost && (!nodes || nodes_held(nodes)) && journal_seq(r->inc->journal) && !state_unfinished(state) && past(r, state);
 }
 
 /* Not this time. One that was touched since it was closed is looked at when it is old enough. */

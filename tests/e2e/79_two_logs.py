@@ -173,6 +173,19 @@ def adopted(first, second, one, kept, old):
     ok("an old case" not in json.dumps(next(e for e in entries(second, old) if e["seq"] == 2)), "nothing shows it any more")
 
 
+def reopened(first, second):
+    """It had left Redis, goes on, and its node dies: the other takes it over, and its beginning is read where it lies once that node is back."""
+    incident = opened(first, "a case that goes on")
+    close(first, incident)
+    first.wait_for(lambda: left(first, incident), "it leaves Redis")
+    is_(first.run("incident", "reopen", incident, "--because", "it was not over").status, 0, "and is reopened")
+    first.kill()
+    second.wait_for(lambda: second.run("incident", "note", incident, "the other's").status == 0, "the other takes it over")
+    first.start()
+    first.wait_for(lambda: "a remark" in second.run("incident", "show", incident).out, "its beginning is there again with its node")
+    like(first.run("incident", "show", incident).out, "a remark.*the other's", "wherever it is asked for")
+
+
 def of_the_dead(first, second, one):
     """Whoever lives seals it."""
     first.kill()
@@ -210,6 +223,7 @@ with Redis(passwords=False) as redis_:
         old_ = asked_for(n1, n2)
         item_, olds_, memory_ = files(n1, n2, one_, old_)
         n1.wait_for(lambda: left(n1, old_), "the old case leaves again")
+        reopened(n1, n2)
         of_the_dead(n1, n2, one_)
         without_it(n2, one_, item_, old_)
         adopted(n1, n2, one_, (item_, olds_, memory_), old_)
