@@ -489,11 +489,16 @@ void file_settle_ends(struct desk *d) { settle_all(d, true); }
 static void vault_free_value(void *value) { vault_free(value); }
 
 void files_free(struct desk *d) {
+  struct file_job *j;
   if (!d->files) return;
   timer_free(d->files->counting);
   vault_free(d->files->vault);
   map_release(&d->files->adopted, vault_free_value);
   file_uploads_free(d->files);
+  while ((j = LIST_FIRST(&d->files->coming))) { /* their owners' answers end them */
+    LIST_REMOVE(j, next);
+    j->coming = false;
+  }
   while (!TAILQ_EMPTY(&d->files->copies)) copy_drop(d->files, TAILQ_FIRST(&d->files->copies));
   free(d->files->engine.name);
   json_decref((json_t *)(uintptr_t)d->files->engine.roles);

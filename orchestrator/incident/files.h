@@ -31,7 +31,7 @@ struct files {
   struct vault *vault;
   struct map adopted; /* node → struct vault */
   LIST_HEAD(, upload) uploads;
-  LIST_HEAD(, file_job) coming; /* of playbooks */
+  LIST_HEAD(, file_job) coming; /* of playbooks, and those that the owner is just putting on record */
   TAILQ_HEAD(, copy) copies;    /* the newest last */
   size_t copy_count;
   size_t count;

@@ -137,6 +137,10 @@ static void on_offered(void *arg, int status, const json_t *answer) {
     return;
   }
   struct files *f = files_of(call->desk);
+  if (f->count >= UPLOADS_MOST) { /* others came while the owner was asked */
+    file_fail(call, ERR_LIMIT, "too many files are being added now; try again soon");
+    return;
+  }
   struct upload *u = calloc(1, sizeof *u);
   if (!u) abort();
   random_bytes(random, sizeof random);
@@ -281,6 +285,13 @@ static int work_finish(struct blobs *b, struct vault_job *job) {
   return file_keep(b, j, w, json_str_or(u->body, "sha256_before", ""));
 }
 
+/* Until it is marked as kept nobody may take it for what a crash left: its incident, which may be another node's, does not name it yet. */
+static void coming(struct file_job *j, bool comes) {
+  if (comes) LIST_INSERT_HEAD(&files_of(j->call->desk)->coming, j, next);
+  else if (j->coming) LIST_REMOVE(j, next);
+  j->coming = comes;
+}
+
 /* What the owner appends. The file is on a disk by now. */
 void file_do_record(struct call *call, struct incident *inc) {
   const json_t *body = json_object_get(call->command, "body"), *size = json_object_get(body, "size");
@@ -308,7 +319,7 @@ static void on_recorded(void *arg, int status, const json_t *answer) {
   j->call = NULL; /* it is gone; the job goes on */
   j->mark = status == 200 ? BLOB_KEPT : BLOB_NEW;
   if (status == 200) file_job_start(d, j, file_work_mark, file_marked);
-  else if (status < 500) file_settle(d, j);
+  else if (status < 500) coming(j, false), file_settle(d, j);
   else file_job_free(j);
 }
 
@@ -327,6 +338,7 @@ static void finished(struct vault_job *job) {
   }
   json_object_set_new(body, "sha256", json_string(j->sha256));
   json_object_set_new(body, "size", json_integer((json_int_t)j->size));
+  coming(j, true);
   desk_command_inner(call->desk, call->by, json_pack("{s:s, s:s, s:o}", "command", "evidence.record", "id", j->incident, "body", body),
                      on_recorded, j);
 }

@@ -262,6 +262,24 @@ static void crashed(void **state) {
   assert_true(add("orphan") > item);
 }
 
+/* More than may be added at a time begin before the owner has said yes to one. */
+static int begun_count, begun_refused;
+static void on_begun(void *arg, int status, const json_t *answer) { *(status == 200 ? &begun_count : &begun_refused) += 1; }
+
+static void many_at_once(void **state) {
+  char content[16];
+  begun_count = begun_refused = 0;
+  desk_down(), desk_up(); /* the incident has to be loaded first */
+  for (int i = 0; i < 40; i++) {
+    snprintf(content, sizeof content, "file %d", i);
+    json_t *c = begin_of(content);
+    desk_command(t.desk, people_named(t.people, "tester"), c, on_begun, NULL);
+    json_decref(c);
+  }
+  UNTIL(begun_count + begun_refused == 40);
+  assert_int_equal(begun_count, 16);
+}
+
 /* The end comes with files under way: nothing is left in memory (the sanitizers see to it), and nothing half done on the disk after the next start. */
 static void stopped(void **state) {
   char first[64], second[64];
@@ -403,6 +421,7 @@ int main(void) {
       cmocka_unit_test_setup_teardown(copied, setup, teardown),
       cmocka_unit_test_setup_teardown(removed_with_its_entry, setup, teardown),
       cmocka_unit_test_setup_teardown(crashed, setup, teardown),
+      cmocka_unit_test_setup_teardown(many_at_once, setup, teardown),
       cmocka_unit_test_setup_teardown(stopped, setup, teardown),
       cmocka_unit_test_setup_teardown(elsewhere, setup, teardown),
       cmocka_unit_test_setup_teardown(over, setup, teardown),
