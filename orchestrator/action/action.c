@@ -93,6 +93,7 @@ void action_free(struct action *x) {
   timer_free(x->timer);
   question_drop(x->question);
   helper_drop(x);
+  action_not_in_doubt(x); /* another node has it now */
   TAILQ_REMOVE(&x->all->all, x, among);
   x->all->live--;
   json_decref(x->params);

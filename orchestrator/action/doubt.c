@@ -86,8 +86,13 @@ int stand_in(struct action *x, const struct action_spec *spec, const char *why) 
 
 /* --- resolved ------------------------------------------------------------------------------------------------------- */
 
+void action_not_in_doubt(struct action *x) {
+  x->all->in_doubt -= x->in_doubt;
+  x->in_doubt = false;
+}
+
 static void resolved(struct action *x, const char *by, const char *verdict) {
-  x->all->in_doubt--;
+  action_not_in_doubt(x);
   journal_add(x->journal, KIND_ACTION_RESOLVED, by, x->run, x->step, json_pack("{s:s}", "verdict", verdict));
 }
 
@@ -212,7 +217,8 @@ void action_doubt(struct action *x, const char *why, const json_t *response) {
   char at[ID_PATH];
   snprintf(at, sizeof at, "%u/%s", x->run, x->step);
   const json_t *intent = json_object_get(json_object_get(journal_state(x->journal), "intents"), at);
-  x->all->in_doubt++;
+  x->all->in_doubt += !x->in_doubt;
+  x->in_doubt = true;
   if (!json_object_get(intent, "doubt")) {
     json_t *body =
         json_pack("{s:s, s:s, s:s, s:O}", "why", why, "connector", x->connector->instance, "action", x->name, "target", x->target);

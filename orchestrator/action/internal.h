@@ -39,7 +39,7 @@ struct action {
   char approved_for[65];    /* the digest that people were shown when they approved; "": in this life, so it is the same */
   int64_t lift_ms;
   unsigned attempt, reads; /* sends so far; helper reads (resolve, probe) so far */
-  bool approved, intended, taken_up, abandoned, started, waiting_brake, budgeted;
+  bool approved, intended, taken_up, abandoned, started, waiting_brake, budgeted, in_doubt;
   bool happened, given_up; /* how it was resolved before the process ended, which its outcome did not live to say */
   bool awaiting;           /* a Redis call of its own is under way and will come back to it */
   bool delivered;          /* its new secret lies where the settings want it; the old one beside it */
@@ -157,6 +157,7 @@ const json_t *history_in_doubt(const json_t *history);
 /* What x sent may have happened, and its connector cannot be had or used in the version that sent it: another's probe may look elsewhere, so a person says. why: for people. */
 int stand_in(struct action *x, const struct action_spec *spec, const char *why);
 void action_doubt(struct action *x, const char *why, const json_t *response);
+void action_not_in_doubt(struct action *x); /* any more, here: it is resolved, or let go of */
 /* It is known to have happened; nobody has its answer. */
 void action_happened(struct action *x);
 void action_given_up(struct action *x);

@@ -266,6 +266,20 @@ static void test_undo_of_a_version_not_to_be_found(void **state) {
   }
 }
 
+/* Another node takes the incident while a person is asked: it is in doubt there, and counted here no more. */
+static void test_another_node_takes_it(void **state) {
+  struct result r;
+  test_up(NULL);
+  product.script = "b";
+  start(&r, "isolate", HOST, (struct how){0});
+  UNTIL(questions_count(questions) == 1);
+  assert_int_equal(counted("in_doubt"), 1);
+  actions_orphan(actions, journal);
+  assert_int_equal(counted("in_doubt"), 0);
+  assert_int_equal(counted("live"), 0);
+  test_down(NULL);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test_teardown(test_action, name_row),
@@ -274,6 +288,7 @@ int main(void) {
       cmocka_unit_test_teardown(test_undo_after_a_restart, name_row),
       cmocka_unit_test(test_version_not_to_be_found),
       cmocka_unit_test(test_undo_of_a_version_not_to_be_found),
+      cmocka_unit_test(test_another_node_takes_it),
   };
   return cmocka_run_group_tests_name("doubt", tests, stage_up, stage_down);
 }
