@@ -117,7 +117,7 @@ static int batch_judge(struct sealer *s, struct store_entry *entries, struct ite
   int r = store_ready(s->store, err);
   for (size_t i = 0; r == 0 && i < count; i++) {
     if (items[i]->removal) entries[i].verdict = STORE_KNOWN;
-    else if (items[i]->head_len) r = store_judge(s->store, &entries[i], 1, err);
+    else if (items[i]->head_len) r = store_judge(s->store, entries, i, i + 1, err);
     else r = store_compare(s->store, items[i]->bytes, items[i]->seq, &items[i]->leaf, &entries[i], err);
   }
   return r;

@@ -82,17 +82,14 @@ static struct position *position_of(struct store *s, const char *journal, struct
   return p;
 }
 
-/* Whether the log holds this very entry. */
-static int same_as_sealed(struct store *s, const char *journal, uint64_t seq, const struct hash *leaf, bool *ret, struct err *err) {
-  struct position *p = position_of(s, journal, err);
+/* Whether the log holds e, which is no news of its journal, or will with what comes before it in its batch. */
+static int judge_again(struct store *s, struct store_entry *e, const struct store_entry *batch, const struct hash *leaf, struct err *err) {
   struct place place;
-  if (!p) return ERR_IO;
-  if (seq == p->seq) { /* it may be in the batch at hand */
-    *ret = hash_equal(&p->leaf, leaf);
-    return 0;
-  }
-  int r = catalogue_find(s->catalogue, journal, seq, &place, err);
-  *ret = r == 0 && hash_equal(&place.leaf, leaf);
+  int r = catalogue_find(s->catalogue, e->journal, e->seq, &place, err);
+  bool same = r == 0 && hash_equal(&place.leaf, leaf);
+  for (const struct store_entry *b = batch; r == ERR_NOT_FOUND && !same && b < e; b++)
+    same = b->verdict == STORE_NEW && b->seq == e->seq && hash_equal(&b->leaf, leaf) && strcmp(b->journal, e->journal) == 0;
+  e->verdict = same ? STORE_KNOWN : STORE_FORK;
   return r == ERR_NOT_FOUND ? 0 : r;
 }
 
@@ -102,10 +99,9 @@ static bool follows(const struct position *p, const char *prev) {
   return hex_decode(prev, h.bytes, DIGEST_BYTES) && hash_equal(&h, &p->leaf);
 }
 
-static int judge(struct store *s, struct store_entry *e, struct err *err) {
+static int judge(struct store *s, struct store_entry *e, const struct store_entry *batch, struct err *err) {
   struct head head;
   struct hash leaf;
-  bool same = false;
   e->verdict = STORE_BROKEN;
   e->journal[0] = 0;
   if (e->head_len > TILE_ENTRY_MAX || !head_scan(e->head, e->head_len, &head)) return 0;
@@ -116,11 +112,7 @@ static int judge(struct store *s, struct store_entry *e, struct err *err) {
   struct position *p = position_of(s, e->journal, err);
   if (!p) return ERR_IO;
   e->from = p->seq + 1;
-  if (e->seq <= p->seq) {
-    int r = same_as_sealed(s, e->journal, e->seq, &leaf, &same, err);
-    e->verdict = same ? STORE_KNOWN : STORE_FORK;
-    return r;
-  }
+  if (e->seq <= p->seq) return judge_again(s, e, batch, &leaf, err);
   if (e->seq > p->seq + 1) {
     e->verdict = STORE_AHEAD;
   } else if (!follows(p, head.prev)) {
@@ -132,25 +124,22 @@ static int judge(struct store *s, struct store_entry *e, struct err *err) {
   return 0;
 }
 
-int store_judge(struct store *s, struct store_entry *entries, size_t count, struct err *err) {
+int store_judge(struct store *s, struct store_entry *batch, size_t from, size_t count, struct err *err) {
   int r = 0;
-  for (size_t i = 0; r == 0 && i < count; i++) r = judge(s, &entries[i], err);
+  for (size_t i = from; r == 0 && i < count; i++) r = judge(s, &batch[i], batch, err);
   if (r < 0) positions_forget(s);
   return r;
 }
 
 int store_compare(struct store *s, const char *journal, uint64_t seq, const struct hash *leaf, struct store_entry *ret, struct err *err) {
   struct position *p = position_of(s, journal, err);
-  bool same = false;
   if (!p) return ERR_IO;
   snprintf(ret->journal, sizeof ret->journal, "%s", journal);
   ret->seq = seq;
   ret->from = p->seq + 1;
-  ret->verdict = STORE_AHEAD;
-  if (seq > p->seq) return 0;
-  int r = same_as_sealed(s, journal, seq, leaf, &same, err);
-  ret->verdict = same && seq == p->seq ? STORE_KNOWN : STORE_FORK;
-  return r;
+  if (seq > p->seq) ret->verdict = STORE_AHEAD;
+  else ret->verdict = seq == p->seq && hash_equal(&p->leaf, leaf) ? STORE_KNOWN : STORE_FORK;
+  return 0;
 }
 
 static int batch_write(struct store *s, const struct body *bodies, const struct tlog_entry *entries, size_t count, struct err *err) {

@@ -39,8 +39,8 @@ int store_open(const char *folder, const struct note_signer *signer, disk_fault_
 void store_close(struct store *s);
 /* Makes sure where log and catalogue stand. Needed before each batch; costs nothing when all is well. */
 int store_ready(struct store *s, struct err *err);
-/* Verdicts in order, each entry as if the new ones before it were in. */
-int store_judge(struct store *s, struct store_entry *entries, size_t count, struct err *err);
+/* Verdicts of batch[from] to batch[count - 1] in order, each entry as if the new ones before it in the batch were in. An entry may come more than once. */
+int store_judge(struct store *s, struct store_entry *batch, size_t from, size_t count, struct err *err);
 /* What a journal's newest entry in Redis says of the log: KNOWN, AHEAD (from is set), or FORK: the log holds another, or more than Redis does. */
 int store_compare(struct store *s, const char *journal, uint64_t seq, const struct hash *leaf, struct store_entry *ret, struct err *err);
 /* Seals those judged STORE_NEW under one checkpoint, all or none: 0 when they are in, whatever went wrong meanwhile. */

@@ -86,7 +86,7 @@ static double seal(struct store *s, unsigned long from, unsigned long to, double
     size_t count = to - from < SEAL_BATCH ? to - from : SEAL_BATCH;
     for (size_t i = 0; i < count; i++) entry_make(i, from + i);
     double began = clock();
-    if (store_ready(s, &err) < 0 || store_judge(s, entries, count, &err) < 0 || store_seal(s, entries, count, &err) < 0)
+    if (store_ready(s, &err) < 0 || store_judge(s, entries, 0, count, &err) < 0 || store_seal(s, entries, count, &err) < 0)
       die("sealing", &err);
     took += clock() - began;
     from += count;

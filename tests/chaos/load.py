@@ -10,6 +10,7 @@ what nginx's access log says. Then everything is left to come to its end, and co
 import argparse
 import os
 import random
+import re
 import signal
 import sys
 import threading
@@ -133,6 +134,12 @@ def ended(tocsin, count):
         return good and runs.status == 0 and not runs.json()["runs"] and not counts["actions"]["in_doubt"]
     except (OSError, ValueError, KeyError, AttributeError):
         return False
+
+
+def unsealed(tocsin):
+    """The metrics of what this node has still to put into its evidence log, or cannot; [] when there is nothing."""
+    text = tocsin.api("GET", "/metrics")[1]
+    return re.findall(r"(?m)^tocsin_evidence_(?:unsealed|journals_behind|journals_troubled) [^0].*$", text)
 
 
 def longest_gap(times, until):

@@ -14,7 +14,7 @@ import sys
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from load import Feeder, Person, ended, judge, longest_gap  # noqa: E402
+from load import Feeder, Person, ended, judge, longest_gap, unsealed  # noqa: E402
 from world import ReplyError, Truth, clock_begin, engine, label  # noqa: E402
 from harness import Raw, Tocsin, diag, done, is_, note, ok, wait_until  # noqa: E402
 from redis import Client, Redis  # noqa: E402
@@ -123,6 +123,8 @@ def play(seed, alerts, seconds, tsv=None, verify=20):
             diag(*[n.run(word).out[:2000] for n in both for word in ("now", "doctor")], *[n.log()[-2000:] for n in both])
         person.over.set()
         person.join(20)
+        wait_until(lambda: not any(unsealed(n) for n in both), 60, every=0.5)
+        is_([unsealed(n) for n in both], [[], []], name + ": all is sealed, and nothing keeps a journal from it")
         judge(name, seed, names, truth, first, longest_gap(truth.look().times, fed), tsv, verify)
         adopted = sum(n.log().count("was taken over from node") for n in both)
         ok(adopted > 0, name + ": %d incidents were taken over" % adopted)

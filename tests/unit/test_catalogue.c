@@ -41,7 +41,7 @@ static void seal_all(struct store *s) {
     hex_encode(e->leaf.bytes, DIGEST_BYTES, prev);
   }
   assert_int_equal(store_ready(s, &err), 0);
-  assert_int_equal(store_judge(s, entries, COUNT, &err), 0);
+  assert_int_equal(store_judge(s, entries, 0, COUNT, &err), 0);
   if (store_seal(s, entries, COUNT, &err) < 0) fail_msg("%s", err.text);
   assert_int_equal(store_size(s), COUNT);
 }

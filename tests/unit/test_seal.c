@@ -14,6 +14,7 @@
 #include "evidence/bodies.h"
 #include "evidence/leaf.h"
 #include "evidence/seal.h"
+#include "evidence/store.h"
 #include "evidence/verify.h"
 #include "log_help.h"
 
@@ -98,6 +99,38 @@ static void seals(void **state) {
   add(s, 310, 6000);
   assert_int_equal(sealer_stop(s, 20000, NULL), 0);
   expect(folder, 6000);
+  folder_remove(folder);
+}
+
+static struct store_entry entry_of(const struct made *m) {
+  struct store_entry e = {m->head, m->body, m->head_len, m->body_len, .seq = 0};
+  hex_decode(m->leaf, e.leaf.bytes, DIGEST_BYTES);
+  return e;
+}
+
+/* A journal that another node gave up is read from its beginning while its new owner appends to it: the same entries come twice, within one batch. */
+static void comes_twice(void **state) {
+  enum { FIRST = 3 * JOURNALS, ALL = 2 * FIRST + 1 };
+  static struct store_entry batch[ALL];
+  char folder[64], *changed = strdup(made[JOURNALS].head);
+  struct store *s = NULL;
+  struct err err = {0};
+  folder_make(folder);
+  if (store_open(folder, &signer, NULL, NULL, &s, &err) < 0 || store_ready(s, &err) < 0) fail_msg("%s", err.text);
+  for (size_t i = 0; i < 2 * FIRST; i++) batch[i] = entry_of(&made[i % FIRST]);
+  char *at = strstr(changed, "\"body\":\"") + 8;
+  *at = *at == '0' ? '1' : '0';
+  batch[2 * FIRST] = batch[JOURNALS];
+  batch[2 * FIRST].head = changed;
+  merkle_leaf(changed, strlen(changed), &batch[2 * FIRST].leaf);
+  assert_int_equal(store_judge(s, batch, 0, ALL, &err), 0);
+  for (size_t i = 0; i < ALL; i++) assert_int_equal(batch[i].verdict, i < FIRST ? STORE_NEW : i < 2 * FIRST ? STORE_KNOWN : STORE_FORK);
+  assert_int_equal(store_seal(s, batch, ALL, &err), 0);
+  assert_int_equal(store_judge(s, batch, 0, ALL, &err), 0);
+  for (size_t i = 0; i < ALL; i++) assert_int_equal(batch[i].verdict, i < 2 * FIRST ? STORE_KNOWN : STORE_FORK);
+  store_close(s);
+  expect(folder, FIRST);
+  free(changed);
   folder_remove(folder);
 }
 
@@ -321,9 +354,9 @@ static void removes(void **state) {
 int main(void) {
   all_make(6000);
   signer = test_signer("example.com/ir/evidence");
-  const struct CMUnitTest tests[] = {cmocka_unit_test(seals),   cmocka_unit_test(cosigned), cmocka_unit_test(keeps_trying),
-                                     cmocka_unit_test(says_so), cmocka_unit_test(exact),    cmocka_unit_test(bounded),
-                                     cmocka_unit_test(removes)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(seals),        cmocka_unit_test(comes_twice), cmocka_unit_test(cosigned),
+                                     cmocka_unit_test(keeps_trying), cmocka_unit_test(says_so),     cmocka_unit_test(exact),
+                                     cmocka_unit_test(bounded),      cmocka_unit_test(removes)};
   int r = cmocka_run_group_tests(tests, NULL, NULL);
   free(made);
   return r;

@@ -35,7 +35,7 @@ static int seal_to(const char *folder, unsigned to, struct err *err) {
     entries[count] = (struct store_entry){.head = m->head, .head_len = m->head_len, .envelope = m->body, .envelope_len = m->body_len};
     merkle_leaf(m->head, m->head_len, &entries[count++].leaf);
   }
-  if (r == 0) r = store_judge(s, entries, count, err);
+  if (r == 0) r = store_judge(s, entries, 0, count, err);
   if (r == 0) r = store_seal(s, entries, count, err);
   store_close(s);
   return r;
