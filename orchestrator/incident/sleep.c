@@ -17,8 +17,7 @@ enum {
   WAKING_AT_ONCE = 16, /* of those that are due */
   AGAIN_US = 5000000,  /* after a waking that failed */
   NAP_MS = 30000,      /* the longest time between two looks at the clock, which may be set */
-  TRIM_EVERY = 4096,   /* memory goes back to the system after so many */
-  TRIM_US = 2000000,   /* and not more often than that */
+  TRIM_MS = 2000,      /* after somebody fell asleep memory goes back to the system */
   HELD_MS = 200,       /* while one suspect is tried alone nobody is woken */
   CHECKING = 1000      /* journals asked for their length at once */
 };
@@ -40,9 +39,8 @@ struct sleepers {
   TAILQ_HEAD(, sleeper) all; /* in the order of falling asleep */
   struct sleeper **heap;     /* the next due first */
   size_t count, size, waking;
-  int64_t runs, questions, trimmed_at;
-  uint64_t since_trim;
-  struct timer *alarm, *look;
+  int64_t runs, questions;
+  struct timer *alarm, *look, *trim;
   TAILQ_HEAD(, incident) awake; /* with runs, those looked at longest ago first */
 };
 
@@ -114,6 +112,7 @@ void sleepers_free(struct sleepers *s) {
   if (!s) return;
   timer_free(s->alarm);
   timer_free(s->look);
+  timer_free(s->trim);
   map_release(&s->by_id, free);
   free(s->heap);
   free(s);
@@ -213,12 +212,11 @@ static void index_add(struct sleepers *s, const struct sleeper *x) {
   redis_call(s->desk->deps.redis, redis_lane(s->desk->deps.redis, x->id), NULL, NULL, NULL, "HSET", s->key, x->id, value, NULL);
 }
 
-static void trim(struct sleepers *s) {
-  int64_t now = clock_boot(clock_system());
-  if (s->since_trim < TRIM_EVERY || now - s->trimmed_at < TRIM_US) return;
+static void trim(void *arg) {
+  struct sleepers *s = arg;
+  timer_free(s->trim);
+  s->trim = NULL;
   malloc_trim(0);
-  s->since_trim = 0;
-  s->trimmed_at = now;
 }
 
 static void fall_asleep(struct sleepers *s, struct incident *inc, const struct sleeper *as) {
@@ -230,7 +228,7 @@ static void fall_asleep(struct sleepers *s, struct incident *inc, const struct s
   incident_let_sleep(inc);
   index_add(s, x);
   add(s, x);
-  s->since_trim++;
+  if (!s->trim) s->trim = timer_start(s->desk->deps.loop, TRIM_MS, trim, s);
 }
 
 static void look(void *arg) {
@@ -251,9 +249,8 @@ static void look(void *arg) {
       TAILQ_INSERT_TAIL(&s->awake, inc, awake);
     }
   }
-  trim(s);
   alarm_set(s);
-  if (!TAILQ_EMPTY(&s->awake) || s->since_trim >= TRIM_EVERY) s->look = timer_start(s->desk->deps.loop, LOOK_MS, look, s);
+  if (!TAILQ_EMPTY(&s->awake)) s->look = timer_start(s->desk->deps.loop, LOOK_MS, look, s);
 }
 
 void sleepers_watch(struct sleepers *s, struct incident *inc) {

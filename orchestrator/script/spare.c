@@ -6,7 +6,7 @@
 #include "base/digest.h"
 #include "script/internal.h"
 
-enum { SPARES_MOST = 256 }; /* of all playbooks together; some 80 KiB each, after a storm */
+enum { SPARES_MOST = 64 }; /* of all playbooks together; some 80 KiB each, after a storm */
 
 struct spare {
   TAILQ_ENTRY(spare) next;
