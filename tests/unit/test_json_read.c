@@ -31,8 +31,7 @@ static const char *const plain[] = {
     "\"\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80\"",
     "\"\xc3\xa9\\n\xe2\x82\xac\\\"\xf0\x9f\x98\x80\"",
     "{\"k\\u00e9y\\n\":\"\\\\\"}",
-    "{\"class_uid\":2004,\"time\":1795458121000,\"metadata\":{\"product\":{\"name\":\"Bench\"}},\"observables\":[{\"type_id\":4,\"value\":"
-    "null}]}",
+    "{\"class_uid\":2004,\"time\":1795458121,\"metadata\":{\"product\":{\"name\":\"B\"}},\"observables\":[{\"type_id\":4,\"value\":null}]}",
 };
 
 static const char *const odd[] = {
