@@ -416,6 +416,8 @@ const struct entry *journal_append(struct journal *j, const struct entry_spec *s
   journal_schedule(j);
   struct watcher *w;
   STAILQ_FOREACH(w, &j->watchers, next) w->cb(w->arg, j, e);
+  json_decref(e->body); /* its bytes are all that is needed from here on; now what it is made of is still in the caches */
+  e->body = NULL;
   return e;
 }
 

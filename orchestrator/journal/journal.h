@@ -81,7 +81,7 @@ void journal_go_on(struct journal *j);
 /* Who wrote the newest entry that was loaded, and when (µs); "" and 0 when none was. */
 const char *journal_last_node(const struct journal *j, int64_t *ret_time);
 
-/* Appends and returns the entry (borrowed until the next append; its body is what was stored), or NULL with err (only ERR_LIMIT). spec.body must not be changed afterwards. */
+/* Appends and returns the entry (borrowed until the next append; its body is in its envelope alone), or NULL with err (only ERR_LIMIT). spec.body must not be changed afterwards. */
 const struct entry *journal_append(struct journal *j, const struct entry_spec *spec, struct err *err);
 /* The same with a body that it takes over; aborts nothing: a body too large is replaced by one that says so. Returns the seq. */
 uint64_t journal_add(struct journal *j, enum kind kind, const char *actor, unsigned run, const char *step, json_t *body_take);

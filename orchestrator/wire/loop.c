@@ -13,7 +13,8 @@ enum { PENDING_SLOTS = 1024, SOON_MOST = 16 };
 
 struct call {
   struct call *next;
-  loop_cb *cb;
+  struct call *beside, **of; /* in the chain of its slot, while it is pending */
+  loop_cb *cb;               /* NULL: removed, and only passed over when its turn comes */
   void *arg;
   uint64_t turn;  /* runs only in a later one */
   unsigned links; /* how many calls led to it within its turn */
@@ -30,7 +31,8 @@ struct loop {
   struct queue soon; /* while a deferred call runs: what comes right after it */
   unsigned links;    /* of the call that runs */
   bool running;
-  uint32_t pending[PENDING_SLOTS]; /* deferred calls by a hash of their arg: most undefers find none and need not walk */
+  struct call
+      *pending[PENDING_SLOTS]; /* deferred calls by a hash of their arg: an undefer looks at the few of one slot, never through the queue */
   struct call *spare;
   uint64_t turn;
   bool stopped;
@@ -88,9 +90,22 @@ static void schedule_later(struct loop *loop) {
   if (event_add(loop->later, &now) != 0) abort();
 }
 
-static uint32_t *pending_of(struct loop *loop, const void *arg) {
+static struct call **pending_of(struct loop *loop, const void *arg) {
   uintptr_t at = (uintptr_t)arg;
   return &loop->pending[(at >> 4 ^ at >> 14) % PENDING_SLOTS];
+}
+
+static void pending_add(struct loop *loop, struct call *c) {
+  struct call **slot = pending_of(loop, c->arg);
+  c->beside = *slot;
+  c->of = slot;
+  if (c->beside) c->beside->of = &c->beside;
+  *slot = c;
+}
+
+static void pending_remove(struct call *c) {
+  *c->of = c->beside;
+  if (c->beside) c->beside->of = c->of;
 }
 
 /* To the front of the queue, in its own order. */
@@ -111,10 +126,10 @@ static void run_deferred(evutil_socket_t fd, short what, void *arg) {
     loop_cb *cb = c->cb;
     void *cb_arg = c->arg;
     loop->links = c->links;
-    --*pending_of(loop, cb_arg);
+    if (cb) pending_remove(c);
     c->next = loop->spare;
     loop->spare = c;
-    cb(cb_arg);
+    if (cb) cb(cb_arg);
     soon_to_front(loop);
   }
   loop->running = false;
@@ -191,7 +206,7 @@ static struct call *call_new(struct loop *loop, loop_cb *cb, void *arg) {
   if (c) loop->spare = c->next;
   else c = need(malloc(sizeof *c));
   *c = (struct call){.cb = cb, .arg = arg, .turn = loop->turn};
-  ++*pending_of(loop, arg);
+  pending_add(loop, c);
   return c;
 }
 
@@ -211,24 +226,13 @@ void loop_soon(struct loop *loop, loop_cb *cb, void *arg) {
   queue_push(&loop->soon, c);
 }
 
-static void queue_drop(struct loop *loop, struct queue *q, loop_cb *cb, void *arg) {
-  for (struct call **at = &q->first, *c; (c = *at);) {
-    if (c->cb != cb || c->arg != arg) {
-      at = &c->next;
-      continue;
-    }
-    *at = c->next;
-    if (!*at) q->end = at;
-    --*pending_of(loop, arg);
-    c->next = loop->spare;
-    loop->spare = c;
-  }
-}
-
 void loop_undefer(struct loop *loop, loop_cb *cb, void *arg) {
-  if (!*pending_of(loop, arg)) return;
-  queue_drop(loop, &loop->deferred, cb, arg);
-  queue_drop(loop, &loop->soon, cb, arg);
+  for (struct call *c = *pending_of(loop, arg), *beside; c; c = beside) {
+    beside = c->beside;
+    if (c->cb != cb || c->arg != arg) continue;
+    pending_remove(c);
+    c->cb = NULL;
+  }
 }
 
 static int64_t now_us(void) {

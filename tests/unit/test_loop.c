@@ -133,6 +133,21 @@ static void test_undefer_takes_all_of_them(void **state) {
   assert_string_equal(said, "yz");
 }
 
+/* Many more than there are slots to find them by: each is found, and the others keep their order. */
+static void test_undefer_among_many(void **state) {
+  enum { MANY = 5000, KEPT = 100 };
+  static char args[MANY][2];
+  for (int i = 0; i < MANY; i++) {
+    args[i][0] = (char)(i % 2 ? 'a' + i % 26 : 'x');
+    loop_defer(loop, say, args[i]);
+  }
+  for (int i = 0; i < MANY; i++)
+    if (i >= KEPT || i % 2 == 0) loop_undefer(loop, say, args[i]);
+  loop_turn(loop);
+  assert_int_equal(strlen(said), KEPT / 2);
+  for (int i = 0; i < KEPT / 2; i++) assert_int_equal(said[i], args[2 * i + 1][0]);
+}
+
 static char victim[] = "victim";
 
 static void undefer_victim(void *arg) { loop_undefer(loop, say, victim); }
@@ -256,6 +271,7 @@ int main(void) {
       T(test_a_long_chain_lets_others_in),
       T(test_undefer_takes_what_comes_soon),
       T(test_undefer_takes_all_of_them),
+      T(test_undefer_among_many),
       T(test_undefer_inside_the_same_turn),
       T(test_timers_fire_once_in_order_and_never_early),
       T(test_timer_freed_inside_a_callback),
