@@ -2,8 +2,10 @@
 #ifndef TOCSIN_BASE_UTF8_H
 #define TOCSIN_BASE_UTF8_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 /* Length of the well-formed sequence at p, of which `left` bytes are there (at least 1); 0 when there is none. */
 static inline size_t utf8_length(const unsigned char *p, size_t left) {
@@ -22,6 +24,19 @@ static inline size_t utf8_length(const unsigned char *p, size_t left) {
     return 4;
   }
   return 0;
+}
+
+static inline bool utf8_valid(const char *text, size_t len) {
+  uint64_t eight;
+  for (size_t i = 0, n; i < len; i += n) {
+    for (; len - i >= sizeof eight; i += sizeof eight) { /* most texts are mostly ASCII */
+      memcpy(&eight, text + i, sizeof eight);
+      if (eight & UINT64_C(0x8080808080808080)) break;
+    }
+    if (i == len) return true;
+    if ((n = utf8_length((const unsigned char *)text + i, len - i)) == 0) return false;
+  }
+  return true;
 }
 
 /* A text that was cut, or that a stranger sent, is well-formed afterwards: each byte that is not becomes '?'. */

@@ -5,6 +5,7 @@
 
 #include "base/id.h"
 #include "base/suspect.h"
+#include "base/utf8.h"
 #include "incident/internal.h"
 
 struct attach {
@@ -46,12 +47,14 @@ static json_t *techniques(const json_t *finding) {
 }
 
 static json_t *short_observables(const json_t *finding) {
+  static const char *const members[][2] = {{"type", "type"}, {"value", "value"}, {"path", "name"}};
   json_t *all = json_array(), *o;
   size_t i;
   json_array_foreach(json_object_get(finding, "observables"), i, o) {
     if (i >= STATE_OBSERVABLES) break;
-    json_array_append_new(all, json_pack("{s:O*, s:O*, s:O*}", "type", json_object_get(o, "type"), "value", json_object_get(o, "value"),
-                                         "path", json_object_get(o, "name")));
+    json_t *brief = json_object();
+    for (size_t k = 0; k < 3; k++) json_object_set(brief, members[k][0], json_object_get(o, members[k][1]));
+    json_array_append_new(all, brief);
   }
   return all;
 }
@@ -76,19 +79,38 @@ enum { RAW_PLAIN = 1 << 20, FINDING_KEPT = 16 << 20, FINDING_PART = 64 << 10 };
 /* Escaped for JSON, bytes may become six times as many; an entry has room for the very bytes of any document that intake lets in. */
 static bool escapes_swell(const char *bytes, size_t len) {
   size_t more = 0;
+  if (len <= RAW_PLAIN) return false;
   for (size_t i = 0; i < len; i++) more += (unsigned char)bytes[i] < ' ' ? 5 : bytes[i] == '"' || bytes[i] == '\\';
-  return more > len / 3 && len > RAW_PLAIN;
+  return more > len / 3;
+}
+
+/* No text of the value is longer than this: a byte takes six as an escape, a number 25 at most. */
+static size_t longest_text(const json_t *value) {
+  enum { ESCAPE = 6, AROUND = 4, SCALAR = 32 };
+  size_t all = SCALAR, i;
+  const char *key;
+  json_t *item;
+  if (json_is_string(value)) return ESCAPE * json_string_length(value) + AROUND;
+  json_array_foreach(value, i, item) all += longest_text(item);
+  json_object_foreach((json_t *)(uintptr_t)value, key, item) all += ESCAPE * strlen(key) + AROUND + longest_text(item);
+  return all;
+}
+
+static bool finding_fits(const json_t *finding) {
+  if (longest_text(finding) <= FINDING_KEPT) return true;
+  struct buf text;
+  buf_init(&text, FINDING_KEPT);
+  json_write(finding, &text);
+  bool fits = buf_ok(&text);
+  buf_release(&text);
+  return fits;
 }
 
 /* The finding, or of one that is too large what people look for; its document is kept whole beside it. */
 static json_t *finding_kept(const struct attach *a) {
   static const char *const kept[] = {"class_uid", "time", "start_time", "severity_id", "severity", "activity_id", "metadata", NULL};
   struct buf text;
-  buf_init(&text, FINDING_KEPT);
-  json_write(a->finding, &text);
-  bool fits = buf_ok(&text);
-  buf_release(&text);
-  if (fits) return json_incref(a->finding);
+  if (finding_fits(a->finding)) return json_incref(a->finding);
   json_t *less = json_pack("{s:b}", "too_large", 1), *value;
   for (const char *const *k = kept; *k; k++) {
     value = json_object_get(a->finding, *k);
@@ -108,9 +130,8 @@ static json_t *attached_body(const struct attach *a) {
                 "finding", finding, "severity_id", (json_int_t)json_int_or(a->finding, "severity_id", 0), "observables",
                 whole ? short_observables(a->finding) : json_array(), "attack", whole ? techniques(a->finding) : json_array());
   json_decref(finding);
-  json_t *raw = escapes_swell(a->raw_text, a->alert.raw_len) ? NULL : json_stringn(a->raw_text, a->alert.raw_len);
-  if (raw) {
-    json_object_set_new(body, "raw", raw);
+  if (utf8_valid(a->raw_text, a->alert.raw_len) && !escapes_swell(a->raw_text, a->alert.raw_len)) {
+    json_object_set_new(body, "raw", json_stringn_nocheck(a->raw_text, a->alert.raw_len));
   } else { /* not UTF-8, or it would swell: the very bytes all the same */
     char *text = base64_encode(a->raw_text, a->alert.raw_len);
     json_object_set_new(body, "raw_base64", json_string(text ? text : ""));

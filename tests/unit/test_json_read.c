@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/json.h"
+#include "base/utf8.h"
 
 static const char *const plain[] = {
     "{}",
@@ -139,8 +140,34 @@ static void depth(void **state) {
   assert_false(compare(text, 2 * JSON_MAX_DEPTH + 2));
 }
 
+/* utf8_valid says what jansson says, wherever in its steps of eight the odd byte stands. */
+static void valid_utf8(void **state) {
+  static const char *const pieces[] = {
+      "plain", "12345678", "",         "\xc3\xa9",     "\xe2\x82\xac", "\xf0\x9f\x98\x80", "\x7f",
+      "\x80",  "\xc3",     "\xc0\xaf", "\xed\xa0\x80", "\xe0\x80\x80", "\xf4\x90\x80\x80", "\xf0\x80\x80\x80",
+      "\xff"};
+  enum { PIECES = sizeof pieces / sizeof *pieces };
+  unsigned seed = 1;
+  size_t valid = 0;
+  for (int round = 0; round < 20000; round++) {
+    char text[128] = "";
+    size_t len = 0;
+    for (int i = 0; i < 8; i++) {
+      seed = seed * 1103515245 + 12345;
+      const char *piece = pieces[(seed >> 16) % (i % 2 ? 7 : PIECES)];
+      memcpy(text + len, piece, strlen(piece) + 1);
+      len += strlen(piece);
+    }
+    json_t *theirs = json_string(text);
+    assert_int_equal(utf8_valid(text, len), theirs != NULL);
+    valid += theirs != NULL;
+    json_decref(theirs);
+  }
+  assert_in_range(valid, 500, 10000);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(same_trees), cmocka_unit_test(left_alone), cmocka_unit_test(cut_and_changed),
-                                     cmocka_unit_test(depth)};
+                                     cmocka_unit_test(depth), cmocka_unit_test(valid_utf8)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
