@@ -7,7 +7,14 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
-enum { STEP = 16, CLASSES = SLAB_MOST / STEP, PAGE_SHIFT = 16, PAGE = 1 << PAGE_SHIFT, PAGES = 1 << 18, GROW_PAGES = 16 };
+enum {
+  STEP = 16,
+  CLASSES = SLAB_MOST / STEP,
+  PAGE_SHIFT = 16,
+  PAGE = 1 << PAGE_SHIFT,
+  PAGES = 1 << 18,
+  GROW_PAGES = 32 /* a large page of the processor's, 2 MiB */
+};
 
 struct block {
   struct block *next;
@@ -104,9 +111,12 @@ void slab_free(void *block) {
 
 void slab_install(void) {
   if (SANITIZED || slab.base) return;
-  void *range = mmap(NULL, (size_t)PAGES << PAGE_SHIFT, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  const size_t size = (size_t)PAGES << PAGE_SHIFT, large = (size_t)GROW_PAGES << PAGE_SHIFT;
+  void *range = mmap(NULL, size + large, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (range == MAP_FAILED) return; /* a limit on addresses: malloc will do */
-  slab.base = (uintptr_t)range;
+  slab.base = ((uintptr_t)range + large - 1) & ~(large - 1);
+  /* Blocks lie scattered: with large pages the processor finds them sooner. The first 2 MiB are all that an idle engine needs. */
+  madvise((void *)(slab.base + large), size - large, MADV_HUGEPAGE);
   owner = true;
   json_set_alloc_funcs(slab_alloc, slab_free);
 }
