@@ -16,6 +16,7 @@
 #include "base/digest.h"
 #include "base/log.h"
 #include "base/map.h"
+#include "base/needles.h"
 
 /* The forms in which a value may leave: as it is, base64 at the three alignments, base64url, percent-encoded, and as JSON writes it
  * (once, and once more for JSON that is kept as text). */
@@ -38,7 +39,7 @@ struct secret {
 struct secrets {
   struct map slots; /* slot -> current struct secret */
   struct secret *all;
-  bool first[256]; /* the bytes that some form begins with */
+  struct needles *forms; /* of all values; each stands for its struct secret */
   uint8_t key[DIGEST_BYTES];
 };
 
@@ -46,6 +47,7 @@ struct secrets *secrets_new(void) {
   struct secrets *s = calloc(1, sizeof *s);
   if (!s) abort();
   map_init(&s->slots);
+  s->forms = needles_new();
   random_bytes(s->key, sizeof s->key);
   log_set_secrets(s);
   return s;
@@ -67,12 +69,12 @@ void secrets_free(struct secrets *s) {
     free(v);
   }
   map_release(&s->slots, NULL);
+  needles_free(s->forms);
   explicit_bzero(s->key, sizeof s->key);
   free(s);
 }
 
 static void add_form(struct secret *v, const char *bytes, size_t len) {
-  if (len < 6) return; /* an aligned base64 core shorter than this says too little to be worth eating text */
   char *copy = malloc(len + 1);
   if (!copy) abort();
   memcpy(copy, bytes, len);
@@ -154,7 +156,7 @@ int secrets_put(struct secrets *s, const char *slot, const void *bytes, size_t l
   add_json_forms(v);
   v->next = s->all;
   s->all = v;
-  for (size_t i = 0; i < v->form_count; i++) s->first[(unsigned char)v->forms[i].bytes[0]] = true;
+  for (size_t i = 0; i < v->form_count; i++) needles_add(s->forms, v->forms[i].bytes, v->forms[i].len, v);
   map_put(&s->slots, slot, v);
   return 0;
 }
@@ -179,39 +181,20 @@ bool secrets_fingerprint(const struct secrets *s, const char *slot, char out[17]
   return true;
 }
 
-/* The longest known form at text, so that a value inside another is not half replaced. */
-static const struct secret *form_at(const struct secrets *s, const char *text, size_t left, size_t *ret_len) {
-  const struct secret *best = NULL;
-  *ret_len = 0;
-  for (const struct secret *v = s->all; v; v = v->next)
-    for (size_t i = 0; i < v->form_count; i++) {
-      const struct form *f = &v->forms[i];
-      if (f->len > *ret_len && f->len <= left && f->bytes[0] == text[0] && memcmp(f->bytes, text, f->len) == 0) best = v, *ret_len = f->len;
-    }
-  return best;
-}
-
-/* The next place at or after i where a form begins; len when there is none. */
-static size_t next_form(const struct secrets *s, const char *text, size_t i, size_t len, const struct secret **ret, size_t *ret_len) {
-  for (; i < len; i++)
-    if (s->first[(unsigned char)text[i]] && (*ret = form_at(s, text + i, len - i, ret_len))) break;
-  return i;
-}
-
 void secrets_redact(const struct secrets *s, const char *text, size_t len, struct buf *out) {
-  const struct secret *v;
+  const void *of = NULL;
   size_t plain = 0, n = 0;
-  for (size_t i = 0; (i = next_form(s, text, i, len, &v, &n)) < len; plain = i += n) {
+  for (size_t i = 0; (i = needles_find(s->forms, text, i, len, &of, &n)) < len; plain = i += n) {
     buf_add(out, text + plain, i - plain);
-    buf_addf(out, "[secret:%s]", v->slot);
+    buf_addf(out, "[secret:%s]", ((const struct secret *)of)->slot);
   }
   buf_add(out, text + plain, len - plain);
 }
 
 bool secrets_shown(const struct secrets *s, const char *text, size_t len) {
-  const struct secret *v;
+  const void *of;
   size_t n;
-  return next_form(s, text, 0, len, &v, &n) < len;
+  return needles_find(s->forms, text, 0, len, &of, &n) < len;
 }
 
 static char *redacted(const struct secrets *s, const char *text, size_t len, size_t *ret_len) {
@@ -223,11 +206,19 @@ static char *redacted(const struct secrets *s, const char *text, size_t len, siz
   return clean;
 }
 
+static bool shown_in(const struct secrets *s, const json_t *value) {
+  size_t i;
+  json_t *item;
+  const char *key;
+  if (json_is_string(value)) return secrets_shown(s, json_string_value(value), json_string_length(value));
+  json_array_foreach(value, i, item) if (shown_in(s, item)) return true;
+  json_object_foreach((json_t *)(uintptr_t)value, key, item) if (secrets_shown(s, key, strlen(key)) || shown_in(s, item)) return true;
+  return false;
+}
+
 static json_t *redact_string(const struct secrets *s, const json_t *value) {
-  const char *text = json_string_value(value);
-  size_t n, len = json_string_length(value);
-  if (!secrets_shown(s, text, len)) return json_stringn(text, len);
-  char *clean = redacted(s, text, len, &n);
+  size_t n;
+  char *clean = redacted(s, json_string_value(value), json_string_length(value), &n);
   json_t *result = json_stringn(clean, n);
   free(clean);
   return result;
@@ -244,13 +235,13 @@ json_t *secrets_redact_json(const struct secrets *s, const json_t *value) {
   size_t n;
   json_t *result, *item;
   const char *key;
+  if (!shown_in(s, value)) return json_incref((json_t *)(uintptr_t)value);
   if (json_is_string(value)) return redact_string(s, value);
   if (json_is_array(value)) {
     result = json_array();
     json_array_foreach(value, n, item) json_array_append_new(result, secrets_redact_json(s, item));
     return result;
   }
-  if (!json_is_object(value)) return json_incref((json_t *)(uintptr_t)value);
   result = json_object();
   json_object_foreach((json_t *)(uintptr_t)value, key, item) redact_member(s, result, key, item);
   return result;

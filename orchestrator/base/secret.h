@@ -42,7 +42,7 @@ bool secrets_fingerprint(const struct secrets *s, const char *slot, char out[17]
 void secrets_redact(const struct secrets *s, const char *text, size_t len, struct buf *out);
 /* Whether the text bears a known secret: mostly not, and then nothing need be copied. */
 bool secrets_shown(const struct secrets *s, const char *text, size_t len);
-/* A new JSON value with every string (keys too) redacted. */
+/* The value with every string (keys too) redacted; what bears no secret is not copied. New reference; to be read, not changed: it, or a part of it, may be the one given. */
 json_t *secrets_redact_json(const struct secrets *s, const json_t *value);
 
 #endif

@@ -96,7 +96,8 @@ static void index_put(struct incident *inc, const char *id, const json_t *action
   json_t *clean = secrets_redact_json(d->deps.store->secrets, action);
   char *text = json_text(clean);
   if (!text) abort();
-  json_object_set_new(d->corrective, id, clean);
+  json_object_set_new(d->corrective, id, json_deep_copy(clean)); /* the state's own goes on changing */
+  json_decref(clean);
   redis_call(d->deps.redis, redis_lane(d->deps.redis, inc->id), NULL, NULL, NULL, "HSET", INDEX, id, text, NULL);
   free(text);
 }
