@@ -138,6 +138,7 @@ static void coverage_view(struct view *v, const json_t *answer) {
     table_row(&t, strcmp(evidence, "no evidence") == 0 ? STYLE_YELLOW : STYLE_PLAIN, cells);
   }
   table_print(&t, v);
+  evidence_extent_view(v, answer);
 }
 
 static int coverage_run(struct cli *cli, const struct options *o) {
@@ -151,12 +152,17 @@ static int coverage_run(struct cli *cli, const struct options *o) {
   if (status == EXIT_DONE) status = evidence_moment(cli, o, "from", &from);
   if (status == EXIT_DONE) status = evidence_moment(cli, o, "to", &to);
   if (status == EXIT_DONE) status = evidence_archive(cli, o, &archive);
-  if (status == EXIT_DONE && catalogue_count(archive_catalogue(archive), from, to, count_take, c, &err) < 0) status = cli_fail(cli, &err);
+  json_t *extent = json_object();
+  if (status == EXIT_DONE &&
+      (evidence_extent(archive, false, extent, &err) < 0 || catalogue_count(archive_catalogue(archive), from, to, count_take, c, &err) < 0))
+    status = cli_fail(cli, &err);
   if (status == EXIT_DONE) {
     json_t *answer = coverage_json(c);
+    json_object_update(answer, extent);
     client_print(cli, answer, coverage_view);
     json_decref(answer);
   }
+  json_decref(extent);
   archive_close(archive);
   json_decref(c->rows);
   free(c);

@@ -49,10 +49,13 @@ static int head_at(const struct archive *a, uint64_t index, struct head *ret, st
 
 /* By an entry of the log: what happened in many entries is looked at more often. */
 static int choose(struct drill *d, struct err *err) {
-  uint64_t size = archive_checkpoint(d->archive)->size, state = d->seed;
+  uint64_t size = archive_checkpoint(d->archive)->size, state = d->seed, known = 0, read = 0;
   struct head head;
+  int r = catalogue_extent(archive_catalogue(d->archive), &known, &read, err); /* what it does not know yet cannot be given back by name */
+  if (r < 0) return r;
+  if (size > known) size = known;
   for (int i = 0; i < TRIES && size; i++) {
-    int r = head_at(d->archive, next_random(&state) % size, &head, err);
+    r = head_at(d->archive, next_random(&state) % size, &head, err);
     if (r < 0) return r;
     if (strncmp(head.incident, "INC-", 4) != 0) continue;
     memcpy(d->incident, head.incident, sizeof d->incident);

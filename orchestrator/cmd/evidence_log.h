@@ -51,5 +51,9 @@ int evidence_moment(const struct cli *cli, const struct options *o, const char *
 struct archive;
 /* --folder and --key, else this node's own. */
 int evidence_archive(const struct cli *cli, const struct options *o, struct archive **ret);
+/* The catalogue may lag behind the log, under load: adds to an answer how many entries are `sealed` and in how many of those was looked, `searched`: by their texts, or by their heads alone. */
+int evidence_extent(struct archive *archive, bool texts, json_t *answer, struct err *err);
+struct view;
+void evidence_extent_view(struct view *v, const json_t *answer); /* a line, when some are not searched */
 
 #endif

@@ -43,6 +43,23 @@ static bool hit_add(void *arg, uint64_t index, const char *journal, uint64_t seq
   return true;
 }
 
+int evidence_extent(struct archive *archive, bool texts, json_t *answer, struct err *err) {
+  uint64_t known = 0, read = 0;
+  int r = catalogue_extent(archive_catalogue(archive), &known, &read, err);
+  if (r == 0) r = archive_renew(archive, err);
+  if (r < 0) return r;
+  json_object_set_new(answer, "sealed", json_integer((json_int_t)archive_checkpoint(archive)->size));
+  json_object_set_new(answer, "searched", json_integer((json_int_t)(texts ? read : known)));
+  return 0;
+}
+
+void evidence_extent_view(struct view *v, const json_t *answer) {
+  json_int_t left = json_int_or(answer, "sealed", 0) - json_int_or(answer, "searched", 0);
+  if (left > 0)
+    view_put(v, "the newest %lld of %lld sealed entries are not in the catalogue yet: `tocsin serve` adds them when it has less to do\n",
+             (long long)left, (long long)json_int_or(answer, "sealed", 0));
+}
+
 static void hits_view(struct view *v, const json_t *answer) {
   static const char *const head[] = {"TIME (UTC)", "ENTRY", "WHO", "WHAT", "CONTROL", NULL};
   struct table t;
@@ -60,6 +77,7 @@ static void hits_view(struct view *v, const json_t *answer) {
   table_print(&t, v);
   view_put(v, "%zu entries%s\n", json_array_size(hits),
            json_is_true(json_object_get(answer, "more")) ? "; there are more: raise --limit" : "");
+  evidence_extent_view(v, answer);
 }
 
 /* The types of entries that are evidence for the control; their count. */
@@ -122,15 +140,19 @@ static int search_run(struct cli *cli, const struct options *o) {
   if (status == EXIT_DONE) status = evidence_archive(cli, o, &s.archive);
   if (status != EXIT_DONE) return status;
   s.hits = json_array();
-  if (catalogue_search(archive_catalogue(s.archive), &q, hit_add, &s, &err) < 0) {
+  json_t *answer = json_pack("{s:O}", "hits", s.hits);
+  /* How far it reaches is asked first: what comes in meanwhile is found, and not promised. */
+  int r = evidence_extent(s.archive, q.match, answer, &err);
+  if (r == 0) r = catalogue_search(archive_catalogue(s.archive), &q, hit_add, &s, &err);
+  if (r < 0) {
     status = cli_fail(cli, &err);
   } else {
     bool more = json_array_size(s.hits) == q.most;
     if (more) json_array_remove(s.hits, q.most - 1);
-    json_t *answer = json_pack("{s:O, s:b}", "hits", s.hits, "more", more);
+    json_object_set_new(answer, "more", json_boolean(more));
     client_print(cli, answer, hits_view);
-    json_decref(answer);
   }
+  json_decref(answer);
   json_decref(s.hits);
   archive_close(s.archive);
   return status;

@@ -189,6 +189,9 @@ bool daemon_sealing_finding(struct daemon *d, char *text, size_t size) {
   duration_format(s.age_ms, age);
   int n = snprintf(text, size, "%" PRIu64 " entries are sealed, the last checkpoint is %s old; %zu entries wait", s.size, age, s.waiting);
   if (n > 0 && s.behind) n += snprintf(text + n, size - (size_t)n, ", and those of %zu journals are read from Redis again", s.behind);
+  if (n > 0 && (size_t)n < size && s.lag)
+    n += snprintf(text + n, size - (size_t)n, "; %" PRIu64 " are not found by a search yet%s%.200s", s.lag, *s.lags_for.text ? ": " : "",
+                  s.lags_for.text);
   if (n > 0 && (size_t)n < size && s.failures) snprintf(text + n, size - (size_t)n, "; nothing can be sealed: %.300s", s.last.text);
   else if (n > 0 && (size_t)n < size && *trouble)
     snprintf(text + n, size - (size_t)n, "; %zu journals cannot be sealed whole: %s", s.troubled, trouble);

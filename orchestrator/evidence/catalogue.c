@@ -89,8 +89,9 @@ static int handle_open(struct catalogue *c, struct err *err) {
   }
   if (r == 0) r = statements_make(c, err);
   int64_t most = r == 0 ? catalogue_number(c, "SELECT coalesce(max(idx) + 1, 0) FROM entry") : -1;
-  if (r == 0 && most < 0) r = catalogue_fail(c, err, "read");
-  if (r == 0) c->size = (uint64_t)most;
+  int64_t texts = r == 0 ? catalogue_number(c, "SELECT texts FROM done") : -1;
+  if (r == 0 && (most < 0 || texts < 0)) r = catalogue_fail(c, err, "read");
+  if (r == 0) c->size = (uint64_t)most, c->texts = (uint64_t)texts;
   return r;
 }
 
@@ -98,7 +99,7 @@ static int files_remove(struct catalogue *c, struct err *err) {
   static const char *const ends[] = {"-wal", "-shm", "-journal", ""};
   char path[PATH_MOST + 16];
   handle_close(c);
-  c->size = 0;
+  c->size = c->texts = 0;
   c->damaged = false;
   for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) {
     snprintf(path, sizeof path, "%s%s", c->path, ends[i]);
@@ -152,6 +153,16 @@ void catalogue_close(struct catalogue *c) {
 }
 
 uint64_t catalogue_size(const struct catalogue *c) { return c->size; }
+uint64_t catalogue_texts(const struct catalogue *c) { return c->texts; }
+bool catalogue_usable(const struct catalogue *c) { return c->db && c->checked && !c->damaged; }
+
+int catalogue_extent(struct catalogue *c, uint64_t *ret_size, uint64_t *ret_texts, struct err *err) {
+  int64_t size = catalogue_number(c, "SELECT coalesce(max(idx) + 1, 0) FROM entry"), texts = catalogue_number(c, "SELECT texts FROM done");
+  if (size < 0 || texts < 0) return catalogue_fail(c, err, "read");
+  *ret_size = (uint64_t)size;
+  *ret_texts = (uint64_t)texts;
+  return 0;
+}
 
 /* ---- looking up */
 
@@ -224,9 +235,8 @@ static void head_text(const char *bytes, size_t len, const char *name, char *out
 }
 
 /* An entry that is no head of a journal is in nobody's way: it is found by its index only. */
-static int entry_add(struct catalogue *c, uint64_t index, const void *bytes, size_t len, struct err *err) {
+int catalogue_entry_add(struct catalogue *c, uint64_t index, const void *bytes, size_t len, const struct hash *leaf, struct err *err) {
   struct head head;
-  struct hash leaf;
   int64_t journal = 0, kind = 0, time = 0;
   char text[KIND_MOST];
   bool known = head_scan(bytes, len, &head);
@@ -236,12 +246,11 @@ static int entry_add(struct catalogue *c, uint64_t index, const void *bytes, siz
   head_text(bytes, known ? len : 0, ",\"type\":\"", text, sizeof text);
   if (r == 0) r = name_make(c, ADD_KIND, text, &kind, err);
   if (r < 0) return r;
-  merkle_leaf(bytes, len, &leaf);
   sqlite3_stmt *s = c->statements[ADD_ENTRY];
   sqlite3_bind_int64(s, 1, (sqlite3_int64)index);
   sqlite3_bind_int64(s, 2, journal);
   sqlite3_bind_int64(s, 3, known ? (sqlite3_int64)head.seq : 0);
-  sqlite3_bind_blob(s, 4, leaf.bytes, DIGEST_BYTES, SQLITE_STATIC);
+  sqlite3_bind_blob(s, 4, leaf->bytes, DIGEST_BYTES, SQLITE_STATIC);
   sqlite3_bind_int64(s, 5, time);
   sqlite3_bind_int64(s, 6, kind);
   sqlite3_bind_int64(s, 7, known && memmem(bytes, len, "{\"actor\":\"person:", 17) == bytes);
@@ -255,15 +264,8 @@ static int end(struct catalogue *c, int r, uint64_t size, struct err *err) {
   return r;
 }
 
-int catalogue_add(struct catalogue *c, uint64_t first, const struct tlog_entry *entries, size_t count, struct err *err) {
-  if (first != c->size) return err_set(err, ERR_INVALID, "the evidence's catalogue is behind the log");
-  int r = catalogue_run(c, "BEGIN IMMEDIATE", err);
-  for (size_t i = 0; r == 0 && i < count; i++) r = entry_add(c, first + i, entries[i].bytes, entries[i].len, err);
-  return end(c, r, first + count, err);
-}
-
-static int follow_one(void *arg, uint64_t index, const void *bytes, size_t len, struct err *err) {
-  return entry_add(arg, index, bytes, len, err);
+static int follow_one(void *arg, uint64_t index, const void *bytes, size_t len, const struct hash *leaf, struct err *err) {
+  return catalogue_entry_add(arg, index, bytes, len, leaf, err);
 }
 
 static int follow_on(struct catalogue *c, const struct tlog *log, struct err *err) {

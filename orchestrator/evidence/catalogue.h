@@ -1,7 +1,7 @@
 /* catalogue.h: where each journal entry lies in the log: journal and seq → index; how far each journal is sealed; and a search over what the entries say.
  *
- * Derived from the log and from nothing else: catalogue_follow brings it up to what the log holds, and a file that is damaged, of another log or of an older form is thrown away and
- * made anew. Losing it costs time only. One writer (the sealer's thread); readers of other threads and processes use catalogue_look beside it. What it holds never runs ahead of the
+ * Derived from the log and from nothing else: it may lag behind it. catalogue_follow brings it up to what the log holds, and a file that is damaged, of another log or of an older form is
+ * thrown away and made anew. Losing it costs time only. One writer (the sealer's thread); readers of other threads and processes use catalogue_look beside it. What it holds never runs ahead of the
  * published checkpoint. Blocks: reads of a writer's or reader's own connection are single look-ups in an index. */
 #ifndef TOCSIN_EVIDENCE_CATALOGUE_H
 #define TOCSIN_EVIDENCE_CATALOGUE_H
@@ -32,17 +32,21 @@ void catalogue_close(struct catalogue *c);
 int catalogue_follow(struct catalogue *c, const struct tlog *log, struct err *err);
 /* Throws it away and follows from the first entry. */
 int catalogue_rebuild(struct catalogue *c, const struct tlog *log, struct err *err);
-/* The heads of a batch that was just published, from index `first` on: the short way to what catalogue_follow does. All or none. */
-int catalogue_add(struct catalogue *c, uint64_t first, const struct tlog_entry *entries, size_t count, struct err *err);
+/* False: it was not looked through yet, or SQLite has called it damaged: catalogue_follow makes up for it. */
+bool catalogue_usable(const struct catalogue *c);
 
-uint64_t catalogue_size(const struct catalogue *c); /* entries that a writer has put in */
+uint64_t catalogue_size(const struct catalogue *c);  /* entries that a writer has put in */
+uint64_t catalogue_texts(const struct catalogue *c); /* those of which it has read the texts, too */
+/* The same of any, as they are now: of how many of the log's entries a search knows where they lie, and what they say. */
+int catalogue_extent(struct catalogue *c, uint64_t *ret_size, uint64_t *ret_texts, struct err *err);
 /* ERR_NOT_FOUND: the log holds no such entry; of a journal that it does not know, no last one. */
 int catalogue_find(struct catalogue *c, const char *journal, uint64_t seq, struct place *ret, struct err *err);
 int catalogue_last(struct catalogue *c, const char *journal, struct place *ret, struct err *err);
 
 /* ---- searching: actor, kind, targets and the texts of bodies, as far as those are not removed */
 
-/* Reads the bodies of entries that it has not read yet, `most` at a time; *ret_more: there are others. Bodies over CATALOGUE_BODY bytes give no texts, and of each CATALOGUE_TEXT bytes are kept. */
+/* Follows the log by `most` entries, texts and all, and reads those that catalogue_follow left out; *ret_more: there are others. Bodies over CATALOGUE_BODY bytes give no texts, and of each
+ * CATALOGUE_TEXT bytes are kept. */
 enum { CATALOGUE_BODY = 1 << 20, CATALOGUE_TEXT = 4096 };
 int catalogue_read(struct catalogue *c, const struct tlog *log, struct bodies *bodies, size_t most, bool *ret_more, struct err *err);
 /* A body was removed: nothing of its texts is left in the file when it returns. Takes time in proportion to the catalogue. */

@@ -13,13 +13,14 @@ struct catalogue {
   char path[CATALOGUE_PATH];
   sqlite3 *db;
   sqlite3_stmt *statements[STATEMENTS];
-  uint64_t size;
-  bool checked; /* against the log and in itself, since it was opened */
-  bool damaged; /* SQLite has said so: made anew before it is used again */
+  uint64_t size, texts; /* of the log's entries: those that are in, and those whose texts are in, too */
+  bool checked;         /* against the log and in itself, since it was opened */
+  bool damaged;         /* SQLite has said so: made anew before it is used again */
 };
 
 int catalogue_fail(struct catalogue *c, struct err *err, const char *what);
 int catalogue_run(struct catalogue *c, const char *text, struct err *err);
+int catalogue_entry_add(struct catalogue *c, uint64_t index, const void *bytes, size_t len, const struct hash *leaf, struct err *err);
 int64_t catalogue_number(struct catalogue *c, const char *text); /* one number that a query gives; -1 without */
 
 #endif

@@ -30,15 +30,15 @@ static int body_add(struct reading *r, uint64_t index, const struct hash *leaf, 
   return e == ERR_IO ? e : 0;
 }
 
-static int text_add(void *arg, uint64_t index, const void *bytes, size_t len, struct err *err) {
+/* Its place, unless that is in, and its texts. */
+static int text_add(void *arg, uint64_t index, const void *bytes, size_t len, const struct hash *leaf, struct err *err) {
   struct reading *r = arg;
   struct buf text;
-  struct hash leaf;
   buf_init(&text, CATALOGUE_TEXT + 1024);
   texts_add_member(bytes, len, "actor", CATALOGUE_TEXT, &text);
   texts_add_member(bytes, len, "type", CATALOGUE_TEXT, &text);
-  merkle_leaf(bytes, len, &leaf);
-  int e = body_add(r, index, &leaf, &text, err);
+  int e = index < r->c->size ? 0 : catalogue_entry_add(r->c, index, bytes, len, leaf, err);
+  if (e == 0) e = body_add(r, index, leaf, &text, err);
   if (e == 0) {
     sqlite3_bind_int64(r->add, 1, (sqlite3_int64)index);
     sqlite3_bind_text(r->add, 2, text.data, (int)text.len, SQLITE_STATIC);
@@ -52,12 +52,11 @@ static int text_add(void *arg, uint64_t index, const void *bytes, size_t len, st
 int catalogue_read(struct catalogue *c, const struct tlog *log, struct bodies *bodies, size_t most, bool *ret_more, struct err *err) {
   struct reading r = {.c = c, .bodies = bodies};
   char sql[96];
-  int64_t at = catalogue_number(c, "SELECT texts FROM done");
-  if (at < 0) return catalogue_fail(c, err, "read");
-  uint64_t from = (uint64_t)at, to = from + most < c->size ? from + most : c->size;
+  int e = catalogue_usable(c) ? 0 : catalogue_follow(c, log, err);
+  uint64_t size = tlog_size(log), from = c->texts, to = from + most < size ? from + most : size;
   *ret_more = false;
-  if (from >= to) return 0;
-  int e = catalogue_run(c, "BEGIN IMMEDIATE", err);
+  if (e < 0 || from >= to) return e;
+  e = catalogue_run(c, "BEGIN IMMEDIATE", err);
   if (e < 0) return e;
   if (sqlite3_prepare_v2(c->db, "INSERT OR REPLACE INTO text (rowid, content) VALUES (?, ?)", -1, &r.add, NULL) != SQLITE_OK)
     e = catalogue_fail(c, err, "write");
@@ -69,7 +68,9 @@ int catalogue_read(struct catalogue *c, const struct tlog *log, struct bodies *b
   if (e == 0) e = catalogue_run(c, sql, err);
   if (e == 0) e = catalogue_run(c, "COMMIT", err);
   if (e < 0 && !sqlite3_get_autocommit(c->db)) sqlite3_exec(c->db, "ROLLBACK", NULL, NULL, NULL);
-  *ret_more = e == 0 && to < c->size;
+  if (e == 0) c->texts = to;
+  if (e == 0 && c->size < to) c->size = to;
+  *ret_more = e == 0 && to < size;
   return e;
 }
 

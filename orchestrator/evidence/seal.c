@@ -9,9 +9,10 @@
 #include <time.h>
 
 #include "base/map.h"
+#include "evidence/pace.h"
 #include "evidence/store.h"
 
-enum { PATH_MOST = 4096, INTERVAL_MS = 1000, COSIGNED_CAP = 1 << 16 };
+enum { PATH_MOST = 4096, INTERVAL_MS = 1000, COSIGNED_CAP = 1 << 16, LAST_MS = 500 };
 
 struct item {
   struct item *next;
@@ -44,7 +45,8 @@ struct sealer {
   struct note_signer signer;
   disk_fault_cb *fault;
   void *fault_arg;
-  struct store *store; /* the thread's own */
+  struct store *store; /* the thread's own, and so is: */
+  struct pace pace;
 };
 
 static int64_t now_ms(void) {
@@ -162,7 +164,9 @@ static void succeeded(struct sealer *s, size_t sealed) {
   s->status.sealed += sealed;
   s->status.published += sealed > 0;
   s->status.failures = 0;
+  s->status.lag = store_lag(s->store);
   if (sealed) s->checkpoint_at = now_ms();
+  pace_batch(&s->pace, now_ms(), sealed, s->status.lag > 0);
 }
 
 /* Under the lock, which it lets go of while it writes. False when it failed: all of it stays as it was. */
@@ -190,14 +194,19 @@ static bool batch_run(struct sealer *s) {
 
 static bool full(const struct sealer *s) { return s->items >= SEAL_BATCH || s->bytes >= SEAL_BATCH_BYTES; }
 
-/* Under the lock, which it lets go of: texts to be searched are read while nothing waits. Should it fail, the next batch finds out why. */
-static bool texts_read(struct sealer *s) {
+/* Under the lock, which it lets go of: a step of the catalogue behind the log. */
+static void catalogue_run(struct sealer *s) {
   bool more = false;
-  struct err err;
+  struct err err = {0};
+  int64_t began = now_ms();
   pthread_mutex_unlock(&s->lock);
-  if (store_read(s->store, &more, &err) < 0) more = false;
+  int r = store_read(s->store, &more, &err);
+  uint64_t lag = store_lag(s->store);
   pthread_mutex_lock(&s->lock);
-  return more;
+  s->status.lag = lag;
+  s->status.lags_for = err;
+  if (r < 0) pace_fail(&s->pace, now_ms());
+  else pace_step(&s->pace, began, now_ms(), more);
 }
 
 /* Under the lock, which it lets go of while it writes. A failure loses nothing: whoever got the lines keeps them, and they are of a checkpoint that is soon an old one. */
@@ -217,30 +226,32 @@ static void cosign_run(struct sealer *s) {
 static void *sealer_thread(void *arg) {
   struct sealer *s = arg;
   int64_t next = 0, not_before = 0;
-  bool texts = true;
   pthread_mutex_lock(&s->lock);
   while (!s->stop) {
-    int64_t now = now_ms();
+    int64_t now = now_ms(), step = s->status.open && !s->status.failures ? pace_next(&s->pace) : INT64_MAX;
     bool due = (!s->status.open || (s->items && (now >= next || full(s)))) && now >= not_before;
     if (!due && s->cosigned.len && s->status.open) {
       cosign_run(s);
       continue;
     }
-    if (!due && texts && s->status.open && !s->status.failures) {
-      texts = texts_read(s);
+    if (!due && now >= step) {
+      catalogue_run(s);
       continue;
     }
     if (!due) {
       /* An idle sealer keeps looking once an interval; a batch that is full wakes it. */
       int64_t until = full(s) || next < not_before ? not_before : next;
-      sleep_until(s, &s->wake, until > now ? until : now + s->interval_ms);
+      if (until <= now) until = now + s->interval_ms;
+      sleep_until(s, &s->wake, until < step ? until : step);
       continue;
     }
-    bool ok = texts = batch_run(s);
+    bool ok = batch_run(s);
     next = now_ms() + s->interval_ms;
     not_before = ok ? 0 : now_ms() + s->retry_ms;
   }
   while (s->items && batch_run(s)) continue;
+  for (int64_t until = now_ms() + LAST_MS; s->status.open && s->pace.lags && now_ms() < until && !*s->status.lags_for.text;)
+    catalogue_run(s);
   store_close(s->store);
   s->store = NULL;
   s->ended = true;

@@ -1,6 +1,7 @@
 /* seal.h: takes acknowledged journal entries and seals them behind the event loop's back.
  *
- * A thread of its own seals in batches: as soon as SEAL_BATCH wait, else once an interval while there is work. Bodies are written first, then the log (tlog.h), then the catalogue. Each
+ * A thread of its own seals in batches: as soon as SEAL_BATCH wait, else once an interval while there is work. Bodies are written first, then the log (tlog.h); the catalogue
+ * follows when there is calm (pace.h). Each
  * entry of a journal goes in exactly once and after the one before it, whatever is handed over and how often (store.h). What fails is tried again, byte for byte.
  * Memory is bounded: what does not fit, or whose predecessors are missing, is let go, and its journal is named by sealer_behind to be read from Redis again; nothing is ever dropped
  * without that. sealer_add copies and never waits for a disk. Only what Redis has acknowledged may be handed over. An evidence folder that cannot be used delays sealing, never the caller.
@@ -35,18 +36,20 @@ struct sealer_options {
 };
 
 struct sealer_status {
-  bool open;          /* log and catalogue are there and of one mind */
-  uint64_t size;      /* entries under the newest checkpoint */
-  uint64_t published; /* checkpoints published by this process */
-  uint64_t sealed;    /* entries sealed by this process */
-  size_t waiting;     /* entries in memory, not sealed yet */
-  size_t removing;    /* bodies that are not removed yet */
-  size_t behind;      /* journals of which Redis holds entries that are neither sealed nor in memory */
-  size_t troubled;    /* journals of which something cannot be sealed; see sealer_trouble */
-  int64_t age_ms;     /* since the newest checkpoint was made or first seen */
-  unsigned failures;  /* in a row */
-  uint64_t failed;    /* in all */
-  struct err last;    /* why, when failures is not 0 */
+  bool open;           /* log and catalogue are there and of one mind */
+  uint64_t size;       /* entries under the newest checkpoint */
+  uint64_t published;  /* checkpoints published by this process */
+  uint64_t sealed;     /* entries sealed by this process */
+  size_t waiting;      /* entries in memory, not sealed yet */
+  size_t removing;     /* bodies that are not removed yet */
+  size_t behind;       /* journals of which Redis holds entries that are neither sealed nor in memory */
+  size_t troubled;     /* journals of which something cannot be sealed; see sealer_trouble */
+  uint64_t lag;        /* entries under the newest checkpoint that a search does not find yet */
+  struct err lags_for; /* why the catalogue could not go on the last time; text "": it could */
+  int64_t age_ms;      /* since the newest checkpoint was made or first seen */
+  unsigned failures;   /* in a row */
+  uint64_t failed;     /* in all */
+  struct err last;     /* why, when failures is not 0 */
 };
 
 /* Starts the thread, which opens log, bodies and catalogue. Fails only without memory for it. Copies the options. */

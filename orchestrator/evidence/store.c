@@ -22,12 +22,22 @@ struct store {
   struct tlog *log;
   struct bodies *bodies;
   struct catalogue *catalogue;
-  struct map positions; /* journal → struct position, of those lately seen */
+  /* journal → struct position, of those lately seen. While `whole`, every journal is there of which the log holds an entry that the catalogue does not: that may lag behind. */
+  struct map positions;
+  bool whole;
 };
 
 static void positions_forget(struct store *s) {
   map_release(&s->positions, free);
   map_init(&s->positions);
+  s->whole = false;
+}
+
+/* From here on the catalogue alone says how far each journal is sealed. */
+int store_follow(struct store *s, struct err *err) {
+  int r = catalogue_follow(s->catalogue, s->log, err);
+  s->whole = r == 0;
+  return r == ERR_NOT_FOUND ? ERR_IO : r; /* a file of the log, not an entry that is looked for */
 }
 
 int store_open(const char *folder, const struct note_signer *signer, disk_fault_cb *fault, void *arg, struct store **ret, struct err *err) {
@@ -61,7 +71,7 @@ int store_ready(struct store *s, struct err *err) {
   if (map_count(&s->positions) >= POSITIONS) positions_forget(s);
   /* With no entries this only makes sure that the log knows where it stands. */
   int r = tlog_append(s->log, NULL, 0, err);
-  return r < 0 ? r : catalogue_follow(s->catalogue, s->log, err);
+  return r < 0 || (s->whole && catalogue_usable(s->catalogue)) ? r : store_follow(s, err);
 }
 
 /* NULL with err; a journal that the log does not know stands at 0. */
@@ -85,7 +95,8 @@ static struct position *position_of(struct store *s, const char *journal, struct
 /* Whether the log holds e, which is no news of its journal, or will with what comes before it in its batch. */
 static int judge_again(struct store *s, struct store_entry *e, const struct store_entry *batch, const struct hash *leaf, struct err *err) {
   struct place place;
-  int r = catalogue_find(s->catalogue, e->journal, e->seq, &place, err);
+  int r = catalogue_size(s->catalogue) == store_size(s) ? 0 : store_follow(s, err);
+  if (r == 0) r = catalogue_find(s->catalogue, e->journal, e->seq, &place, err);
   bool same = r == 0 && hash_equal(&place.leaf, leaf);
   for (const struct store_entry *b = batch; r == ERR_NOT_FOUND && !same && b < e; b++)
     same = b->verdict == STORE_NEW && b->seq == e->seq && hash_equal(&b->leaf, leaf) && strcmp(b->journal, e->journal) == 0;
@@ -149,10 +160,7 @@ static int batch_write(struct store *s, const struct body *bodies, const struct 
   if (r < 0) return r;
   r = tlog_append(s->log, entries, count, err);
   /* It may have failed behind the rename: whether the batch is in after all decides what is tried again. */
-  if (r < 0 && tlog_append(s->log, NULL, 0, &again) == 0 && tlog_size(s->log) == first + count) r = 0;
-  /* Should this fail, store_ready makes up for it. */
-  if (r == 0) catalogue_add(s->catalogue, first, entries, count, &again);
-  return r;
+  return r < 0 && tlog_append(s->log, NULL, 0, &again) == 0 && tlog_size(s->log) == first + count ? 0 : r;
 }
 
 int store_seal(struct store *s, const struct store_entry *entries, size_t count, struct err *err) {
@@ -178,7 +186,13 @@ int store_cosign(struct store *s, uint64_t size, const char *lines, size_t len, 
 }
 
 int store_remove(struct store *s, const char *journal, uint64_t seq, struct err *err) {
-  return archive_forget_entry(s->bodies, s->catalogue, journal, seq, err);
+  int r = catalogue_size(s->catalogue) == store_size(s) ? 0 : store_follow(s, err);
+  return r < 0 ? r : archive_forget_entry(s->bodies, s->catalogue, journal, seq, err);
+}
+
+uint64_t store_lag(const struct store *s) {
+  uint64_t size = store_size(s), texts = catalogue_texts(s->catalogue);
+  return size > texts ? size - texts : 0;
 }
 
 int store_read(struct store *s, bool *ret_more, struct err *err) {

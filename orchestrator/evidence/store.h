@@ -37,7 +37,7 @@ struct store_entry {
 
 int store_open(const char *folder, const struct note_signer *signer, disk_fault_cb *fault, void *arg, struct store **ret, struct err *err);
 void store_close(struct store *s);
-/* Makes sure where log and catalogue stand. Needed before each batch; costs nothing when all is well. */
+/* Makes sure where log and catalogue stand. Needed before each batch; costs nothing when all is well, however far the catalogue lags behind. */
 int store_ready(struct store *s, struct err *err);
 /* Verdicts of batch[from] to batch[count - 1] in order, each entry as if the new ones before it in the batch were in. An entry may come more than once. */
 int store_judge(struct store *s, struct store_entry *batch, size_t from, size_t count, struct err *err);
@@ -49,8 +49,10 @@ int store_cosign(struct store *s, uint64_t size, const char *lines, size_t len, 
 /* The body of a sealed entry is removed: its key, and its texts in the catalogue. The head stays. 0 also when it was removed before, or the log does not know the entry. */
 int store_remove(struct store *s, const char *journal, uint64_t seq, struct err *err);
 uint64_t store_size(const struct store *s);
-/* Makes some more of the entries' texts fit to be searched; *ret_more: there are others. For when nothing waits. */
+/* Brings the catalogue, texts and all, some entries nearer to the log's end, which nothing else does; *ret_more: there are others. For when nothing waits. */
 int store_read(struct store *s, bool *ret_more, struct err *err);
+int store_follow(struct store *s, struct err *err);  /* where every entry lies, without the texts, to the end */
+uint64_t store_lag(const struct store *s);           /* entries of the log that a search does not find yet */
 int store_rebuild(struct store *s, struct err *err); /* the catalogue, with all texts */
 
 #endif

@@ -410,7 +410,7 @@ int tlog_each(const struct tlog *t, uint64_t from, uint64_t to, tlog_each_cb *cb
       const struct tile_entry *e = &entries[from % TILE_WIDTH];
       merkle_leaf(e->bytes, e->len, &leaf);
       r = hash_equal(&leaf, &hashes[from % TILE_WIDTH])
-              ? cb(arg, from, e->bytes, e->len, err)
+              ? cb(arg, from, e->bytes, e->len, &leaf, err)
               : err_set(err, ERR_INVALID, "entry %" PRIu64 " of the evidence log was changed", from);
     }
   }
@@ -418,7 +418,7 @@ int tlog_each(const struct tlog *t, uint64_t from, uint64_t to, tlog_each_cb *cb
   return r < 0 ? r : 0;
 }
 
-static int read_one(void *arg, uint64_t index, const void *bytes, size_t len, struct err *err) {
+static int read_one(void *arg, uint64_t index, const void *bytes, size_t len, const struct hash *leaf, struct err *err) {
   buf_add(arg, bytes, len);
   return 0;
 }

@@ -45,7 +45,7 @@ const char *tlog_origin(const struct tlog *t);
 /* Appends the entry's bytes to out, checked against its tile. */
 int tlog_read(const struct tlog *t, uint64_t index, struct buf *out, struct err *err);
 /* Every entry from index `from` to before `to`, checked against its tile. What cb returns below 0 ends it and is returned. */
-typedef int tlog_each_cb(void *arg, uint64_t index, const void *bytes, size_t len, struct err *err);
+typedef int tlog_each_cb(void *arg, uint64_t index, const void *bytes, size_t len, const struct hash *leaf, struct err *err);
 int tlog_each(const struct tlog *t, uint64_t from, uint64_t to, tlog_each_cb *cb, void *arg, struct err *err);
 int tlog_inclusion(const struct tlog *t, uint64_t index, uint64_t size, struct merkle_proof *ret, struct err *err);
 int tlog_consistency(const struct tlog *t, uint64_t first, uint64_t second, struct merkle_proof *ret, struct err *err);

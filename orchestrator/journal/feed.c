@@ -365,16 +365,17 @@ void feed_trouble(struct feed *f, char ret[256]) { sealer_trouble(f->sealer, ret
 bool feed_settled(struct feed *f) {
   struct sealer_status status;
   feed_status(f, &status);
-  return status.open && !status.waiting && !status.removing && !status.behind && !f->sweeping;
+  return status.open && !status.waiting && !status.removing && !status.behind && !status.lag && !f->sweeping;
 }
 
 json_t *feed_counts(struct feed *f) {
   struct sealer_status s;
   feed_status(f, &s);
-  return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:I, s:I, s:f}", "entries", (json_int_t)s.size, "sealed_total",
+  return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:I, s:I, s:f}", "entries", (json_int_t)s.size, "sealed_total",
                    (json_int_t)s.sealed, "checkpoints_total", (json_int_t)s.published, "unsealed", (json_int_t)s.waiting, "journals_behind",
-                   (json_int_t)s.behind, "journals_troubled", (json_int_t)s.troubled, "up", s.open && !s.failures, "failures_total",
-                   (json_int_t)s.failed, "read_again_total", (json_int_t)f->pulled, "checkpoint_age_seconds", (double)s.age_ms / 1000);
+                   (json_int_t)s.behind, "journals_troubled", (json_int_t)s.troubled, "unsearchable", (json_int_t)s.lag, "up",
+                   s.open && !s.failures, "failures_total", (json_int_t)s.failed, "read_again_total", (json_int_t)f->pulled,
+                   "checkpoint_age_seconds", (double)s.age_ms / 1000);
 }
 
 void feed_cosign(struct feed *f, uint64_t size, const char *lines, size_t len) { sealer_cosign(f->sealer, size, lines, len); }

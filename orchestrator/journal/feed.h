@@ -1,7 +1,7 @@
 /* feed.h: brings what Redis has acknowledged into the evidence log: each entry of each of this node's journals, once, in order.
  *
  * Live entries come through feed_entry (journal.c calls it at their acknowledgement; a copy in memory, nothing more). Whatever did not come that way or was let go, because a process
- * died between acknowledgement and seal or the disk failed for long, is found by feed_sweep, which compares the newest entry of every journal in Redis with the catalogue, and read back.
+ * died between acknowledgement and seal or the disk failed for long, is found by feed_sweep, which compares the newest entry of every journal in Redis with what is sealed, and read back.
  * So nothing depends on a process having lived. What cannot be sealed at all (Redis lost or changed entries) is said, per journal, and never papered over.
  * What was removed anywhere ("INC-000042/7" in the set tocsin:removed) is removed from this node's log, too: it may hold what another node owns now.
  * A node seals what it appended: a journal whose newest entry is another living node's (`elsewhere`) is that one's. Who takes a journal over from another calls feed_adopt: then all of
@@ -40,7 +40,7 @@ void feed_status(struct feed *f, struct sealer_status *ret);
 void feed_trouble(struct feed *f, char ret[256]);
 /* Signature lines of witnesses for the checkpoint of that size: it bears them from now on, if it is still the newest. Any thread, until feed_stop. */
 void feed_cosign(struct feed *f, uint64_t size, const char *lines, size_t len);
-/* Nothing waits, nothing is behind, nothing is looked for. */
+/* Nothing waits, nothing is behind, nothing is looked for, and a search finds all of it. */
 bool feed_settled(struct feed *f);
 /* Counts for metrics. New. */
 json_t *feed_counts(struct feed *f);

@@ -88,6 +88,7 @@ static double seal(struct store *s, unsigned long from, unsigned long to, double
     double began = clock();
     if (store_ready(s, &err) < 0 || store_judge(s, entries, 0, count, &err) < 0 || store_seal(s, entries, count, &err) < 0)
       die("sealing", &err);
+    if (store_follow(s, &err) < 0) die("the catalogue", &err);
     took += clock() - began;
     from += count;
   }

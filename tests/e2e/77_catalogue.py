@@ -37,6 +37,9 @@ def searches(tocsin):
     is_({h["control"] for h in hits(tocsin, "--control", "A.5.24")}, {"A.5.24"}, "by control")
     is_({h["incident"] for h in hits(tocsin, "--incident", "1")}, {"INC-000001"}, "by incident")
     is_(hits(tocsin, "--to", "2020-01-01"), [], "before a day")
+    for words in ["search", "bob"], ["search", "--to", "2020-01-01"], ["coverage"]:
+        answer = tocsin.json("evidence", *words)
+        ok(0 < answer["searched"] <= answer["sealed"], "it says how far it looked: %r" % {k: answer[k] for k in ("searched", "sealed")})
     ok(hits(tocsin, "bob", "--from", "2020-01-01"), "after a day")
     is_(len(hits(tocsin, "--limit", "2")), 2, "so many at most")
     is_(tocsin.run("evidence", "search", "--control", "A.99").status, 2, "a control that there is not")

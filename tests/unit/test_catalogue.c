@@ -10,6 +10,7 @@
 #include "evidence/bodies.h"
 #include "evidence/catalogue.h"
 #include "evidence/leaf.h"
+#include "evidence/pace.h"
 #include "evidence/store.h"
 #include "log_help.h"
 
@@ -17,8 +18,9 @@ enum { COUNT = 600, REMOVED = 301 };
 static struct note_signer signer;
 static char folder[64];
 
+static struct store_entry entries[COUNT];
+
 static void seal_all(struct store *s) {
-  static struct store_entry entries[COUNT];
   static char heads[COUNT][512], bodies[COUNT][160];
   char prev[DIGEST_HEX], digest[DIGEST_HEX];
   struct err err = {0};
@@ -93,9 +95,11 @@ static void all(void **state) {
   folder_make(folder);
   if (store_open(folder, &signer, NULL, NULL, &s, &err) < 0) fail_msg("%s", err.text);
   seal_all(s);
-  assert_int_equal(found(NULL, 0, 0, NULL), COUNT);
-  assert_int_equal(found("bob", 0, 0, NULL), 0); /* not read yet */
+  assert_int_equal(found(NULL, 0, 0, NULL), 0); /* not read yet */
+  assert_int_equal(store_lag(s), COUNT);
   while (more) assert_int_equal(store_read(s, &more, &err), 0);
+  assert_int_equal(store_lag(s), 0);
+  assert_int_equal(found(NULL, 0, 0, NULL), COUNT);
   assert_int_equal(found("bob", 0, 0, NULL), 200);
   assert_int_equal(found("alice OR bob", 0, 0, NULL), COUNT - 1);
   assert_int_equal(found("alice OR bob", 0, 0, kinds), COUNT / 2 - 1);
@@ -122,6 +126,106 @@ static void all(void **state) {
   assert_false(holds("xyzzyplugh"));
   assert_int_equal(found("alice OR bob", 0, 0, NULL), COUNT - 1);
   folder_remove(folder);
+}
+
+/* The catalogue lags: a batch is judged as if it did not, and so is what comes again; a removal finds its entry. */
+static void lags(void **state) {
+  static struct store_entry again[2];
+  struct store *s = NULL;
+  struct err err = {0};
+  uint64_t size = 0, texts = 0;
+  struct catalogue *c = NULL;
+  struct bodies *b = NULL;
+  struct buf out;
+  folder_make(folder);
+  assert_int_equal(store_open(folder, &signer, NULL, NULL, &s, &err), 0);
+  seal_all(s);
+  assert_int_equal(store_ready(s, &err), 0);
+  assert_int_equal(catalogue_look(folder, &c, &err), 0);
+  assert_int_equal(catalogue_extent(c, &size, &texts, &err), 0);
+  assert_true(size == 0 && texts == 0);
+  assert_int_equal(store_compare(s, "INC-000001", COUNT, &entries[COUNT - 1].leaf, &again[0], &err), 0);
+  assert_int_equal(again[0].verdict, STORE_KNOWN);
+  assert_int_equal(store_compare(s, "INC-000001", COUNT + 1, &entries[COUNT - 1].leaf, &again[0], &err), 0);
+  assert_int_equal(again[0].verdict, STORE_AHEAD);
+  assert_int_equal(catalogue_extent(c, &size, &texts, &err), 0);
+  assert_int_equal(size, 0); /* and that costs nothing */
+  again[0] = entries[COUNT - 1];
+  again[1] = entries[REMOVED];
+  again[1].leaf = entries[REMOVED + 1].leaf;
+  assert_int_equal(store_judge(s, again, 0, 2, &err), 0);
+  assert_int_equal(again[0].verdict, STORE_KNOWN);
+  assert_int_equal(again[1].verdict, STORE_BROKEN);
+  assert_int_equal(catalogue_extent(c, &size, &texts, &err), 0);
+  assert_true(size == COUNT && texts == 0);
+  catalogue_close(c);
+  store_close(s);
+  /* Gone in the middle of it: a new one begins with what the log holds. */
+  assert_int_equal(store_open(folder, &signer, NULL, NULL, &s, &err), 0);
+  assert_int_equal(store_ready(s, &err), 0);
+  assert_int_equal(store_lag(s), COUNT);
+  assert_int_equal(store_remove(s, "INC-000001", REMOVED + 1, &err), 0);
+  for (bool more = true; more;) assert_int_equal(store_read(s, &more, &err), 0);
+  store_close(s);
+  assert_int_equal(found("xyzzyplugh", 0, 0, NULL), 0);
+  assert_false(holds("xyzzyplugh"));
+  assert_int_equal(found("alice OR bob", 0, 0, NULL), COUNT - 1);
+  buf_init(&out, 4096);
+  assert_int_equal(bodies_open(folder, &b, &err), 0);
+  assert_int_equal(bodies_read(b, REMOVED, &entries[REMOVED].leaf, &out, &err), ERR_NOT_FOUND);
+  bodies_close(b);
+  buf_release(&out);
+  folder_remove(folder);
+}
+
+/* Sealed and never read by a search, then a body is removed: the entry is found for it though the catalogue knew nothing of it. */
+static void removed_while_it_lags(void **state) {
+  struct store *s = NULL;
+  struct bodies *b = NULL;
+  struct err err = {0};
+  struct buf out;
+  folder_make(folder);
+  assert_int_equal(store_open(folder, &signer, NULL, NULL, &s, &err), 0);
+  seal_all(s);
+  assert_int_equal(store_remove(s, "INC-000001", REMOVED + 1, &err), 0);
+  store_close(s);
+  buf_init(&out, 4096);
+  assert_int_equal(bodies_open(folder, &b, &err), 0);
+  assert_int_equal(bodies_read(b, REMOVED, &entries[REMOVED].leaf, &out, &err), ERR_NOT_FOUND);
+  assert_int_equal(bodies_read(b, REMOVED + 1, &entries[REMOVED + 1].leaf, &out, &err), 0);
+  bodies_close(b);
+  buf_release(&out);
+  folder_remove(folder);
+}
+
+/* ---- when it is worked on */
+
+static void pace(void **state) {
+  struct pace p = {.lags = false};
+  assert_true(pace_next(&p) == INT64_MAX);
+  pace_batch(&p, 1000, 10, true);
+  assert_true(pace_next(&p) <= 1000); /* a small batch: at once */
+  pace_step(&p, 1000, 1100, true);
+  assert_true(pace_next(&p) <= 1100); /* and without a pause */
+  pace_step(&p, 1100, 1200, false);
+  assert_true(pace_next(&p) == INT64_MAX);
+  pace_batch(&p, 2000, PACE_BUSY, true);
+  assert_int_equal(pace_next(&p), 2000 + PACE_CALM_MS);
+  for (int64_t t = 2000; t < 2000 + PACE_LATE_MS; t += 1000) {
+    pace_batch(&p, t, 5000, true);
+    assert_true(pace_next(&p) > t);
+  }
+  pace_batch(&p, 2000 + PACE_LATE_MS, 5000, true);
+  assert_true(pace_next(&p) <= 2000 + PACE_LATE_MS); /* late: a share, however busy */
+  pace_step(&p, 70000, 70100, true);
+  pace_batch(&p, 70100, 5000, true);
+  assert_int_equal(pace_next(&p), 70100 + 100 * PACE_PAUSES);
+  pace_step(&p, 71000, 71010, false);
+  pace_batch(&p, 71010, 5000, true); /* it had caught up: late is counted from here on */
+  assert_int_equal(pace_next(&p), 71010 + PACE_CALM_MS);
+  pace_batch(&p, 72000, 1, true);
+  pace_fail(&p, 90000);
+  assert_int_equal(pace_next(&p), 90000 + PACE_CALM_MS);
 }
 
 /* Its sealer is gone, and had not come to put what it sealed last into the catalogue; or the copy lacks the catalogue. */
@@ -158,6 +262,7 @@ static void adopted(void **state) {
 
 int main(void) {
   signer = test_signer("example.com/ir/evidence");
-  const struct CMUnitTest tests[] = {cmocka_unit_test(all), cmocka_unit_test(adopted)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(all), cmocka_unit_test(lags), cmocka_unit_test(removed_while_it_lags),
+                                     cmocka_unit_test(pace), cmocka_unit_test(adopted)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -46,7 +46,7 @@ static void wait_size(struct sealer *s, uint64_t size) {
   struct timespec nap = {.tv_nsec = 2000000};
   for (time_t until = time(NULL) + 20; time(NULL) < until; nanosleep(&nap, NULL)) {
     sealer_status(s, &st);
-    if (st.open && st.size >= size && !st.waiting) return;
+    if (st.open && st.size >= size && !st.waiting && !st.lag) return;
   }
   fail_msg("%u sealed of %u: %s", (unsigned)st.size, (unsigned)size, st.last.text);
 }

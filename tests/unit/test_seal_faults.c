@@ -37,6 +37,9 @@ static int seal_to(const char *folder, unsigned to, struct err *err) {
   }
   if (r == 0) r = store_judge(s, entries, 0, count, err);
   if (r == 0) r = store_seal(s, entries, count, err);
+  /* Should it fail, the catalogue lags behind. */
+  for (bool more = r == 0; more;)
+    if (store_read(s, &more, NULL) < 0) break;
   store_close(s);
   return r;
 }
