@@ -216,6 +216,7 @@ static void trim(void *arg) {
   struct sleepers *s = arg;
   timer_free(s->trim);
   s->trim = NULL;
+  script_trim();
   malloc_trim(0);
 }
 

@@ -107,6 +107,8 @@ struct script_yield {
 int script_new(const struct declaration *playbook, const json_t *uses, const struct script_limits *limits, const struct script_host *host,
                struct script **ret, struct err *err);
 void script_free(struct script *s);
+/* Gives back what this thread keeps of ended runs for those to come (up to some 20 MiB). */
+void script_trim(void);
 size_t script_memory(const struct script *s, size_t *ret_peak);
 /* First burst of the main thread: run(incident, act, params, settings). params are data, settings trusted (may be NULL). Outcome in *out. */
 struct script_thread *script_start(struct script *s, const json_t *params, const json_t *settings, struct script_yield *out);

@@ -6,7 +6,9 @@
 #include "base/digest.h"
 #include "script/internal.h"
 
-enum { SPARES_MOST = 64 }; /* of all playbooks together; some 80 KiB each, after a storm */
+/* Of all playbooks together, some 80 KiB each: as many as runs end in one wave, or the next wave's would all be made anew. script_trim lets go of
+ * them when it is quiet. */
+enum { SPARES_MOST = 256 };
 
 struct spare {
   TAILQ_ENTRY(spare) next;
@@ -31,6 +33,13 @@ static void forget(struct spare *x) {
   json_decref(x->uses);
   free(x->image);
   free(x);
+}
+
+static void drop(struct spare *x) {
+  TAILQ_REMOVE(&spares.all, x, next);
+  spares.count--;
+  state_free(x->state);
+  forget(x);
 }
 
 struct state *spare_take(const struct declaration *playbook, const json_t *uses, const struct script_limits *limits) {
@@ -77,9 +86,9 @@ void spare_give(struct state *s) {
   if (!spares.count) TAILQ_INIT(&spares.all);
   TAILQ_INSERT_HEAD(&spares.all, x, next);
   if (++spares.count <= SPARES_MOST) return;
-  struct spare *oldest = TAILQ_LAST(&spares.all, spare_list);
-  TAILQ_REMOVE(&spares.all, oldest, next);
-  spares.count--;
-  state_free(oldest->state);
-  forget(oldest);
+  drop(TAILQ_LAST(&spares.all, spare_list));
+}
+
+void script_trim(void) {
+  while (spares.count) drop(TAILQ_FIRST(&spares.all));
 }
