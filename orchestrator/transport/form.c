@@ -140,10 +140,25 @@ static int fill_value(const struct fill *fill, const json_t *value, bool data, i
   return 0;
 }
 
+/* Nothing in it is called "$…", and it is not too deep: filling it would only copy it. */
+static bool is_plain(const json_t *value, int depth) {
+  size_t i;
+  json_t *item;
+  const char *key;
+  if (depth > FILL_DEPTH) return false;
+  json_array_foreach(value, i, item) if (!is_plain(item, depth + 1)) return false;
+  json_object_foreach((json_t *)(uintptr_t)value, key, item) if (key[0] == '$' || !is_plain(item, depth + 1)) return false;
+  return true;
+}
+
 int form_fill(const struct secrets *secrets, const char *name, const json_t *form, const char *idempotency_key, json_t **ret,
               struct err *err) {
   const struct fill fill = {secrets, idempotency_key};
   if (!json_is_object(form)) return err_set(err, ERR_INVALID, "%s must be a table", name);
+  if (is_plain(form, 0)) {
+    *ret = json_incref((json_t *)(uintptr_t)form);
+    return 0;
+  }
   int r = fill_members(&fill, form, false, 0, ret, err);
   if (r < 0) err_wrap(err, "%s", name);
   return r;
@@ -164,11 +179,13 @@ void wipe_string(char *text) {
   free(text);
 }
 
+/* What somebody else holds too is not ours to wipe, nor what is inside it. */
 static void wipe(const json_t *value) {
   size_t i;
   json_t *item;
   const char *key;
-  if (json_is_string(value) && value->refcount == 1) explicit_bzero((char *)(uintptr_t)json_string_value(value), json_string_length(value));
+  if (value->refcount != 1) return;
+  if (json_is_string(value)) explicit_bzero((char *)(uintptr_t)json_string_value(value), json_string_length(value));
   json_array_foreach(value, i, item) wipe(item);
   json_object_foreach((json_t *)(uintptr_t)value, key, item) wipe(item);
 }

@@ -12,12 +12,12 @@
 #include "base/err.h"
 #include "base/secret.h"
 
-/* A new copy of form (of the transport `name`) with every value of README.md put in. ERR_INVALID, ERR_NOT_FOUND for an unknown slot. */
+/* The form (of the transport `name`) with every value of README.md put in: a new copy, or form itself when there is nothing to put in. ERR_INVALID, ERR_NOT_FOUND for an unknown slot. */
 int form_fill(const struct secrets *secrets, const char *name, const json_t *form, const char *idempotency_key, json_t **ret,
               struct err *err);
 /* Whether a secret would be placed anywhere in value. */
 bool form_has_secret(const json_t *value);
-/* Overwrites every string, then lets go. NULL is legal. */
+/* Overwrites every string that nobody else holds, then lets go. NULL is legal. */
 void form_wipe(json_t *form);
 void wipe_string(char *text); /* overwrites and frees; NULL is legal */
 

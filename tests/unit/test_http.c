@@ -339,6 +339,25 @@ static void secrets_stay(void **state) {
   assert_null(strstr(json_str(o.response, "text"), "czNjcmV0LVRva2VuLzQ"));
 }
 
+/* A form that bears nothing to fill in is sent as it is, and is the caller's as before when it was sent; with a secret in it a copy is wiped. */
+static void request_stays(void **state) {
+  static const char *const bodies[] = {",\"json\":{\"a\":[\"b\",{\"c\":1}]},\"headers\":{\"X-A\":\"b\"}",
+                                       ",\"json\":{\"a\":[\"b\",{\"$secret\":\"edr.kept\"}],\"$$secret\":\"x\",\"d\":\"e\"}"};
+  char last[REQUEST_CAP];
+  assert_int_equal(secrets_put(secrets, "edr.kept", "s3cret-kept", 11, NULL), 0);
+  for (size_t i = 0; i < 2; i++) {
+    json_t *mine = request("POST", "/ok", bodies[i]), *same = json_deep_copy(mine);
+    help_run((struct exchange){0}, json_incref(mine), &o);
+    expect(DELIVERY_ANSWERED, 0);
+    assert_true(json_equal(mine, same));
+    assert_int_equal(mine->refcount, 1);
+    last_request(last);
+    assert_non_null(strstr(last, i == 0 ? "{\"a\":[\"b\",{\"c\":1}]}" : "{\"$secret\":\"x\",\"a\":[\"b\",\"s3cret-kept\"],\"d\":\"e\"}"));
+    json_decref(mine);
+    json_decref(same);
+  }
+}
+
 static void hmac(void **state) {
   char last[REQUEST_CAP], hex[DIGEST_HEX], want[200], signed_text[200], stamp[32] = "";
   uint8_t mac[DIGEST_BYTES];
@@ -542,6 +561,7 @@ int main(void) {
                                      cmocka_unit_test(forms),
                                      cmocka_unit_test(bad_forms),
                                      cmocka_unit_test(secrets_stay),
+                                     cmocka_unit_test(request_stays),
                                      cmocka_unit_test(hmac),
                                      cmocka_unit_test(sigv4),
                                      cmocka_unit_test(oauth2),
