@@ -21,12 +21,18 @@ struct attach {
   bool remote; /* another node sent it on: it goes no further */
 };
 
+/* Once it is on record: what it is made of is freed while it is still in the caches, not when Redis has answered. */
+static void alert_let_go(struct attach *a) {
+  json_decref(a->finding);
+  json_decref(a->raw);
+  a->finding = a->raw = NULL;
+}
+
 static void attach_end(struct attach *a, const struct err *err) {
   if (a->cb) a->cb(a->arg, err);
   for (size_t i = 0; i < a->count; i++) free(a->playbooks[i]);
   free(a->playbooks);
-  json_decref(a->finding);
-  json_decref(a->raw);
+  alert_let_go(a);
   free(a->id);
   free(a->source);
   free(a->raw_text);
@@ -231,7 +237,7 @@ static void attach_to(struct incident *inc, void *arg, const struct err *err) {
     }
     journal_add(inc->journal, KIND_ALERT_ATTACHED, "engine", 0, NULL, attached_body(a));
     inc->desk->attached++;
-    incident_alert_keep(inc, a->finding, a->raw);
+    incident_alert_keep(inc, journal_newest(inc->journal));
     wake_runs(inc, a);
     a->alert.finding = a->finding;
     a->alert.raw = a->raw;
@@ -240,6 +246,7 @@ static void attach_to(struct incident *inc, void *arg, const struct err *err) {
     for (size_t i = 0; i < a->count; i++) incident_start_for_alert(inc, a->playbooks[i], &a->alert);
   }
   suspect_end();
+  alert_let_go(a);
   journal_when_durable(inc->journal, attach_durable, a);
   incident_touch(inc);
 }

@@ -100,7 +100,7 @@ void incident_free(struct incident *inc) {
   journal_free(inc->journal);
   sleepers_unwatch(inc->desk->sleepers, inc);
   idle_remove(inc); /* last: whoever was called back may have touched it */
-  json_decref(inc->alerts);
+  incident_alerts_set(inc, NULL);
   free(inc);
 }
 
@@ -223,8 +223,8 @@ json_t *desk_counts(const struct desk *d) {
 
 static const json_t *world_alerts(void *arg, struct journal *journal) {
   struct desk *d = arg;
-  const struct incident *inc = map_get(&d->incidents, journal_incident(journal));
-  return inc ? inc->alerts : NULL;
+  struct incident *inc = map_get(&d->incidents, journal_incident(journal));
+  return inc ? incident_alerts(inc) : NULL;
 }
 
 static void *world_lists(void *arg, struct journal *journal, const char *const *texts, json_t **ret_pins) {
@@ -385,14 +385,4 @@ void incident_open(struct incident *inc, const char *actor, json_t *body_take) {
   incident_place(inc->desk, inc->id, true);
   journal_add(inc->journal, KIND_INCIDENT_OPENED, actor, 0, NULL, body_take);
   inc->desk->opened++;
-}
-
-json_t *incident_alert(const json_t *finding, const json_t *raw) {
-  json_t *alert = json_copy((json_t *)(uintptr_t)finding);
-  if (raw) json_object_set(alert, "raw", (json_t *)(uintptr_t)raw);
-  return alert;
-}
-
-void incident_alert_keep(struct incident *inc, const json_t *finding, const json_t *raw) {
-  if (json_array_size(inc->alerts) < ALERTS_KEPT) json_array_append_new(inc->alerts, incident_alert(finding, raw));
 }

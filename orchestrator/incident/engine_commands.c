@@ -269,7 +269,7 @@ static json_t *trigger_params(struct call *call, struct incident *inc, const str
   json_t *rule;
   json_object_foreach(json_object_get(p->json, "params"), name, rule) {
     const char *from = json_str(rule, "from");
-    const json_t *alert = inc ? json_array_get(inc->alerts, 0) : NULL;
+    const json_t *alert = inc ? json_array_get(incident_alerts(inc), 0) : NULL;
     if (json_object_get(params, name) || !from || !alert) continue;
     json_t *values = call->desk->deps.values(alert, json_object_get(alert, "raw"), from);
     if (strcmp(json_str_or(rule, "type", ""), "list") == 0) json_object_set(params, name, values);

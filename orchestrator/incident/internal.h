@@ -38,8 +38,10 @@ struct held_run {
 struct incident {
   struct desk *desk;
   char id[ID_INCIDENT];
-  struct journal *journal; /* NULL while it loads */
-  json_t *alerts;          /* normalised, with "raw"; the first ALERTS_KEPT */
+  struct journal *journal;      /* NULL while it loads */
+  json_t *alerts;               /* normalised, with "raw"; the first ALERTS_KEPT: ask incident_alerts */
+  STAILQ_HEAD(, unread) unread; /* the newest of them, as bytes */
+  size_t unread_count;
   LIST_HEAD(, held_run) runs;
   STAILQ_HEAD(, op) ops;
   LIST_HEAD(, telling) tellings;
@@ -163,8 +165,13 @@ void incident_place(struct desk *d, const char *id, bool open);
 void places_free(struct desk *d);
 bool incident_alive(struct incident *inc); /* something of it is under way, open or waiting */
 void incident_open(struct incident *inc, const char *actor, json_t *body_take);
+/* alerts.c */
 json_t *incident_alert(const json_t *finding, const json_t *raw); /* as a playbook sees it; new */
-void incident_alert_keep(struct incident *inc, const json_t *finding, const json_t *raw);
+void incident_alert_add(json_t *alerts,
+                        const json_t *body); /* that of an alert.attached, unless there are ALERTS_KEPT or its finding is gone */
+void incident_alert_keep(struct incident *inc, const struct entry *e); /* the same of an entry that was just appended */
+json_t *incident_alerts(struct incident *inc);                         /* all of them; borrowed until the next is kept */
+void incident_alerts_set(struct incident *inc, json_t *alerts_take);
 const struct declaration *desk_playbook(struct desk *d, const char *name, struct err *err);
 
 void incident_unload(struct incident *inc);      /* nothing of it is alive */

@@ -64,16 +64,10 @@ static bool keep_entry(void *arg, const struct entry *e) {
 static void keep_alerts(struct recovery *r) {
   size_t i;
   json_t *e;
-  json_array_clear(r->inc->alerts);
-  json_array_foreach(r->entries, i, e) {
-    const json_t *body = json_object_get(e, "body"), *text = json_object_get(body, "raw");
-    json_t *raw = NULL;
-    if (strcmp(json_str_or(e, "type", ""), "alert.attached") != 0) continue;
-    if (json_is_string(text) && json_parse(json_string_value(text), json_string_length(text), &raw, NULL) < 0)
-      raw = json_incref((json_t *)(uintptr_t)text);
-    incident_alert_keep(r->inc, json_object_get(body, "finding"), raw);
-    json_decref(raw);
-  }
+  json_t *alerts = json_array();
+  json_array_foreach(r->entries, i, e) if (strcmp(json_str_or(e, "type", ""), "alert.attached") == 0)
+      incident_alert_add(alerts, json_object_get(e, "body"));
+  incident_alerts_set(r->inc, alerts);
 }
 
 /* Entries of one step of one run, for action_start's history. New. */

@@ -148,13 +148,7 @@ static void step_redis(struct redaction *r) {
 
 static bool alert_keep(void *arg, const struct entry *e) {
   struct redaction *r = arg;
-  const json_t *text = json_object_get(e->body, "raw");
-  json_t *raw = NULL;
-  if (e->kind != KIND_ALERT_ATTACHED || !e->body || !r->inc || json_array_size(r->alerts) >= ALERTS_KEPT) return true;
-  if (json_is_string(text) && json_parse(json_string_value(text), json_string_length(text), &raw, NULL) < 0)
-    raw = json_incref((json_t *)(uintptr_t)text);
-  json_array_append_new(r->alerts, incident_alert(json_object_get(e->body, "finding"), raw));
-  json_decref(raw);
+  if (e->kind == KIND_ALERT_ATTACHED && e->body && r->inc) incident_alert_add(r->alerts, e->body);
   return true;
 }
 
@@ -170,7 +164,7 @@ static void on_folded(void *arg, const struct err *err) {
     again(r, err, step_state);
     return;
   }
-  if (json_array_size(r->inc->alerts)) json_decref(r->inc->alerts), r->inc->alerts = json_incref(r->alerts);
+  if (json_array_size(incident_alerts(r->inc))) incident_alerts_set(r->inc, json_incref(r->alerts));
   r->asked = false;
   step_file(r);
 }

@@ -253,6 +253,7 @@ static struct incident *incident_new(struct desk *d, const char *id) {
   snprintf(inc->id, sizeof inc->id, "%s", id);
   if (id_parse(id, &parsed) && parsed.number > d->highest) d->highest = parsed.number;
   inc->alerts = json_array();
+  STAILQ_INIT(&inc->unread);
   LIST_INIT(&inc->runs);
   STAILQ_INIT(&inc->ops);
   LIST_INIT(&inc->tellings);

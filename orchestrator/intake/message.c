@@ -42,6 +42,7 @@ struct message {
 
 static void route(struct message *m);
 static void finish(struct message *m);
+static void enrich(struct message *m);
 
 static void message_free(struct message *m) {
   struct intake *in = m->in;
@@ -182,10 +183,30 @@ static void bury(struct message *m, const char *reason) {
 
 /* --- attaching --------------------------------------------------------------------------------------------------------------- */
 
+/* Its connector has read it before; one that has been loaded since may not be able to. */
+static int find_again(struct message *m, struct err *err) {
+  struct normalised again = {0};
+  int r = normalise(m->in->normaliser, m->source, m->text, m->len, &again, err);
+  if (r == 0 && !again.finding) r = err_set(err, ERR_INVALID, "its connector takes it for several by now");
+  if (r < 0) {
+    normalised_release(&again);
+    return r;
+  }
+  m->n = again;
+  enrich(m);
+  return 0;
+}
+
 static void attach_again(void *arg) {
   struct message *m = arg;
+  struct err err;
   timer_free(m->retry);
   m->retry = NULL;
+  if (!m->n.finding && find_again(m, &err) < 0) {
+    if (m->in->running) log_warning("alert %s cannot be read again, which could not be attached yet: %s", m->id, err.text);
+    later(m, attach_again);
+    return;
+  }
   route(m); /* gets the same incidents again */
 }
 
@@ -202,13 +223,14 @@ static void on_attached(void *arg, const struct err *err) {
   }
 }
 
-static void attach_one(struct message *m, const char *incident, bool created, const char *const *playbooks, size_t n, const char *group) {
+static void attach_one(struct message *m, const struct normalised *normal, const char *incident, bool created, const char *const *playbooks,
+                       size_t n, const char *group) {
   struct err err;
   struct alert alert = {.id = m->alert_id,
                         .source = m->n.connector->instance,
                         .received = m->received,
-                        .finding = m->n.finding,
-                        .raw = m->n.document,
+                        .finding = normal->finding,
+                        .raw = normal->document,
                         .raw_text = m->text,
                         .raw_len = m->len,
                         .queued = m->name};
@@ -216,7 +238,8 @@ static void attach_one(struct message *m, const char *incident, bool created, co
     on_attached(m, &err);
 }
 
-/* Playbooks whose group fell into the same incident are attached with it in one call. */
+/* Playbooks whose group fell into the same incident are attached with it in one call. From then on the incident's entry has it: the message keeps its text, of which it
+ * is made again in the rare case that it could not be attached, so that the trees are freed while they are still in the caches. */
 static void attach_all(struct message *m, const struct redis_value *reply, bool fresh) {
   const char *ids[INCIDENTS_MOST];
   bool created[INCIDENTS_MOST];
@@ -232,6 +255,8 @@ static void attach_all(struct message *m, const struct redis_value *reply, bool 
     distinct += first;
   }
   m->attaching = distinct;
+  struct normalised normal = m->n;
+  m->n.finding = m->n.document = NULL;
   for (size_t i = 0; i < n; i++) {
     const char *playbooks[2 * INCIDENTS_MOST];
     size_t count_here = 0;
@@ -245,8 +270,10 @@ static void attach_all(struct message *m, const struct redis_value *reply, bool 
     }
     for (size_t k = 0; k < m->watcher_count; k++)
       if (m->watchers[k].host < n && strcmp(ids[m->watchers[k].host], ids[i]) == 0) playbooks[count_here++] = m->watchers[k].playbook;
-    attach_one(m, ids[i], new_here, playbooks, count_here, m->wanted[i].group);
+    attach_one(m, &normal, ids[i], new_here, playbooks, count_here, m->wanted[i].group);
   }
+  json_decref(normal.finding);
+  json_decref(normal.document);
 }
 
 static void on_routed(void *arg, const struct redis_value *reply, const struct err *err) {

@@ -1,6 +1,7 @@
 #include "journal/journal.h"
 
 #include <inttypes.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -432,6 +433,11 @@ uint64_t journal_add(struct journal *j, enum kind kind, const char *actor, unsig
   }
   json_decref(body_take);
   return j->seq;
+}
+
+const struct entry *journal_newest(const struct journal *j) {
+  if (STAILQ_EMPTY(&j->queue)) return NULL;
+  return ((const struct pending *)(const void *)((const char *)j->queue.stqh_last - offsetof(struct pending, next)))->entry;
 }
 
 static void waiters_turn(void *arg) {

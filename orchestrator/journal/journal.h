@@ -85,6 +85,8 @@ const char *journal_last_node(const struct journal *j, int64_t *ret_time);
 const struct entry *journal_append(struct journal *j, const struct entry_spec *spec, struct err *err);
 /* The same with a body that it takes over; aborts nothing: a body too large is replaced by one that says so. Returns the seq. */
 uint64_t journal_add(struct journal *j, enum kind kind, const char *actor, unsigned run, const char *step, json_t *body_take);
+/* The newest entry, borrowed until it is acknowledged or the next is appended (its body is in its envelope alone); NULL: it is acknowledged. */
+const struct entry *journal_newest(const struct journal *j);
 /* Calls back when all that was appended until now is acknowledged by Redis; exactly once, later. */
 void journal_when_durable(struct journal *j, journal_durable_cb *cb, void *arg);
 /* Removes pending callbacks with this cb and arg. */
