@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/digest.h"
+#include "base/utf8.h"
 
 /* What a pre-scan learns: how deep it is nested, and whether some integer needs quoting. */
 struct scan {
@@ -98,6 +99,8 @@ int json_parse(const char *bytes, size_t len, json_t **ret, struct err *err) { r
 int json_parse_stored(const char *bytes, size_t len, json_t **ret, struct err *err) {
   return parse(bytes, len, JSON_STORED_DEPTH, ret, err);
 }
+
+bool json_quick_valid(const char *text, size_t len) { return utf8_valid(text, len); }
 
 void json_digest(const json_t *value, char out[65]) {
   struct buf text;

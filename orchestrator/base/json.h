@@ -13,6 +13,7 @@
 
 #include "base/buf.h"
 #include "base/err.h"
+#include "base/json_quick.h"
 
 enum { JSON_MAX_DEPTH = 64, JSON_STORED_DEPTH = 256 };
 

@@ -158,16 +158,43 @@ static void valid_utf8(void **state) {
       memcpy(text + len, piece, strlen(piece) + 1);
       len += strlen(piece);
     }
-    json_t *theirs = json_string(text);
+    json_t *theirs = (json_string)(text), *ours = json_string(text), *object = json_object(); /* (…): jansson's own */
     assert_int_equal(utf8_valid(text, len), theirs != NULL);
+    assert_true(ours ? json_equal(ours, theirs) : !theirs);
+    assert_int_equal(json_object_set(object, text, json_true()), theirs ? 0 : -1);
+    assert_int_equal(json_object_get(object, text) == json_true(), theirs != NULL);
+    json_decref(ours);
+    json_decref(object);
     valid += theirs != NULL;
     json_decref(theirs);
   }
   assert_in_range(valid, 500, 10000);
 }
 
+/* What jansson does with nothing, or with the wrong thing, the quick ones do too. */
+static void quick_nothing(void **state) {
+  json_t *object = json_object(), *number = json_integer(7), *text = json_stringn("a\0b", 3);
+  assert_null(json_string(NULL));
+  assert_null(json_stringn(NULL, 3));
+  assert_null(json_object_get(NULL, "a"));
+  assert_null(json_object_get(object, NULL));
+  assert_null(json_object_get(number, "a"));
+  assert_int_equal(json_object_set(object, NULL, number), -1);
+  assert_int_equal(json_object_set(NULL, "a", number), -1);
+  assert_int_equal(json_object_set(object, "a", NULL), -1);
+  assert_int_equal(json_object_set(object, "a", object), -1);
+  assert_int_equal(json_object_set_new(object, "\xff\xff" + (number->refcount == 9), json_incref(number)), -1);
+  assert_int_equal(number->refcount, 1);
+  assert_int_equal(object->refcount, 1);
+  assert_int_equal(json_string_length(text), 3);
+  assert_int_equal(json_object_size(object), 0);
+  json_decref(object);
+  json_decref(number);
+  json_decref(text);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(same_trees), cmocka_unit_test(left_alone), cmocka_unit_test(cut_and_changed),
-                                     cmocka_unit_test(depth), cmocka_unit_test(valid_utf8)};
+                                     cmocka_unit_test(depth),      cmocka_unit_test(valid_utf8), cmocka_unit_test(quick_nothing)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
