@@ -247,7 +247,7 @@ static void attach_to(struct incident *inc, void *arg, const struct err *err) {
   }
   suspect_end();
   alert_let_go(a);
-  journal_when_durable(inc->journal, attach_durable, a);
+  journal_once_durable(inc->journal, attach_durable, a); /* its place in the queue waits for it, nobody else */
   incident_touch(inc);
 }
 

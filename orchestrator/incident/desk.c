@@ -382,7 +382,8 @@ void incident_index(struct incident *inc, bool open) {
 }
 
 void incident_open(struct incident *inc, const char *actor, json_t *body_take) {
-  incident_place(inc->desk, inc->id, true);
+  if (journal_seq(inc->journal) == 0) incident_place_new(inc->desk, inc->id);
+  else incident_place(inc->desk, inc->id, true);
   journal_add(inc->journal, KIND_INCIDENT_OPENED, actor, 0, NULL, body_take);
   inc->desk->opened++;
 }

@@ -12,7 +12,7 @@ enum { AGAIN_MS = 250 };
 struct place {
   struct desk *desk;
   char id[ID_INCIDENT], score[24];
-  bool open, failed, stale; /* stale: a later one says where it belongs */
+  bool open, fresh, failed, stale; /* fresh: it stands in no other list; stale: a later one says where it belongs */
   unsigned under_way;
   struct timer *timer;
   LIST_ENTRY(place) next;
@@ -50,16 +50,18 @@ static void place_send(void *arg) {
   p->under_way = 1;
   if (redis_call(redis, lane, on_placed, p, NULL, "ZADD", in, "NX", p->score, p->id, NULL) == 0) p->under_way++;
   else p->failed = true;
-  if (redis_call(redis, lane, on_placed, p, NULL, "ZREM", out, p->id, NULL) == 0) p->under_way++;
-  else p->failed = true;
-  if (p->open) { /* it had left Redis, and is back */
+  if (!p->fresh) {
+    if (redis_call(redis, lane, on_placed, p, NULL, "ZREM", out, p->id, NULL) == 0) p->under_way++;
+    else p->failed = true;
+  }
+  if (p->open && !p->fresh) { /* it had left Redis, and is back */
     if (redis_call(redis, lane, on_placed, p, NULL, "ZREM", gone, p->id, NULL) == 0) p->under_way++;
     else p->failed = true;
   }
   if (--p->under_way == 0) p->timer = timer_start(p->desk->deps.loop, AGAIN_MS, place_send, p);
 }
 
-void incident_place(struct desk *d, const char *id, bool open) {
+static void place(struct desk *d, const char *id, bool open, bool fresh) {
   struct place *p, *next;
   for (p = LIST_FIRST(&d->places); p; p = next) {
     next = LIST_NEXT(p, next);
@@ -68,12 +70,15 @@ void incident_place(struct desk *d, const char *id, bool open) {
     else place_free(p);
   }
   if (!(p = calloc(1, sizeof *p))) abort();
-  *p = (struct place){.desk = d, .open = open};
+  *p = (struct place){.desk = d, .open = open, .fresh = fresh};
   snprintf(p->id, sizeof p->id, "%s", id);
   snprintf(p->score, sizeof p->score, "%" PRId64, clock_wall(d->deps.store->clock) / 1000);
   LIST_INSERT_HEAD(&d->places, p, next);
   place_send(p);
 }
+
+void incident_place(struct desk *d, const char *id, bool open) { place(d, id, open, false); }
+void incident_place_new(struct desk *d, const char *id) { place(d, id, true, true); }
 
 void places_free(struct desk *d) {
   while (!LIST_EMPTY(&d->places)) place_free(LIST_FIRST(&d->places));

@@ -162,6 +162,7 @@ void incident_let_sleep(struct incident *inc);        /* unloaded without an ent
 void incident_index(struct incident *inc, bool open); /* it was opened again, or closed */
 /* index.c: into the list of the open or of the closed ones, however often it takes. */
 void incident_place(struct desk *d, const char *id, bool open);
+void incident_place_new(struct desk *d, const char *id); /* its journal has no entry: it is in no list yet */
 void places_free(struct desk *d);
 bool incident_alive(struct incident *inc); /* something of it is under way, open or waiting */
 void incident_open(struct incident *inc, const char *actor, json_t *body_take);

@@ -17,6 +17,7 @@ enum { WAVE_MOST = 512, WAVE_BYTES = 8 << 20, STATE_EVERY = 64, RETRY_FIRST_MS =
 
 struct waiter {
   uint64_t seq; /* waits for this entry and all before it */
+  bool calm;
   journal_durable_cb *cb;
   void *arg;
   STAILQ_ENTRY(waiter) next;
@@ -144,9 +145,12 @@ void journal_schedule(struct journal *j) {
   loop_defer(j->store->loop, journal_wave, j);
 }
 
-/* While nobody waits for durability, two turns more: an outcome and the intent that follows it then share a wave. */
+/* While nobody waits for durability, or only calmly, two turns more: an outcome and the intent that follows it then share a wave, and so do an alert and the first
+ * intent of the run that it started. */
 static bool patient(struct journal *j) {
-  if (!STAILQ_EMPTY(&j->waiters) || !j->patience) return false;
+  const struct waiter *w;
+  STAILQ_FOREACH(w, &j->waiters, next) if (!w->calm) return false;
+  if (!j->patience) return false;
   j->patience--;
   j->scheduled = true;
   loop_defer(j->store->loop, journal_wave, j);
@@ -446,13 +450,16 @@ static void waiters_turn(void *arg) {
   waiters_call(j, j->lost ? &gone : NULL);
 }
 
-void journal_when_durable(struct journal *j, journal_durable_cb *cb, void *arg) {
+static void wait_for(struct journal *j, bool calm, journal_durable_cb *cb, void *arg) {
   struct waiter *w = calloc(1, sizeof *w);
   if (!w) abort();
-  *w = (struct waiter){.seq = j->seq, .cb = cb, .arg = arg};
+  *w = (struct waiter){.seq = j->seq, .calm = calm, .cb = cb, .arg = arg};
   STAILQ_INSERT_TAIL(&j->waiters, w, next);
   if (j->seq == j->acked || j->lost) loop_defer(j->store->loop, waiters_turn, j);
 }
+
+void journal_when_durable(struct journal *j, journal_durable_cb *cb, void *arg) { wait_for(j, false, cb, arg); }
+void journal_once_durable(struct journal *j, journal_durable_cb *cb, void *arg) { wait_for(j, true, cb, arg); }
 
 void journal_forget(struct journal *j, journal_durable_cb *cb, void *arg) {
   struct waiter *w, *next;

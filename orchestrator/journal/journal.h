@@ -1,7 +1,7 @@
 /* journal.h: an incident's append-only journal, held by its one owner on this node.
  *
  * Appending folds the entry into the state at once and puts its bytes in a queue; the queue travels as one wave in one fenced call: at the
- * end of the loop's turn when somebody waits for durability, else two turns later. One wave is under way at a
+ * end of the loop's turn when somebody waits for durability (journal_when_durable), else two turns later. One wave is under way at a
  * time, so entries pile up behind it and share the next.
  * After a refusal, a time-out or a reconnect nothing new is sent: the tail is read back. Own bytes found there count as
  * written, unwritten ones are sent again byte for byte, foreign ones mean that ownership is lost (store.lost, and every waiting callback gets ERR_CONFLICT).
@@ -89,6 +89,8 @@ uint64_t journal_add(struct journal *j, enum kind kind, const char *actor, unsig
 const struct entry *journal_newest(const struct journal *j);
 /* Calls back when all that was appended until now is acknowledged by Redis; exactly once, later. */
 void journal_when_durable(struct journal *j, journal_durable_cb *cb, void *arg);
+/* The same for what nobody waits for: it makes no wave leave sooner. */
+void journal_once_durable(struct journal *j, journal_durable_cb *cb, void *arg);
 /* Removes pending callbacks with this cb and arg. */
 void journal_forget(struct journal *j, journal_durable_cb *cb, void *arg);
 bool journal_idle(const struct journal *j); /* nothing unsent or unacknowledged */

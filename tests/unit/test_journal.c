@@ -102,6 +102,27 @@ static void test_a_foreign_writer_ends_ownership(void **state) {
   journal_free(other);
 }
 
+/* Who waits calmly sends nothing off: what comes within the next turn shares the wave. Alone it goes all the same. */
+static void test_calm_waiting_shares_a_wave(void **state) {
+  struct journal *j = journal_new(&store, fresh());
+  struct flag calm = {0}, urgent = {0}, alone = {0};
+  uint64_t waves = store.waves;
+  add(j, 1);
+  journal_once_durable(j, on_durable, &calm);
+  loop_turn(loop);
+  assert_int_equal(store.waves, waves);
+  add(j, 2);
+  journal_when_durable(j, on_durable, &urgent);
+  assert_true(test_until(loop, &urgent.done, PATIENCE_MS));
+  assert_int_equal(store.waves, waves + 1);
+  assert_true(calm.done && calm.calls == 1 && calm.code == 0);
+  add(j, 3);
+  journal_once_durable(j, on_durable, &alone);
+  assert_true(test_until(loop, &alone.done, PATIENCE_MS));
+  assert_int_equal(store.waves, waves + 2);
+  journal_free(j);
+}
+
 static void test_two_new_journals_of_one_name(void **state) {
   char incident[32];
   snprintf(incident, sizeof incident, "%s", fresh());
@@ -426,6 +447,7 @@ int main(void) {
       cmocka_unit_test(test_an_absent_journal_is_empty),
       cmocka_unit_test(test_state_older_newer_broken),
       cmocka_unit_test(test_a_foreign_writer_ends_ownership),
+      cmocka_unit_test(test_calm_waiting_shares_a_wave),
       cmocka_unit_test(test_two_new_journals_of_one_name),
       cmocka_unit_test(test_freed_with_callbacks_waiting),
       cmocka_unit_test(test_an_entry_too_large_says_so),
