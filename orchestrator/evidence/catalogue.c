@@ -206,6 +206,14 @@ int catalogue_last(struct catalogue *c, const char *journal, struct place *ret, 
   return lookup(c, LAST_ENTRY, journal, 0, ret, err);
 }
 
+void catalogue_look_begin(struct catalogue *c) {
+  if (c->db) sqlite3_exec(c->db, "BEGIN", NULL, NULL, NULL);
+}
+
+void catalogue_look_end(struct catalogue *c) {
+  if (c->db && !sqlite3_get_autocommit(c->db)) sqlite3_exec(c->db, "COMMIT", NULL, NULL, NULL);
+}
+
 /* ---- adding */
 
 static int done(struct catalogue *c, sqlite3_stmt *s, struct err *err) {

@@ -42,6 +42,9 @@ int catalogue_extent(struct catalogue *c, uint64_t *ret_size, uint64_t *ret_text
 /* ERR_NOT_FOUND: the log holds no such entry; of a journal that it does not know, no last one. */
 int catalogue_find(struct catalogue *c, const char *journal, uint64_t seq, struct place *ret, struct err *err);
 int catalogue_last(struct catalogue *c, const char *journal, struct place *ret, struct err *err);
+/* Around many of these: they are one look at the file, as it was at the first, and each is spared its locks. Nothing may be added between them. Should it fail, each looks by itself. */
+void catalogue_look_begin(struct catalogue *c);
+void catalogue_look_end(struct catalogue *c);
 
 /* ---- searching: actor, kind, targets and the texts of bodies, as far as those are not removed */
 

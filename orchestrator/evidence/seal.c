@@ -11,6 +11,7 @@
 #include "base/map.h"
 #include "evidence/pace.h"
 #include "evidence/store.h"
+#include "evidence/tiles.h"
 
 enum { PATH_MOST = 4096, INTERVAL_MS = 1000, COSIGNED_CAP = 1 << 16, LAST_MS = 500 };
 
@@ -91,6 +92,16 @@ static void fork_told(struct sealer *s, const struct store_entry *e) {
 
 /* ---- one batch; the items stay in the queue until their fate is known */
 
+/* While others wait, up to the end of a tile: an unfinished one would be written only to be replaced at once. */
+static size_t tile_end(const struct sealer *s, struct item *const *items, size_t count) {
+  size_t heads = 0, over;
+  for (size_t i = 0; i < count; i++) heads += items[i]->head_len > 0;
+  over = (s->status.size + heads) % TILE_WIDTH;
+  if (over >= heads) return count;
+  while (over) over -= items[--count]->head_len > 0;
+  return count;
+}
+
 static size_t batch_take(struct sealer *s, struct store_entry entries[SEAL_BATCH], struct item *items[SEAL_BATCH]) {
   size_t count = 0, bytes = 0;
   for (struct item *i = s->first; i && count < SEAL_BATCH && (!count || bytes + i->envelope_len < SEAL_BATCH_BYTES); i = i->next) {
@@ -98,7 +109,7 @@ static size_t batch_take(struct sealer *s, struct store_entry entries[SEAL_BATCH
     items[count++] = i;
     bytes += i->head_len + i->envelope_len;
   }
-  return count;
+  return count < s->items ? tile_end(s, items, count) : count;
 }
 
 static void items_drop(struct sealer *s, size_t count) {
@@ -117,9 +128,10 @@ static void items_drop(struct sealer *s, size_t count) {
 /* In the order in which they came: a look says how things stood between the entries around it. */
 static int batch_judge(struct sealer *s, struct store_entry *entries, struct item *const *items, size_t count, struct err *err) {
   int r = store_ready(s->store, err);
-  for (size_t i = 0; r == 0 && i < count; i++) {
-    if (items[i]->removal) entries[i].verdict = STORE_KNOWN;
-    else if (items[i]->head_len) r = store_judge(s->store, entries, i, i + 1, err);
+  for (size_t i = 0, to; r == 0 && i < count; i = to) {
+    for (to = i; to < count && items[to]->head_len; to++) continue;
+    if (to > i) r = store_judge(s->store, entries, i, to, err);
+    else if (items[to++]->removal) entries[i].verdict = STORE_KNOWN;
     else r = store_compare(s->store, items[i]->bytes, items[i]->seq, &items[i]->leaf, &entries[i], err);
   }
   return r;

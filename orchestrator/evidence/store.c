@@ -35,6 +35,7 @@ static void positions_forget(struct store *s) {
 
 /* From here on the catalogue alone says how far each journal is sealed. */
 int store_follow(struct store *s, struct err *err) {
+  catalogue_look_end(s->catalogue); /* of the judgement that needs it */
   int r = catalogue_follow(s->catalogue, s->log, err);
   s->whole = r == 0;
   return r == ERR_NOT_FOUND ? ERR_IO : r; /* a file of the log, not an entry that is looked for */
@@ -137,7 +138,9 @@ static int judge(struct store *s, struct store_entry *e, const struct store_entr
 
 int store_judge(struct store *s, struct store_entry *batch, size_t from, size_t count, struct err *err) {
   int r = 0;
+  catalogue_look_begin(s->catalogue);
   for (size_t i = from; r == 0 && i < count; i++) r = judge(s, &batch[i], batch, err);
+  catalogue_look_end(s->catalogue);
   if (r < 0) positions_forget(s);
   return r;
 }

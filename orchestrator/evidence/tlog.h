@@ -22,7 +22,7 @@ struct tlog;
 struct tlog_entry {
   const void *bytes;
   size_t len;
-  const struct hash *leaf; /* what the leaf's hash must be; NULL: not known */
+  const struct hash *leaf; /* what the leaf's hash must be, else ERR_IO: it was changed on its way; NULL: not known */
 };
 
 /* Opens or begins it. The signer's name is the log's origin. ERR_CONFLICT: another process has it open; ERR_INVALID: what the checkpoint covers is damaged, or it was signed

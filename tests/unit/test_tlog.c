@@ -189,7 +189,7 @@ static void wrong_leaf(void **state) {
   folder_make(folder);
   struct tlog *t = open_log(folder, NULL, NULL);
   append(t, 0, 5);
-  assert_int_equal(tlog_append(t, &e, 1, NULL), ERR_INVALID);
+  assert_int_equal(tlog_append(t, &e, 1, NULL), ERR_IO);
   e = (struct tlog_entry){big, sizeof big, NULL};
   assert_int_equal(tlog_append(t, &e, 1, NULL), ERR_LIMIT);
   expect(t, 5, 0);
