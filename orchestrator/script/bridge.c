@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/utf8.h"
 #include "script/internal.h"
 
 /* Registry keys, and the address that null is. */
@@ -145,32 +146,39 @@ static bool looks_secret(const char *key) {
   return strcmp(key, "secret") == 0;
 }
 
-static void push_key(lua_State *L, const char *key, enum script_trust trust, bool trusted_escape) {
+static void push_key(lua_State *L, const char *key, size_t len, enum script_trust trust, bool trusted_escape) {
   if ((trust == SCRIPT_DATA || trusted_escape) && looks_secret(key)) lua_pushfstring(L, "$%s", key);
-  else lua_pushstring(L, key);
+  else lua_pushlstring(L, key, len);
 }
 
 static void push_at(lua_State *L, const json_t *value, enum script_trust trust, int depth);
 
+static void make_room(lua_State *L, int depth) {
+  if (depth > BRIDGE_DEPTH + 1) luaL_error(L, "the data is nested too deep");
+  luaL_checkstack(L, 8, "the data is nested too deep");
+}
+
 static void push_object(lua_State *L, const json_t *object, enum script_trust trust, int depth) {
-  const json_t *slot = trust == SCRIPT_TRUSTED ? json_object_get(object, "$secret") : NULL;
-  if (slot && json_object_size(object) == 1 && json_is_string(slot)) {
+  size_t n = json_object_size(object);
+  const json_t *slot = trust == SCRIPT_TRUSTED ? json_object_getn(object, "$secret", 7) : NULL;
+  if (slot && n == 1 && json_is_string(slot)) {
     push_secret(L, json_string_value(slot), json_string_length(slot));
     return;
   }
-  size_t n = json_object_size(object);
+  make_room(L, depth);
   lua_createtable(L, 0, n > 100000 ? 100000 : (int)n);
-  const char *key;
-  json_t *item;
-  json_object_foreach((json_t *)(uintptr_t)object, key, item) {
-    push_key(L, key, trust, slot && strcmp(key, "$secret") == 0);
-    push_at(L, item, trust, depth);
+  json_t *walked = (json_t *)(uintptr_t)object;
+  for (void *at = json_object_iter(walked); at; at = json_object_iter_next(walked, at)) {
+    const char *key = json_object_iter_key(at);
+    push_key(L, key, json_object_iter_key_len(at), trust, slot && strcmp(key, "$secret") == 0);
+    push_at(L, json_object_iter_value(at), trust, depth);
     lua_rawset(L, -3);
   }
 }
 
 static void push_array(lua_State *L, const json_t *array, enum script_trust trust, int depth) {
   size_t n = json_array_size(array);
+  make_room(L, depth);
   lua_createtable(L, n > 100000 ? 100000 : (int)n, 0);
   for (size_t i = 0; i < n; i++) {
     push_at(L, json_array_get(array, i), trust, depth);
@@ -179,9 +187,8 @@ static void push_array(lua_State *L, const json_t *array, enum script_trust trus
   bridge_mark_array(L, -1);
 }
 
+/* There is room for a value and what it takes to make one; a table makes room for its own. */
 static void push_at(lua_State *L, const json_t *value, enum script_trust trust, int depth) {
-  if (depth > BRIDGE_DEPTH) luaL_error(L, "the data is nested too deep");
-  luaL_checkstack(L, 6, "the data is nested too deep");
   switch (json_typeof(value)) {
   case JSON_OBJECT: push_object(L, value, trust, depth + 1); break;
   case JSON_ARRAY: push_array(L, value, trust, depth + 1); break;
@@ -195,6 +202,7 @@ static void push_at(lua_State *L, const json_t *value, enum script_trust trust, 
 }
 
 void bridge_push(lua_State *L, const json_t *value, enum script_trust trust) {
+  make_room(L, 0);
   if (value) push_at(L, value, trust, 0);
   else lua_pushnil(L);
 }
@@ -223,23 +231,11 @@ static void name_place(struct pull *p, const char *key, lua_Integer i) {
   else snprintf(p->why, p->size, "[%lld]%s%s", (long long)i, join, old);
 }
 
-/* Length of the UTF-8 sequence at s, 0 when it is none (RFC 3629: no overlong forms, no surrogates). */
-static size_t utf8_len(const unsigned char *s, size_t left) {
-  if (s[0] < 0x80) return 1;
-  size_t n = s[0] >= 0xC2 && s[0] <= 0xDF ? 2 : (s[0] & 0xF0) == 0xE0 ? 3 : s[0] >= 0xF0 && s[0] <= 0xF4 ? 4 : 0;
-  if (n == 0 || n > left) return 0;
-  for (size_t i = 1; i < n; i++)
-    if ((s[i] & 0xC0) != 0x80) return 0;
-  if ((s[0] == 0xE0 && s[1] < 0xA0) || (s[0] == 0xED && s[1] > 0x9F) || (s[0] == 0xF0 && s[1] < 0x90) || (s[0] == 0xF4 && s[1] > 0x8F))
-    return 0;
-  return n;
-}
-
 /* The bytes as text: what is not UTF-8 becomes U+FFFD. */
 static bool mend(const char *bytes, size_t len, struct buf *out) {
   buf_init(out, len * 3 + 1);
   for (size_t i = 0; i < len;) {
-    size_t n = utf8_len((const unsigned char *)bytes + i, len - i);
+    size_t n = utf8_length((const unsigned char *)bytes + i, len - i);
     if (n) buf_add(out, bytes + i, n);
     else buf_adds(out, "\xEF\xBF\xBD");
     i += n ? n : 1;
@@ -251,82 +247,120 @@ static json_t *pull_string(struct pull *p, int index) {
   size_t len;
   const char *s = lua_tolstring(p->L, index, &len);
   p->bytes += len;
-  json_t *value = json_stringn(s, len);
-  if (value) return value;
+  if (utf8_valid(s, len)) return json_stringn_nocheck(s, len);
   struct buf text;
-  if (mend(s, len, &text)) value = json_stringn(text.data, text.len);
+  json_t *value = mend(s, len, &text) ? json_stringn_nocheck(text.data, text.len) : NULL;
   buf_release(&text);
   return value ? value : refuse(p, "is too long");
 }
 
 static json_t *pull_at(struct pull *p, int index, int depth);
 
-static json_t *pull_list(struct pull *p, int index, lua_Integer n, int depth) {
-  json_t *array = json_array();
-  lua_Integer count = 0;
-  for (lua_pushnil(p->L); lua_next(p->L, index); lua_pop(p->L, 1)) count += lua_isinteger(p->L, -2) ? 1 : n + 1;
-  if (count != n) {
-    json_decref(array);
-    return refuse(p, "is half list, half map (or a list with holes)");
-  }
-  for (lua_Integer i = 1; i <= n; i++) {
-    lua_rawgeti(p->L, index, i);
-    json_t *item = lua_isnil(p->L, -1) ? refuse(p, "is a hole in a list") : pull_at(p, lua_gettop(p->L), depth);
-    lua_pop(p->L, 1);
-    if (!item) {
-      name_place(p, NULL, i);
-      json_decref(array);
-      return NULL;
-    }
-    json_array_append_new(array, item);
-  }
-  return array;
+/* Appends the element at the top, and pops down to `top`. */
+static bool pull_element(struct pull *p, json_t *array, lua_Integer i, int top, int depth) {
+  json_t *item = lua_isnil(p->L, -1) ? refuse(p, "is a hole in a list") : pull_at(p, lua_gettop(p->L), depth);
+  lua_settop(p->L, top);
+  if (!item) return name_place(p, NULL, i), false;
+  json_array_append_new(array, item);
+  return true;
 }
 
-/* Sets the member whose key is at key_index; its value is at the top. */
+/* The elements for as long as a walk meets them in their order: mostly all, and nothing else. */
+static bool pull_in_order(struct pull *p, json_t *array, int index, int depth, bool *ret_all) {
+  int key = lua_gettop(p->L) + 1;
+  *ret_all = true;
+  lua_pushnil(p->L);
+  for (lua_Integer i = 1; lua_next(p->L, index); i++) {
+    if (!lua_isinteger(p->L, key) || lua_tointeger(p->L, key) != i) {
+      lua_settop(p->L, key - 1);
+      *ret_all = false;
+      break;
+    }
+    if (!pull_element(p, array, i, key, depth)) return false;
+  }
+  return true;
+}
+
+static bool pull_elements(struct pull *p, json_t *array, int index, lua_Integer n, int depth) {
+  int top = lua_gettop(p->L);
+  lua_Integer count = 0;
+  bool all;
+  if (!pull_in_order(p, array, index, depth, &all)) return false;
+  if (all) return true;
+  for (lua_pushnil(p->L); lua_next(p->L, index); lua_pop(p->L, 1)) count += lua_isinteger(p->L, -2) ? 1 : n + 1;
+  if (count != n) return refuse(p, "is half list, half map (or a list with holes)") != NULL;
+  for (lua_Integer i = (lua_Integer)json_array_size(array) + 1; i <= n; i++) {
+    lua_rawgeti(p->L, index, i);
+    if (!pull_element(p, array, i, top, depth)) return false;
+  }
+  return true;
+}
+
+static json_t *pull_list(struct pull *p, int index, lua_Integer n, int depth) {
+  json_t *array = json_array();
+  if (pull_elements(p, array, index, n, depth)) return array;
+  json_decref(array);
+  return NULL;
+}
+
+/* Sets the member whose key is at key_index, and its value above it. */
 static bool pull_member(struct pull *p, json_t *object, int key_index, int depth) {
   size_t len;
   if (lua_type(p->L, key_index) != LUA_TSTRING) return refuse(p, "is half list, half map (or a map with keys that are no text)") != NULL;
   const char *key = lua_tolstring(p->L, key_index, &len);
   p->bytes += len;
-  if (strcmp(key, "$secret") == 0) return refuse(p, "names a secret by hand: pass the secret itself") != NULL;
+  if (*key == '$' && strcmp(key, "$secret") == 0) return refuse(p, "names a secret by hand: pass the secret itself") != NULL;
   if (strlen(key) != len) return refuse(p, "has a key with a NUL byte") != NULL;
-  json_t *item = pull_at(p, lua_gettop(p->L), depth);
+  json_t *item = pull_at(p, key_index + 1, depth);
   if (!item) {
     name_place(p, key, 0);
     return false;
   }
-  if (json_object_set(object, key, item) == 0) {
-    json_decref(item);
+  if (utf8_valid(key, len)) {
+    json_object_setn_new_nocheck(object, key, len, item);
     return true;
   }
   struct buf text;
-  if (mend(key, len, &text)) json_object_set(object, text.data, item);
+  if (mend(key, len, &text)) json_object_set_new_nocheck(object, text.data, item);
+  else json_decref(item);
   buf_release(&text);
-  json_decref(item);
   return true;
+}
+
+static json_t *pull_map(struct pull *p, int index, int depth) {
+  json_t *object = json_object();
+  int key = lua_gettop(p->L) + 1;
+  for (lua_pushnil(p->L); lua_next(p->L, index); lua_pop(p->L, 1)) {
+    if (pull_member(p, object, key, depth)) continue;
+    json_decref(object);
+    lua_settop(p->L, key - 1);
+    return NULL;
+  }
+  return object;
+}
+
+static bool is_empty(lua_State *L, int index) {
+  lua_pushnil(L);
+  if (!lua_next(L, index)) return true;
+  lua_pop(L, 2);
+  return false;
 }
 
 static json_t *pull_table(struct pull *p, int index, int depth) {
   if (depth > BRIDGE_DEPTH) return refuse(p, "is nested too deep (or contains itself)");
   if (!lua_checkstack(p->L, 8)) return refuse(p, "is nested too deep");
-  push_contents(p->L, index);
-  int table = lua_gettop(p->L);
-  lua_Integer n = (lua_Integer)lua_rawlen(p->L, table);
-  json_t *result;
-  if (n > 0 || (bridge_is_array(p->L, table) && (lua_pushnil(p->L), !lua_next(p->L, table)))) {
-    result = pull_list(p, table, n, depth + 1);
-  } else {
-    lua_settop(p->L, table);
-    result = json_object();
-    for (lua_pushnil(p->L); lua_next(p->L, table); lua_pop(p->L, 1))
-      if (!pull_member(p, result, lua_gettop(p->L) - 1, depth + 1)) {
-        json_decref(result);
-        result = NULL;
-        break;
-      }
+  int table = index, top = lua_gettop(p->L);
+  bool array = false;
+  if (lua_getmetatable(p->L, index)) { /* most have none */
+    lua_pop(p->L, 1);
+    push_contents(p->L, index);
+    table = top + 1;
+    array = bridge_is_array(p->L, table);
   }
-  lua_settop(p->L, table - 1);
+  lua_Integer n = (lua_Integer)lua_rawlen(p->L, table);
+  bool list = n > 0 || (array && is_empty(p->L, table));
+  json_t *result = list ? pull_list(p, table, n, depth + 1) : pull_map(p, table, depth + 1);
+  lua_settop(p->L, top);
   return result;
 }
 

@@ -1,37 +1,46 @@
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "script/internal.h"
 
-/* Registry keys: the declaration's table, the frozen settings, and the locals of the file that no call may change. */
-static char key_declaration, key_settings, key_locals;
+/* Registry keys: the declaration's table, the frozen settings, the functions found so far by their paths, and the locals of the file. */
+static char key_declaration, key_settings, key_functions, key_locals;
 
+/* The locals lie on the state's stack, below all calls, two places each: a function that knows it, and what it held when the file was loaded.
+ * Looking at them there takes no memory and raises nothing. */
 struct connector_state {
   struct state *state;
+  int *upvalues, locals;  /* which of its function's upvalues each local is */
   const json_t *settings; /* only while it is made */
   const struct declaration *declaration;
 };
 
 /* ---- locals of the file ------------------------------------------------------------------------------------- */
 
-/* Lists (function, upvalue number, value) of every upvalue that holds neither table nor function: those are frozen, these are compared
- * after each call. seen keeps functions from being walked twice. */
+/* Was the thing with that address met before? */
+static bool met(lua_State *L, int seen, const void *address) {
+  bool before = lua_rawgetp(L, seen, address) != LUA_TNIL;
+  lua_pop(L, 1);
+  if (before) return true;
+  lua_pushboolean(L, 1);
+  lua_rawsetp(L, seen, address);
+  return false;
+}
+
+/* Lists (function, upvalue number, value) of every upvalue, once each, however many functions share it: what they hold of tables is frozen,
+ * which value they hold is compared after each call. */
 static void list_locals(lua_State *L, int function, int list, int seen) {
   luaL_checkstack(L, 10, "too many functions");
-  if (lua_iscfunction(L, function)) return;
-  lua_pushvalue(L, function);
-  if (lua_rawget(L, seen) != LUA_TNIL) {
-    lua_pop(L, 1);
-    return;
-  }
-  lua_pop(L, 1);
-  lua_pushvalue(L, function);
-  lua_pushboolean(L, 1);
-  lua_rawset(L, seen);
+  if (lua_iscfunction(L, function) || met(L, seen, lua_topointer(L, function))) return;
   for (int i = 1; lua_getupvalue(L, function, i); i++) {
     if (lua_isfunction(L, -1)) list_locals(L, lua_gettop(L), list, seen);
-    lua_Integer n = (lua_Integer)lua_rawlen(L, list);
+    if (met(L, seen, lua_upvalueid(L, function, i))) {
+      lua_pop(L, 1);
+      continue;
+    }
+    lua_Integer n = luaL_len(L, list);
     lua_pushvalue(L, function);
     lua_rawseti(L, list, n + 1);
     lua_pushinteger(L, i);
@@ -43,15 +52,7 @@ static void list_locals(lua_State *L, int function, int list, int seen) {
 
 static void walk_functions(lua_State *L, int table, int list, int seen) {
   luaL_checkstack(L, 10, "nested too deep");
-  lua_pushvalue(L, table);
-  if (lua_rawget(L, seen) != LUA_TNIL) {
-    lua_pop(L, 1);
-    return;
-  }
-  lua_pop(L, 1);
-  lua_pushvalue(L, table);
-  lua_pushboolean(L, 1);
-  lua_rawset(L, seen);
+  if (met(L, seen, lua_topointer(L, table))) return;
   push_contents(L, table);
   int contents = lua_gettop(L);
   for (lua_pushnil(L); lua_next(L, contents); lua_pop(L, 1)) {
@@ -61,26 +62,41 @@ static void walk_functions(lua_State *L, int table, int list, int seen) {
   lua_pop(L, 1);
 }
 
-/* Puts changed locals back. Returns the name of one that was changed, or NULL. */
-static const char *restore_locals(lua_State *L) {
-  const char *changed = NULL;
+/* Moves the list onto the stack. Outside a protected call: takes no memory of Lua's but for the stack, and raises nothing. */
+static int place_locals(struct connector_state *c, struct err *err) {
+  lua_State *L = c->state->L;
   lua_rawgetp(L, LUA_REGISTRYINDEX, &key_locals);
-  int list = lua_gettop(L);
-  lua_Integer n = (lua_Integer)lua_rawlen(L, list);
-  for (lua_Integer i = 1; i + 2 <= n; i += 3) {
-    lua_rawgeti(L, list, i + 1);
-    int upvalue = (int)lua_tointeger(L, -1);
-    lua_rawgeti(L, list, i);
-    lua_rawgeti(L, list, i + 2);
-    const char *name = lua_getupvalue(L, -2, upvalue);
-    if (!lua_rawequal(L, -1, -2) && (lua_toboolean(L, -1) || lua_toboolean(L, -2))) {
-      changed = name;
-      lua_pushvalue(L, -2);
-      lua_setupvalue(L, -4, upvalue);
-    }
-    lua_settop(L, list);
+  size_t n = lua_rawlen(L, 1) / 3;
+  c->upvalues = calloc(n + 1, sizeof *c->upvalues);
+  if (!c->upvalues || n > INT_MAX / 4 || !lua_checkstack(L, (int)n * 2 + LUA_MINSTACK))
+    return err_set(err, ERR_MEMORY, "not enough memory for the connector's locals");
+  for (c->locals = 0; c->locals < (int)n; c->locals++) {
+    lua_rawgeti(L, 1, c->locals * 3 + 2);
+    c->upvalues[c->locals] = (int)lua_tointeger(L, -1);
+    lua_pop(L, 1);
+    lua_rawgeti(L, 1, c->locals * 3 + 1);
+    lua_rawgeti(L, 1, c->locals * 3 + 3);
   }
-  lua_pop(L, 1);
+  lua_remove(L, 1);
+  lua_pushnil(L);
+  lua_rawsetp(L, LUA_REGISTRYINDEX, &key_locals);
+  return 0;
+}
+
+/* Puts changed locals back. Returns the name of one that was changed, or NULL. */
+static const char *restore_locals(const struct connector_state *c) {
+  const char *changed = NULL;
+  lua_State *L = c->state->L;
+  for (int i = 0; i < c->locals; i++) {
+    int function = i * 2 + 1;
+    const char *name = lua_getupvalue(L, function, c->upvalues[i]);
+    if (!lua_rawequal(L, -1, function + 1) && (lua_toboolean(L, -1) || lua_toboolean(L, function + 1))) {
+      changed = name;
+      lua_pushvalue(L, function + 1);
+      lua_setupvalue(L, function, c->upvalues[i]);
+    }
+    lua_pop(L, 1);
+  }
   return changed;
 }
 
@@ -101,6 +117,8 @@ static int make(lua_State *L) {
   else lua_newtable(L);
   freeze(L, -1);
   lua_rawsetp(L, LUA_REGISTRYINDEX, &key_settings);
+  lua_newtable(L);
+  lua_rawsetp(L, LUA_REGISTRYINDEX, &key_functions);
   return 0;
 }
 
@@ -115,6 +133,7 @@ int connector_state_new(const struct declaration *d, const json_t *settings, con
   state_begin(c->state, c->state->L);
   r = state_enter(c->state, make, c, err);
   state_end(c->state);
+  if (r == 0) r = place_locals(c, err);
 out:
   c->settings = NULL;
   c->declaration = NULL;
@@ -126,6 +145,7 @@ out:
 void connector_state_free(struct connector_state *c) {
   if (!c) return;
   state_free(c->state);
+  free(c->upvalues);
   free(c);
 }
 
@@ -139,7 +159,7 @@ struct call {
 };
 
 /* Pushes the function at a dotted path of the declaration. */
-static void push_function(lua_State *L, const char *path) {
+static void find_function(lua_State *L, const char *path) {
   lua_rawgetp(L, LUA_REGISTRYINDEX, &key_declaration);
   for (const char *p = path; *p;) {
     size_t n = strcspn(p, ".");
@@ -152,6 +172,19 @@ static void push_function(lua_State *L, const char *path) {
     p += n + (p[n] == '.');
   }
   if (!lua_isfunction(L, -1)) luaL_error(L, "the connector has no function `%s`", path);
+}
+
+/* The same; looked for but once, as the declaration never changes. */
+static void push_function(lua_State *L, const char *path) {
+  lua_rawgetp(L, LUA_REGISTRYINDEX, &key_functions);
+  lua_pushstring(L, path);
+  lua_pushvalue(L, -1);
+  if (lua_rawget(L, -3) == LUA_TFUNCTION) return;
+  lua_pop(L, 1);
+  find_function(L, path);
+  lua_insert(L, -2);
+  lua_pushvalue(L, -2);
+  lua_rawset(L, -4);
 }
 
 static json_t *failure_text(const char *message, size_t len) {
@@ -188,11 +221,10 @@ static int call_function(lua_State *L) {
 }
 
 /* After every call, also one that raised. */
-static int check_locals(lua_State *L) {
-  const struct call *call = lua_touserdata(L, 1);
-  const char *changed = restore_locals(L);
-  if (changed) return luaL_error(L, "`%s` changed `%s`, a local of its file: connector functions must be pure", call->function, changed);
-  return 0;
+static int check_locals(const struct connector_state *c, const char *function, struct err *err) {
+  const char *changed = restore_locals(c);
+  if (!changed) return 0;
+  return err_set(err, ERR_INVALID, "`%s` changed `%s`, a local of its file: connector functions must be pure", function, changed);
 }
 
 int connector_call(struct connector_state *c, const char *function, const json_t *args, enum script_trust trust, json_t **ret,
@@ -202,7 +234,7 @@ int connector_call(struct connector_state *c, const char *function, const json_t
   state_begin(c->state, c->state->L);
   int r = state_enter(c->state, call_function, &call, err ? err : &local);
   state_end(c->state);
-  int after = state_enter(c->state, check_locals, &call, r == 0 ? err : NULL);
+  int after = check_locals(c, function, r == 0 ? err : NULL);
   if (r == 0) r = after;
   if (r < 0) {
     json_decref(call.result);

@@ -29,6 +29,9 @@ static const char source[] =
     "  raise = action(function() error('it broke') end),\n"
     "  cycle = action(function() local t = {} t.t = t return t end),\n"
     "  mixed = action(function() return { 1, x = 2 } end),\n"
+    "  backward = action(function() local t = {} for i = 40, 1, -1 do t[i] = { i, [2] = { i } } end return t end),\n"
+    "  part = action(function() local t = { 1, 2 } t[4] = 4 t[3] = 3 return { t, array { t } } end),\n"
+    "  more = action(function() return { 1, 2, 3, [0] = 4 } end),\n"
     "  holes = action(function() return { 1, nil, 3, nil, nil, 6 } end),\n"
     "  nan = action(function() return 0 / 0 end),\n"
     "  bytes = action(function() return { ['k\\255'] = 'a\\255b\\0c' } end),\n"
@@ -127,12 +130,30 @@ static void test_secrets_cross_only_when_trusted(void **state) {
   declaration_free(d);
 }
 
+/* However a list was made, it leaves as one. */
+static void test_lists_that_were_made_out_of_order(void **state) {
+  struct declaration *d;
+  struct connector_state *c = make(&d);
+  json_t *list = call(c, "backward", "{}", SCRIPT_DATA);
+  assert_int_equal(json_array_size(list), 40);
+  for (int i = 1; i <= 40; i++) {
+    json_t *expected = json_pack("[i, [i]]", i, i);
+    assert_true(json_equal(json_array_get(list, (size_t)i - 1), expected));
+    json_decref(expected);
+  }
+  json_decref(list);
+  expect_call(c, "part", "{}", SCRIPT_DATA, "[[1,2,3,4],[[1,2,3,4]]]");
+  connector_state_free(c);
+  declaration_free(d);
+}
+
 static void test_what_cannot_leave(void **state) {
   struct declaration *d;
   struct connector_state *c = make(&d);
   expect_refusal(c, "cycle", ERR_INVALID, "nested too deep");
   expect_refusal(c, "mixed", ERR_INVALID, "half list, half map");
   expect_refusal(c, "holes", ERR_INVALID, "hole");
+  expect_refusal(c, "more", ERR_INVALID, "half list, half map");
   expect_refusal(c, "nan", ERR_INVALID, "not a finite number");
   expect_call(c, "bytes", "{}", SCRIPT_DATA,
               "{\"k\xef\xbf\xbd\":\"a\xef\xbf\xbd"
@@ -217,6 +238,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_what_comes_back_is_what_went_in),
       cmocka_unit_test(test_secrets_cross_only_when_trusted),
+      cmocka_unit_test(test_lists_that_were_made_out_of_order),
       cmocka_unit_test(test_what_cannot_leave),
       cmocka_unit_test(test_calls_are_pure),
       cmocka_unit_test(test_failures),
