@@ -77,6 +77,12 @@ json_t *failure_new(const char *kind, const char *message, bool retry) {
 
 int64_t action_now(const struct action *x) { return clock_wall(journal_store_of(x->journal)->clock); }
 
+/* How many live whose journal shares its slot: most journals that go have none, and need not be looked for among all. */
+static unsigned *living_of(struct actions *a, const struct journal *journal) {
+  uintptr_t at = (uintptr_t)journal;
+  return &a->living[(at >> 4 ^ at >> 14) % LIVING_SLOTS];
+}
+
 /* --- making one ---------------------------------------------------------------------------------------------------- */
 
 static void helper_drop(struct action *x) {
@@ -95,6 +101,7 @@ void action_free(struct action *x) {
   helper_drop(x);
   action_not_in_doubt(x); /* another node has it now */
   TAILQ_REMOVE(&x->all->all, x, among);
+  --*living_of(x->all, x->journal);
   x->all->live--;
   json_decref(x->params);
   json_decref(x->target);
@@ -128,6 +135,7 @@ static struct action *action_new(struct actions *a, const struct action_spec *sp
   x->undoing = spec->undo_of != NULL;
   x->simulate = spec->simulate ? json_deep_copy(spec->simulate) : NULL;
   TAILQ_INSERT_TAIL(&a->all, x, among);
+  ++*living_of(a, x->journal);
   a->live++;
   return x;
 }
@@ -263,6 +271,7 @@ void action_abandon(struct action *x) {
 void actions_orphan(struct actions *a, const struct journal *journal) {
   struct action *x, *next;
   ledger_orphan(a, journal);
+  if (journal && !*living_of(a, journal)) return;
   for (x = TAILQ_FIRST(&a->all); x; x = next) {
     next = TAILQ_NEXT(x, among);
     if (journal && x->journal != journal) continue;

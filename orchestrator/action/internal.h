@@ -82,6 +82,8 @@ struct hold {
   struct actions *all;
 };
 
+enum { LIVING_SLOTS = 1024 };
+
 struct actions {
   struct actions_deps deps;
   struct map limits;                /* instance -> struct limit */
@@ -95,6 +97,7 @@ struct actions {
   int64_t send_within_ms;
   struct action_queue braked;
   struct action_queue all;
+  unsigned living[LIVING_SLOTS]; /* of them, by a hash of their journal */
   struct release_list releases;
   atomic_uint epoch; /* raised by every brake */
   bool stopping;     /* nothing more is begun */

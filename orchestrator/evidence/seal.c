@@ -3,6 +3,8 @@
 #include <inttypes.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,10 +15,18 @@
 #include "evidence/store.h"
 #include "evidence/tiles.h"
 
-enum { PATH_MOST = 4096, INTERVAL_MS = 1000, COSIGNED_CAP = 1 << 16, LAST_MS = 500 };
+enum { PAGE_BYTES = 64 << 10, PATH_MOST = 4096, INTERVAL_MS = 1000, COSIGNED_CAP = 1 << 16, LAST_MS = 500 };
+
+/* Items are copied in one after the other and freed with their page, by another thread, once all of it is sealed: to allocate each of them cost as much as to copy it. */
+struct page {
+  atomic_size_t holders; /* items, and whoever still fills it */
+  size_t used, size;
+  max_align_t bytes[];
+};
 
 struct item {
   struct item *next;
+  struct page *page;
   struct hash leaf;
   uint64_t seq;
   size_t head_len, envelope_len; /* head_len 0: only a look (sealer_expect), or a removal; then the bytes are the journal's name */
@@ -48,6 +58,7 @@ struct sealer {
   void *fault_arg;
   struct store *store; /* the thread's own, and so is: */
   struct pace pace;
+  struct page *page; /* the owner's: what comes next goes there; NULL: into a new one */
 };
 
 static int64_t now_ms(void) {
@@ -112,6 +123,10 @@ static size_t batch_take(struct sealer *s, struct store_entry entries[SEAL_BATCH
   return count < s->items ? tile_end(s, items, count) : count;
 }
 
+static void page_leave(struct page *p) {
+  if (p && atomic_fetch_sub(&p->holders, 1) == 1) free(p);
+}
+
 static void items_drop(struct sealer *s, size_t count) {
   while (count--) {
     struct item *gone = s->first;
@@ -121,7 +136,7 @@ static void items_drop(struct sealer *s, size_t count) {
     s->bytes -= sizeof *gone + gone->head_len + gone->envelope_len;
     s->status.waiting -= gone->head_len > 0;
     s->status.removing -= gone->removal;
-    free(gone);
+    page_leave(gone->page);
   }
 }
 
@@ -277,6 +292,7 @@ static void *sealer_thread(void *arg) {
 
 static void sealer_free(struct sealer *s) {
   items_drop(s, s->items);
+  page_leave(s->page);
   buf_release(&s->cosigned);
   map_release(&s->behind, NULL);
   map_release(&s->troubled, free);
@@ -329,10 +345,27 @@ int sealer_start(const struct sealer_options *o, struct sealer **ret, struct err
   return r;
 }
 
-static struct item *item_new(size_t bytes) {
-  struct item *i = malloc(sizeof *i + bytes);
-  if (!i) abort();
+/* Room for so many bytes; what is larger than a page has one to itself. */
+static struct page *page_for(struct sealer *s, size_t bytes) {
+  if (s->page && s->page->size - s->page->used >= bytes) return s->page;
+  size_t size = bytes > PAGE_BYTES ? bytes : PAGE_BYTES;
+  struct page *p = malloc(sizeof *p + size);
+  if (!p) abort();
+  atomic_init(&p->holders, 1);
+  p->used = 0;
+  p->size = size;
+  page_leave(s->page);
+  return s->page = p;
+}
+
+static struct item *item_new(struct sealer *s, size_t bytes) {
+  size_t size = (sizeof(struct item) + bytes + sizeof(max_align_t) - 1) / sizeof(max_align_t) * sizeof(max_align_t);
+  struct page *p = page_for(s, size);
+  struct item *i = (struct item *)(void *)((char *)p->bytes + p->used);
   memset(i, 0, sizeof *i);
+  i->page = p;
+  p->used += size;
+  atomic_fetch_add(&p->holders, 1);
   return i;
 }
 
@@ -348,7 +381,7 @@ static void item_push(struct sealer *s, struct item *i) {
 
 void sealer_add(struct sealer *s, const char *journal, uint64_t seq, const void *head, size_t head_len, const char *leaf,
                 const void *envelope, size_t envelope_len) {
-  struct item *i = item_new(head_len + envelope_len);
+  struct item *i = item_new(s, head_len + envelope_len);
   i->seq = seq;
   i->head_len = head_len;
   i->envelope_len = envelope_len;
@@ -360,12 +393,12 @@ void sealer_add(struct sealer *s, const char *journal, uint64_t seq, const void 
   if (fits) item_push(s, i);
   else behind_add(s, journal, seq);
   pthread_mutex_unlock(&s->lock);
-  if (!fits) free(i);
+  if (!fits) page_leave(i->page);
 }
 
-static struct item *item_named(const char *journal, uint64_t seq) {
+static struct item *item_named(struct sealer *s, const char *journal, uint64_t seq) {
   size_t len = strlen(journal);
-  struct item *i = item_new(len + 1);
+  struct item *i = item_new(s, len + 1);
   i->seq = seq;
   memcpy(i->bytes, journal, len + 1);
   return i;
@@ -378,13 +411,13 @@ static void item_hand_over(struct sealer *s, struct item *i) {
 }
 
 void sealer_expect(struct sealer *s, const char *journal, uint64_t seq, const char *leaf) {
-  struct item *i = item_named(journal, seq);
+  struct item *i = item_named(s, journal, seq);
   hex_decode(leaf, i->leaf.bytes, DIGEST_BYTES);
   item_hand_over(s, i);
 }
 
 void sealer_remove(struct sealer *s, const char *journal, uint64_t seq) {
-  struct item *i = item_named(journal, seq);
+  struct item *i = item_named(s, journal, seq);
   i->removal = true;
   item_hand_over(s, i);
 }

@@ -63,7 +63,7 @@ static void place_send(void *arg) {
 
 static void place(struct desk *d, const char *id, bool open, bool fresh) {
   struct place *p, *next;
-  for (p = LIST_FIRST(&d->places); p; p = next) {
+  for (p = fresh ? NULL : LIST_FIRST(&d->places); p; p = next) { /* what is new has had no place before */
     next = LIST_NEXT(p, next);
     if (strcmp(p->id, id) != 0) continue;
     if (p->under_way) p->stale = true;

@@ -18,12 +18,21 @@ int64_t severity_by_name(const char *name) {
   return -1;
 }
 
+/* Member by member: this is the largest object of every incident, and reading a format for it takes longer than making it. */
 json_t *state_blank(const char *incident) {
-  return json_pack(
-      "{s:i, s:i, s:s, s:s, s:s, s:s, s:i, s:i, s:[], s:{}, s:[], s:[], s:[], s:i, s:{}, s:{}, s:{}, s:{}, s:{}, s:{}, s:{}, s:i}", "v", 1,
-      "seq", 0, "id", incident, "mode", id_exercise(incident) ? "exercise" : "live", "status", "open", "severity", "unknown", "severity_id",
-      0, "alerts", 0, "groups", "recent", "observables", "tags", "attack", "next_run", 1, "runs", "questions", "intents", "held", "waits",
-      "containments", "ticks", "notes", 0);
+  static const char *const none[] = {"seq", "severity_id", "alerts", "notes"}, *const one[] = {"v", "next_run"};
+  static const char *const lists[] = {"groups", "observables", "tags", "attack"};
+  static const char *const maps[] = {"recent", "runs", "questions", "intents", "held", "waits", "containments", "ticks"};
+  json_t *state = json_object();
+  for (size_t i = 0; i < sizeof none / sizeof *none; i++) json_object_set_new_nocheck(state, none[i], json_integer(0));
+  for (size_t i = 0; i < sizeof one / sizeof *one; i++) json_object_set_new_nocheck(state, one[i], json_integer(1));
+  for (size_t i = 0; i < sizeof lists / sizeof *lists; i++) json_object_set_new_nocheck(state, lists[i], json_array());
+  for (size_t i = 0; i < sizeof maps / sizeof *maps; i++) json_object_set_new_nocheck(state, maps[i], json_object());
+  json_object_set_new(state, "id", json_string(incident));
+  json_object_set_new(state, "mode", json_string(id_exercise(incident) ? "exercise" : "live"));
+  json_object_set_new(state, "status", json_string("open"));
+  json_object_set_new(state, "severity", json_string("unknown"));
+  return state;
 }
 
 bool state_has_alert(const json_t *state, const char *alert_id) {
@@ -39,7 +48,12 @@ static json_t *part_make(json_t *state, const char *name, json_t *blank_take) {
   return p;
 }
 
-static void set_int(json_t *object, const char *key, int64_t value) { json_object_set_new(object, key, json_integer(value)); }
+/* A number that is nobody else's changes where it stands. */
+static void set_int(json_t *object, const char *key, int64_t value) {
+  json_t *old = json_object_get(object, key);
+  if (json_is_integer(old) && old->refcount == 1) json_integer_set(old, value);
+  else json_object_set_new_nocheck(object, key, json_integer(value));
+}
 
 static void copy(json_t *to, const json_t *from, const char *key) {
   json_t *value = json_object_get(from, key);
