@@ -113,7 +113,7 @@ void action_free(struct action *x) {
   free(x->requester);
   free(x->undo_of);
   free(x->because);
-  free(x->stand_in);
+  stand_in_free(x->stand_in);
   free(x);
 }
 
@@ -148,11 +148,10 @@ static void key_derive(struct action *x) {
 }
 
 static void target_read(struct action *x) {
-  const json_t *declared = json_object_get(x->declaration, "target");
   const char *type;
   json_t *param;
   x->target = json_object();
-  json_object_foreach((json_t *)(uintptr_t)declared, type, param) {
+  json_object_foreach((json_t *)(uintptr_t)x->form->target, type, param) {
     json_t *value = json_object_get(x->params, json_string_value(param) ? json_string_value(param) : "");
     if (value) json_object_set(x->target, type, value);
   }
@@ -172,13 +171,13 @@ static int own_params(struct action *x, json_t *params, struct err *err) {
 }
 
 static int params_check(struct action *x, const json_t *given, struct err *err) {
-  const json_t *schema = json_object_get(x->declaration, "params");
+  const json_t *schema = x->form->params;
   json_t *params = given ? json_copy((json_t *)(uintptr_t)given) : json_object(), *checked = NULL;
   char where[256];
   snprintf(where, sizeof where, "%s.%s", x->connector->instance, x->name);
   int r = own_params(x, params, err);
   if (r == 0 && !json_object_get(schema, "because")) json_object_del(params, "because");
-  if (r == 0) r = sealed_generate(x, schema, params, err);
+  if (r == 0 && x->form->generates) r = sealed_generate(x, schema, params, err);
   if (r == 0) r = schema_check(schema, params, where, &checked, err);
   else err_wrap(err, "%s", where);
   if (r == 0) x->params = checked;
@@ -189,21 +188,17 @@ static int params_check(struct action *x, const json_t *given, struct err *err) 
 static int action_resolve_names(struct action *x, const struct action_spec *spec, struct err *err) {
   x->connector = registry_find_version(x->all->deps.registry, spec->connector, spec->version, err);
   if (!x->connector) return err->code;
-  x->declaration = registry_action(x->connector, spec->action, err);
-  if (!x->declaration) return err->code;
-  const char *key;
-  json_t *value;
-  json_object_foreach(json_object_get(x->connector->declaration->json, "actions"), key, value) if (value == x->declaration) x->name = key;
-  x->effect = (enum effect)effect_by_name(json_str_or(x->declaration, "effect", "destroy"));
+  x->form = registry_form(x->connector, spec->action, err);
+  if (!x->form) return err->code;
+  x->name = x->form->name;
+  x->effect = x->form->effect;
   return 0;
 }
 
 static int render(struct action *x, const json_t *found, struct err *err) {
-  char function[256];
   json_t *request = NULL, *failure = NULL;
   json_t *args = found ? json_pack("[O, O]", x->params, found) : json_pack("[O]", x->params);
-  snprintf(function, sizeof function, "actions.%s.request", x->name);
-  int r = connector_call(x->connector->state, function, args, SCRIPT_TRUSTED, &request, &failure, err);
+  int r = connector_call(x->connector->state, x->form->request, args, SCRIPT_TRUSTED, &request, &failure, err);
   json_decref(args);
   if (r == 0 && failure) r = err_set(err, ERR_INVALID, "%s", json_str_or(failure, "message", "request() refused the parameters"));
   if (r == 0 && !json_is_object(request))
@@ -214,11 +209,11 @@ static int render(struct action *x, const json_t *found, struct err *err) {
     return r;
   }
   x->request = request;
-  json_digest(request, x->digest);
+  if (x->effect != EFFECT_READ) json_digest(request, x->digest); /* nobody is asked about a read, and no intent names it */
   return 0;
 }
 
-static bool needs_search(const struct action *x) { return json_is_string(json_object_get(x->declaration, "resolve")); }
+static bool needs_search(const struct action *x) { return x->form->resolve != NULL; }
 
 static int prepare(struct action *x, const struct action_spec *spec, struct err *err) {
   struct err local;
@@ -255,6 +250,7 @@ int action_start(struct actions *a, const struct action_spec *spec, action_cb *c
 int action_plan(struct actions *a, const struct action_spec *spec, json_t **ret, struct err *err) {
   struct action *x = action_new(a, spec, NULL, NULL);
   int r = prepare(x, spec, err);
+  if (r == 0 && x->request) json_digest(x->request, x->digest);
   if (r == 0) *ret = action_about(x);
   action_free(x);
   return r;
@@ -287,18 +283,29 @@ void actions_orphan(struct actions *a, const struct journal *journal) {
 
 /* --- stages ------------------------------------------------------------------------------------------------------------- */
 
+json_t *action_named(const struct action *x) {
+  const struct form *f = x->form;
+  json_t *body = json_object();
+  json_object_set_nocheck(body, "connector", f->word_connector);
+  json_object_set_nocheck(body, "action", f->word_action);
+  json_object_set_nocheck(body, "effect", f->word_effect);
+  json_object_set_nocheck(body, "target", x->target);
+  return body;
+}
+
 json_t *action_about(const struct action *x) {
-  json_t *about = json_pack("{s:s, s:s, s:s, s:O, s:O, s:s}", "connector", x->connector->instance, "action", x->name, "effect",
-                            effect_name(x->effect), "target", x->target, "params", x->params, "digest", x->digest);
-  if (x->request) json_object_set(about, "request", x->request);
-  if (x->because) json_object_set_new(about, "because", json_string(x->because));
+  json_t *about = action_named(x);
+  json_object_set_nocheck(about, "params", x->params);
+  json_object_set_new_nocheck(about, "digest", json_string_nocheck(x->digest));
+  if (x->request) json_object_set_nocheck(about, "request", x->request);
+  if (x->because) json_object_set_new_nocheck(about, "because", json_string(x->because));
   return about;
 }
 
 static void refuse(struct action *x, const char *kind, const char *why) {
   x->all->refused++;
-  json_t *body = json_pack("{s:s, s:s, s:s, s:O, s:s}", "connector", x->connector->instance, "action", x->name, "effect",
-                           effect_name(x->effect), "target", x->target, "why", why);
+  json_t *body = action_named(x);
+  json_object_set_new(body, "why", json_string(why));
   journal_add(x->journal, KIND_ACTION_REFUSED, x->actor, x->run, x->step, body);
   x->returns = failure_new(kind, why, false);
   x->outcome = (struct outcome){.ok = false, .returns = x->returns};
@@ -373,7 +380,7 @@ static void search_stage(struct action *x) {
     approval_stage(x);
     return;
   }
-  if (action_helper_start(x, json_str(x->declaration, "resolve"), x->params, on_search, &err) < 0)
+  if (action_helper_start(x, x->form->resolve, x->params, on_search, &err) < 0)
     action_end(x, false, failure_new("invalid", err.text, false), NULL, NULL);
 }
 
@@ -476,12 +483,12 @@ static void on_durable(void *arg, const struct err *err) {
 
 static json_t *intent_body(struct action *x, int64_t send_before) {
   json_t *body = action_about(x);
-  json_object_set_new(body, "version", json_string(x->connector->declaration->digest));
-  json_object_set_new(body, "key", json_string(x->key));
-  json_object_set_new(body, "send_before", json_integer(send_before));
-  json_object_set_new(body, "attempt", json_integer(x->attempt));
-  json_object_set_new(body, "timeout", json_integer(json_int_or(x->declaration, "timeout", x->connector->timeout_ms)));
-  json_object_set_new(body, "settle", json_integer(json_int_or(x->declaration, "settle", 0)));
+  json_object_set_nocheck(body, "version", x->form->word_version);
+  json_object_set_new_nocheck(body, "key", json_string_nocheck(x->key));
+  json_object_set_new_nocheck(body, "send_before", json_integer(send_before));
+  json_object_set_new_nocheck(body, "attempt", json_integer(x->attempt));
+  json_object_set_new_nocheck(body, "timeout", json_integer(x->form->timeout_ms));
+  json_object_set_new_nocheck(body, "settle", json_integer(x->form->settle_ms));
   if (x->undo_of) json_object_set_new(body, "undo_of", json_string(x->undo_of));
   if (x->lift_ms) json_object_set_new(body, "lift_at", json_integer(action_now(x) + x->lift_ms * 1000));
   if (x->simulated) json_object_set_new(body, "simulated", json_true());
@@ -536,9 +543,10 @@ void action_call_back(struct action *x) { loop_soon(x->all->deps.loop, called_ba
 void action_end(struct action *x, bool ok, json_t *returns_take, const char *status, const json_t *response) {
   x->returns = returns_take ? returns_take : json_object();
   x->outcome = (struct outcome){.ok = ok, .returns = x->returns, .status = status};
-  json_t *body = json_pack("{s:b, s:O, s:I, s:s, s:s, s:s, s:O}", "ok", ok, ok ? "returns" : "failure", x->returns, "took_ms",
-                           (json_int_t)((action_now(x) - x->began) / 1000), "connector", x->connector->instance, "action", x->name,
-                           "effect", effect_name(x->effect), "target", x->target);
+  json_t *body = action_named(x);
+  json_object_set_new_nocheck(body, "ok", json_boolean(ok));
+  json_object_set_nocheck(body, ok ? "returns" : "failure", x->returns);
+  json_object_set_new_nocheck(body, "took_ms", json_integer((action_now(x) - x->began) / 1000));
   if (status) json_object_set_new(body, "contains", json_string(status));
   if (x->undo_of) json_object_set_new(body, "undo_of", json_string(x->undo_of));
   if (response) json_object_set(body, "response", (json_t *)(uintptr_t)response);

@@ -50,8 +50,21 @@ static void not_sent(struct action *x, const char *why, int64_t after_ms) {
 
 static int64_t backoff(const struct action *x) { return x->attempt < 2 ? 500 : x->attempt < 3 ? 2000 : 5000; }
 
+/* No fewer bytes than it takes to write; stops to count where they are more than `most`. */
+static size_t written_at_most(const json_t *value, size_t most) {
+  enum { ESCAPED = 6, NUMBER = 32, AROUND = 4 };
+  size_t total = json_is_string(value) ? json_string_length(value) * ESCAPED + AROUND : NUMBER, i;
+  json_t *item;
+  const char *key;
+  json_array_foreach(value, i, item) if (total <= most) total += written_at_most(item, most) + AROUND;
+  json_object_foreach((json_t *)(uintptr_t)value, key, item) if (total <= most) total +=
+      strlen(key) * ESCAPED + written_at_most(item, most) + AROUND;
+  return total;
+}
+
 static json_t *kept_response(const struct action *x, const json_t *response) {
   if (!response) return NULL;
+  if (written_at_most(response, RESPONSE_KEPT) <= RESPONSE_KEPT) return json_incref((json_t *)(uintptr_t)response);
   char *text = json_text(response);
   json_t *kept = text && strlen(text) <= RESPONSE_KEPT ? json_incref((json_t *)(uintptr_t)response) : NULL;
   if (!kept) {
@@ -72,7 +85,7 @@ static bool gateway_error(const json_t *response) {
 static void conclude(struct action *x, json_t *returns_take, json_t *kept) {
   struct err err;
   json_t *checked = NULL;
-  const json_t *schema = json_object_get(x->declaration, "returns");
+  const json_t *schema = x->form->returns;
   bool secret = false;
   int r = json_is_object(returns_take) || !schema ? 0 : err_set(&err, ERR_INVALID, "it returned no table");
   if (r == 0 && schema) r = sealed_take_returns(x, schema, returns_take, &secret, &err);
@@ -89,11 +102,9 @@ static void conclude(struct action *x, json_t *returns_take, json_t *kept) {
 }
 
 static void read_answer(struct action *x, const json_t *response) {
-  char function[256];
   struct err err;
   json_t *returns = NULL, *failure = NULL, *args = json_pack("[O]", response);
-  snprintf(function, sizeof function, "actions.%s.result", x->name);
-  int r = connector_call(x->connector->state, function, args, SCRIPT_DATA, &returns, &failure, &err);
+  int r = connector_call(x->connector->state, x->form->result, args, SCRIPT_DATA, &returns, &failure, &err);
   json_decref(args);
   json_t *kept = kept_response(x, response);
   if (r < 0 && x->effect != EFFECT_READ) {
@@ -114,7 +125,7 @@ static void read_answer(struct action *x, const json_t *response) {
 
 static void answered(struct action *x, const struct exchange_result *result) {
   int64_t status = json_int_or(result->response, "status", 0);
-  bool idempotent = json_bool_or(x->declaration, "idempotent", false);
+  bool idempotent = x->form->idempotent;
   if (x->simulated) {
     const json_t *error = json_object_get(result->response, "error");
     if (error) action_end(x, false, json_deep_copy(error), NULL, NULL);
@@ -174,13 +185,11 @@ static void on_answer(void *arg, const struct exchange_result *result) {
 
 /* What the connector's own simulate() says. New. */
 static json_t *simulated_own(struct action *x) {
-  char function[256];
   struct err err;
   json_t *returns = NULL, *failure = NULL, *args;
-  if (!json_object_get(x->declaration, "simulate")) return json_object();
+  if (!x->form->simulates) return json_object();
   args = json_pack("[O]", x->params);
-  snprintf(function, sizeof function, "actions.%s.simulate", x->name);
-  int r = connector_call(x->connector->state, function, args, SCRIPT_DATA, &returns, &failure, &err);
+  int r = connector_call(x->connector->state, x->form->simulate, args, SCRIPT_DATA, &returns, &failure, &err);
   json_decref(args);
   if (r < 0) failure = failure_new("simulation", err.text, false);
   if (failure) {
@@ -210,7 +219,7 @@ void action_send(struct action *x) {
                               .read_only = x->effect == EFFECT_READ,
                               .connector = x->connector->instance,
                               .idempotency_key = x->key,
-                              .timeout_ms = json_int_or(x->declaration, "timeout", x->connector->timeout_ms),
+                              .timeout_ms = x->form->timeout_ms,
                               .response_cap = x->connector->response_cap,
                               .network = x->connector->network,
                               .gate = gate,

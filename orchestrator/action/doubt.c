@@ -61,8 +61,14 @@ const json_t *history_in_doubt(const json_t *history) {
 struct stand_in {
   struct connector c; /* first */
   struct declaration declaration;
+  struct form form;
   char instance[128], action[128], why[512];
 };
+
+void stand_in_free(struct stand_in *s) {
+  if (s) form_release(&s->form);
+  free(s);
+}
 
 int stand_in(struct action *x, const struct action_spec *spec, const char *why) {
   const json_t *intent = history_in_doubt(spec->history);
@@ -74,9 +80,11 @@ int stand_in(struct action *x, const struct action_spec *spec, const char *why) 
   s->c = (struct connector){.instance = s->instance, .name = s->instance, .declaration = &s->declaration};
   x->stand_in = s;
   x->connector = &s->c;
-  x->declaration = NULL;
+  int effect = effect_by_name(json_str_or(intent, "effect", "destroy"));
+  form_init(&s->form, s->instance, "", s->action, effect < 0 ? EFFECT_DESTROY : (enum effect)effect, NULL, 0);
+  x->form = &s->form;
   x->name = s->action;
-  x->effect = (enum effect)effect_by_name(json_str_or(intent, "effect", "destroy"));
+  x->effect = s->form.effect;
   json_decref(x->params);
   json_decref(x->target);
   x->params = json_object_get(intent, "params") ? json_deep_copy(json_object_get(intent, "params")) : json_object();
@@ -109,7 +117,7 @@ static void again(struct action *x) {
 /* What the probe found stands for what the answer would have said, as far as the action declares it. */
 static void happened(struct action *x, const json_t *found) {
   json_t *returns = json_object(), *value;
-  const json_t *schema = json_object_get(x->declaration, "returns");
+  const json_t *schema = x->form->returns;
   const char *name;
   json_object_foreach((json_t *)(uintptr_t)found, name, value) if (json_object_get(schema, name)) json_object_set(returns, name, value);
   action_end(x, true, returns, ledger_status(x, returns, false), NULL);
@@ -179,8 +187,8 @@ static void resolve(void *arg) {
   struct err err;
   timer_free(x->timer);
   x->timer = NULL;
-  const char *probe = json_str(x->declaration, "probe");
-  bool again_is_safe = json_bool_or(x->declaration, "idempotent", false) && x->attempt < ATTEMPTS;
+  const char *probe = x->form->probe;
+  bool again_is_safe = x->form->idempotent && x->attempt < ATTEMPTS;
   if (action_is_message(x)) { /* the engine's own message to people: asking them whether it came would send the next one */
     resolved(x, "engine", "abandoned");
     action_given_up(x);
@@ -198,10 +206,10 @@ static void resolve(void *arg) {
 
 /* When nothing of it can still be on its way: not before send_before + time-out + settle for what another process may have sent. */
 static int64_t quiet_ms(const struct action *x) {
-  int64_t settle = json_int_or(x->declaration, "settle", 0);
+  int64_t settle = x->form->settle_ms;
   if (!x->taken_up || x->attempt == 0) return settle;
   char at[ID_PATH];
-  snprintf(at, sizeof at, "%u/%s", x->run, x->step);
+  id_place(at, x->run, x->step);
   const json_t *intent = json_object_get(json_object_get(journal_state(x->journal), "intents"), at);
   int64_t wait = (json_int_or(intent, "timeout", 0) + settle) * 1000, until = json_int_or(intent, "send_before", 0) + wait;
   /* Another node's, whose clock may be wrong: it held no lease any more when ours began, by our clock. */
@@ -215,7 +223,7 @@ static int64_t quiet_ms(const struct action *x) {
 
 void action_doubt(struct action *x, const char *why, const json_t *response) {
   char at[ID_PATH];
-  snprintf(at, sizeof at, "%u/%s", x->run, x->step);
+  id_place(at, x->run, x->step);
   const json_t *intent = json_object_get(json_object_get(journal_state(x->journal), "intents"), at);
   x->all->in_doubt += !x->in_doubt;
   x->in_doubt = true;

@@ -31,8 +31,8 @@ struct action {
   bool exercise; /* of an EX incident: simulated, with the guardrails of earnest */
   const struct connector *connector;
   struct stand_in *stand_in; /* in its place; NULL: it is there */
-  const char *name;
-  const json_t *declaration;
+  const struct form *form;
+  const char *name; /* the form's, and its effect */
   enum effect effect;
   json_t *params, *target, *request, *simulate;
   char digest[65], key[33]; /* of the request as rendered; the idempotency key */
@@ -119,6 +119,8 @@ int64_t action_now(const struct action *x);
 /* One of the engine's own messages to people (settings' notify), which belongs to no run. */
 bool action_is_message(const struct action *x);
 json_t *action_about(const struct action *x);
+/* {"connector","action","effect","target"}, with which all bodies about it begin. New. */
+json_t *action_named(const struct action *x);
 /* Its outcome is there: the caller hears of it in the next turn, and it is freed. */
 void action_call_back(struct action *x);
 /* A read on behalf of x ("resolve" or "probe"), at the step "<step>.0.<k>". */
@@ -159,6 +161,7 @@ void history_read(struct action *x, const json_t *history);
 const json_t *history_in_doubt(const json_t *history);
 /* What x sent may have happened, and its connector cannot be had or used in the version that sent it: another's probe may look elsewhere, so a person says. why: for people. */
 int stand_in(struct action *x, const struct action_spec *spec, const char *why);
+void stand_in_free(struct stand_in *s);
 void action_doubt(struct action *x, const char *why, const json_t *response);
 void action_not_in_doubt(struct action *x); /* any more, here: it is resolved, or let go of */
 /* It is known to have happened; nobody has its answer. */

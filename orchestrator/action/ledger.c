@@ -154,14 +154,11 @@ void actions_on_lift(struct actions *a, actions_lift_cb *cb, void *arg) {
   a->lift_arg = arg;
 }
 
-static bool contains(const struct action *x) {
-  return x->effect == EFFECT_CONTAIN && !x->undoing &&
-         (x->stand_in || json_is_string(json_object_get(x->declaration, "undo")) || json_is_false(json_object_get(x->declaration, "undo")));
-}
+static bool contains(const struct action *x) { return x->form->contains && !x->undoing; }
 
 /* A lifting action that was called by itself: what this incident contained by the action that it lifts is released. */
 void ledger_lifted(struct action *x) {
-  const char *lifts = json_str(x->declaration, "lifts"), *of;
+  const char *lifts = x->form->lifts, *of;
   json_t *held = lifts && !x->undoing ? json_deep_copy(json_object_get(journal_state(x->journal), "containments")) : NULL, *c;
   json_object_foreach(held, of, c) {
     bool same = strcmp(json_str_or(c, "connector", ""), x->connector->instance) == 0 && strcmp(json_str_or(c, "action", ""), lifts) == 0 &&
@@ -186,7 +183,7 @@ static bool held_by_others(const struct actions *a, const char *key, const char 
   return false;
 }
 
-static void place_of(const struct action *x, char out[ID_PATH]) { snprintf(out, ID_PATH, "%u/%s", x->run, x->step); }
+static void place_of(const struct action *x, char out[ID_PATH]) { id_place(out, x->run, x->step); }
 
 const char *ledger_status(const struct action *x, const json_t *returns, bool proven_ours) {
   char of[ID_PATH];

@@ -197,7 +197,7 @@ struct question *question_ask(struct questions *qs, const struct question_spec *
   q->asked = now_of(q);
   snprintf(q->step, sizeof q->step, "%s", spec->step);
   id_path(q->id, journal_incident(spec->journal), spec->run, spec->step);
-  snprintf(at, sizeof at, "%u/%s", spec->run, spec->step);
+  id_place(at, spec->run, spec->step);
   q->options = spec->options ? json_deep_copy(spec->options) : NULL;
   q->role = strdup(spec->role ? spec->role : "responder");
   q->otherwise = copy_or_null(spec->otherwise);
@@ -392,7 +392,7 @@ json_t *questions_open(const struct questions *qs) {
   while (map_next(&qs->open, &at, &id, &value)) {
     struct question *q = value;
     char place[ID_PATH];
-    snprintf(place, sizeof place, "%u/%s", q->run, q->step);
+    id_place(place, q->run, q->step);
     json_t *item = json_copy(json_object_get(json_object_get(journal_state(q->journal), "questions"), place));
     if (!item) continue;
     json_object_set_new(item, "id", json_string(id));

@@ -19,6 +19,7 @@ enum { TIMEOUT_MOST_MS = 3600000, LIMIT_MOST = 1000000, RESPONSE_MOST_KIB = 64 <
 
 struct instance {
   struct connector c; /* first */
+  struct map forms;   /* action name -> struct form */
   json_t *settings, *network;
   json_t *given;           /* as the settings have it; NULL: not mentioned */
   struct declaration *own; /* of an earlier version; NULL: the registry's */
@@ -30,16 +31,6 @@ struct registry {
   struct map instances;    /* instance name -> struct instance */
   struct map versions;     /* "instance@digest" -> struct instance */
 };
-
-static const char *const effects[] = {"read", "record", "notify", "contain", "destroy"};
-
-const char *effect_name(enum effect effect) { return effects[effect]; }
-
-int effect_by_name(const char *name) {
-  for (int i = 0; name && i < (int)(sizeof effects / sizeof *effects); i++)
-    if (strcmp(effects[i], name) == 0) return i;
-  return -1;
-}
 
 static int file_read(const char *path, struct buf *out, struct err *err) {
   int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -84,9 +75,27 @@ static int folder_load(struct registry *r, const char *folder, struct err *err) 
   return result;
 }
 
+static void form_free(void *value) {
+  form_release(value);
+  free(value);
+}
+
+static void forms_make(struct instance *i) {
+  const char *name;
+  json_t *declared;
+  json_object_foreach(json_object_get(i->c.declaration->json, "actions"), name, declared) {
+    struct form *f = calloc(1, sizeof *f);
+    if (!f) abort();
+    int effect = effect_by_name(json_str_or(declared, "effect", "destroy"));
+    form_init(f, i->name, i->c.declaration->digest, name, effect < 0 ? EFFECT_DESTROY : (enum effect)effect, declared, i->c.timeout_ms);
+    map_put(&i->forms, name, f);
+  }
+}
+
 static void instance_free(void *value) {
   struct instance *i = value;
   if (!i) return;
+  map_release(&i->forms, form_free);
   connector_state_free(i->c.state);
   json_decref(i->settings);
   json_decref(i->network);
@@ -141,6 +150,7 @@ static int instance_new(const char *name, struct declaration *d, const json_t *g
   struct instance *i = calloc(1, sizeof *i);
   char where[256];
   if (!i) abort();
+  map_init(&i->forms);
   i->name = strdup(name);
   i->given = json_incref((json_t *)(uintptr_t)given);
   json_t *own = given ? own_settings(given) : json_object();
@@ -149,8 +159,12 @@ static int instance_new(const char *name, struct declaration *d, const json_t *g
   json_decref(own);
   i->network = json_incref(json_object_get(given, "network"));
   if (!i->network) i->network = json_incref(json_object_get(d->json, "network"));
-  i->c = (struct connector){
-      .instance = i->name, .name = json_str_or(d->json, "name", d->name), .declaration = d, .settings = i->settings, .network = i->network};
+  i->c = (struct connector){.instance = i->name,
+                            .name = json_str_or(d->json, "name", d->name),
+                            .declaration = d,
+                            .settings = i->settings,
+                            .network = i->network,
+                            .forms = &i->forms};
   if (result == 0) result = network_check(i->network, where, err);
   if (result == 0) result = limits_set(&i->c, json_object_get(d->json, "limits"), json_object_get(given, "limits"), where, err);
   if (result == 0) result = connector_state_new(d, i->settings, NULL, &i->c.state, err);
@@ -158,6 +172,7 @@ static int instance_new(const char *name, struct declaration *d, const json_t *g
     instance_free(i);
     return result;
   }
+  forms_make(i);
   *ret = i;
   return 0;
 }
@@ -244,6 +259,12 @@ const json_t *registry_action(const struct connector *c, const char *action, str
   if (!found)
     err_set(err, ERR_NOT_FOUND, "the connector `%s` has no action `%s`; `tocsin connector show %s` lists them", c->instance, action,
             c->instance);
+  return found;
+}
+
+const struct form *registry_form(const struct connector *c, const char *action, struct err *err) {
+  const struct form *found = c->forms ? map_get(c->forms, action) : NULL;
+  if (!found) registry_action(c, action, err); /* says why */
   return found;
 }
 

@@ -9,23 +9,22 @@
 
 #include <jansson.h>
 
+#include "action/form.h"
 #include "base/err.h"
+#include "base/map.h"
 #include "script/script.h"
 
 struct registry;
-
-enum effect { EFFECT_READ, EFFECT_RECORD, EFFECT_NOTIFY, EFFECT_CONTAIN, EFFECT_DESTROY };
-const char *effect_name(enum effect effect);
-int effect_by_name(const char *name); /* -1: none */
 
 struct connector {
   const char *instance; /* "corp" */
   const char *name;     /* "ldap" */
   struct declaration *declaration;
   struct connector_state *state;
-  const json_t *settings; /* checked, defaults filled in, secrets as slots */
-  const json_t *network;  /* for transport; may be NULL */
-  int64_t timeout_ms;     /* this and the rest: the file's `limits`, or what the instance's settings put in their place */
+  const struct map *forms; /* of its actions, by name */
+  const json_t *settings;  /* checked, defaults filled in, secrets as slots */
+  const json_t *network;   /* for transport; may be NULL */
+  int64_t timeout_ms;      /* this and the rest: the file's `limits`, or what the instance's settings put in their place */
   size_t response_cap;
   unsigned concurrent, per_minute; /* 0: no limit */
 };
@@ -44,6 +43,8 @@ void registry_inherit(struct registry *r, const struct registry *old);
 const struct connector *registry_find_version(const struct registry *r, const char *name, const char *digest, struct err *err);
 /* The declaration of one action; NULL with err. Borrowed. */
 const json_t *registry_action(const struct connector *c, const char *action, struct err *err);
+/* The same, looked up; as long as its connector. */
+const struct form *registry_form(const struct connector *c, const char *action, struct err *err);
 /* Walk over all instances; at from 0. */
 const struct connector *registry_next(const struct registry *r, size_t *at);
 /* New {instance: declaration.json} for lint, help and `act`. */

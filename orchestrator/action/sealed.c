@@ -273,7 +273,7 @@ static const char *each_generated(const struct action *x, void **at, const json_
 
 static void all_kept(struct keeping *k) {
   struct action *x = k->x;
-  const json_t *schema = json_object_get(x->declaration, "params");
+  const json_t *schema = x->form->params;
   char slot[ID_PATH * 2];
   void *at = NULL;
   if (!k->failed && !x->abandoned) {
@@ -295,10 +295,10 @@ static void on_kept(void *arg, const struct redis_value *reply, const struct err
 }
 
 void sealed_keep(struct action *x, sealed_cb *cb) {
-  const json_t *schema = json_object_get(x->declaration, "params");
+  const json_t *schema = x->form->params;
   char slot[ID_PATH * 2], key[128];
   void *at = NULL;
-  if (x->attempt || x->simulated || x->effect == EFFECT_READ || !each_generated(x, &at, schema, slot)) {
+  if (x->attempt || x->simulated || x->effect == EFFECT_READ || !x->form->generates) {
     cb(x, NULL);
     return;
   }

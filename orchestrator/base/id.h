@@ -24,6 +24,8 @@ void id_incident(char out[ID_INCIDENT], enum mode mode, uint64_t number);
 bool id_exercise(const char *incident);
 /* "INC-000042/1/3.2", "INC-000042/1" without a step, "INC-000042" without both; run 0 with a step is one of the engine's own. */
 void id_path(char out[ID_PATH], const char *incident, unsigned run, const char *step);
+/* "1/3.2": the same within an incident. */
+void id_place(char out[ID_PATH], unsigned run, const char *step);
 /* Parses any of the forms; false when the text is none. */
 bool id_parse(const char *text, struct id *ret);
 /* A step path: digits and single dots, "3" or "4.1.2". */

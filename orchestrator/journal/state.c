@@ -60,11 +60,18 @@ static void copy(json_t *to, const json_t *from, const char *key) {
   if (value) json_object_set(to, key, value);
 }
 
+/* Walks over what is there: it is less than what could be, and needs no hashing. */
 static void copy_all(json_t *to, const json_t *from, const char *const *keys) {
-  for (; *keys; keys++) copy(to, from, *keys);
+  const char *key;
+  json_t *value;
+  json_object_foreach((json_t *)(uintptr_t)from, key, value) {
+    const char *const *wanted = keys;
+    while (*wanted && ((*wanted)[0] != key[0] || strcmp(*wanted, key) != 0)) wanted++;
+    if (*wanted) json_object_set_nocheck(to, key, value);
+  }
 }
 
-static void place(char out[ID_PATH], unsigned run, const char *step) { snprintf(out, ID_PATH, "%u/%s", run, step); }
+static void place(char out[ID_PATH], unsigned run, const char *step) { id_place(out, run, step); }
 
 static void fold_severity(json_t *state, const json_t *body, bool raise_only) {
   int64_t id = json_int_or(body, "severity_id", -1);

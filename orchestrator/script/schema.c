@@ -11,14 +11,33 @@
 
 enum { PATH_CAP = 256, DEFAULT_MAX = 1 << 20, URL_MAX = 4096 };
 
+/* Where a value stands: written out only for a mistake. */
+struct place {
+  const struct place *in; /* NULL: the outermost, whose name is the path so far */
+  const char *name;       /* NULL: an element of a list */
+  size_t number;          /* from 1 */
+};
+
 struct check {
   schema_report *report;
   void *arg;
   size_t mistakes;
 };
 
-__attribute__((format(printf, 3, 4))) static json_t *mistake(struct check *c, const char *path, const char *format, ...) {
-  char text[512];
+static void place_text(char out[PATH_CAP], const struct place *place) {
+  char path[PATH_CAP];
+  if (!place->in) {
+    snprintf(out, PATH_CAP, "%s", place->name);
+    return;
+  }
+  place_text(path, place->in);
+  if (place->name) snprintf(out, PATH_CAP, "%.150s%s%.100s", path, *path ? "." : "", place->name);
+  else snprintf(out, PATH_CAP, "%.230s[%zu]", path, place->number);
+}
+
+__attribute__((format(printf, 3, 4))) static json_t *mistake(struct check *c, const struct place *place, const char *format, ...) {
+  char text[512], path[PATH_CAP];
+  place_text(path, place);
   va_list args;
   va_start(args, format);
   vsnprintf(text, sizeof text, format, args);
@@ -91,7 +110,8 @@ static bool is_email(const char *s, size_t len) {
   return at && at > s && len <= 254 && !has_space(s, len) && !strpbrk(s, "<>,;\"()") && is_host(at + 1, strlen(at + 1));
 }
 
-static json_t *check_range(struct check *c, const json_t *schema, const json_t *value, const char *path, double n, const char *what) {
+static json_t *check_range(struct check *c, const json_t *schema, const json_t *value, const struct place *path, double n,
+                           const char *what) {
   const json_t *min = json_object_get(schema, "min"), *max = json_object_get(schema, "max");
   if (json_is_number(min) && n < json_number_value(min))
     return mistake(c, path, "must be at least %g%s, not %g", json_number_value(min), what, n);
@@ -100,7 +120,7 @@ static json_t *check_range(struct check *c, const json_t *schema, const json_t *
   return same(value);
 }
 
-static json_t *check_text(struct check *c, const json_t *schema, const json_t *value, const char *path) {
+static json_t *check_text(struct check *c, const json_t *schema, const json_t *value, const struct place *path) {
   const char *type = json_str(schema, "type"), *s = json_string_value(value), *pattern = json_str(schema, "pattern");
   size_t len = json_string_length(value);
   struct err err = {0};
@@ -118,7 +138,7 @@ static json_t *check_text(struct check *c, const json_t *schema, const json_t *v
 
 /* ---- the other types ---------------------------------------------------------------------------------------- */
 
-static json_t *check_number(struct check *c, const json_t *schema, const json_t *value, const char *path) {
+static json_t *check_number(struct check *c, const json_t *schema, const json_t *value, const struct place *path) {
   bool integer = strcmp(json_str(schema, "type"), "integer") == 0;
   if (!json_is_number(value)) return mistake(c, path, "must be a number, not %s", kind_of(value));
   if (!integer || json_is_integer(value)) return check_range(c, schema, value, path, json_number_value(value), "");
@@ -129,7 +149,7 @@ static json_t *check_number(struct check *c, const json_t *schema, const json_t 
   return result;
 }
 
-static json_t *check_duration(struct check *c, const json_t *schema, const json_t *value, const char *path) {
+static json_t *check_duration(struct check *c, const json_t *schema, const json_t *value, const struct place *path) {
   int64_t ms;
   if (json_is_integer(value)) ms = json_integer_value(value); /* in milliseconds already: it was checked before */
   else if (!json_is_string(value) || !duration_parse(json_string_value(value), &ms))
@@ -140,19 +160,17 @@ static json_t *check_duration(struct check *c, const json_t *schema, const json_
   return result;
 }
 
-static json_t *check_value(struct check *c, const json_t *schema, const json_t *value, const char *path);
-static json_t *check_object(struct check *c, const json_t *fields, const json_t *value, const char *path);
+static json_t *check_value(struct check *c, const json_t *schema, const json_t *value, const struct place *path);
+static json_t *check_object(struct check *c, const json_t *fields, const json_t *value, const struct place *path);
 
-static json_t *check_list(struct check *c, const json_t *schema, const json_t *value, const char *path) {
+static json_t *check_list(struct check *c, const json_t *schema, const json_t *value, const struct place *path) {
   const json_t *of = json_object_get(schema, "of");
   bool empty = json_is_object(value) && json_object_size(value) == 0; /* Lua's {} */
   if (!json_is_array(value) && !empty) return mistake(c, path, "must be a list, not %s", kind_of(value));
   json_t *list = json_array(), *item;
   size_t i, before = c->mistakes;
   json_array_foreach((json_t *)(uintptr_t)value, i, item) {
-    char place[PATH_CAP];
-    snprintf(place, sizeof place, "%.230s[%zu]", path, i + 1);
-    json_t *checked = of ? check_value(c, of, item, place) : same(item);
+    json_t *checked = of ? check_value(c, of, item, &(struct place){path, NULL, i + 1}) : same(item);
     if (checked) json_array_append_new(list, checked);
   }
   json_t *result = c->mistakes == before ? check_range(c, schema, list, path, (double)json_array_size(list), " elements long") : NULL;
@@ -160,11 +178,7 @@ static json_t *check_list(struct check *c, const json_t *schema, const json_t *v
   return result;
 }
 
-static void join_path(char out[PATH_CAP], const char *path, const char *name) {
-  snprintf(out, PATH_CAP, "%.150s%s%.100s", path, *path ? "." : "", name);
-}
-
-static json_t *check_map(struct check *c, const json_t *schema, const json_t *value, const char *path) {
+static json_t *check_map(struct check *c, const json_t *schema, const json_t *value, const struct place *path) {
   const json_t *of = json_object_get(schema, "of");
   bool empty = json_is_array(value) && json_array_size(value) == 0;
   if ((!json_is_object(value) && !empty) || is_secret(value)) return mistake(c, path, "must be a table of names, not %s", kind_of(value));
@@ -172,9 +186,7 @@ static json_t *check_map(struct check *c, const json_t *schema, const json_t *va
   const char *key;
   size_t before = c->mistakes;
   json_object_foreach((json_t *)(uintptr_t)value, key, item) {
-    char place[PATH_CAP];
-    join_path(place, path, key);
-    json_t *checked = of ? check_value(c, of, item, place) : same(item);
+    json_t *checked = of ? check_value(c, of, item, &(struct place){path, key, 0}) : same(item);
     if (checked) json_object_set_new(map, key, checked);
   }
   json_t *result = c->mistakes == before ? check_range(c, schema, map, path, (double)json_object_size(map), " members") : NULL;
@@ -182,7 +194,7 @@ static json_t *check_map(struct check *c, const json_t *schema, const json_t *va
   return result;
 }
 
-static json_t *check_one_of(struct check *c, const json_t *one_of, json_t *value, const char *path) {
+static json_t *check_one_of(struct check *c, const json_t *one_of, json_t *value, const struct place *path) {
   size_t i;
   json_t *item;
   if (!value || !json_is_array(one_of)) return value;
@@ -202,7 +214,7 @@ static json_t *check_one_of(struct check *c, const json_t *one_of, json_t *value
   return mistake(c, path, "must be one of %s%s", known, suggest_text(&near, hint, sizeof hint));
 }
 
-static json_t *check_type(struct check *c, const json_t *schema, const json_t *value, const char *path) {
+static json_t *check_type(struct check *c, const json_t *schema, const json_t *value, const struct place *path) {
   const char *type = json_str_or(schema, "type", "any");
   if (strcmp(type, "any") == 0) return same(value);
   if (strcmp(type, "boolean") == 0)
@@ -217,23 +229,22 @@ static json_t *check_type(struct check *c, const json_t *schema, const json_t *v
   return check_text(c, schema, value, path);
 }
 
-static json_t *check_value(struct check *c, const json_t *schema, const json_t *value, const char *path) {
+static json_t *check_value(struct check *c, const json_t *schema, const json_t *value, const struct place *path) {
   return check_one_of(c, json_object_get(schema, "one_of"), check_type(c, schema, value, path), path);
 }
 
 /* ---- objects with named members ------------------------------------------------------------------------------ */
 
-static void check_unknown(struct check *c, const json_t *fields, const json_t *value, const char *path) {
+static void check_unknown(struct check *c, const json_t *fields, const json_t *value, const struct place *path) {
   const char *key, *known;
   json_t *item, *schema;
   json_object_foreach((json_t *)(uintptr_t)value, key, item) {
     if (json_object_get(fields, key)) continue;
     struct suggestion near;
-    char hint[96], place[PATH_CAP];
+    char hint[96];
     suggest_init(&near, key);
     json_object_foreach((json_t *)(uintptr_t)fields, known, schema) suggest_name(&near, known);
-    join_path(place, path, key);
-    mistake(c, place, "is not known here%s", suggest_text(&near, hint, sizeof hint));
+    mistake(c, &(struct place){path, key, 0}, "is not known here%s", suggest_text(&near, hint, sizeof hint));
   }
 }
 
@@ -242,14 +253,14 @@ static bool may_be_absent(const json_t *schema) {
 }
 
 /* An object whose members all have defaults is there even when nothing of it was written. */
-static json_t *absent_value(struct check *c, const json_t *schema, const char *place) {
+static json_t *absent_value(struct check *c, const json_t *schema, const struct place *place) {
   const json_t *fallback = json_object_get(schema, "default");
   if (fallback) return check_value(c, schema, fallback, place);
   if (may_be_absent(schema)) return NULL;
   return mistake(c, place, "is missing");
 }
 
-static json_t *check_object(struct check *c, const json_t *fields, const json_t *value, const char *path) {
+static json_t *check_object(struct check *c, const json_t *fields, const json_t *value, const struct place *path) {
   const char *name;
   json_t *schema, *result = json_object();
   size_t before = c->mistakes;
@@ -261,9 +272,8 @@ static json_t *check_object(struct check *c, const json_t *fields, const json_t 
   check_unknown(c, fields, value, path);
   json_object_foreach((json_t *)(uintptr_t)fields, name, schema) {
     const json_t *member = json_object_get(value, name);
-    char place[PATH_CAP];
-    join_path(place, path, name);
-    json_t *checked = member && !json_is_null(member) ? check_value(c, schema, member, place) : absent_value(c, schema, place);
+    const struct place place = {path, name, 0};
+    json_t *checked = member && !json_is_null(member) ? check_value(c, schema, member, &place) : absent_value(c, schema, &place);
     if (checked) json_object_set_new(result, name, checked);
   }
   if (c->mistakes == before) return result;
@@ -273,7 +283,7 @@ static json_t *check_object(struct check *c, const json_t *fields, const json_t 
 
 json_t *schema_apply(const json_t *schema, const json_t *value, const char *path, schema_report *report, void *arg) {
   struct check c = {report, arg, 0};
-  return check_object(&c, schema, value, path);
+  return check_object(&c, schema, value, &(struct place){.name = path});
 }
 
 struct first {
@@ -336,6 +346,6 @@ int schema_valid(const json_t *schema, struct err *err) {
   if (!fallback) return 0;
   struct first first = {"", err, false};
   struct check c = {keep_first, &first, 0};
-  json_decref(check_value(&c, schema, fallback, "default"));
+  json_decref(check_value(&c, schema, fallback, &(struct place){.name = "default"}));
   return c.mistakes ? ERR_INVALID : 0;
 }
