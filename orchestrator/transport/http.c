@@ -26,6 +26,7 @@ struct http {
   enum auth_kind auth;
   struct transfer transfer;
   struct curl_slist *headers; /* of the transfer under way */
+  struct http_url token_url;
   char *token_body;
   enum leave leave;
   unsigned redirects;
@@ -36,18 +37,26 @@ struct http {
   struct buf body;
   size_t cap;
   bool over_cap;
+  struct buf head; /* the answer's header lines as they came, one after the other */
+  size_t head_len; /* with those of 1xx answers before it */
   json_t *headers_in;
-  size_t headers_len;
 };
+
+/* The argument of libcurl's callbacks is the handle. */
+static struct http *http_of(const struct transfer *t) {
+  return (struct http *)(void *)((char *)(uintptr_t)t - offsetof(struct http, transfer));
+}
 
 static void http_release(struct http *h) {
   transfer_release(&h->transfer);
   http_free_headers(h->headers);
   http_request_release(&h->request);
+  http_url_release(&h->token_url);
   netrules_release(&h->rules);
   wipe_string(h->token_body);
   if (h->body.size) explicit_bzero(h->body.data, h->body.len);
   buf_release(&h->body);
+  buf_release(&h->head);
   json_decref(h->headers_in);
   json_decref(h->refused);
   free(h);
@@ -68,7 +77,7 @@ static struct flight *http_leave(struct http *h) {
 /* ---- what comes back -------------------------------------------------------------------------------- */
 
 static size_t on_body(char *bytes, size_t size, size_t count, void *arg) {
-  struct http *h = arg;
+  struct http *h = http_of(((struct handle *)arg)->transfer);
   size_t n = size * count;
   if (h->body.len + n > h->cap) {
     h->over_cap = true;
@@ -103,16 +112,29 @@ static void add_answer_header(json_t *headers, const char *line, size_t len) {
 }
 
 static size_t on_header(char *bytes, size_t size, size_t count, void *arg) {
-  struct http *h = arg;
+  struct http *h = http_of(((struct handle *)arg)->transfer);
   size_t n = size * count;
-  h->headers_len += n;
-  if (h->headers_len > HEADER_CAP) {
+  h->head_len += n;
+  if (h->head_len > HEADER_CAP) {
     h->over_cap = true;
     return 0;
   }
-  if (n > 5 && strncmp(bytes, "HTTP/", 5) == 0) json_object_clear(h->headers_in); /* what came before was a 1xx */
-  else add_answer_header(h->headers_in, bytes, n);
+  if (n > 5 && strncmp(bytes, "HTTP/", 5) == 0) buf_reset(&h->head); /* what came before was a 1xx */
+  else buf_add(&h->head, bytes, n);
   return n;
+}
+
+/* Lines are told apart by libcurl, each with its line break. */
+static void read_head(struct http *h) {
+  const char *line = h->head.data, *end = line + h->head.len;
+  json_decref(h->headers_in);
+  h->headers_in = json_object();
+  while (line < end) {
+    const char *next = memchr(line, '\n', (size_t)(end - line));
+    next = next ? next + 1 : end;
+    add_answer_header(h->headers_in, line, (size_t)(next - line));
+    line = next;
+  }
 }
 
 static int64_t retry_after(const struct http *h, long status) {
@@ -156,7 +178,7 @@ static int make_response(struct http *h, long status, json_t **ret, struct err *
 
 /* libcurl: connected, TLS done, the request's first byte comes next. */
 static int on_prerequest(void *arg, char *remote, char *local, int remote_port, int local_port) {
-  struct http *h = arg;
+  struct http *h = http_of(((struct handle *)arg)->transfer);
   enum leave leave = h->leave;
   h->leave = LEAVE_NOT;
   if (!netrules_allow_text(&h->rules, remote)) { /* a kept connection may have been opened under another instance's rules */
@@ -182,22 +204,12 @@ static void set_body(CURL *e, const char *method, const char *body, size_t len) 
     curl_easy_setopt(e, CURLOPT_POSTFIELDS, body ? body : "");
     curl_easy_setopt(e, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)len);
   }
-  if (strcmp(method, "GET") != 0 || body) curl_easy_setopt(e, CURLOPT_CUSTOMREQUEST, method);
+  if (strcmp(method, body || wants ? "POST" : "GET") != 0) curl_easy_setopt(e, CURLOPT_CUSTOMREQUEST, method);
 }
 
-static void prepare(struct http *h, const char *url, size_t cap, void (*done)(struct transfer *, CURLcode)) {
-  transfer_release(&h->transfer);
-  transfer_init(&h->transfer, h->flight->t->multi, &h->rules, done);
-  http_free_headers(h->headers);
-  h->headers = NULL;
-  buf_release(&h->body);
-  buf_init(&h->body, cap);
-  h->cap = cap;
-  h->over_cap = false;
-  h->headers_len = 0;
-  json_object_clear(h->headers_in);
-  CURL *e = h->transfer.easy;
-  curl_easy_setopt(e, CURLOPT_URL, url);
+/* What is the same for every exchange. */
+static void set_options(struct handle *handle) {
+  CURL *e = handle->easy;
   curl_easy_setopt(e, CURLOPT_PROTOCOLS_STR, "http,https");
   curl_easy_setopt(e, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
   curl_easy_setopt(e, CURLOPT_PATH_AS_IS, 1L);
@@ -205,11 +217,27 @@ static void prepare(struct http *h, const char *url, size_t cap, void (*done)(st
   curl_easy_setopt(e, CURLOPT_USERAGENT, "tocsin");
   curl_easy_setopt(e, CURLOPT_ACCEPT_ENCODING, "gzip, deflate");
   curl_easy_setopt(e, CURLOPT_WRITEFUNCTION, on_body);
-  curl_easy_setopt(e, CURLOPT_WRITEDATA, h);
+  curl_easy_setopt(e, CURLOPT_WRITEDATA, handle);
   curl_easy_setopt(e, CURLOPT_HEADERFUNCTION, on_header);
-  curl_easy_setopt(e, CURLOPT_HEADERDATA, h);
+  curl_easy_setopt(e, CURLOPT_HEADERDATA, handle);
   curl_easy_setopt(e, CURLOPT_PREREQFUNCTION, on_prerequest);
-  curl_easy_setopt(e, CURLOPT_PREREQDATA, h);
+  curl_easy_setopt(e, CURLOPT_PREREQDATA, handle);
+}
+
+static void prepare(struct http *h, const struct http_url *url, size_t cap, void (*done)(struct transfer *, CURLcode)) {
+  transfer_release(&h->transfer);
+  transfer_init(&h->transfer, h->flight->t->multi, set_options, &h->rules, done);
+  http_free_headers(h->headers);
+  h->headers = NULL;
+  buf_release(&h->body);
+  buf_init(&h->body, cap);
+  h->cap = cap;
+  h->over_cap = false;
+  buf_release(&h->head);
+  buf_init(&h->head, HEADER_CAP);
+  h->head_len = 0;
+  curl_easy_setopt(h->transfer.easy, CURLOPT_URL, url->text);
+  curl_easy_setopt(h->transfer.easy, CURLOPT_CURLU, url->parsed); /* otherwise it is parsed, printed and parsed again */
 }
 
 static void more_headers(struct http *h, const char *line) {
@@ -228,13 +256,14 @@ static void send_done(struct transfer *t, CURLcode code);
 
 static int send_request(struct http *h, enum leave leave, struct err *err) {
   const char *token = h->auth == AUTH_OAUTH2 ? secrets_get(h->flight->t->secrets, h->slot, NULL) : NULL;
-  prepare(h, h->request.url, h->flight->response_cap, send_done);
+  prepare(h, &h->request.url, h->flight->response_cap, send_done);
+  if (h->auth == AUTH_SIGV4) transfer_mark(&h->transfer);
   int r = http_auth_apply(&h->request, h->auth, token, h->transfer.easy, &h->headers, err);
   if (r < 0) return r;
   set_body(h->transfer.easy, h->request.method, h->request.body, h->request.body_len);
   finish_headers(h, h->request.headers);
   h->leave = leave;
-  transfer_run(&h->transfer);
+  transfer_run(&h->transfer, h->request.url.text, h->request.url.origin_len);
   return 0;
 }
 
@@ -297,7 +326,7 @@ static void token_failed(struct http *h, int code, const char *why) {
 }
 
 static void token_done(struct transfer *t, CURLcode code) {
-  struct http *h = (struct http *)(void *)((char *)t - offsetof(struct http, transfer));
+  struct http *h = http_of(t);
   struct err err = {0};
   long status = 0;
   curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &status);
@@ -318,14 +347,15 @@ static int fetch_token(struct http *h, struct err *err) {
   struct curl_slist *headers = NULL;
   wipe_string(h->token_body);
   h->token_body = NULL;
-  int r = http_token_request(&h->request, &h->token_body, &headers, err);
-  if (r < 0) return r;
-  prepare(h, json_str(json_object_get(h->request.auth, "oauth2"), "token_url"), TOKEN_CAP, token_done);
+  http_url_release(&h->token_url);
+  int r = http_url_init(&h->token_url, json_str(json_object_get(h->request.auth, "oauth2"), "token_url"), err);
+  if (r < 0 || (r = http_token_request(&h->request, &h->token_body, &headers, err)) < 0) return r;
+  prepare(h, &h->token_url, TOKEN_CAP, token_done);
   set_body(h->transfer.easy, "POST", h->token_body, strlen(h->token_body));
   finish_headers(h, headers);
   http_free_headers(headers);
   h->leave = LEAVE_FREE; /* asking for a token is part of connecting, not the request */
-  transfer_run(&h->transfer);
+  transfer_run(&h->transfer, h->token_url.text, h->token_url.origin_len);
   return 0;
 }
 
@@ -342,22 +372,17 @@ static bool renew_token(struct http *h, json_t *response) {
 
 /* ---- redirects and the end -------------------------------------------------------------------------- */
 
-static bool same_part(CURLU *a, CURLU *b, CURLUPart part) {
+static bool same_part(const struct http_url *a, const struct http_url *b, CURLUPart part) {
   char *x = NULL, *y = NULL;
-  bool same = curl_url_get(a, part, &x, CURLU_DEFAULT_PORT) == CURLUE_OK && curl_url_get(b, part, &y, CURLU_DEFAULT_PORT) == CURLUE_OK &&
-              strcasecmp(x, y) == 0;
+  bool same = curl_url_get(a->parsed, part, &x, CURLU_DEFAULT_PORT) == CURLUE_OK &&
+              curl_url_get(b->parsed, part, &y, CURLU_DEFAULT_PORT) == CURLUE_OK && strcasecmp(x, y) == 0;
   curl_free(x);
   curl_free(y);
   return same;
 }
 
-static bool same_origin(const char *a, const char *b) {
-  CURLU *x = curl_url(), *y = curl_url();
-  bool same = x && y && curl_url_set(x, CURLUPART_URL, a, 0) == CURLUE_OK && curl_url_set(y, CURLUPART_URL, b, 0) == CURLUE_OK &&
-              same_part(x, y, CURLUPART_SCHEME) && same_part(x, y, CURLUPART_HOST) && same_part(x, y, CURLUPART_PORT);
-  curl_url_cleanup(x);
-  curl_url_cleanup(y);
-  return same;
+static bool same_origin(const struct http_url *a, const struct http_url *b) {
+  return same_part(a, b, CURLUPART_SCHEME) && same_part(a, b, CURLUPART_HOST) && same_part(a, b, CURLUPART_PORT);
 }
 
 /* Reads only, nothing but GET and HEAD, nowhere else than where we were sent to. */
@@ -367,13 +392,14 @@ static bool follow(struct http *h, long status) {
   bool plain = strcmp(h->request.method, "GET") == 0 || strcmp(h->request.method, "HEAD") == 0;
   if (!redirect || !h->flight->read_only || !plain || h->redirects >= MOST_REDIRECTS) return false;
   curl_easy_getinfo(h->transfer.easy, CURLINFO_REDIRECT_URL, &to);
-  if (!to || strlen(to) >= URL_CAP || http_check_url(to, NULL, NULL) < 0 || !same_origin(h->request.url, to)) return false;
+  struct http_url url = {0};
+  if (!to || strlen(to) >= URL_CAP || http_url_init(&url, to, NULL) < 0 || !same_origin(&h->request.url, &url)) {
+    http_url_release(&url);
+    return false;
+  }
   h->redirects++;
-  char *url = strdup(to);
-  if (!url) abort();
-  wipe_string(h->request.url);
+  http_url_release(&h->request.url);
   h->request.url = url;
-  h->request.path_query = strstr(url, "://") + 3 + strcspn(strstr(url, "://") + 3, "/?");
   send_or_fail(h, LEAVE_FREE);
   return true;
 }
@@ -389,19 +415,20 @@ static void send_failed(struct http *h, CURLcode code) {
     flight_fail(http_leave(h), ERR_LIMIT, "the answer is longer than %zu bytes", cap);
     return;
   }
-  int error = transfer_error(&h->transfer, code, h->request.host, text, sizeof text);
+  char *host = http_url_host(&h->request.url);
+  int error = transfer_error(&h->transfer, code, host, text, sizeof text);
   if (code == CURLE_ABORTED_BY_CALLBACK && h->transfer.address_refused) {
     error = ERR_DENIED;
-    snprintf(text, sizeof text, "the address of %.200s may not be connected (see network.allow)", h->request.host);
+    snprintf(text, sizeof text, "the address of %.200s may not be connected (see network.allow)", host);
   } else if (code == CURLE_ABORTED_BY_CALLBACK && flight_passed(h->flight)) {
-    snprintf(text, sizeof text, "%.200s closed the kept connection after the request had begun to leave; it was not sent again",
-             h->request.host);
+    snprintf(text, sizeof text, "%.200s closed the kept connection after the request had begun to leave; it was not sent again", host);
   }
+  curl_free(host);
   flight_fail(http_leave(h), error, "%s", text);
 }
 
 static void send_done(struct transfer *t, CURLcode code) {
-  struct http *h = (struct http *)(void *)((char *)t - offsetof(struct http, transfer));
+  struct http *h = http_of(t);
   struct err err = {0};
   json_t *response = NULL;
   long status = 0;
@@ -410,6 +437,7 @@ static void send_done(struct transfer *t, CURLcode code) {
     return;
   }
   curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &status);
+  read_head(h);
   if (follow(h, status)) return;
   if (make_response(h, status, &response, &err) < 0) {
     flight_fail(http_leave(h), ERR_INVALID, "%s", err.text);
@@ -422,7 +450,7 @@ static void send_done(struct transfer *t, CURLcode code) {
 static int http_start(struct flight *f, struct err *err) {
   struct http *h = calloc(1, sizeof *h);
   int r;
-  if (!h || !(h->headers_in = json_object())) abort();
+  if (!h) abort();
   h->flight = f;
   if ((r = netrules_init(&h->rules, f->network, err)) < 0 ||
       (r = http_request_init(&h->request, f->form, f->body, f->body_len, f->idempotency_key, err)) < 0 ||

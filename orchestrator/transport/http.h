@@ -10,10 +10,17 @@
 
 enum { MOST_REDIRECTS = 5, HEADER_CAP = 64 * 1024, TOKEN_CAP = 64 * 1024, URL_CAP = 16 * 1024, BODY_CAP = 16 << 20 };
 
+/* A URL that may be asked. Zeroed: none. */
+struct http_url {
+  char *text;
+  CURLU *parsed;
+  const char *path_query; /* inside text */
+  size_t origin_len;      /* of text: up to the path */
+};
+
 struct http_request {
-  char *method, *url;
-  char *host;             /* for messages */
-  const char *path_query; /* inside url */
+  char *method;
+  struct http_url url;
   struct curl_slist *headers;
   char *body; /* NULL: none */
   size_t body_len;
@@ -33,8 +40,10 @@ void http_free_headers(struct curl_slist *headers); /* wiped */
 void percent_encode(struct buf *out, const char *bytes, size_t len);
 /* name=value&… sorted by name, percent-encoded. */
 int http_encode_pairs(const json_t *pairs, const char *where, struct buf *out, struct err *err);
-/* A URL that may be asked: http or https, a host, nobody's password. host (may be NULL) is the caller's. */
-int http_check_url(const char *url, char **ret_host, struct err *err);
+/* Copies. ERR_INVALID for a URL that may not be asked: http or https, a host, nobody's password, no fragment. */
+int http_url_init(struct http_url *url, const char *text, struct err *err);
+void http_url_release(struct http_url *url);     /* wiped */
+char *http_url_host(const struct http_url *url); /* for messages; curl_free() */
 
 enum auth_kind { AUTH_NONE, AUTH_BEARER, AUTH_BASIC, AUTH_HEADER, AUTH_HMAC, AUTH_SIGV4, AUTH_OAUTH2 };
 

@@ -49,7 +49,10 @@ static int check_words(enum auth_kind kind, const json_t *form, struct err *err)
     return err_set(err, ERR_INVALID, "http.auth.oauth2: client_auth must be \"basic\" or \"body\"");
   if (kind == AUTH_SIGV4 && (strchr(json_str(form, "region"), ':') || strchr(json_str(form, "service"), ':')))
     return err_set(err, ERR_INVALID, "http.auth.sigv4: a colon in region or service");
-  return kind == AUTH_OAUTH2 ? http_check_url(json_str(form, "token_url"), NULL, err) : 0;
+  struct http_url url = {0};
+  int r = kind == AUTH_OAUTH2 ? http_url_init(&url, json_str(form, "token_url"), err) : 0;
+  http_url_release(&url);
+  return r;
 }
 
 int http_auth_check(const struct http_request *q, enum auth_kind *ret, struct err *err) {
@@ -101,7 +104,7 @@ static int signed_text(const struct http_request *q, const char *template, const
     }
     switch (*++p) {
     case 'm': buf_adds(out, q->method); break;
-    case 'p': buf_adds(out, *q->path_query ? q->path_query : "/"); break;
+    case 'p': buf_adds(out, *q->url.path_query ? q->url.path_query : "/"); break;
     case 't': buf_adds(out, now); break;
     case 'b': buf_add(out, q->body ? q->body : "", q->body_len); break;
     case '%': buf_addc(out, '%'); break;

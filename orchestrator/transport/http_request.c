@@ -69,6 +69,7 @@ static int encode_pair(struct buf *out, const char *name, const json_t *value, c
 
 int http_encode_pairs(const json_t *pairs, const char *where, struct buf *out, struct err *err) {
   size_t count = json_object_size(pairs), n = 0, i;
+  if (count == 0) return 0;
   const char **names = calloc(count + 1, sizeof *names), *key;
   json_t *value, *item;
   int r = 0;
@@ -97,38 +98,65 @@ static bool is_dots(const char *segment, size_t len) {
 }
 
 /* "." and ".." in a path come from a value that was put where it should not be; they would lead to another place than the author wrote. */
-static bool path_walks(const char *url) {
-  const char *p = strstr(url, "://");
-  for (p = p ? strchr(p + 3, '/') : NULL; p && *p == '/';) {
-    size_t len = strcspn(++p, "/?#");
-    if (is_dots(p, len)) return true;
-    p += len;
+static bool path_walks(const char *path) {
+  while (*path == '/') {
+    size_t len = strcspn(++path, "/?#");
+    if (is_dots(path, len)) return true;
+    path += len;
   }
   return false;
 }
 
-int http_check_url(const char *url, char **ret_host, struct err *err) {
-  CURLU *u = curl_url();
-  char *scheme = NULL, *host = NULL, *user = NULL, *fragment = NULL;
+/* Where the path begins: after "https://" and a host. NULL when it is not written so. Whatever is added from there on leads to no other host. */
+static const char *after_host(const char *url) {
+  size_t scheme = strncasecmp(url, "https://", 8) == 0 ? 8 : strncasecmp(url, "http://", 7) == 0 ? 7 : 0;
+  size_t host = scheme ? strcspn(url + scheme, "/?#") : 0;
+  return host ? url + scheme + host : NULL;
+}
+
+static int check_base(const char *url, struct err *err) {
+  const char *path = after_host(url);
+  if (!path && strstr(url, "://") && strncasecmp(url, "http", 4) != 0)
+    return err_set(err, ERR_INVALID, "http: the URL must begin with https:// or http://");
+  if (!path) return err_set(err, ERR_INVALID, "http: this is no URL such as https://host/path");
+  return path_walks(path) ? err_set(err, ERR_INVALID, "http: the URL's path has a \".\" or \"..\" segment") : 0;
+}
+
+/* Takes text, whose base was checked. */
+static int parse_url(struct http_url *url, char *text, struct err *err) {
+  char *fragment = NULL;
   int r = 0;
-  if (!u) abort();
-  if (path_walks(url)) r = err_set(err, ERR_INVALID, "http: the URL's path has a \".\" or \"..\" segment");
-  else if (text_has_line_break(url) || curl_url_set(u, CURLUPART_URL, url, 0) != CURLUE_OK ||
-           curl_url_get(u, CURLUPART_SCHEME, &scheme, 0) != CURLUE_OK || curl_url_get(u, CURLUPART_HOST, &host, 0) != CURLUE_OK)
-    r = err_set(err, ERR_INVALID, "http: this is no URL such as https://host/path");
-  else if (strcmp(scheme, "http") != 0 && strcmp(scheme, "https") != 0)
-    r = err_set(err, ERR_INVALID, "http: the URL must begin with https:// or http://");
-  else if (curl_url_get(u, CURLUPART_USER, &user, 0) == CURLUE_OK)
-    r = err_set(err, ERR_INVALID, "http: a URL must not hold a user or password; use auth");
-  else if (curl_url_get(u, CURLUPART_FRAGMENT, &fragment, 0) == CURLUE_OK)
+  CURLUcode code;
+  if (!text || !(url->parsed = curl_url())) abort();
+  url->text = text;
+  url->path_query = after_host(text);
+  url->origin_len = (size_t)(url->path_query - text);
+  code = text_has_line_break(text) ? CURLUE_MALFORMED_INPUT
+                                   : curl_url_set(url->parsed, CURLUPART_URL, text, CURLU_PATH_AS_IS | CURLU_DISALLOW_USER);
+  if (code == CURLUE_USER_NOT_ALLOWED) r = err_set(err, ERR_INVALID, "http: a URL must not hold a user or password; use auth");
+  else if (code != CURLUE_OK) r = err_set(err, ERR_INVALID, "http: this is no URL such as https://host/path");
+  else if (strchr(text, '#') && curl_url_get(url->parsed, CURLUPART_FRAGMENT, &fragment, 0) == CURLUE_OK)
     r = err_set(err, ERR_INVALID, "http: a URL must not hold a fragment (#)");
-  if (r == 0 && ret_host && !(*ret_host = strdup(host))) abort();
-  curl_free(scheme);
-  curl_free(host);
-  curl_free(user);
   curl_free(fragment);
-  curl_url_cleanup(u);
+  if (r < 0) http_url_release(url);
   return r;
+}
+
+int http_url_init(struct http_url *url, const char *text, struct err *err) {
+  int r = check_base(text, err);
+  return r < 0 ? r : parse_url(url, strdup(text), err);
+}
+
+void http_url_release(struct http_url *url) {
+  wipe_string(url->text);
+  curl_url_cleanup(url->parsed);
+  memset(url, 0, sizeof *url);
+}
+
+char *http_url_host(const struct http_url *url) {
+  char *host = NULL;
+  if (curl_url_get(url->parsed, CURLUPART_HOST, &host, 0) != CURLUE_OK) abort();
+  return host;
 }
 
 static int add_path(struct buf *url, const json_t *path, struct err *err) {
@@ -151,7 +179,7 @@ static int build_url(struct http_request *q, const json_t *form, struct err *err
   struct buf url, pairs;
   int r;
   if ((r = form_string(form, "http", "url", true, &base, err)) < 0 || (r = form_list(form, "http", "path", &path, err)) < 0 ||
-      (r = form_object(form, "http", "query", &query, err)) < 0 || (r = http_check_url(base, &q->host, err)) < 0)
+      (r = form_object(form, "http", "query", &query, err)) < 0 || (r = check_base(base, err)) < 0)
     return r;
   size_t before_query = strcspn(base, "?");
   buf_init(&url, URL_CAP);
@@ -162,8 +190,7 @@ static int build_url(struct http_request *q, const json_t *form, struct err *err
   if (pairs.len) buf_addc(&url, !base[before_query] ? '?' : '&');
   buf_add(&url, pairs.data, pairs.len);
   if (!buf_ok(&url) || !buf_ok(&pairs)) r = err_set(err, ERR_LIMIT, "http: the URL is longer than %d bytes", URL_CAP);
-  else q->url = buf_take(&url, NULL);
-  if (r == 0) q->path_query = strstr(q->url, "://") + 3 + strcspn(strstr(q->url, "://") + 3, "/?");
+  else r = parse_url(&q->url, buf_take(&url, NULL), err);
 out:
   buf_release(&url);
   buf_release(&pairs);
@@ -285,10 +312,9 @@ out:
 
 void http_request_release(struct http_request *q) {
   http_free_headers(q->headers);
-  wipe_string(q->url);
+  http_url_release(&q->url);
   if (q->body) explicit_bzero(q->body, q->body_len);
   free(q->body);
   free(q->method);
-  free(q->host);
   memset(q, 0, sizeof *q);
 }

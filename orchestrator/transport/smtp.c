@@ -132,7 +132,7 @@ static void set_options(struct smtp *s) {
 static void smtp_work(struct job *job) {
   struct smtp *s = job->context;
   s->job = job;
-  transfer_init(&s->transfer, NULL, &job->rules, NULL);
+  transfer_init(&s->transfer, NULL, NULL, &job->rules, NULL);
   set_options(s);
   conclude(s, curl_easy_perform(s->transfer.easy));
   transfer_release(&s->transfer);

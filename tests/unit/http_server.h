@@ -94,6 +94,7 @@ static inline bool serve_one(int fd, const char *q, bool first) {
 #define IS(p) (strncmp(path, p " ", sizeof(p)) == 0 || strncmp(path, p "?", sizeof(p)) == 0)
   const char *fine = strncmp(q, "HEAD ", 5) == 0 ? "" : "{\"fine\":true}"; /* a body after HEAD would be the next answer's beginning */
   if (IS("/ok")) return put_answer(fd, "200 OK", "Content-Type: application/json\r\nX-One: a\r\nX-One: b\r\n", fine), true;
+  if (IS("/last")) return put_answer(fd, "200 OK", "", "bye"), false;
   if (IS("/echo-secret")) {
     const char *at = strcasestr(q, "Authorization: "), *end = at ? strstr(at, "\r\n") : NULL;
     char body[512];

@@ -1,0 +1,151 @@
+/* test_http_many.c: what HTTP exchanges share: connections, handles, and the line before a server that has enough to do. */
+#include "http_server.h"
+
+static struct outcome o;
+
+static json_t *request(const char *method, const char *path, const char *more) {
+  char text[2048];
+  snprintf(text, sizeof text, "{\"http\":{\"method\":\"%s\",\"url\":\"http://127.0.0.1:%d%s\"%s}}", method, server.port, path, more);
+  return help_json(text);
+}
+
+static void get(const char *path) { help_run((struct exchange){.connector = "test"}, request("GET", path, ""), &o); }
+
+static void expect(enum delivery delivery, int code) {
+  if (o.delivery != delivery || o.err.code != code)
+    fail_msg("delivery %d code %d (%s): %s", o.delivery, o.err.code, err_name(o.err.code), o.err.text);
+  assert_true((o.response != NULL) == (delivery == DELIVERY_ANSWERED));
+}
+
+static int up(void **state) {
+  help_up();
+  server_up();
+  return 0;
+}
+
+static int down(void **state) {
+  outcome_release(&o);
+  help_down();
+  server_down();
+  return 0;
+}
+
+static void many_at_once(void **state) {
+  enum { COUNT = 200 };
+  struct outcome *all = calloc(COUNT, sizeof *all);
+  json_t *q = request("GET", "/ok", "");
+  struct exchange x = {.request = q, .timeout_ms = 20000};
+  int connections = atomic_load(&server.connections);
+  for (int i = 0; i < COUNT; i++) assert_int_equal(transport_start(transports, &x, outcome_cb, &all[i], &(struct flight *){NULL}, NULL), 0);
+  for (int i = 0; i < COUNT; i++) {
+    help_wait(&all[i]);
+    assert_int_equal(all[i].delivery, DELIVERY_ANSWERED);
+    json_decref(all[i].response);
+  }
+  assert_true(atomic_load(&server.connections) - connections <= 64);
+  json_decref(q);
+  free(all);
+}
+
+/* What one request was made of is not in the next one, though libcurl's handle is the same. */
+static void nothing_left_over(void **state) {
+  static const char *const before[] = {"POST",
+                                       ",\"json\":{\"a\":1},\"bearer\":\"a-bearer-token\",\"headers\":{\"X-A\":\"b\"}",
+                                       "HEAD",
+                                       ",\"headers\":{\"X-A\":\"b\"}",
+                                       "DELETE",
+                                       ",\"auth\":{\"basic\":{\"user\":\"u\",\"password\":\"password\"}}",
+                                       "PUT",
+                                       ",\"body\":\"content\"",
+                                       "PATCH",
+                                       "",
+                                       "GET",
+                                       ",\"body\":\"content\"",
+                                       "POST",
+                                       ",\"auth\":{\"sigv4\":{\"access_key\":\"AKIDEXAMPLE\",\"secret_key\":\"wJalrXUtnFEMI\","
+                                       "\"region\":\"us-east-1\",\"service\":\"iam\"}}"};
+  char first[REQUEST_CAP], last[REQUEST_CAP];
+  struct transports *kept = transports;
+  transports = transports_new(loop, secrets);
+  help_run((struct exchange){0}, request("GET", "/ok", ""), &o);
+  last_request(first);
+  for (size_t i = 0; i < sizeof before / sizeof *before; i += 2) {
+    help_run((struct exchange){0}, request(before[i], "/ok", before[i + 1]), &o);
+    expect(DELIVERY_ANSWERED, 0);
+    last_request(last);
+    assert_memory_equal(last, before[i], strlen(before[i]));
+    assert_string_not_equal(last, first);
+    help_run((struct exchange){0}, request("GET", "/ok", ""), &o);
+    expect(DELIVERY_ANSWERED, 0);
+    assert_non_null(json_object_get(o.response, "body"));
+    last_request(last);
+    assert_string_equal(last, first);
+  }
+  transports_free(transports);
+  transports = kept;
+}
+
+/* A kept connection that its server closes while nobody uses it is not used again, and costs nothing meanwhile. */
+static void closed_while_kept(void **state) {
+  int asked = 0;
+  for (int i = 0; i < 3; i++) {
+    get("/last");
+    expect(DELIVERY_ANSWERED, 0);
+    for (int64_t until = now_ms() + 30; now_ms() < until;) loop_turn(loop);
+    help_run((struct exchange){.gate = gate_yes, .gate_arg = &asked}, request("POST", "/ok", ""), &o);
+    expect(DELIVERY_ANSWERED, 0);
+    assert_int_equal(asked, i + 1);
+  }
+}
+
+static struct flight *start_one(const json_t *q, int64_t timeout_ms, int *asked, struct outcome *to) {
+  struct flight *flight;
+  struct exchange x = {.request = q, .timeout_ms = timeout_ms, .gate = gate_yes, .gate_arg = asked};
+  assert_int_equal(transport_start(transports, &x, outcome_cb, to, &flight, NULL), 0);
+  return flight;
+}
+
+/* As many as may be are with one server; the others wait, can be called off, and come in their turn. Another server's do not wait. */
+static void waiting(void **state) {
+  enum { MOST = 64 };
+  static struct outcome held[MOST], called_off, late, next;
+  static struct flight *holding[MOST];
+  int asked = 0, never = 0, once = 0, connections = atomic_load(&server.connections);
+  char text[128];
+  struct transports *kept = transports;
+  transports = transports_new(loop, secrets);
+  json_t *silent = request("POST", "/silent", ""), *ok = request("POST", "/ok", "");
+  for (int i = 0; i < MOST; i++) holding[i] = start_one(silent, 20000, &asked, &held[i]);
+  struct flight *waits = start_one(ok, 20000, &never, &called_off);
+  start_one(ok, 100, &never, &late);
+  start_one(ok, 20000, &once, &next);
+  help_wait(&late);
+  assert_int_equal(late.delivery, DELIVERY_NOT_SENT);
+  assert_int_equal(late.err.code, ERR_TIMEOUT);
+  assert_int_equal(asked, MOST);
+  transport_cancel(waits);
+  help_wait(&called_off);
+  assert_int_equal(called_off.delivery, DELIVERY_NOT_SENT);
+  assert_int_equal(atomic_load(&server.connections), connections + MOST);
+  snprintf(text, sizeof text, "{\"http\":{\"url\":\"http://127.0.0.1:%d/ok\"}}", free_port());
+  help_run((struct exchange){0}, help_json(text), &o);
+  expect(DELIVERY_NOT_SENT, ERR_UNAVAILABLE);
+  assert_int_equal(once, 0);
+  transport_cancel(holding[MOST / 2]);
+  help_wait(&next);
+  assert_int_equal(next.delivery, DELIVERY_ANSWERED);
+  assert_int_equal(never, 0);
+  assert_int_equal(once, 1);
+  json_decref(next.response);
+  json_decref(silent);
+  json_decref(ok);
+  transports_free(transports);
+  transports = kept;
+  for (int i = 0; i < MOST; i++) assert_int_equal(held[i].delivery, DELIVERY_IN_DOUBT);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {cmocka_unit_test(many_at_once), cmocka_unit_test(nothing_left_over),
+                                     cmocka_unit_test(closed_while_kept), cmocka_unit_test(waiting)};
+  return cmocka_run_group_tests(tests, up, down);
+}
