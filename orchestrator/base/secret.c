@@ -14,6 +14,7 @@
 
 #include "base/clock.h"
 #include "base/digest.h"
+#include "base/json.h"
 #include "base/log.h"
 #include "base/map.h"
 #include "base/needles.h"

@@ -11,6 +11,7 @@
 #include <signal.h>
 
 #include "base/buf.h"
+#include "base/json.h"
 #include "script/coverage.h"
 #include "script/script.h"
 

@@ -9,6 +9,7 @@
 #include "base/buf.h"
 #include "base/clock.h"
 #include "base/id.h"
+#include "base/json.h"
 #include "transport/form.h"
 #include "transport/multi.h"
 #include "transport/pool.h"

@@ -70,6 +70,48 @@ static void test_cap(void **state) {
   json_decref(long_text);
 }
 
+/* Wherever in its steps of eight the byte stands that is not plain. */
+static void test_places(void **state) {
+  static const char *const odd[] = {"\"", "\\", "\n", "\x01", "\x1f", "\x7f", " ", "\xc3\xa9", "\xe2\x82\xac", "\xf0\x9f\x98\x80"};
+  char text[64];
+  for (size_t i = 0; i < sizeof odd / sizeof *odd; i++)
+    for (int before = 0; before < 20; before++)
+      for (int after = 0; after < 20; after++) {
+        snprintf(text, sizeof text, "%.*s%s%.*s", before, "!#~[]abcdefghijklmnopq", odd[i], after, "0123456789^_`{|}!#~az");
+        json_t *value = json_pack("{s:s}", text, text);
+        same(value);
+        json_decref(value);
+      }
+}
+
+static json_t *random_value(int depth);
+
+/* All that fits is written, and nothing behind it. */
+static void test_cap_to_the_byte(void **state) {
+  srand(2);
+  for (int i = 0; i < 500; i++) {
+    json_t *value = random_value(2);
+    char *text = json_text(value);
+    size_t len = strlen(text);
+    struct buf out;
+    buf_init(&out, len + 3);
+    buf_adds(&out, "abc");
+    json_write(value, &out);
+    assert_true(buf_ok(&out));
+    assert_int_equal(out.len, len + 3);
+    assert_string_equal(out.data + 3, text);
+    buf_release(&out);
+    buf_init(&out, len + 2);
+    buf_adds(&out, "abc");
+    json_write(value, &out);
+    assert_false(buf_ok(&out));
+    assert_true(out.len <= len + 2);
+    buf_release(&out);
+    free(text);
+    json_decref(value);
+  }
+}
+
 static void test_endless_depth_fails(void **state) {
   json_t *top = json_array(), *at = top;
   for (int i = 0; i < 5000; i++) {
@@ -127,6 +169,8 @@ int main(void) {
       cmocka_unit_test(test_strings),
       cmocka_unit_test(test_not_utf8_fails),
       cmocka_unit_test(test_cap),
+      cmocka_unit_test(test_places),
+      cmocka_unit_test(test_cap_to_the_byte),
       cmocka_unit_test(test_endless_depth_fails),
       cmocka_unit_test(test_many),
   };
