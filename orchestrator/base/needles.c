@@ -68,7 +68,12 @@ size_t needles_find(const struct needles *n, const char *text, size_t from, size
   size_t at = from, end = len < NEEDLE_MIN ? 0 : len - NEEDLE_MIN + 1;
   while (at < end) {
     uint32_t hash = gram_at(text + at + NEEDLE_MIN - GRAM);
-    size_t on = GRAMS - n->nearest[gram_slot(hash)];
+    size_t nearest = n->nearest[gram_slot(hash)];
+    if (__builtin_expect(nearest == 0, 1)) { /* a way of its own: the next place then waits for no look into the table */
+      at += GRAMS;
+      continue;
+    }
+    size_t on = GRAMS - nearest;
     const struct needle *found = on ? NULL : longest_at(n->heads[head_slot(hash)], text + at, len - at);
     if (found) {
       *ret_of = found->of;
