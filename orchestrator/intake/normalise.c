@@ -31,7 +31,7 @@ void normaliser_free(struct normaliser *n) {
 static int64_t score(const struct connector *c, const json_t *args) {
   json_t *value = NULL, *failure = NULL;
   if (!json_object_get(json_object_get(c->declaration->json, "alert"), "recognise")) return 0;
-  int r = connector_call(c->state, "alert.recognise", args, SCRIPT_DATA, &value, &failure, NULL);
+  int r = connector_call(c->state, "alert.recognise", args, SCRIPT_DOCUMENT, &value, &failure, NULL);
   int64_t points = r == 0 && json_is_number(value) ? (int64_t)json_number_value(value) : r == 0 && json_is_true(value) ? 100 : 0;
   json_decref(value);
   json_decref(failure);
@@ -100,7 +100,7 @@ static int split(struct normalised *n, struct err *err) {
   json_t *parts = NULL, *failure = NULL, *args;
   if (!json_object_get(json_object_get(n->connector->declaration->json, "alert"), "split")) return 0;
   args = json_pack("[O]", n->document);
-  int r = connector_call(n->connector->state, "alert.split", args, SCRIPT_DATA, &parts, &failure, err);
+  int r = connector_call(n->connector->state, "alert.split", args, SCRIPT_DOCUMENT, &parts, &failure, err);
   json_decref(args);
   json_decref(failure);
   if (r == 0 && json_array_size(parts) > 1) n->parts = json_incref(parts);
@@ -110,7 +110,7 @@ static int split(struct normalised *n, struct err *err) {
 
 static int find(struct normalised *n, struct err *err) {
   json_t *finding = NULL, *failure = NULL, *args = json_pack("[O]", n->document);
-  int r = connector_call(n->connector->state, "alert.normalise", args, SCRIPT_DATA, &finding, &failure, err);
+  int r = connector_call(n->connector->state, "alert.normalise", args, SCRIPT_DOCUMENT, &finding, &failure, err);
   json_decref(args);
   if (r == 0 && !json_is_object(finding)) {
     r = err_set(err, ERR_INVALID, "the connector %s made no finding of it%s%s", n->connector->instance, failure ? ": " : "",
@@ -119,7 +119,8 @@ static int find(struct normalised *n, struct err *err) {
     finding = NULL;
   }
   json_decref(failure);
-  if (r == 0) n->finding = finding;
+  if (r == 0) n->finding = finding == n->document ? json_copy(finding) : finding; /* intake adds members of its own */
+  if (r == 0 && finding == n->document) json_decref(finding);
   return r;
 }
 

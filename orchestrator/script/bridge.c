@@ -28,7 +28,9 @@ static bool has_metatable(lua_State *L, int index, const void *key) {
   return same;
 }
 
-bool bridge_is_array(lua_State *L, int index) { return lua_istable(L, index) && has_metatable(L, index, &key_array); }
+bool bridge_is_array(lua_State *L, int index) {
+  return lua_istable(L, index) && (has_metatable(L, index, &key_array) || json_is_array(document_node(L, index)));
+}
 bool bridge_is_secret(lua_State *L, int index) { return lua_type(L, index) == LUA_TUSERDATA && has_metatable(L, index, &key_secret_meta); }
 
 /* One userdata per slot and state: a secret is equal to itself and to nothing else. */
@@ -130,6 +132,7 @@ void bridge_open(lua_State *L) {
       {"__tostring", secret_tostring}, {"__concat", secret_refuses}, {"__index", secret_refuses}, {"__len", secret_refuses}, {NULL, NULL}};
   static const luaL_Reg view[] = {{"__index", view_index}, {"__newindex", view_refuses}, {"__len", view_len},
                                   {"__pairs", view_pairs}, {"__gc", view_release},       {NULL, NULL}};
+  document_open(L);
   make_metatable(L, &key_array, none);
   make_metatable(L, &key_secret_meta, secret);
   make_metatable(L, &key_view_meta, view);
@@ -139,15 +142,19 @@ void bridge_open(lua_State *L) {
 
 /* ---- in ------------------------------------------------------------------------------------------------- */
 
-/* "$secret" with one or more dollars before it: outside data gets one more, so that it never means a secret. */
-static bool looks_secret(const char *key) {
+bool bridge_looks_secret(const char *key) {
   if (*key != '$') return false;
   while (*key == '$') key++;
   return strcmp(key, "secret") == 0;
 }
 
+void bridge_push_key(lua_State *L, const char *key, size_t len) {
+  if (bridge_looks_secret(key)) lua_pushfstring(L, "$%s", key);
+  else lua_pushlstring(L, key, len);
+}
+
 static void push_key(lua_State *L, const char *key, size_t len, enum script_trust trust, bool trusted_escape) {
-  if ((trust == SCRIPT_DATA || trusted_escape) && looks_secret(key)) lua_pushfstring(L, "$%s", key);
+  if (trust == SCRIPT_DATA || trusted_escape) bridge_push_key(L, key, len);
   else lua_pushlstring(L, key, len);
 }
 
@@ -346,6 +353,80 @@ static bool is_empty(lua_State *L, int index) {
   return false;
 }
 
+/* Counts what the value of a document holds, as if it were pulled. *ret_same false: a name in it is another in Lua. */
+static bool pull_measure(struct pull *p, const json_t *value, int depth, bool *ret_same) {
+  const char *key;
+  json_t *item;
+  size_t i;
+  if (++p->nodes > BRIDGE_NODES || p->bytes > BRIDGE_BYTES) return refuse(p, "holds too much data") != NULL;
+  if (json_is_string(value)) p->bytes += json_string_length(value);
+  if ((json_is_object(value) || json_is_array(value)) && depth > BRIDGE_DEPTH) return refuse(p, "is nested too deep") != NULL;
+  json_array_foreach(value, i, item) {
+    if (!pull_measure(p, item, depth + 1, ret_same)) return name_place(p, NULL, (lua_Integer)i + 1), false;
+  }
+  json_object_foreach((json_t *)(uintptr_t)value, key, item) {
+    if (bridge_looks_secret(key)) *ret_same = false;
+    p->bytes += strlen(key);
+    if (!pull_measure(p, item, depth + 1, ret_same)) return name_place(p, key, 0), false;
+  }
+  return true;
+}
+
+static json_t *pull_document(struct pull *p, const json_t *value, int depth);
+
+/* A table that was made of the value may have been changed since. */
+static json_t *pull_part(struct pull *p, const json_t *value, int depth) {
+  if (!json_is_object(value) && !json_is_array(value)) {
+    bool same = true;
+    return pull_measure(p, value, depth, &same) ? json_incref((json_t *)(uintptr_t)value) : NULL;
+  }
+  if (!document_push_made(p->L, value))
+    return ++p->nodes > BRIDGE_NODES ? refuse(p, "holds too much data") : pull_document(p, value, depth);
+  json_t *result = pull_at(p, lua_gettop(p->L), depth);
+  lua_pop(p->L, 1);
+  return result;
+}
+
+/* What one of a document's tables stands for: the value itself when nothing was changed. Its own node is counted already. */
+static json_t *pull_document(struct pull *p, const json_t *value, int depth) {
+  struct pull before = *p;
+  bool same = true;
+  const char *key;
+  json_t *item, *part, *result;
+  size_t i;
+  if (document_untouched(p->L)) {
+    p->nodes--;
+    if (!pull_measure(p, value, depth, &same)) return NULL;
+    if (same) return json_is_null(value) ? json_object() : json_incref((json_t *)(uintptr_t)value);
+    *p = before;
+  }
+  if (depth > BRIDGE_DEPTH || !lua_checkstack(p->L, 8)) return refuse(p, "is nested too deep");
+  result = json_is_array(value) ? json_array() : json_object();
+  json_array_foreach(value, i, item) {
+    if (!(part = pull_part(p, item, depth + 1))) {
+      name_place(p, NULL, (lua_Integer)i + 1);
+      goto refused;
+    }
+    json_array_append_new(result, part);
+  }
+  json_object_foreach((json_t *)(uintptr_t)value, key, item) {
+    struct buf name;
+    if (!(part = pull_part(p, item, depth + 1))) {
+      name_place(p, key, 0);
+      goto refused;
+    }
+    p->bytes += strlen(key);
+    buf_init(&name, strlen(key) + 2);
+    if (bridge_looks_secret(key)) buf_addc(&name, '$'), buf_adds(&name, key);
+    json_object_set_new(result, name.len ? name.data : key, part);
+    buf_release(&name);
+  }
+  return result;
+refused:
+  json_decref(result);
+  return NULL;
+}
+
 static json_t *pull_table(struct pull *p, int index, int depth) {
   if (depth > BRIDGE_DEPTH) return refuse(p, "is nested too deep (or contains itself)");
   if (!lua_checkstack(p->L, 8)) return refuse(p, "is nested too deep");
@@ -353,6 +434,8 @@ static json_t *pull_table(struct pull *p, int index, int depth) {
   bool array = false;
   if (lua_getmetatable(p->L, index)) { /* most have none */
     lua_pop(p->L, 1);
+    const json_t *node = document_node(p->L, index);
+    if (node) return pull_document(p, node, depth);
     push_contents(p->L, index);
     table = top + 1;
     array = bridge_is_array(p->L, table);

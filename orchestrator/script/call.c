@@ -213,7 +213,12 @@ static int call_function(lua_State *L) {
   push_function(L, call->function);
   int n = (int)json_array_size(call->args);
   luaL_checkstack(L, n + 4, "too many arguments");
-  for (int i = 0; i < n; i++) bridge_push(L, json_array_get(call->args, (size_t)i), call->trust);
+  if (call->trust == SCRIPT_DOCUMENT) document_begin(L);
+  for (int i = 0; i < n; i++) {
+    const json_t *arg = json_array_get(call->args, (size_t)i);
+    if (call->trust == SCRIPT_DOCUMENT) document_push(L, arg);
+    else bridge_push(L, arg, call->trust);
+  }
   lua_rawgetp(L, LUA_REGISTRYINDEX, &key_settings);
   lua_call(L, n + 1, 2);
   take_results(L, call);
@@ -223,6 +228,7 @@ static int call_function(lua_State *L) {
 /* After every call, also one that raised. */
 static int check_locals(const struct connector_state *c, const char *function, struct err *err) {
   const char *changed = restore_locals(c);
+  document_end(c->state->L);
   if (!changed) return 0;
   return err_set(err, ERR_INVALID, "`%s` changed `%s`, a local of its file: connector functions must be pure", function, changed);
 }

@@ -63,6 +63,7 @@ void push_contents(lua_State *L, int index) {
       return;
     }
     lua_pop(L, 2);
+    document_fill(L, index);
   }
   lua_pushvalue(L, index);
 }
@@ -269,6 +270,7 @@ static int base_pairs(lua_State *L) {
     return 3;
   }
   luaL_checktype(L, 1, LUA_TTABLE);
+  if (document_pairs(L, 1)) return 2;
   push_contents(L, 1);
   push_sorted_keys(L, -1);
   lua_pushinteger(L, 0);
@@ -365,6 +367,7 @@ static int base_setmetatable(lua_State *L) {
   luaL_checktype(L, 1, LUA_TTABLE);
   luaL_argexpected(L, lua_isnil(L, 2) || lua_istable(L, 2), 2, "nil or table");
   lua_settop(L, 2);
+  document_fill(L, 1);
   if (lua_getmetatable(L, 1)) {
     if (lua_rawgetp(L, -1, &key_user) == LUA_TNIL) return luaL_error(L, "cannot change a protected metatable");
     lua_settop(L, 2);
@@ -401,9 +404,8 @@ static int base_setmetatable(lua_State *L) {
 /* ---- the environment --------------------------------------------------------------------------------- */
 
 /* Lua's own functions that scripts may have; where they are is found out once per process, so that a state need not open whole libraries. */
-static luaL_Reg base_functions[] = {{"assert", NULL}, {"error", NULL},  {"getmetatable", NULL}, {"ipairs", NULL},   {"rawequal", NULL},
-                                    {"rawget", NULL}, {"rawlen", NULL}, {"select", NULL},       {"tonumber", NULL}, {"type", NULL},
-                                    {NULL, NULL}};
+static luaL_Reg base_functions[] = {{"assert", NULL}, {"error", NULL},    {"ipairs", NULL}, {"rawequal", NULL},
+                                    {"select", NULL}, {"tonumber", NULL}, {"type", NULL},   {NULL, NULL}};
 static luaL_Reg math_functions[] = {{"abs", NULL},       {"acos", NULL}, {"asin", NULL},  {"atan", NULL}, {"ceil", NULL}, {"cos", NULL},
                                     {"deg", NULL},       {"exp", NULL},  {"floor", NULL}, {"fmod", NULL}, {"log", NULL},  {"max", NULL},
                                     {"min", NULL},       {"modf", NULL}, {"rad", NULL},   {"sin", NULL},  {"sqrt", NULL}, {"tan", NULL},
@@ -448,6 +450,7 @@ static void open_base(lua_State *L) {
       {"tostring", base_tostring}, {"xpcall", base_xpcall}, {NULL, NULL}};
   luaL_setfuncs(L, base_functions, 0);
   luaL_setfuncs(L, own, 0);
+  luaL_setfuncs(L, document_functions, 0);
 }
 
 static void open_math(lua_State *L) {

@@ -28,6 +28,7 @@ static int make_schema(lua_State *L) {
   luaL_checktype(L, 1, LUA_TTABLE);
   lua_settop(L, 1);
   lua_createtable(L, 0, 6);
+  document_fill(L, 1);
   for (lua_pushnil(L); lua_next(L, 1);) {
     if (lua_type(L, -2) != LUA_TSTRING) return luaL_error(L, "schema.%s takes named members only", lua_tostring(L, lua_upvalueindex(1)));
     lua_pushvalue(L, -2);
@@ -87,6 +88,7 @@ static int make_array(lua_State *L) {
   luaL_checktype(L, 1, LUA_TTABLE);
   lua_settop(L, 1);
   if (bridge_is_array(L, 1)) return 1;
+  document_fill(L, 1);
   if (lua_getmetatable(L, 1)) return luaL_error(L, "array takes a plain table");
   bridge_mark_array(L, 1);
   return 1;
@@ -312,7 +314,7 @@ void open_helpers(lua_State *L, enum state_kind kind) {
   lua_pop(L, 1);
   if (kind == STATE_SETTINGS) return;
   if (kind != STATE_RUN) {
-    lua_pushnil(L);
+    open_ocsf(L);
     prelude_run(L, PRELUDE_OCSF);
     freeze(L, -1);
     globals_set(L, "ocsf");

@@ -45,6 +45,13 @@ struct arena_image *arena_keep(struct arena *a);
 void arena_reset(struct arena *a, const struct arena_image *image);
 void arena_release(struct arena *a);
 
+/* document.c: the values that tables of the current call stand for. */
+struct documents {
+  const json_t **nodes;
+  uint32_t count, size, generation;
+  bool filled; /* one of the tables was filled in, and may have been changed since */
+};
+
 struct state {
   lua_State *L;
   struct arena arena;
@@ -59,8 +66,9 @@ struct state {
   void *owner;
   struct coverage *cover; /* counts the lines that run, or NULL */
   struct view *views;     /* what bridge_push_view pushed and nobody collected */
-  bool asked;             /* its host was asked for something */
-  struct spare *spare;    /* how it was when it was made, when that is kept */
+  struct documents documents;
+  bool asked;          /* its host was asked for something */
+  struct spare *spare; /* how it was when it was made, when that is kept */
 };
 
 /* What a state is for decides what it can name. */
@@ -124,6 +132,7 @@ int text_not_callable(lua_State *L);
 void open_table(lua_State *L);
 void open_json(lua_State *L);
 void open_schema(lua_State *L);
+void open_ocsf(lua_State *L); /* what ocsf.lua adds to */
 
 /* helpers.c: list, array, null, time_ms… into the environment */
 void open_helpers(lua_State *L, enum state_kind kind);
@@ -174,12 +183,37 @@ json_t *bridge_try(lua_State *L, int index, char *why, size_t size);
 bool bridge_is_null(lua_State *L, int index);
 bool bridge_is_secret(lua_State *L, int index);
 void bridge_push_null(lua_State *L);
+/* A member's name as scripts see it: see looks_secret. */
+void bridge_push_key(lua_State *L, const char *key, size_t len);
+/* "$secret" with one or more dollars before it: outside data gets one more, so that it never means a secret. */
+bool bridge_looks_secret(const char *key);
 /* Marks the table at index as a list, so that it crosses as [] when empty. */
 void bridge_mark_array(lua_State *L, int index);
 bool bridge_is_array(lua_State *L, int index);
 /* Pushes a list that lives outside Lua and hands out copies of its elements. The caller puts a reference to an array into the place that is
  * returned (NULL at first: an empty list); the collector releases it. */
 json_t **bridge_push_view(lua_State *L);
+
+/* document.c: between document_begin and document_end scripts may be given tables that stand for JSON values of strangers, and read them when
+ * they are asked. Values are borrowed, and must not change meanwhile. To a script they are tables as bridge_push makes them. */
+void document_open(lua_State *L);
+void document_begin(lua_State *L);
+void document_end(lua_State *L);
+void document_push(lua_State *L, const json_t *value);
+/* What the table at index stands for (json_null(): for nothing any more); NULL: it is an ordinary table, or none. */
+const json_t *document_node(lua_State *L, int index);
+/* Makes it an ordinary table. For whoever looks into tables with lua_rawget, lua_next… and does not go through push_contents, which does it. */
+void document_fill(lua_State *L, int index);
+/* True: what scripts see of a node is what the node holds. False: tables were filled in; ask them first. */
+bool document_untouched(lua_State *L);
+/* Pushes the table that was made for this value, if one was. */
+bool document_push_made(lua_State *L, const json_t *value);
+/* A node's member by the name that scripts know it by, or NULL. */
+const json_t *document_member(const json_t *node, const char *key, size_t len);
+/* getmetatable, rawget and rawlen as scripts have them. */
+extern const luaL_Reg document_functions[];
+/* Pushes what pairs returns (two values); false: it is an ordinary table. */
+bool document_pairs(lua_State *L, int index);
 
 /* declare.c */
 struct declaration_code {

@@ -18,7 +18,9 @@
 
 #include "base/err.h"
 
-enum script_trust { SCRIPT_DATA, SCRIPT_TRUSTED };
+/* SCRIPT_DOCUMENT, for arguments of connector_call only: data whose tables are made when the script looks into them. What it returns of them
+ * untouched is the very value that went in: treat it as constant. */
+enum script_trust { SCRIPT_DATA, SCRIPT_TRUSTED, SCRIPT_DOCUMENT };
 
 struct script_limits {
   size_t memory;    /* bytes, 0: 16 MiB */

@@ -173,6 +173,8 @@ static const char *error_text(lua_State *L, size_t *ret_len) {
   if (lua_type(L, -1) == LUA_TSTRING) return lua_tolstring(L, -1, ret_len);
   *ret_len = 0;
   if (!lua_istable(L, -1) || !lua_checkstack(L, 2)) return NULL;
+  const json_t *message = json_object_get(document_node(L, -1), "message");
+  if (json_is_string(message)) return *ret_len = json_string_length(message), json_string_value(message);
   lua_pushnil(L);
   while (lua_next(L, -2)) { /* by walking: looking a name up would have to make a string, which may fail here */
     const char *key = lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : NULL;
@@ -248,6 +250,7 @@ int state_new(enum state_kind kind, const struct script_limits *limits, struct s
 void state_free(struct state *s) {
   if (!s) return;
   state_drop_views(s);
+  free(s->documents.nodes);
   arena_release(&s->arena);
   free(s);
 }

@@ -8,6 +8,7 @@
 static lua_Integer writable(lua_State *L) {
   luaL_checktype(L, 1, LUA_TTABLE);
   if (is_frozen(L, 1)) luaL_error(L, "this table is read-only");
+  document_fill(L, 1);
   return (lua_Integer)lua_rawlen(L, 1);
 }
 
@@ -59,6 +60,7 @@ static int table_move(lua_State *L) {
   luaL_checktype(L, target, LUA_TTABLE);
   luaL_checktype(L, 1, LUA_TTABLE);
   if (is_frozen(L, target)) return luaL_error(L, "this table is read-only");
+  document_fill(L, target);
   lua_pushvalue(L, target); /* the result, whatever becomes of argument 1 */
   lua_insert(L, 1);
   lua_pushvalue(L, 2);
