@@ -11,8 +11,13 @@ static char empty[1] = "";
 
 void buf_init(struct buf *b, size_t cap) { *b = (struct buf){.data = empty, .cap = cap}; }
 
+void buf_lend(struct buf *b, char *storage, size_t size, size_t cap) {
+  *b = (struct buf){.data = storage, .size = size, .cap = cap, .lent = true};
+  storage[0] = 0;
+}
+
 void buf_release(struct buf *b) {
-  if (b->size) free(b->data);
+  if (b->size && !b->lent) free(b->data);
   buf_init(b, b->cap);
 }
 
@@ -24,6 +29,13 @@ void buf_reset(struct buf *b) {
 
 bool buf_ok(const struct buf *b) { return !b->failed; }
 
+static char *grown(const struct buf *b, size_t size) {
+  if (!b->lent) return realloc(b->size ? b->data : NULL, size);
+  char *data = malloc(size);
+  if (data) memcpy(data, b->data, b->len + 1);
+  return data;
+}
+
 static bool buf_room(struct buf *b, size_t more) {
   if (b->failed) return false;
   if (more > b->cap || b->len > b->cap - more) {
@@ -34,13 +46,14 @@ static bool buf_room(struct buf *b, size_t more) {
   if (need <= b->size) return true;
   size_t size = b->size ? b->size : 256;
   while (size < need) size *= 2;
-  char *data = realloc(b->size ? b->data : NULL, size);
+  char *data = grown(b, size);
   if (!data) {
     b->failed = true;
     return false;
   }
   b->data = data;
   b->size = size;
+  b->lent = false;
   return true;
 }
 
@@ -121,7 +134,7 @@ void buf_consume(struct buf *b, size_t n) {
 
 char *buf_take(struct buf *b, size_t *ret_len) {
   if (b->failed) return NULL;
-  char *data = b->size ? b->data : calloc(1, 1);
+  char *data = b->lent ? grown(b, b->len + 1) : b->size ? b->data : calloc(1, 1);
   if (!data) return NULL;
   if (ret_len) *ret_len = b->len;
   buf_init(b, b->cap);

@@ -15,9 +15,12 @@ struct buf {
   size_t size; /* bytes allocated, internal */
   size_t cap;  /* len never exceeds this */
   bool failed; /* something did not fit */
+  bool lent;   /* data is the caller's, internal */
 };
 
 void buf_init(struct buf *b, size_t cap);
+/* Begins in memory of the caller's, which must outlive it: for what is mostly short and soon copied. It has its own when that is too small. */
+void buf_lend(struct buf *b, char *storage, size_t size, size_t cap);
 void buf_release(struct buf *b); /* legal on a zeroed struct */
 void buf_reset(struct buf *b);   /* empties, keeps the memory, clears failed */
 bool buf_ok(const struct buf *b);

@@ -27,27 +27,21 @@ enum kind kind_by_name(const char *name) {
 }
 
 /* The envelope: random prefix, then the redacted body. Most bodies bear no secret and are written where they stay. */
-static int envelope_make(const json_t *body, const struct secrets *secrets, char **ret, size_t *ret_len, bool *ret_changed,
-                         struct err *err) {
-  struct buf out, clean;
+static int envelope_make(const json_t *body, const struct secrets *secrets, struct buf *out, bool *ret_changed, struct err *err) {
   uint8_t prefix[ENVELOPE_PREFIX];
-  buf_init(&out, ENTRY_BODY_CAP + ENVELOPE_PREFIX);
-  buf_init(&clean, ENTRY_BODY_CAP + ENVELOPE_PREFIX);
   random_bytes(prefix, sizeof prefix);
-  buf_add(&out, prefix, sizeof prefix);
-  json_write(body, &out);
-  bool changed = secrets && buf_ok(&out) && secrets_shown(secrets, out.data + ENVELOPE_PREFIX, out.len - ENVELOPE_PREFIX);
-  if (changed) {
+  buf_add(out, prefix, sizeof prefix);
+  json_write(body, out);
+  *ret_changed = secrets && buf_ok(out) && secrets_shown(secrets, out->data + ENVELOPE_PREFIX, out->len - ENVELOPE_PREFIX);
+  if (*ret_changed) {
+    struct buf clean;
+    buf_init(&clean, out->cap);
     buf_add(&clean, prefix, sizeof prefix);
-    secrets_redact(secrets, out.data + ENVELOPE_PREFIX, out.len - ENVELOPE_PREFIX, &clean);
+    secrets_redact(secrets, out->data + ENVELOPE_PREFIX, out->len - ENVELOPE_PREFIX, &clean);
+    buf_release(out);
+    *out = clean;
   }
-  struct buf *made = changed ? &clean : &out;
-  int r = 0;
-  if (!buf_ok(made) || !buf_ok(&out)) r = err_set(err, ERR_LIMIT, "a journal entry's body is larger than %d MiB", ENTRY_BODY_CAP >> 20);
-  else *ret = buf_take(made, ret_len), *ret_changed = changed;
-  buf_release(&out);
-  buf_release(&clean);
-  return r;
+  return buf_ok(out) ? 0 : err_set(err, ERR_LIMIT, "a journal entry's body is larger than %d MiB", ENTRY_BODY_CAP >> 20);
 }
 
 static void add_number(struct buf *out, const char *name, uint64_t value) {
@@ -59,9 +53,10 @@ static void add_number(struct buf *out, const char *name, uint64_t value) {
 }
 
 /* Written piece by piece: this is the hottest formatting there is. */
-static void head_write(const struct entry *e, const char *incident, const char *node, const char *prev, struct buf *out) {
+static void head_write(const struct entry *e, const struct buf *envelope, const char *incident, const char *node, const char *prev,
+                       struct buf *out) {
   char digest[DIGEST_HEX], time[TIME_TEXT];
-  envelope_digest(e->envelope, e->envelope_len, digest);
+  envelope_digest(envelope->data, envelope->len, digest);
   time_format(e->time, time);
   buf_adds(out, "{\"actor\":");
   buf_add_json_string(out, e->actor, strlen(e->actor));
@@ -75,7 +70,7 @@ static void head_write(const struct entry *e, const char *incident, const char *
   buf_adds(out, prev);
   if (e->run) add_number(out, "\",\"run\":", e->run);
   add_number(out, e->run ? ",\"seq\":" : "\",\"seq\":", e->seq);
-  add_number(out, ",\"size\":", e->envelope_len - ENVELOPE_PREFIX);
+  add_number(out, ",\"size\":", envelope->len - ENVELOPE_PREFIX);
   if (e->step[0]) {
     buf_adds(out, ",\"step\":\"");
     buf_adds(out, e->step);
@@ -95,32 +90,45 @@ static void copy_text(char *out, size_t size, const char *text) {
   out[n] = 0;
 }
 
+/* All of it in one block, made of what is known of it and its bytes. */
+static struct entry *entry_new(const struct entry *of, const char *head, size_t head_len, const char *envelope, size_t envelope_len) {
+  struct entry *e = malloc(sizeof *e + head_len + envelope_len + 2);
+  if (!e) abort();
+  *e = *of;
+  e->head = e->bytes;
+  e->head_len = head_len;
+  memcpy(e->head, head, head_len);
+  e->head[head_len] = 0;
+  e->envelope = envelope_len ? e->bytes + head_len + 1 : NULL;
+  e->envelope_len = envelope_len;
+  if (envelope_len) memcpy(e->envelope, envelope, envelope_len);
+  e->bytes[head_len + 1 + envelope_len] = 0;
+  return e;
+}
+
+enum { ENVELOPE_USUAL = 8192, HEAD_MOST = 4096 };
+
 int entry_make(const struct entry_spec *spec, const char *incident, const char *node, uint64_t seq, const char *prev, int64_t time,
                const struct secrets *secrets, struct entry **ret, struct err *err) {
-  struct entry *e = calloc(1, sizeof *e);
-  if (!e) abort();
-  struct buf head;
-  buf_init(&head, 4096);
-  e->seq = seq;
-  e->time = time;
-  e->kind = spec->kind;
-  e->run = spec->run;
-  copy_text(e->step, sizeof e->step, spec->step);
-  copy_text(e->actor, sizeof e->actor, spec->actor);
+  struct entry of = {.seq = seq, .time = time, .kind = spec->kind, .run = spec->run};
+  char head_bytes[HEAD_MOST], envelope_bytes[ENVELOPE_USUAL];
+  struct buf head, envelope;
   bool redacted = false;
-  int r = envelope_make(spec->body, secrets, &e->envelope, &e->envelope_len, &redacted, err);
+  buf_lend(&head, head_bytes, sizeof head_bytes, sizeof head_bytes);
+  buf_lend(&envelope, envelope_bytes, sizeof envelope_bytes, ENTRY_BODY_CAP + ENVELOPE_PREFIX);
+  copy_text(of.step, sizeof of.step, spec->step);
+  copy_text(of.actor, sizeof of.actor, spec->actor);
+  int r = envelope_make(spec->body, secrets, &envelope, &redacted, err);
   if (r < 0) goto out;
   /* What is folded must be what is stored: a body that lost a secret on the way is read back. */
-  if (!redacted) e->body = json_incref((json_t *)(uintptr_t)spec->body);
-  else if ((r = json_parse_stored(e->envelope + ENVELOPE_PREFIX, e->envelope_len - ENVELOPE_PREFIX, &e->body, err)) < 0) goto out;
-  head_write(e, incident, node, prev, &head);
-  e->head = buf_take(&head, &e->head_len);
-  leaf_hash(e->head, e->head_len, e->leaf);
-  *ret = e;
-  e = NULL;
+  if (!redacted) of.body = json_incref((json_t *)(uintptr_t)spec->body);
+  else if ((r = json_parse_stored(envelope.data + ENVELOPE_PREFIX, envelope.len - ENVELOPE_PREFIX, &of.body, err)) < 0) goto out;
+  head_write(&of, &envelope, incident, node, prev, &head);
+  leaf_hash(head.data, head.len, of.leaf);
+  *ret = entry_new(&of, head.data, head.len, envelope.data, envelope.len);
 out:
-  entry_free(e);
   buf_release(&head);
+  buf_release(&envelope);
   return r;
 }
 
@@ -179,49 +187,35 @@ static int head_parse(struct entry *e, char digest[DIGEST_HEX], struct err *err)
   return r;
 }
 
+static int body_read(struct entry *e, const char *digest, struct err *err) {
+  char found[DIGEST_HEX];
+  envelope_digest(e->envelope, e->envelope_len, found);
+  if (strcmp(found, digest) != 0 || e->envelope_len < ENVELOPE_PREFIX)
+    return err_set(err, ERR_INVALID, "the body was changed: its digest is %.12s…, the head says %.12s…", found, digest);
+  int r = json_parse_stored(e->envelope + ENVELOPE_PREFIX, e->envelope_len - ENVELOPE_PREFIX, &e->body, err);
+  return r < 0 ? err_wrap(err, "the body") : 0;
+}
+
 int entry_read(const char *head, size_t head_len, const char *leaf, const void *envelope, size_t envelope_len, struct entry **ret,
                struct err *err) {
-  char digest[DIGEST_HEX], found[DIGEST_HEX];
-  struct entry *e = calloc(1, sizeof *e);
-  if (!e) abort();
-  int r;
-  e->head = malloc(head_len + 1);
-  if (!e->head) abort();
-  memcpy(e->head, head, head_len);
-  e->head[head_len] = 0;
-  e->head_len = head_len;
+  static const struct entry nothing;
+  char digest[DIGEST_HEX];
+  struct entry *e = entry_new(&nothing, head, head_len, envelope, envelope_len);
   leaf_hash(head, head_len, e->leaf);
-  if (strcmp(e->leaf, leaf) != 0) {
-    r = err_set(err, ERR_INVALID, "the head was changed: its hash is %.12s…, recorded %.12s…", e->leaf, leaf);
-    goto out;
-  }
-  if ((r = head_parse(e, digest, err)) < 0) goto out;
-  if (envelope_len) {
-    envelope_digest(envelope, envelope_len, found);
-    if (strcmp(found, digest) != 0 || envelope_len < ENVELOPE_PREFIX) {
-      r = err_set(err, ERR_INVALID, "the body was changed: its digest is %.12s…, the head says %.12s…", found, digest);
-      goto out;
-    }
-    e->envelope = malloc(envelope_len + 1);
-    if (!e->envelope) abort();
-    memcpy(e->envelope, envelope, envelope_len);
-    e->envelope_len = envelope_len;
-    if ((r = json_parse_stored(e->envelope + ENVELOPE_PREFIX, envelope_len - ENVELOPE_PREFIX, &e->body, err)) < 0) {
-      err_wrap(err, "the body");
-      goto out;
-    }
+  int r = 0;
+  if (strcmp(e->leaf, leaf) != 0) r = err_set(err, ERR_INVALID, "the head was changed: its hash is %.12s…, recorded %.12s…", e->leaf, leaf);
+  if (r == 0) r = head_parse(e, digest, err);
+  if (r == 0 && envelope_len) r = body_read(e, digest, err);
+  if (r < 0) {
+    entry_free(e);
+    return r;
   }
   *ret = e;
-  e = NULL;
-out:
-  entry_free(e);
-  return r;
+  return 0;
 }
 
 void entry_free(struct entry *e) {
   if (!e) return;
-  free(e->head);
-  free(e->envelope);
   json_decref(e->body);
   free(e);
 }

@@ -42,6 +42,7 @@ struct entry {
   char *envelope;
   size_t envelope_len;
   json_t *body; /* parsed; NULL when the body was removed */
+  char bytes[]; /* head and envelope, of one that was made or read here */
 };
 
 /* What the writer says; the rest comes from the journal. body is borrowed. */

@@ -13,7 +13,15 @@
 #include "journal/feed.h"
 #include "journal/internal.h"
 
-enum { WAVE_MOST = 512, WAVE_BYTES = 8 << 20, STATE_EVERY = 64, RETRY_FIRST_MS = 50, RETRY_MOST_MS = 2000, PATIENCE_TURNS = 2 };
+enum {
+  WAVE_MOST = 512,
+  WAVE_BYTES = 8 << 20,
+  STATE_EVERY = 64,
+  RETRY_FIRST_MS = 50,
+  RETRY_MOST_MS = 2000,
+  PATIENCE_TURNS = 2,
+  STATE_USUAL = 8192
+};
 
 struct waiter {
   uint64_t seq; /* waits for this entry and all before it */
@@ -228,25 +236,28 @@ static void journal_wave(void *arg) {
     if (count == WAVE_MOST || (count && bytes > WAVE_BYTES)) break;
     wave[count++] = (struct redis_entry){e->head, e->head_len, e->leaf, e->envelope, e->envelope_len};
   }
-  char *state = NULL;
+  char state_bytes[STATE_USUAL];
+  struct buf state;
+  buf_lend(&state, state_bytes, sizeof state_bytes, SIZE_MAX / 2);
   bool whole = p == NULL; /* the state folds all that was appended, so it goes only with the last of it */
   if (whole && (j->save_state || j->since_state >= STATE_EVERY)) {
-    state = json_text(j->state);
+    json_write(j->state, &state);
     j->save_state = false;
     j->since_state = 0;
   }
-  j->state_flying = state ? j->seq : 0;
+  bool stored = buf_ok(&state) && state.len;
+  j->state_flying = stored ? j->seq : 0;
   j->flying = count;
   j->store->waves++;
   struct call *call = call_new(j);
-  if (redis_append(j->store->redis, j->lane, j->key, j->state_key, j->acked_leaf, j->acked + 1, wave, count, state,
-                   state ? strlen(state) : 0, on_append, call, &err) < 0) {
+  if (redis_append(j->store->redis, j->lane, j->key, j->state_key, j->acked_leaf, j->acked + 1, wave, count, stored ? state.data : NULL,
+                   stored ? state.len : 0, on_append, call, &err) < 0) {
     call_end(call);
-    if (state) j->save_state = true;
+    if (stored) j->save_state = true;
     j->state_flying = 0;
     trouble(j, &err);
   }
-  free(state);
+  buf_release(&state);
 }
 
 /* --- after trouble: what does Redis hold? --------------------------------------------------------------- */

@@ -40,7 +40,6 @@ static inline void case_add(struct made_case *c, enum kind kind, const char *act
   json_decref(body);
   if (!body_take) {
     json_decref(c->entries[n]->body);
-    free(c->entries[n]->envelope);
     c->entries[n]->body = NULL;
     c->entries[n]->envelope = NULL;
     c->entries[n]->envelope_len = 0;

@@ -374,7 +374,7 @@ static void removal_lines(const char *names, struct buf *out) {
     assert_int_equal(entry_make(&spec, "INC-000042", "n1", (uint64_t)i + 1, i ? e[i - 1]->leaf : leaf_none(), 1000000, NULL, &e[i], NULL),
                      0);
     json_decref(body);
-    if (i == 1) free(e[i]->envelope), e[i]->envelope = NULL, e[i]->envelope_len = 0;
+    if (i == 1) e[i]->envelope = NULL, e[i]->envelope_len = 0;
     journal_export(e[i], out);
   }
   for (int i = 0; i < 4; i++) entry_free(e[i]);
