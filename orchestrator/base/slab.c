@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 
 enum {
@@ -96,6 +97,33 @@ void slab_free(void *block) {
     b->next = atomic_load(&slab.returned);
     while (!atomic_compare_exchange_weak(&slab.returned, &b->next, b)) continue;
   }
+}
+
+void *slab_calloc(size_t count, size_t size) {
+  size_t all;
+  if (__builtin_mul_overflow(count, size, &all)) return NULL;
+  if (!owner || all > SLAB_MOST) return calloc(count, size);
+  void *block = slab_alloc(all);
+  return block ? memset(block, 0, all) : NULL;
+}
+
+void *slab_realloc(void *block, size_t size) {
+  size_t page;
+  if (!block) return slab_alloc(size);
+  if (!ours(block, &page)) return realloc(block, size);
+  size_t before = (slab.class_of[page] + 1U) * STEP;
+  if (size <= before) return block;
+  void *larger = slab_alloc(size);
+  if (!larger) return NULL;
+  memcpy(larger, block, before);
+  slab_free(block);
+  return larger;
+}
+
+char *slab_strdup(const char *text) {
+  size_t size = strlen(text) + 1;
+  char *copy = slab_alloc(size);
+  return copy ? memcpy(copy, text, size) : NULL;
 }
 
 #if defined(__SANITIZE_ADDRESS__)

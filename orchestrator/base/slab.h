@@ -1,4 +1,4 @@
-/* slab.h: small blocks for jansson, which makes and drops hundreds of them for every run.
+/* slab.h: small blocks for jansson and libcurl, which make and drop hundreds of them for every run.
  *
  * A freed block is the next one given out, so the blocks in use stay in the processor's caches, and no free ever looks at its neighbours:
  * the engine spends a quarter less time than with malloc alone. Blocks over SLAB_MOST, and all blocks that other threads than the installing
@@ -16,6 +16,9 @@ enum { SLAB_MOST = 512 };
 /* Once, before jansson is used, by the thread that will run the loop. */
 void slab_install(void);
 void *slab_alloc(size_t size);
+void *slab_calloc(size_t count, size_t size);
+void *slab_realloc(void *block, size_t size); /* of slab_alloc or malloc, or NULL */
+char *slab_strdup(const char *text);
 void slab_free(void *block);
 
 #endif

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/map.h"
+#include "base/slab.h"
 
 enum { SPARE_HANDLES = 256 };
 
@@ -141,7 +142,7 @@ static int close_socket(void *arg, curl_socket_t fd) {
 
 struct multi *multi_new(struct loop *loop) {
   struct multi *m = calloc(1, sizeof *m);
-  curl_global_init(CURL_GLOBAL_DEFAULT);
+  curl_global_init_mem(CURL_GLOBAL_DEFAULT, slab_alloc, slab_free, slab_realloc, slab_strdup, slab_calloc);
   if (!m || !(m->curl = curl_multi_init())) abort();
   m->base = loop_base(loop);
   m->timer = event_new(m->base, -1, 0, on_timer, m);

@@ -70,10 +70,29 @@ static void test_jansson_uses_it(void **state) {
   json_decref(value);
 }
 
+/* Growing keeps the bytes, across the border to malloc's blocks too. */
+static void test_larger(void **state) {
+  for (size_t from = 1; from < SLAB_MOST + 200; from += 37) {
+    char *block = slab_realloc(NULL, from);
+    for (size_t i = 0; i < from; i++) block[i] = (char)(i * 7);
+    for (size_t to = from; to < SLAB_MOST + 300; to += 61) assert_non_null(block = slab_realloc(block, to));
+    for (size_t i = 0; i < from; i++) assert_int_equal((unsigned char)block[i], (i * 7) & 255);
+    memset(block, 255, from);
+    slab_free(block);
+    block = slab_calloc(from, 1);
+    for (size_t i = 0; i < from; i++) assert_int_equal(block[i], 0);
+    slab_free(block);
+  }
+  assert_null(slab_calloc(SIZE_MAX / 2, 3));
+  char *copy = slab_strdup("text");
+  assert_string_equal(copy, "text");
+  slab_free(copy);
+}
+
 int main(void) {
   slab_install();
   slab_install(); /* the second is of no consequence */
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_blocks_keep_their_bytes), cmocka_unit_test(test_threads),
-                                     cmocka_unit_test(test_jansson_uses_it)};
+                                     cmocka_unit_test(test_jansson_uses_it), cmocka_unit_test(test_larger)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
