@@ -25,6 +25,7 @@ enum {
 };
 
 struct webhook;
+struct together;
 
 /* The one message that is tried alone. cb NULL: none. */
 struct alone {
@@ -55,7 +56,8 @@ struct intake {
   loop_cb *stopped_cb;
   void *stopped_arg;
   struct webhook *webhook;
-  char deaf[256]; /* why the webhook does not listen, "" when it does or need not */
+  struct together *routing, *ending; /* messages whose question leaves with this turn (together.c) */
+  char deaf[256];                    /* why the webhook does not listen, "" when it does or need not */
   uint64_t taken, attached, duplicates, suppressed, dead, splits;
 };
 
@@ -64,6 +66,9 @@ void intake_pump(struct intake *in);
 /* message.c: handles one message to its end; the reply is only valid during the call. */
 void intake_message(struct intake *in, const struct redis_value *entry);
 void intake_one_less(struct intake *in);
+/* together.c: what was asked leaves now, not at the end of the turn; nobody is to be told any more. */
+void together_send(struct intake *in);
+void together_drop(struct intake *in);
 /* alone.c: a message has come to its end; was it the one? */
 void intake_alone_look(struct intake *in);
 /* dead.c */

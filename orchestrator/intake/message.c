@@ -4,47 +4,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "intake/internal.h"
+#include "intake/message.h"
 
-enum { INCIDENTS_MOST = 64 };
-
-struct wanted {
-  char *playbook; /* a copy: a reload may come before the message's end; NULL: none */
-  char *group;    /* "": a group of its own */
-  int64_t window_ms;
-};
-
-/* A playbook in shadow opens no incident: it looks on in the one that the alert goes to without it. */
-struct watcher {
-  char *playbook;
-  size_t host; /* of wanted */
-};
-
-struct message {
-  struct intake *in;
-  char id[48];           /* of the stream entry */
-  char name[SUSPECT_ID]; /* the same among all streams: what is noted while it is handled */
-  char *text, *source;   /* the document's very bytes; the source named, or NULL */
-  size_t len;
-  char **fields; /* the entry's raw fields, for the dead letters: name, value… */
-  size_t *field_lens, field_count;
-  struct normalised n;
-  char *alert_id;
-  int64_t received;
-  struct wanted *wanted;
-  struct watcher *watchers;
-  size_t wanted_count, watcher_count, attaching;
-  struct timer *retry;
-  const char *outcome;
-  char reason[512];
-  bool guilty; /* it ended the process: once it lies among the dead letters, that is forgotten */
-};
-
-static void route(struct message *m);
 static void finish(struct message *m);
 static void enrich(struct message *m);
 
-static void message_free(struct message *m) {
+void message_free(struct message *m) {
   struct intake *in = m->in;
   timer_free(m->retry);
   normalised_release(&m->n);
@@ -79,8 +44,7 @@ static void finish_again(void *arg) {
   finish(m);
 }
 
-static void on_done(void *arg, const struct redis_value *reply, const struct err *err) {
-  struct message *m = arg;
+void message_ended(struct message *m, const struct err *err) {
   if (err) {
     later(m, finish_again); /* done is idempotent: the second call finds nothing to do */
     return;
@@ -88,6 +52,8 @@ static void on_done(void *arg, const struct redis_value *reply, const struct err
   if (m->guilty) suspect_forget(SUSPECT_ALERT, m->name, 0);
   message_free(m);
 }
+
+static void on_done(void *arg, const struct redis_value *reply, const struct err *err) { message_ended(arg, err); }
 
 static void count(struct message *m) {
   struct intake *in = m->in;
@@ -107,20 +73,16 @@ static char *part_text(const struct message *m, const json_t *part) {
   return text;
 }
 
-static void finish(struct message *m) {
+/* With what there is beside it: a message's parts, or why it is dead. */
+static void finish_with(struct message *m) {
   struct intake *in = m->in;
   struct err err;
   char now[24], keep[24];
-  bool unsent = false;
-  size_t parts = json_array_size(m->n.parts),
-         extra = strcmp(m->outcome, "split") == 0  ? parts
-                 : strcmp(m->outcome, "dead") == 0 ? 1
-                                                   : 0,
-         argc = 0;
-  const char **argv = calloc(15 + extra, sizeof *argv);
-  size_t *lens = calloc(15 + extra, sizeof *lens);
+  bool split = strcmp(m->outcome, "split") == 0;
+  size_t parts = split ? json_array_size(m->n.parts) : 0, argc = 15;
+  const char **argv = calloc(argc + parts + 1, sizeof *argv);
   char **texts = calloc(parts + 1, sizeof *texts);
-  if (!argv || !lens || !texts) abort();
+  if (!argv || !texts) abort();
   snprintf(now, sizeof now, "%" PRId64, now_us(m) / 1000);
   snprintf(keep, sizeof keep, "%" PRId64, in->keep_ms);
   const char *const head[] = {"FCALL",
@@ -138,19 +100,19 @@ static void finish(struct message *m) {
                               m->outcome,
                               now,
                               keep};
-  for (; argc < sizeof head / sizeof *head; argc++) argv[argc] = head[argc], lens[argc] = strlen(head[argc]);
-  if (strcmp(m->outcome, "split") == 0) {
-    for (size_t i = 0; i < parts; i++, argc++)
-      argv[argc] = texts[i] = part_text(m, json_array_get(m->n.parts, i)), lens[argc] = strlen(texts[i]);
-  } else if (strcmp(m->outcome, "dead") == 0) {
-    argv[argc] = m->reason, lens[argc++] = strlen(m->reason); /* the bytes are there already: Redis moves them */
-  }
-  if (redis_command(in->deps.redis, redis_lane(in->deps.redis, in->key[KEY_QUEUE]), on_done, m, argc, argv, lens, &err) < 0) unsent = true;
+  memcpy(argv, head, sizeof head);
+  for (size_t i = 0; i < parts; i++) argv[argc++] = texts[i] = part_text(m, json_array_get(m->n.parts, i));
+  if (!split) argv[argc++] = m->reason; /* the bytes are there already: Redis moves them */
+  if (redis_command(in->deps.redis, redis_lane(in->deps.redis, in->key[KEY_QUEUE]), on_done, m, argc, argv, NULL, &err) < 0)
+    later(m, finish_again);
   for (size_t i = 0; i < parts; i++) free(texts[i]);
   free(texts);
   free(argv);
-  free(lens);
-  if (unsent) later(m, finish_again);
+}
+
+static void finish(struct message *m) {
+  if (strcmp(m->outcome, "split") == 0 || strcmp(m->outcome, "dead") == 0) finish_with(m);
+  else together_end(m);
 }
 
 static void end(struct message *m, const char *outcome) {
@@ -207,7 +169,7 @@ static void attach_again(void *arg) {
     later(m, attach_again);
     return;
   }
-  route(m); /* gets the same incidents again */
+  together_route(m); /* gets the same incidents again */
 }
 
 static void on_attached(void *arg, const struct err *err) {
@@ -276,50 +238,19 @@ static void attach_all(struct message *m, const struct redis_value *reply, bool 
   json_decref(normal.document);
 }
 
-static void on_routed(void *arg, const struct redis_value *reply, const struct err *err) {
-  struct message *m = arg;
+void message_routed(struct message *m, const struct redis_value *answer, const struct err *err) {
   if (err) {
     later(m, attach_again);
     return;
   }
-  const char *word = redis_string(redis_item(reply, 0), NULL);
+  const char *word = redis_string(redis_item(answer, 0), NULL);
   if (strcmp(word, "duplicate") == 0) {
     end(m, "duplicate");
     return;
   }
   suspect_begin(SUSPECT_ALERT, m->name, 0);
-  attach_all(m, reply, strcmp(word, "new") == 0);
+  attach_all(m, answer, strcmp(word, "new") == 0);
   suspect_end();
-}
-
-static void route(struct message *m) {
-  struct intake *in = m->in;
-  struct err err;
-  char now[24], prefix[64], windows[INCIDENTS_MOST][24];
-  const char *argv[13 + 2 * INCIDENTS_MOST] = {"FCALL",
-                                               "tocsin_route",
-                                               "6",
-                                               in->key[KEY_ROUTED],
-                                               in->key[KEY_SEEN],
-                                               in->key[KEY_GROUP],
-                                               in->key[KEY_IDS],
-                                               in->key[KEY_SEEN_IN],
-                                               NODES_OWNER,
-                                               m->alert_id,
-                                               m->id,
-                                               now,
-                                               prefix};
-  size_t argc = 13;
-  if (in->deps.exercise) snprintf(prefix, sizeof prefix, "EX");      /* its exercise's, which lies with this node */
-  else snprintf(prefix, sizeof prefix, "INC|%s", in->deps.consumer); /* what it opens is this node's */
-  snprintf(now, sizeof now, "%" PRId64, clock_steady(in->deps.clock) / 1000);
-  for (size_t i = 0; i < m->wanted_count && i < INCIDENTS_MOST; i++) {
-    snprintf(windows[i], sizeof windows[i], "%" PRId64, m->wanted[i].window_ms);
-    argv[argc++] = m->wanted[i].group;
-    argv[argc++] = windows[i];
-  }
-  if (redis_command_safe(in->deps.redis, redis_lane(in->deps.redis, in->key[KEY_QUEUE]), on_routed, m, argc, argv, NULL, &err) < 0)
-    later(m, attach_again);
 }
 
 /* --- which playbooks, which groups --------------------------------------------------------------------------------------------- */
@@ -454,7 +385,7 @@ static void read_and_route(struct message *m) {
     end_on_record(m, "suppressed", KIND_ALERT_SUPPRESSED, body);
   } else {
     wanted_find(m, &routing);
-    route(m);
+    together_route(m);
   }
   routing_release(&routing);
 }

@@ -35,6 +35,8 @@ struct intake *intake_new(const struct intake_deps *deps) {
 
 void intake_free(struct intake *in) {
   if (!in) return;
+  in->running = false; /* what goes now asks for nothing more */
+  together_drop(in);
   timer_free(in->retry);
   timer_free(in->alone.retry);
   webhook_free(in->webhook);
@@ -100,6 +102,7 @@ static void on_read(void *arg, const struct redis_value *reply, const struct err
     in->taken++;
     intake_message(in, redis_item(entries, i));
   }
+  together_send(in);
   bool nothing_new = in->deps.exercise && in->owned_first && count == 0 && !in->again;
   if (!in->owned_first && count == 0) in->owned_first = true;
   if (!nothing_new) intake_pump(in);

@@ -137,11 +137,15 @@ int redis_append(struct redis *link, unsigned lane, const char *journal, const c
  *   <attached|duplicate|suppressed|split|dead> <now_ms> <keep_ms> …
  *   split: then one JSON object of strings per part, each becomes a new message; dead: then the reason; the raw fields are moved from the queue (or those that follow are taken: name, value…).
  *   1: done now, 0: was done before and nothing happened.
+ * FCALL tocsin_route_all 6 A:routed A:seen A:group A:ids A:seen_in A:owner  <now_ms> <INC|EX> (<alert id> <stream id> <n> (<group key or ''> <window_ms>)×n)…
+ *   What route replies for each, as if they had been routed one after the other.
+ * FCALL tocsin_done_all 5 tocsin:alerts A:routed A:seen A:seen_in A:counts  <consumer group> <now_ms> <keep_ms> (<stream id> <alert id or ''> <attached|duplicate|suppressed>)…
+ *   As done for each; how many were done now.
  * FCALL tocsin_revive 2 A:dead tocsin:alerts  <letter's id or ''> <most>     how many letters went back on the queue
  * FCALL_RO tocsin_tally 2 tocsin:alerts A:counts               [XINFO STREAM's reply, HGETALL's reply] of one moment
  * FCALL tocsin_ungroup 1 A:group  <incident> <group key>…     how many keys were removed
  * FCALL tocsin_open_id 1 A:ids  <INC|EX>                       "INC-000043"
- *   route and open_id with one key more, A:owner, and the prefix "INC|n1": what they open is owned by n1.
+ *   route, route_all and open_id with one key more, A:owner, and the prefix "INC|n1": what they open is owned by n1.
  * FCALL tocsin_claim 1 A:owner  <incident> <node> <from or ''>   [owner now, owner before or '']: the node's when nobody's, its own, or from's
  * FCALL tocsin_retire 2 <journal> <state>  <last seq> <its leaf hash> <node> <state that stays>   1: all but that place left Redis, 0: had before; FENCE: another is the last
  * FCALL tocsin_give 1 A:owner  <incident> <node> <to or ''>      1 when it was the node's to give
@@ -155,7 +159,7 @@ int redis_append(struct redis *link, unsigned lane, const char *journal, const c
  *   before; FENCE: no such entry says so
  * FCALL tocsin_hold 1 tocsin:contained  <field> <json>         1 when new;  FCALL tocsin_unhold 1 tocsin:contained <field>
  * FCALL tocsin_budget 1 <sorted set>  <now_ms> <window_ms> <most> <id>   1: reserved (also when it was before), 0: spent
- * done, ungroup, unhold and what nodes call (from claim on) also work when Redis' memory is full. */
+ * done, done_all, ungroup, unhold and what nodes call (from claim on) also work when Redis' memory is full. */
 
 /* What Redis' own settings would lose (appendfsync, aof-load-truncated, no-appendfsync-on-rewrite, maxmemory-policy, RDB only…): calls
  * back with one text per problem, NULL-ended, once. */

@@ -8,6 +8,7 @@ local ZEROS = '0000000000000000000000000000000000000000000000000000000000000000'
 local TRIM_AT_ONCE = 100 -- old entries of `seen` that one call removes at most
 local MACHINES = 200 -- whose clocks are remembered
 local MOST_FIELDS = 3000 -- pairs that one XADD may bear (Lua's stack bounds unpack)
+local WORDS_AT_ONCE = 4000 -- of one command for many things
 
 -- Lua 5.1 would write 1e+15 for large numbers.
 local function digits(n)
@@ -20,33 +21,47 @@ local function whole(text)
   return n
 end
 
+local ids_kept = {} -- those that are not made anew each time
+for seq = 1, 1000 do ids_kept[seq] = seq .. '-0' end
+
+local function entry_id(seq)
+  return ids_kept[seq] or digits(seq) .. '-0'
+end
+
 -- KEYS: journal, state. ARGV: prev, first_seq, state, then e, h, b for each entry.
 local function append(keys, args)
-  local call, format = redis.call, string.format -- the hottest of all: looked up once
-  local journal, prev, first, count = keys[1], args[1], whole(args[2]), (#args - 3) / 3
-  if not first or first < 1 or count < 1 or count ~= math.floor(count) then
-    return redis.error_reply('ERR append: wrong arguments')
-  end
-  local last_id, last_hash = '0-0', ZEROS
-  local last = call('XREVRANGE', journal, '+', '-', 'COUNT', 1)[1]
-  if last then
-    last_id = last[1]
-    local fields = last[2]
+  local call, journal, prev, first, words = redis.call, keys[1], args[1], whole(args[2]), #args -- the hottest of all: looked up once
+  if not first or first < 1 or words < 6 or words % 3 ~= 0 then return redis.error_reply('ERR append: wrong arguments') end
+  -- A new journal must not be there at all: one that was emptied is not new.
+  local new = first == 1 and prev == ZEROS
+  if not new or call('EXISTS', journal) == 1 then
+    local last = call('XREVRANGE', journal, '+', '-', 'COUNT', '1')[1]
+    local last_id, last_hash, fields = last and last[1] or '0-0', ZEROS, last and last[2] or {}
     for i = 1, #fields, 2 do
       if fields[i] == 'h' then last_hash = fields[i + 1] end
     end
+    if new or last_hash ~= prev or last_id ~= entry_id(first - 1) then
+      return redis.error_reply('FENCE last=' .. last_id .. ' h=' .. last_hash)
+    end
   end
-  local fits = last_hash == prev and last_id == digits(first - 1) .. '-0'
-  if fits and prev == ZEROS and call('EXISTS', journal) == 1 then fits = false end -- emptied, not new
-  if not fits then
-    return redis.error_reply('FENCE last=' .. last_id .. ' h=' .. last_hash)
-  end
-  for i = 0, count - 1 do
-    local at = 4 + i * 3
-    call('XADD', journal, format('%.0f-0', first + i), 'e', args[at], 'h', args[at + 1], 'b', args[at + 2])
+  local seq = first
+  for at = 4, words, 3 do
+    call('XADD', journal, entry_id(seq), 'e', args[at], 'h', args[at + 1], 'b', args[at + 2])
+    seq = seq + 1
   end
   if args[3] ~= '' then call('SET', keys[2], args[3]) end
-  return count
+  return seq - first
+end
+
+-- One command for a list of any length; of one that asks, all that it answers.
+local function many(command, key, list)
+  if #list <= WORDS_AT_ONCE then return #list > 0 and redis.call(command, key, unpack(list)) or {} end
+  local out = {}
+  for from = 1, #list, WORDS_AT_ONCE do
+    local part = redis.call(command, key, unpack(list, from, math.min(from + WORDS_AT_ONCE - 1, #list)))
+    for _, value in ipairs(type(part) == 'table' and part or {}) do out[#out + 1] = value end
+  end
+  return out
 end
 
 -- "INC|n1": the ids' prefix, and the node that owns what it opens.
@@ -55,63 +70,147 @@ local function prefix_node(text)
   return prefix or text, node
 end
 
-local function incident_id(prefix, ids, owner, node)
-  local id = string.format('%s-%06d', prefix, redis.call('INCR', ids))
-  if owner and node then redis.call('HSET', owner, id, node) end
-  return id
+-- An alert: {id, stream, from, to}: where in args its pairs of group key and window begin and end. False when a window is none, or there is no pair.
+local function pairs_good(args, from, to)
+  if to <= from or to > #args then return false end
+  for i = from + 1, to, 2 do if not whole(args[i]) then return false end end
+  return true
 end
 
--- The live incident of a group, whose window this call pushes forward; nil when there is none.
-local function join_group(groups, key, now, window)
-  local value = redis.call('HGET', groups, key)
-  local incident, expires = string.match(value or '', '^(.+)|(%d+)$')
-  if not incident or tonumber(expires) <= now then return nil end
-  redis.call('HSET', groups, key, incident .. '|' .. digits(math.max(tonumber(expires), now + window)))
-  return incident
+-- The groups that alerts name, as they are in Redis: {incident = {id}, expires}, or false.
+local function groups_of(key, alerts, args)
+  local names, groups = {}, {}
+  for _, alert in ipairs(alerts) do
+    for i = alert.from, alert.to, 2 do
+      local name = args[i]
+      if name ~= '' and groups[name] == nil then
+        names[#names + 1] = name
+        groups[name] = false
+      end
+    end
+  end
+  for i, value in ipairs(many('HMGET', key, names)) do
+    local incident, expires = string.match(value or '', '^(.+)|(%d+)$')
+    if incident then groups[names[i]] = { incident = { id = incident }, expires = tonumber(expires) } end
+  end
+  return groups
 end
 
--- The stored answer: {word, id, created, id, created...}; without flags for a duplicate.
-local function route_answer(word, incidents)
+-- One incident for each pair: its group's live one, whose window this pushes forward, else a new one (in `made`; its id comes later).
+-- {incident, created, incident, created...}
+local function place(alert, args, groups, changed, made, now)
+  local placed, here = {}, {} -- here: the groups of this very alert, which a window of 0 would not find again
+  for i = alert.from, alert.to, 2 do
+    local key, window, group = args[i], tonumber(args[i + 1]), groups[args[i]]
+    local incident, created = here[key], 0
+    if not incident and group and group.expires > now then
+      incident, group.expires = group.incident, math.max(group.expires, now + window)
+      changed[key] = group
+    elseif not incident then
+      incident, created = {}, 1
+      made[#made + 1] = incident
+      group = key ~= '' and { incident = incident, expires = now + window } or nil
+      groups[key], changed[key] = group, group
+    end
+    if key ~= '' then here[key] = incident end
+    placed[#placed + 1], placed[#placed + 2] = incident, created
+  end
+  return placed
+end
+
+local function name_made(made, ids, owner, prefix, node)
+  local owned, before = {}, tonumber(redis.call('GET', ids) or '0')
+  redis.call('SET', ids, digits(before + #made)) -- INCRBY and ZMSCORE are not among what acl.c has let the engine's user do
+  for i, incident in ipairs(made) do
+    incident.id = string.format('%s-%06d', prefix, before + i)
+    owned[2 * i - 1], owned[2 * i] = incident.id, node
+  end
+  if owner and node then many('HSET', owner, owned) end
+end
+
+-- As cjson would write it; there is nothing to escape in ids.
+local function routing_text(stream, placed)
+  local incidents = {}
+  for i = 1, #placed, 2 do
+    incidents[#incidents + 1] = '{"id":"' .. placed[i].id .. '","created":' .. placed[i + 1] .. '}'
+  end
+  return '{"stream":"' .. stream .. '","incidents":[' .. table.concat(incidents, ',') .. ']}'
+end
+
+-- {word, id, created, id, created...}; without flags for a duplicate.
+local function route_answer(word, placed)
   local out = { word }
-  for _, incident in ipairs(incidents) do
-    out[#out + 1] = incident.id
-    if word ~= 'duplicate' then out[#out + 1] = incident.created end
+  for i = 1, #placed, 2 do
+    out[#out + 1] = placed[i].id
+    if word ~= 'duplicate' then out[#out + 1] = placed[i + 1] end
   end
   return out
 end
 
+-- Of an alert that was routed before (as stored, or in this very call), by its message or another; or that was seen long ago.
+local function known_answer(alert, keys)
+  local known = alert.known
+  if not known then return { 'duplicate', unpack(cjson.decode(redis.call('HGET', keys[5], alert.id) or '[]')) } end
+  if type(known) == 'string' then
+    known = cjson.decode(known)
+    known.placed = {}
+    for i, incident in ipairs(known.incidents) do
+      known.placed[2 * i - 1], known.placed[2 * i] = incident, incident.created
+    end
+  end
+  return route_answer(known.stream == alert.stream and 'routed' or 'duplicate', known.placed)
+end
+
+-- One answer for each, as if they were routed one after the other.
+local function route_alerts(keys, args, alerts, now, prefix, node)
+  local ids, changed, made, first = {}, {}, {}, {} -- first: of this call, by alert id
+  for i, alert in ipairs(alerts) do ids[i] = alert.id end
+  local known, groups = many('HMGET', keys[1], ids), groups_of(keys[3], alerts, args)
+  for i, alert in ipairs(alerts) do
+    alert.known = known[i] or first[alert.id]
+    if not alert.known and not redis.call('ZSCORE', keys[2], alert.id) then
+      alert.placed = place(alert, args, groups, changed, made, now)
+      first[alert.id] = alert
+    end
+  end
+  if #made > 0 then name_made(made, keys[4], keys[6], prefix, node) end
+  local pushed, stored, answers = {}, {}, {}
+  for key, group in pairs(changed) do
+    pushed[#pushed + 1], pushed[#pushed + 2] = key, group.incident.id .. '|' .. digits(group.expires)
+  end
+  for i, alert in ipairs(alerts) do
+    if alert.placed then
+      stored[#stored + 1], stored[#stored + 2] = alert.id, routing_text(alert.stream, alert.placed)
+    end
+    answers[i] = alert.placed and route_answer('new', alert.placed) or known_answer(alert, keys)
+  end
+  many('HSET', keys[3], pushed)
+  many('HSET', keys[1], stored)
+  return answers
+end
+
 -- KEYS: routed, seen, group, ids, seen_in, perhaps owner. ARGV: alert id, stream id, now_ms, prefix or prefix|node, then group key, window_ms pairs.
 local function route(keys, args)
-  local routed, seen, groups, ids, seen_in = keys[1], keys[2], keys[3], keys[4], keys[5]
-  local alert, stream_id, now, prefix, node = args[1], args[2], whole(args[3]), prefix_node(args[4])
-  if #args < 6 or #args % 2 ~= 0 or alert == '' or prefix == '' or not now then
+  local now, prefix, node = whole(args[3]), prefix_node(args[4])
+  if #args < 6 or #args % 2 ~= 0 or args[1] == '' or prefix == '' or not now then
     return redis.error_reply('ERR route: wrong arguments')
   end
-  for i = 6, #args, 2 do
-    if not whole(args[i]) then return redis.error_reply('ERR route: wrong window') end
+  if not pairs_good(args, 5, #args) then return redis.error_reply('ERR route: wrong window') end
+  return route_alerts(keys, args, { { id = args[1], stream = args[2], from = 5, to = #args } }, now, prefix, node)[1]
+end
+
+-- KEYS: as route. ARGV: now_ms, prefix or prefix|node, then for each alert: its id, stream id, how many pairs, and these. One answer for each.
+local function route_all(keys, args)
+  local now, prefix, node = whole(args[1]), prefix_node(args[2])
+  local alerts, at, good = {}, 3, now and prefix ~= '' and #args > 2
+  while good and at <= #args do
+    local alert = { id = args[at], stream = args[at + 1], from = at + 3, to = at + 2 + 2 * (whole(args[at + 2]) or 0) }
+    good = alert.id ~= '' and pairs_good(args, alert.from, alert.to)
+    alerts[#alerts + 1] = alert
+    at = alert.to + 1
   end
-  local known = redis.call('HGET', routed, alert)
-  if known then
-    known = cjson.decode(known)
-    return route_answer(known.stream == stream_id and 'routed' or 'duplicate', known.incidents)
-  end
-  if redis.call('ZSCORE', seen, alert) then
-    local answer = { 'duplicate' }
-    for _, id in ipairs(cjson.decode(redis.call('HGET', seen_in, alert) or '[]')) do answer[#answer + 1] = id end
-    return answer
-  end
-  local incidents, here = {}, {} -- here: the groups of this very call, which a window of 0 would not find again
-  for i = 5, #args, 2 do
-    local key, window = args[i], tonumber(args[i + 1])
-    local id = key ~= '' and (here[key] or join_group(groups, key, now, window)) or nil
-    local created = id and 0 or 1
-    id = id or incident_id(prefix, ids, keys[6], node)
-    if key ~= '' and created == 1 then redis.call('HSET', groups, key, id .. '|' .. digits(now + window)) end
-    if key ~= '' then here[key] = id end
-    incidents[#incidents + 1] = { id = id, created = created }
-  end
-  redis.call('HSET', routed, alert, cjson.encode({ stream = stream_id, incidents = incidents }))
-  return route_answer('new', incidents)
+  if not good then return redis.error_reply('ERR route_all: wrong arguments') end
+  return route_alerts(keys, args, alerts, now, prefix, node)
 end
 
 -- The fields of a JSON object in the order of their names, as XADD wants them; nil when it is none.
@@ -153,19 +252,51 @@ local function dead_fields(args, raw, now)
   return out
 end
 
--- Ends the routing of this very message (another message with the same alert id keeps its own) and remembers the alert.
-local function remember(keys, alert, stream_id, outcome, now)
-  local routed, seen, seen_in = keys[2], keys[3], keys[4]
-  local known = redis.call('HGET', routed, alert)
-  known = known and cjson.decode(known)
-  if known and known.stream ~= stream_id then known = nil end
-  if known then redis.call('HDEL', routed, alert) end
-  if outcome ~= 'attached' and outcome ~= 'suppressed' then return end
-  redis.call('ZADD', seen, digits(now), alert)
-  if not known then return end
+-- Out of the queue. Of these messages ({stream, alert, outcome}) those that had not been before.
+local function take_out(queue, group, messages)
+  local out, acked = {}, {}
+  for _, message in ipairs(messages) do
+    local mine = redis.call('XACK', queue, group, message.stream) == 1
+    if mine then acked[#acked + 1] = message.stream end
+    if mine or redis.call('XDEL', queue, message.stream) == 1 then out[#out + 1] = message end
+  end
+  many('XDEL', queue, acked)
+  return out
+end
+
+-- The ids in what routing_text wrote, as a JSON array; nil when it is another message's.
+local function routed_ids(text, stream)
+  if not text or not string.find(text, '"stream":"' .. stream .. '"', 1, true) then return nil end
   local ids = {}
-  for _, incident in ipairs(known.incidents) do ids[#ids + 1] = incident.id end
-  redis.call('HSET', seen_in, alert, cjson.encode(ids))
+  for id in string.gmatch(text, '"id":"([^"]*)"') do ids[#ids + 1] = '"' .. id .. '"' end
+  return '[' .. table.concat(ids, ',') .. ']'
+end
+
+-- Ends the routing of these very messages (another message with the same alert id keeps its own) and remembers their alerts.
+local function remember(keys, messages, now)
+  local routed, stamp = keys[2], digits(now)
+  local alerts, over, new, into, at = {}, {}, {}, {}, 0
+  for _, message in ipairs(messages) do
+    if message.alert ~= '' then alerts[#alerts + 1] = message.alert end
+  end
+  local known = many('HMGET', routed, alerts)
+  for _, message in ipairs(messages) do
+    local alert, ids = message.alert, nil
+    if alert ~= '' then
+      at = at + 1
+      ids = routed_ids(known[at], message.stream)
+    end
+    if ids then over[#over + 1] = alert end
+    if alert ~= '' and (message.outcome == 'attached' or message.outcome == 'suppressed') then
+      new[#new + 1], new[#new + 2] = stamp, alert
+      if ids then
+        into[#into + 1], into[#into + 2] = alert, ids
+      end
+    end
+  end
+  many('HDEL', routed, over)
+  many('ZADD', keys[3], new)
+  many('HSET', keys[4], into)
 end
 
 local function forget_old(keys, now, keep)
@@ -177,13 +308,21 @@ local function forget_old(keys, now, keep)
   redis.call('HDEL', seen_in, unpack(old))
 end
 
-local OUTCOMES = { attached = true, duplicate = true, suppressed = true, split = true, dead = true }
+-- What has come out of the queue: remembered and counted.
+local function settle(keys, messages, now, keep)
+  local counted = {}
+  remember(keys, messages, now)
+  for _, message in ipairs(messages) do counted[message.outcome] = (counted[message.outcome] or 0) + 1 end
+  for outcome, n in pairs(counted) do redis.call('HINCRBY', keys[5], outcome, n) end
+  forget_old(keys, now, keep)
+end
+
+local OUTCOMES = { attached = 'plain', duplicate = 'plain', suppressed = 'plain', split = 'more', dead = 'more' }
 
 -- KEYS: queue, routed, seen, seen_in, counts, dead.
 -- ARGV: group, stream id, alert id, outcome, now_ms, keep_ms, then parts (split) or reason (dead; raw fields may follow).
 local function done(keys, args)
-  local queue, counts, dead = keys[1], keys[5], keys[6]
-  local group, stream_id, alert, outcome = args[1], args[2], args[3], args[4]
+  local queue, dead, outcome = keys[1], keys[6], args[4]
   local now, keep = whole(args[5]), whole(args[6])
   if not now or not keep or not OUTCOMES[outcome] or (outcome == 'dead' and (#args < 7 or #args % 2 ~= 1)) then
     return redis.error_reply('ERR done: wrong arguments')
@@ -196,15 +335,26 @@ local function done(keys, args)
     end
   end
   local raw = outcome == 'dead' and raw_fields(keys, args)
-  local acked = redis.call('XACK', queue, group, stream_id)
-  local removed = redis.call('XDEL', queue, stream_id)
-  if acked == 0 and removed == 0 then return 0 end
+  local messages = take_out(queue, args[1], { { stream = args[2], alert = args[3], outcome = outcome } })
+  if #messages == 0 then return 0 end
   for _, fields in ipairs(parts) do redis.call('XADD', queue, '*', unpack(fields)) end
   if outcome == 'dead' then redis.call('XADD', dead, '*', unpack(dead_fields(args, raw, now))) end
-  if alert ~= '' then remember(keys, alert, stream_id, outcome, now) end
-  redis.call('HINCRBY', counts, outcome, 1)
-  forget_old(keys, now, keep)
+  settle(keys, messages, now, keep)
   return 1
+end
+
+-- KEYS: queue, routed, seen, seen_in, counts. ARGV: group, now_ms, keep_ms, then stream id, alert id, outcome (one with nothing more to it) for each.
+-- How many this call has ended; the others had been before.
+local function done_all(keys, args)
+  local now, keep, messages = whole(args[2]), whole(args[3]), {}
+  for i = 4, #args, 3 do
+    if OUTCOMES[args[i + 2]] ~= 'plain' then return redis.error_reply('ERR done_all: wrong arguments') end
+    messages[#messages + 1] = { stream = args[i], alert = args[i + 1], outcome = args[i + 2] }
+  end
+  if not now or not keep then return redis.error_reply('ERR done_all: wrong arguments') end
+  messages = take_out(keys[1], args[1], messages)
+  if #messages > 0 then settle(keys, messages, now, keep) end
+  return #messages
 end
 
 -- KEYS: dead, queue. ARGV: a letter's id or '' for all, how many at most. Back on the queue without reason and time; how many went.
@@ -288,8 +438,9 @@ end
 
 -- KEYS: ids, perhaps owner. ARGV: prefix or prefix|node. For an incident that a person opens.
 local function open_id(keys, args)
-  local prefix, node = prefix_node(args[1])
-  return incident_id(prefix, keys[1], keys[2], node)
+  local made = { {} }
+  name_made(made, keys[1], keys[2], prefix_node(args[1]))
+  return made[1].id
 end
 
 -- KEYS: nodes, brakes. ARGV: node, run, expect, facts (a JSON object with the node's folder).
@@ -417,8 +568,10 @@ end
 redis.register_function('tocsin_append', append)
 redis.register_function('tocsin_remove', remove)
 redis.register_function('tocsin_route', route)
+redis.register_function('tocsin_route_all', route_all)
 -- What only ends or removes things goes on when memory is full.
 redis.register_function { function_name = 'tocsin_done', callback = done, flags = { 'allow-oom' } }
+redis.register_function { function_name = 'tocsin_done_all', callback = done_all, flags = { 'allow-oom' } }
 redis.register_function { function_name = 'tocsin_ungroup', callback = ungroup, flags = { 'allow-oom' } }
 redis.register_function('tocsin_revive', revive)
 redis.register_function { function_name = 'tocsin_tally', callback = tally, flags = { 'no-writes' } }
@@ -438,5 +591,5 @@ redis.register_function { function_name = 'tocsin_give', callback = give, flags 
 redis.register_function { function_name = 'tocsin_retire', callback = retire, flags = { 'allow-oom' } }
 redis.register_function { function_name = 'tocsin_take', callback = take, flags = { 'allow-oom' } }
 redis.register_function {
-  function_name = 'tocsin_version', callback = function() return 10 end, flags = { 'no-writes', 'allow-stale' },
+  function_name = 'tocsin_version', callback = function() return 11 end, flags = { 'no-writes', 'allow-stale' },
 }

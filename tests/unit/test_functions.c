@@ -253,6 +253,126 @@ static void test_done_refuses_nonsense(void **state) {
   expect("0", "EXISTS {tocsin:alerts}:counts {tocsin:alerts}:seen");
 }
 
+#define ROUTE_ALL                                                                                                                          \
+  "FCALL tocsin_route_all 6 {tocsin:alerts}:routed {tocsin:alerts}:seen {tocsin:alerts}:group {tocsin:alerts}:ids "                        \
+  "{tocsin:alerts}:seen_in "                                                                                                               \
+  "{tocsin:alerts}:owner "
+#define DONE_ALL                                                                                                                           \
+  "FCALL tocsin_done_all 5 tocsin:alerts {tocsin:alerts}:routed {tocsin:alerts}:seen {tocsin:alerts}:seen_in {tocsin:alerts}:counts "      \
+  "engine "
+
+static void test_route_all(void **state) {
+  expect("[[new INC-000001 1] [new INC-000001 0] [new INC-000002 1 INC-000001 0]]",
+         ROUTE_ALL "1000 INC|n1 a1 1-0 1 k 100 a2 2-0 1 k 200 a3 3-0 2 '' 0 k 0");
+  expect("INC-000001|1200", "HGET {tocsin:alerts}:group k");
+  expect("[INC-000001 n1 INC-000002 n1]", "HGETALL {tocsin:alerts}:owner");
+  expect("{\"stream\":\"3-0\",\"incidents\":[{\"id\":\"INC-000002\",\"created\":1},{\"id\":\"INC-000001\",\"created\":0}]}",
+         "HGET {tocsin:alerts}:routed a3");
+  /* The same again, the same alert by another message, twice in one call; what is new counts on. */
+  expect("[[routed INC-000001 1] [duplicate INC-000001] [new INC-000003 1] [duplicate INC-000003] [routed INC-000003 1]]",
+         ROUTE_ALL "1000 INC|n1 a1 1-0 1 k 100 a1 9-0 1 k 100 b 4-0 1 '' 0 b 5-0 1 '' 0 b 4-0 1 '' 0");
+  expect("1", "ZADD {tocsin:alerts}:seen 5 old");
+  expect("1", "HSET {tocsin:alerts}:seen_in old [\"INC-000009\"]");
+  expect("[[duplicate INC-000009]]", ROUTE_ALL "1000 INC old 6-0 1 '' 0");
+  const char *wrong = "!invalid ERR route_all: wrong arguments";
+  expect(wrong, ROUTE_ALL "1000 INC");
+  expect(wrong, ROUTE_ALL "x INC c 7-0 1 '' 0");
+  expect(wrong, ROUTE_ALL "1000 '' c 7-0 1 '' 0");
+  expect(wrong, ROUTE_ALL "1000 INC c 7-0 0");
+  expect(wrong, ROUTE_ALL "1000 INC c 7-0 1 '' 0 '' 7-0 1 '' 0");
+  expect(wrong, ROUTE_ALL "1000 INC c 7-0 1 '' x");
+  expect(wrong, ROUTE_ALL "1000 INC c 7-0 2 '' 0 k");
+  expect(wrong, ROUTE_ALL "1000 INC c 7-0 1 '' 0 d");
+  expect("0", "HEXISTS {tocsin:alerts}:routed c");
+}
+
+/* Many in one call are answered, and leave Redis, as the same ones after each other. */
+static void test_route_all_is_route_for_each(void **state) {
+  static char all[16384], singly[16384], want[16384];
+  unsigned dice = 7;
+  for (unsigned call = 0; call < 40; call++) {
+    unsigned now = 1000 + call * 30, alerts = 1 + call % 9;
+    size_t at = (size_t)snprintf(all, sizeof all,
+                                 "FCALL tocsin_route_all 6 {a}:routed {a}:seen {a}:group {a}:ids {a}:seen_in {a}:owner %u INC|n1", now),
+           wanted = (size_t)snprintf(want, sizeof want, "[");
+    for (unsigned i = 0; i < alerts; i++) {
+      dice = dice * 1103515245u + 12345u;
+      unsigned alert = dice >> 16 & 63, stream = dice >> 23 & 1, pairs = 1 + (dice >> 24) % 3;
+      size_t n = (size_t)snprintf(singly, sizeof singly,
+                                  "FCALL tocsin_route 6 {b}:routed {b}:seen {b}:group {b}:ids {b}:seen_in {b}:owner a%u %u-%u %u INC|n1",
+                                  alert, alert, stream, now);
+      at += (size_t)snprintf(all + at, sizeof all - at, " a%u %u-%u %u", alert, alert, stream, pairs);
+      for (unsigned k = 0; k < pairs; k++) {
+        dice = dice * 1103515245u + 12345u;
+        unsigned group = dice >> 16 & 7, window = (dice >> 20 & 3) * 40;
+        char text[32] = "''";
+        if (group) snprintf(text, sizeof text, "k%u", group);
+        n += (size_t)snprintf(singly + n, sizeof singly - n, " %s %u", text, window);
+        at += (size_t)snprintf(all + at, sizeof all - at, " %s %u", text, window);
+      }
+      wanted += (size_t)snprintf(want + wanted, sizeof want - wanted, "%s%s", i ? " " : "", ask(loop, link_, "%s", singly));
+    }
+    snprintf(want + wanted, sizeof want - wanted, "]");
+    assert_string_equal(ask(loop, link_, "%s", all), want);
+    snprintf(want, sizeof want, "%s", ask(loop, link_, "GET {b}:ids"));
+    expect(want, "GET {a}:ids");
+  }
+  for (unsigned i = 0; i < 64; i++) {
+    snprintf(want, sizeof want, "%s", ask(loop, link_, "HGET {b}:routed a%u", i));
+    expect(want, "HGET {a}:routed a%u", i);
+    snprintf(want, sizeof want, "%s", ask(loop, link_, "HGET {b}:group k%u", i));
+    expect(want, "HGET {a}:group k%u", i);
+    snprintf(want, sizeof want, "%s", ask(loop, link_, "HGET {b}:owner INC-%06u", i));
+    expect(want, "HGET {a}:owner INC-%06u", i);
+  }
+}
+
+static void test_done_all(void **state) {
+  char a[64], b[64], c[64], d[64];
+  deliver(a), deliver(b), deliver(c), deliver(d);
+  expect("[[new INC-000001 1] [duplicate INC-000001] [new INC-000001 0]]",
+         ROUTE_ALL "1000 INC a1 %s 1 k 60000 a1 %s 1 k 60000 a2 %s 1 k 60000", a, b, c);
+  /* Beside them one that no group has delivered, and one that was never there. */
+  char e[64];
+  snprintf(e, sizeof e, "%s", ask(loop, link_, "XADD tocsin:alerts * alert {}"));
+  expect("5", DONE_ALL "2000 5000 %s a1 attached %s a1 duplicate %s a2 attached %s a3 suppressed %s '' duplicate 77-7 a4 attached", a, b, c,
+         d, e);
+  expect("0", DONE_ALL "2000 5000 %s a1 attached %s a1 duplicate %s a2 attached %s a3 suppressed", a, b, c, d);
+  expect("2", "HGET {tocsin:alerts}:counts attached");
+  expect("2", "HGET {tocsin:alerts}:counts duplicate");
+  expect("1", "HGET {tocsin:alerts}:counts suppressed");
+  expect("0", "HLEN {tocsin:alerts}:routed");
+  expect("0", "XLEN tocsin:alerts");
+  expect("[a1 a2 a3]", "ZRANGE {tocsin:alerts}:seen 0 -1");
+  expect("[\"INC-000001\"]", "HGET {tocsin:alerts}:seen_in a2");
+  expect("[[duplicate INC-000001] [duplicate]]", ROUTE_ALL "3000 INC a1 99-0 1 k 60000 a3 98-0 1 k 60000");
+  /* What is old goes. */
+  deliver(a);
+  expect("1", DONE_ALL "7001 5000 %s b1 suppressed", a);
+  expect("[b1]", "ZRANGE {tocsin:alerts}:seen 0 -1");
+  expect("0", "HLEN {tocsin:alerts}:seen_in");
+  deliver(a), deliver(b);
+  const char *wrong = "!invalid ERR done_all: wrong arguments";
+  expect(wrong, DONE_ALL "2000 5000 %s a1 attached %s a1 dead", a, b);
+  expect(wrong, DONE_ALL "2000 5000 %s a1 attached %s a1", a, b);
+  expect(wrong, DONE_ALL "x 5000 %s a1 attached", a);
+  expect("2", "XLEN tocsin:alerts");
+}
+
+/* What a node of yesterday's build has routed, with cjson's order of names. */
+static void test_done_all_reads_what_was_routed_before(void **state) {
+  char id[64];
+  deliver(id);
+  ask(loop, link_,
+      "HSET {tocsin:alerts}:routed a1 "
+      "{\"incidents\":[{\"created\":1,\"id\":\"INC-000007\"},{\"created\":0,\"id\":\"INC-000008\"}],\"stream\":\"%s\"}",
+      id);
+  expect("[[routed INC-000007 1 INC-000008 0]]", ROUTE_ALL "1000 INC a1 %s 1 k 60000", id);
+  expect("1", DONE_ALL "2000 5000 %s a1 attached", id);
+  expect("[\"INC-000007\",\"INC-000008\"]", "HGET {tocsin:alerts}:seen_in a1");
+  expect("0", "HLEN {tocsin:alerts}:routed");
+}
+
 static void test_ungroup(void **state) {
   expect("[new INC-000001 1 INC-000002 1]", ROUTE "a1 1-0 1000 INC k1 60000 k2 60000");
   expect("1", "FCALL tocsin_ungroup 1 {tocsin:alerts}:group INC-000001 k1 k2 k3");
@@ -423,6 +543,10 @@ int main(void) {
       cmocka_unit_test_setup(test_done_dead_with_very_many_fields, fresh),
       cmocka_unit_test_setup(test_done_forgets_old, fresh),
       cmocka_unit_test_setup(test_done_refuses_nonsense, fresh),
+      cmocka_unit_test_setup(test_route_all, fresh),
+      cmocka_unit_test_setup(test_route_all_is_route_for_each, fresh),
+      cmocka_unit_test_setup(test_done_all, fresh),
+      cmocka_unit_test_setup(test_done_all_reads_what_was_routed_before, fresh),
       cmocka_unit_test_setup(test_ungroup, fresh),
       cmocka_unit_test_setup(test_hold, fresh),
       cmocka_unit_test_setup(test_budget, fresh),

@@ -94,12 +94,22 @@ static void test_engine_user(void **state) {
                           "FCALL tocsin_done 6 tocsin:alerts {tocsin:alerts}:routed {tocsin:alerts}:seen {tocsin:alerts}:seen_in "
                           "{tocsin:alerts}:counts {tocsin:alerts}:dead engine 1-0 a attached 1000 1000"),
                       "1");
+  assert_non_null(strchr(ask(loop, link, "XADD tocsin:alerts 2-0 alert {}"), '-'));
+  assert_non_null(strstr(ask(loop, link, "XREADGROUP GROUP engine n1 STREAMS tocsin:alerts >"), "2-0"));
+  assert_string_equal(ask(loop, link,
+                          "FCALL tocsin_route_all 6 {tocsin:alerts}:routed {tocsin:alerts}:seen {tocsin:alerts}:group {tocsin:alerts}:ids "
+                          "{tocsin:alerts}:seen_in {tocsin:alerts}:owner 1000 INC|n1 b 2-0 2 l 1000 '' 0"),
+                      "[[new INC-000002 1 INC-000003 1]]");
+  assert_string_equal(ask(loop, link,
+                          "FCALL tocsin_done_all 5 tocsin:alerts {tocsin:alerts}:routed {tocsin:alerts}:seen {tocsin:alerts}:seen_in "
+                          "{tocsin:alerts}:counts engine 9000 1000 2-0 b attached"),
+                      "1");
   assert_non_null(strchr(ask(loop, link, "XADD tocsin:{EX-000001}:alerts * alert {}"), '-'));
   assert_string_equal(ask(loop, link, "FCALL tocsin_budget 1 tocsin:budget:live:x 1000 100 2 i"), "1");
   assert_string_equal(ask(loop, link, "FCALL tocsin_hold 1 tocsin:contained u {}"), "1");
   assert_string_equal(ask(loop, link, "FCALL tocsin_unhold 1 tocsin:contained u"), "1");
   assert_string_equal(ask(loop, link, "FCALL tocsin_ungroup 1 {tocsin:alerts}:group INC-000001 k"), "1");
-  assert_string_equal(ask(loop, link, "FCALL tocsin_open_id 1 {tocsin:alerts}:ids INC"), "INC-000002");
+  assert_string_equal(ask(loop, link, "FCALL tocsin_open_id 1 {tocsin:alerts}:ids INC"), "INC-000004");
   for (size_t i = 0; forbidden[i]; i++) expect_denied(link, forbidden[i]);
   redis_free(link);
   redis_free(admin);
