@@ -173,13 +173,11 @@ static int own_params(struct action *x, json_t *params, struct err *err) {
 static int params_check(struct action *x, const json_t *given, struct err *err) {
   const json_t *schema = x->form->params;
   json_t *params = given ? json_copy((json_t *)(uintptr_t)given) : json_object(), *checked = NULL;
-  char where[256];
-  snprintf(where, sizeof where, "%s.%s", x->connector->instance, x->name);
   int r = own_params(x, params, err);
   if (r == 0 && !json_object_get(schema, "because")) json_object_del(params, "because");
   if (r == 0 && x->form->generates) r = sealed_generate(x, schema, params, err);
-  if (r == 0) r = schema_check(schema, params, where, &checked, err);
-  else err_wrap(err, "%s", where);
+  if (r == 0) r = schema_check(schema, params, "", &checked, err);
+  if (r < 0) err_wrap(err, "%s.%s", x->connector->instance, x->name);
   if (r == 0) x->params = checked;
   json_decref(params);
   return r;
@@ -286,19 +284,19 @@ void actions_orphan(struct actions *a, const struct journal *journal) {
 json_t *action_named(const struct action *x) {
   const struct form *f = x->form;
   json_t *body = json_object();
-  json_object_set_nocheck(body, "connector", f->word_connector);
-  json_object_set_nocheck(body, "action", f->word_action);
-  json_object_set_nocheck(body, "effect", f->word_effect);
-  json_object_set_nocheck(body, "target", x->target);
+  json_object_set(body, "connector", f->word_connector);
+  json_object_set(body, "action", f->word_action);
+  json_object_set(body, "effect", f->word_effect);
+  json_object_set(body, "target", x->target);
   return body;
 }
 
 json_t *action_about(const struct action *x) {
   json_t *about = action_named(x);
-  json_object_set_nocheck(about, "params", x->params);
-  json_object_set_new_nocheck(about, "digest", json_string_nocheck(x->digest));
-  if (x->request) json_object_set_nocheck(about, "request", x->request);
-  if (x->because) json_object_set_new_nocheck(about, "because", json_string(x->because));
+  json_object_set(about, "params", x->params);
+  json_object_set_new(about, "digest", json_string(x->digest));
+  if (x->request) json_object_set(about, "request", x->request);
+  if (x->because) json_object_set_new(about, "because", json_string(x->because));
   return about;
 }
 
@@ -483,12 +481,12 @@ static void on_durable(void *arg, const struct err *err) {
 
 static json_t *intent_body(struct action *x, int64_t send_before) {
   json_t *body = action_about(x);
-  json_object_set_nocheck(body, "version", x->form->word_version);
-  json_object_set_new_nocheck(body, "key", json_string_nocheck(x->key));
-  json_object_set_new_nocheck(body, "send_before", json_integer(send_before));
-  json_object_set_new_nocheck(body, "attempt", json_integer(x->attempt));
-  json_object_set_new_nocheck(body, "timeout", json_integer(x->form->timeout_ms));
-  json_object_set_new_nocheck(body, "settle", json_integer(x->form->settle_ms));
+  json_object_set(body, "version", x->form->word_version);
+  json_object_set_new(body, "key", json_string(x->key));
+  json_object_set_new(body, "send_before", json_integer(send_before));
+  json_object_set_new(body, "attempt", json_integer(x->attempt));
+  json_object_set_new(body, "timeout", json_integer(x->form->timeout_ms));
+  json_object_set_new(body, "settle", json_integer(x->form->settle_ms));
   if (x->undo_of) json_object_set_new(body, "undo_of", json_string(x->undo_of));
   if (x->lift_ms) json_object_set_new(body, "lift_at", json_integer(action_now(x) + x->lift_ms * 1000));
   if (x->simulated) json_object_set_new(body, "simulated", json_true());
@@ -544,9 +542,9 @@ void action_end(struct action *x, bool ok, json_t *returns_take, const char *sta
   x->returns = returns_take ? returns_take : json_object();
   x->outcome = (struct outcome){.ok = ok, .returns = x->returns, .status = status};
   json_t *body = action_named(x);
-  json_object_set_new_nocheck(body, "ok", json_boolean(ok));
-  json_object_set_nocheck(body, ok ? "returns" : "failure", x->returns);
-  json_object_set_new_nocheck(body, "took_ms", json_integer((action_now(x) - x->began) / 1000));
+  json_object_set_new(body, "ok", json_boolean(ok));
+  json_object_set(body, ok ? "returns" : "failure", x->returns);
+  json_object_set_new(body, "took_ms", json_integer((action_now(x) - x->began) / 1000));
   if (status) json_object_set_new(body, "contains", json_string(status));
   if (x->undo_of) json_object_set_new(body, "undo_of", json_string(x->undo_of));
   if (response) json_object_set(body, "response", (json_t *)(uintptr_t)response);

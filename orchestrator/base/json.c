@@ -104,7 +104,8 @@ bool json_quick_valid(const char *text, size_t len) { return utf8_valid(text, le
 
 void json_digest(const json_t *value, char out[65]) {
   struct buf text;
-  buf_init(&text, (size_t)1 << 30);
+  char near[2048];
+  buf_lend(&text, near, sizeof near, (size_t)1 << 30);
   json_write(value, &text);
   uint8_t digest[DIGEST_BYTES];
   digest_sha256(text.data, text.len, digest);

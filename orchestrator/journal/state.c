@@ -60,14 +60,17 @@ static void copy(json_t *to, const json_t *from, const char *key) {
   if (value) json_object_set(to, key, value);
 }
 
-/* Walks over what is there: it is less than what could be, and needs no hashing. */
+/* Walks over what is there: it is less than what could be, and needs no hashing. Each key is looked for from where the one before was found: at once, when they come in the
+ * order of `keys`. */
 static void copy_all(json_t *to, const json_t *from, const char *const *keys) {
   const char *key;
   json_t *value;
+  size_t count = 0, at = 0;
+  while (keys[count]) count++;
   json_object_foreach((json_t *)(uintptr_t)from, key, value) {
-    const char *const *wanted = keys;
-    while (*wanted && ((*wanted)[0] != key[0] || strcmp(*wanted, key) != 0)) wanted++;
-    if (*wanted) json_object_set_nocheck(to, key, value);
+    size_t tried = 0;
+    for (; tried < count && strcmp(keys[at], key) != 0; tried++) at = at + 1 < count ? at + 1 : 0;
+    if (tried < count) json_object_set(to, key, value);
   }
 }
 
@@ -240,11 +243,13 @@ static void fold_answer(json_t *state, const struct entry *e) {
 }
 
 static void fold_intent(json_t *state, const struct entry *e) {
-  static const char *const keys[] = {"connector", "action",  "effect",  "target", "params", "send_before", "undo_of", "attempt", "settle",
-                                     "timeout",   "lift_at", "because", "digest", "key",    "simulated",   "version", NULL};
+  /* In the order in which an action writes them. */
+  static const char *const keys[] = {"connector",   "action",  "effect",  "target", "params",  "digest",  "because",   "version", "key",
+                                     "send_before", "attempt", "timeout", "settle", "undo_of", "lift_at", "simulated", NULL};
   char at[ID_PATH];
   place(at, e->run, e->step);
-  json_t *intent = json_pack("{s:I}", "since", (json_int_t)e->time);
+  json_t *intent = json_object();
+  set_int(intent, "since", e->time);
   copy_all(intent, e->body, keys);
   json_object_set_new(part(state, "intents"), at, intent);
   json_object_del(part(state, "held"), at);
