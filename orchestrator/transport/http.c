@@ -16,6 +16,9 @@
 
 enum { RENEW_BEFORE_S = 30, LONGEST_TOKEN_S = 86400, EXPECT_FROM_BYTES = 1 << 19 };
 
+#define AGENT "tocsin"
+#define ENCODINGS "gzip, deflate"
+
 /* May the next prerequest callback go through, and who is asked. */
 enum leave { LEAVE_NOT, LEAVE_FREE, LEAVE_GATE, LEAVE_GATE_AGAIN };
 
@@ -214,8 +217,7 @@ static void set_options(struct handle *handle) {
   curl_easy_setopt(e, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
   curl_easy_setopt(e, CURLOPT_PATH_AS_IS, 1L);
   curl_easy_setopt(e, CURLOPT_DISALLOW_USERNAME_IN_URL, 1L);
-  curl_easy_setopt(e, CURLOPT_USERAGENT, "tocsin");
-  curl_easy_setopt(e, CURLOPT_ACCEPT_ENCODING, "gzip, deflate");
+  curl_easy_setopt(e, CURLOPT_ACCEPT_ENCODING, ENCODINGS); /* what it unpacks */
   curl_easy_setopt(e, CURLOPT_WRITEFUNCTION, on_body);
   curl_easy_setopt(e, CURLOPT_WRITEDATA, handle);
   curl_easy_setopt(e, CURLOPT_HEADERFUNCTION, on_header);
@@ -244,9 +246,26 @@ static void more_headers(struct http *h, const char *line) {
   if (!(h->headers = curl_slist_append(h->headers, line))) abort();
 }
 
+static bool names_agent(const struct curl_slist *headers) {
+  for (; headers; headers = headers->next)
+    if (strncasecmp(headers->data, "User-Agent", 10) == 0 && strchr(":;", headers->data[10])) return true;
+  return false;
+}
+
+/* libcurl would make these two by itself, but prints them anew for each request; its signing must not count them. */
+static void add_constant(struct http *h) {
+  if (h->auth == AUTH_SIGV4) {
+    curl_easy_setopt(h->transfer.easy, CURLOPT_USERAGENT, AGENT);
+    return;
+  }
+  if (!names_agent(h->headers)) more_headers(h, "User-Agent: " AGENT);
+  more_headers(h, "Accept-Encoding: " ENCODINGS);
+}
+
 /* The form's headers, and the two that libcurl would add by itself taken away (only then: its signing would count them). */
 static void finish_headers(struct http *h, const struct curl_slist *own) {
   for (; own; own = own->next) more_headers(h, own->data);
+  add_constant(h);
   if (h->request.body_len > EXPECT_FROM_BYTES) more_headers(h, "Expect:");
   if (!h->request.body && !h->token_body && strcmp(h->request.method, "POST") == 0) more_headers(h, "Content-Type:");
   curl_easy_setopt(h->transfer.easy, CURLOPT_HTTPHEADER, h->headers);

@@ -85,6 +85,40 @@ static void nothing_left_over(void **state) {
   transports = kept;
 }
 
+static int lines_with(const char *request, const char *start) {
+  char line[128];
+  int count = 0;
+  snprintf(line, sizeof line, "\r\n%s", start);
+  for (const char *p = request; (p = strcasestr(p, line)); p += 2) count++;
+  return count;
+}
+
+/* Each request says once who sends it and what it unpacks, however it proves who we are; a connector may name itself. */
+static void said_once(void **state) {
+  static const char *const ways[] = {"",
+                                     ",\"bearer\":\"a-bearer-token\",\"json\":{}",
+                                     ",\"auth\":{\"sigv4\":{\"access_key\":\"AKIDEXAMPLE\",\"secret_key\":\"wJalrXUtnFEMI\","
+                                     "\"region\":\"us-east-1\",\"service\":\"iam\"}}",
+                                     ",\"headers\":{\"user-agent\":\"other\"}",
+                                     ",\"headers\":{\"User-Agent\":\"\"}",
+                                     ",\"headers\":{\"User-Agents\":\"x\"}",
+                                     ",\"auth\":{\"header\":{\"name\":\"User-Agent\",\"value\":\"other\"}}"};
+  static const char *const agents[] = {"tocsin\r\n", "tocsin\r\n", "tocsin\r\n", "other\r\n", NULL, "tocsin\r\n", "other\r\n"};
+  char last[REQUEST_CAP], agent[64];
+  for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
+    help_run((struct exchange){0}, request("POST", "/ok", ways[i]), &o);
+    expect(DELIVERY_ANSWERED, 0);
+    last_request(last);
+    assert_int_equal(lines_with(last, "Accept-Encoding: gzip, deflate\r\n"), 1);
+    assert_int_equal(lines_with(last, "Accept-Encoding:"), 1);
+    assert_int_equal(lines_with(last, "User-Agent:"), 1);
+    snprintf(agent, sizeof agent, "User-Agent: %s", agents[i] ? agents[i] : "");
+    if (agents[i]) assert_int_equal(lines_with(last, agent), 1);
+    assert_int_equal(lines_with(last, "Authorization: AWS4-HMAC-SHA256"), i == 2);
+    assert_null(strstr(last, "accept-encoding;"));
+  }
+}
+
 /* A kept connection that its server closes while nobody uses it is not used again, and costs nothing meanwhile. */
 static void closed_while_kept(void **state) {
   int asked = 0;
@@ -145,7 +179,7 @@ static void waiting(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(many_at_once), cmocka_unit_test(nothing_left_over),
+  const struct CMUnitTest tests[] = {cmocka_unit_test(many_at_once), cmocka_unit_test(nothing_left_over), cmocka_unit_test(said_once),
                                      cmocka_unit_test(closed_while_kept), cmocka_unit_test(waiting)};
   return cmocka_run_group_tests(tests, up, down);
 }
