@@ -73,7 +73,7 @@ static int keys_open(struct bodies *b, struct err *err) {
   int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
   if (fd < 0) return err_errno(err, "cannot open %s", path);
   close(fd);
-  if (sqlite3_open_v2(path, &b->keys, SQLITE_OPEN_READWRITE, NULL) != SQLITE_OK) return keys_error(b, err, "open");
+  if (sqlite3_open_v2(path, &b->keys, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL) != SQLITE_OK) return keys_error(b, err, "open");
   sqlite3_busy_timeout(b->keys, 5000);
   /* A deleted key must not live on in a free page or in what is left of a journal, whose bytes go with each transaction: with the file they would, too, but ext4 looks at every file
    * that was removed in the last minutes whenever it makes one, and a batch makes many. */
@@ -318,7 +318,8 @@ int bodies_append(struct bodies *b, uint64_t first, const struct body *list, siz
 int bodies_read(struct bodies *b, uint64_t index, const struct hash *leaf, struct buf *out, struct err *err) {
   struct reader *reader = &b->reader;
   bool in_a_row = !sqlite3_get_autocommit(b->keys);
-  uint8_t key[KEY] = {0}, place[PLACE], *text = NULL;
+  uint8_t key[KEY] = {0}, place[PLACE];
+  char *room = NULL, *text = NULL;
   const uint8_t *header, *record;
   int r = key_get(b, index, key, err);
   if (r < 0) return r;
@@ -329,18 +330,21 @@ int bodies_read(struct bodies *b, uint64_t index, const struct hash *leaf, struc
   }
   size_t len = (size_t)header[0] << 24 | (size_t)header[1] << 16 | (size_t)header[2] << 8 | header[3], rest = NONCE + len + TAG;
   place_write(index, leaf, place);
-  if (len == 0 || len > BODY_MAX || !(record = reader_bytes(reader, reader->offset + HEADER, rest, in_a_row ? AHEAD : 0)) ||
-      !(text = malloc(len)) || !decrypt(b, key, place, record, len, text)) {
+  record = len && len <= BODY_MAX ? reader_bytes(reader, reader->offset + HEADER, rest, in_a_row ? AHEAD : 0) : NULL;
+  if (record) room = buf_extend(out, len);
+  /* What does not fit is still looked at: its length may be what was changed. */
+  if (record) text = room ? room : malloc(len);
+  if (!text || !decrypt(b, key, place, record, len, (uint8_t *)text)) {
+    if (room) *room = 0, out->len -= len; /* nothing of it is handed out */
     r = err_set(err, ERR_INVALID, "the body of entry %" PRIu64 " was changed", index);
     goto out;
   }
   reader->at++;
   reader->offset += (off_t)record_length(len);
-  buf_add(out, text, len);
-  if (!buf_ok(out)) r = err_set(err, ERR_LIMIT, "the body of entry %" PRIu64 " is larger than %zu bytes", index, out->cap);
+  if (!room) r = err_set(err, ERR_LIMIT, "the body of entry %" PRIu64 " is larger than %zu bytes", index, out->cap);
 out:
   OPENSSL_cleanse(key, sizeof key);
-  free(text);
+  if (!room) free(text);
   if (!in_a_row) reader_close(reader), cipher_forget(b);
   return r;
 }
@@ -395,7 +399,8 @@ int bodies_look(const char *folder, struct bodies **ret, struct err *err) {
   if ((size_t)snprintf(b->folder, sizeof b->folder, "%s", folder) >= sizeof b->folder)
     r = err_set(err, ERR_INVALID, "the path of the evidence folder is too long");
   snprintf(path, sizeof path, "%s/keys.db", b->folder);
-  if (r == 0 && sqlite3_open_v2(path, &b->keys, SQLITE_OPEN_READONLY, NULL) != SQLITE_OK) r = keys_error(b, err, "open");
+  if (r == 0 && sqlite3_open_v2(path, &b->keys, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX, NULL) != SQLITE_OK)
+    r = keys_error(b, err, "open");
   if (r == 0) sqlite3_busy_timeout(b->keys, 5000);
   if (r == 0) *ret = b;
   else bodies_close(b);

@@ -35,7 +35,7 @@ static const char form[] = "CREATE TABLE journal (id INTEGER PRIMARY KEY, name T
                            "CREATE INDEX entry_time ON entry (time);"
                            "CREATE TABLE done (texts INTEGER NOT NULL);" /* entries whose bodies were read */
                            "INSERT INTO done VALUES (0);"
-                           "CREATE VIRTUAL TABLE text USING fts5 (content, tokenize = 'unicode61');";
+                           "CREATE VIRTUAL TABLE text USING fts5 (content, tokenize = 'unicode61', columnsize = 0);";
 
 int catalogue_fail(struct catalogue *c, struct err *err, const char *what) {
   int code = sqlite3_errcode(c->db) & 0xff;
@@ -47,9 +47,20 @@ int catalogue_run(struct catalogue *c, const char *text, struct err *err) {
   return sqlite3_exec(c->db, text, NULL, NULL, NULL) == SQLITE_OK ? 0 : catalogue_fail(c, err, "write");
 }
 
+static void names_forget(struct catalogue *c) {
+  free(c->names);
+  c->names = NULL;
+}
+
+void catalogue_rollback(struct catalogue *c) {
+  names_forget(c);
+  if (!sqlite3_get_autocommit(c->db)) sqlite3_exec(c->db, "ROLLBACK", NULL, NULL, NULL);
+}
+
 /* ---- opening */
 
 static void handle_close(struct catalogue *c) {
+  names_forget(c);
   for (int i = 0; i < STATEMENTS; i++) sqlite3_finalize(c->statements[i]);
   memset(c->statements, 0, sizeof c->statements);
   sqlite3_close(c->db);
@@ -75,7 +86,8 @@ static int handle_open(struct catalogue *c, struct err *err) {
   int fd = open(c->path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600), r = 0;
   if (fd < 0) return err_errno(err, "cannot open %s", c->path);
   close(fd);
-  if (sqlite3_open_v2(c->path, &c->db, SQLITE_OPEN_READWRITE, NULL) != SQLITE_OK) return catalogue_fail(c, err, "open");
+  if (sqlite3_open_v2(c->path, &c->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL) != SQLITE_OK)
+    return catalogue_fail(c, err, "open");
   sqlite3_busy_timeout(c->db, BUSY_MS);
   /* The log is what must survive a power cut; this one only must not be torn by it. */
   r = catalogue_run(c, "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA secure_delete=ON", err);
@@ -136,7 +148,8 @@ int catalogue_look(const char *folder, struct catalogue **ret, struct err *err) 
   if (!c) abort();
   int r = path_set(c, folder, err);
   if (r == 0 && access(c->path, F_OK) != 0) r = err_set(err, ERR_NOT_FOUND, "there is no catalogue %s", c->path);
-  if (r == 0 && sqlite3_open_v2(c->path, &c->db, SQLITE_OPEN_READONLY, NULL) != SQLITE_OK) r = catalogue_fail(c, err, "open");
+  if (r == 0 && sqlite3_open_v2(c->path, &c->db, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX, NULL) != SQLITE_OK)
+    r = catalogue_fail(c, err, "open");
   if (r == 0) sqlite3_busy_timeout(c->db, BUSY_MS);
   if (r == 0 && catalogue_number(c, "PRAGMA user_version") != FORM)
     r = err_set(err, ERR_INVALID, "the catalogue %s cannot be read; make it anew: tocsin evidence rebuild", c->path);
@@ -222,36 +235,43 @@ static int done(struct catalogue *c, sqlite3_stmt *s, struct err *err) {
   return r;
 }
 
+static struct catalogue_name *name_place(struct catalogue *c, const char *name) {
+  uint32_t hash = 2166136261U; /* FNV-1a */
+  if (!c->names && !(c->names = calloc(CATALOGUE_NAMES, sizeof *c->names))) abort();
+  for (; *name; name++) hash = (hash ^ (uint8_t)*name) * 16777619U;
+  return &c->names[hash % CATALOGUE_NAMES];
+}
+
 /* The name's number; one that is new gets one. `add` stands before its look-up among the statements. */
 static int name_make(struct catalogue *c, int add, const char *name, int64_t *ret, struct err *err) {
-  int found = name_find(c, add + 1, name, ret, err);
-  if (found != 0) return found < 0 ? found : 0;
-  sqlite3_bind_text(c->statements[add], 1, name, -1, SQLITE_STATIC);
-  int r = done(c, c->statements[add], err);
-  if (r == 0) *ret = sqlite3_last_insert_rowid(c->db);
+  struct catalogue_name *place = name_place(c, name);
+  if (place->id && place->statement == add && strcmp(place->name, name) == 0) return *ret = place->id, 0;
+  int found = name_find(c, add + 1, name, ret, err), r = found < 0 ? found : 0;
+  if (found == 0) {
+    sqlite3_bind_text(c->statements[add], 1, name, -1, SQLITE_STATIC);
+    if ((r = done(c, c->statements[add], err)) == 0) *ret = sqlite3_last_insert_rowid(c->db);
+  }
+  if (r == 0) *place = (struct catalogue_name){.statement = add, .id = *ret};
+  if (r == 0) snprintf(place->name, sizeof place->name, "%s", name);
   return r;
 }
 
-/* A text member of a head: its quotes are not escaped, so no value can look like it. */
-static void head_text(const char *bytes, size_t len, const char *name, char *out, size_t size) {
-  const char *at = memmem(bytes, len, name, strlen(name)), *end;
-  out[0] = 0;
-  if (!at) return;
-  at += strlen(name);
-  end = memchr(at, '"', len - (size_t)(at - bytes));
-  if (end && (size_t)(end - at) < size) snprintf(out, size, "%.*s", (int)(end - at), at);
+static void text_copy(const struct head_text *text, char out[KIND_MOST]) {
+  size_t len = text->at && text->len < KIND_MOST ? text->len : 0;
+  if (len) memcpy(out, text->at, len);
+  out[len] = 0;
 }
 
 /* An entry that is no head of a journal is in nobody's way: it is found by its index only. */
 int catalogue_entry_add(struct catalogue *c, uint64_t index, const void *bytes, size_t len, const struct hash *leaf, struct err *err) {
-  struct head head;
+  struct head head = {.seq = 0};
   int64_t journal = 0, kind = 0, time = 0;
   char text[KIND_MOST];
   bool known = head_scan(bytes, len, &head);
   int r = known ? name_make(c, ADD_JOURNAL, head.incident, &journal, err) : 0;
-  head_text(bytes, known ? len : 0, ",\"time\":\"", text, sizeof text);
+  text_copy(&head.time, text);
   if (r == 0 && !time_parse(text, &time)) time = 0;
-  head_text(bytes, known ? len : 0, ",\"type\":\"", text, sizeof text);
+  text_copy(&head.type, text);
   if (r == 0) r = name_make(c, ADD_KIND, text, &kind, err);
   if (r < 0) return r;
   sqlite3_stmt *s = c->statements[ADD_ENTRY];
@@ -267,7 +287,7 @@ int catalogue_entry_add(struct catalogue *c, uint64_t index, const void *bytes, 
 
 static int end(struct catalogue *c, int r, uint64_t size, struct err *err) {
   if (r == 0) r = catalogue_run(c, "COMMIT", err);
-  if (r < 0 && !sqlite3_get_autocommit(c->db)) sqlite3_exec(c->db, "ROLLBACK", NULL, NULL, NULL);
+  if (r < 0) catalogue_rollback(c);
   if (r == 0) c->size = size;
   return r;
 }

@@ -17,35 +17,34 @@ struct reading {
   struct catalogue *c;
   struct bodies *bodies;
   sqlite3_stmt *add;
+  struct buf envelope, text; /* of the entry at hand */
 };
 
 /* 0 also when there is no body: it was removed, or cannot be read any more, which is the verifiers' business. */
-static int body_add(struct reading *r, uint64_t index, const struct hash *leaf, struct buf *out, struct err *err) {
-  struct buf envelope;
-  buf_init(&envelope, CATALOGUE_BODY);
-  int e = bodies_read(r->bodies, index, leaf, &envelope, err);
-  if (e == 0 && envelope.len > ENVELOPE_PREFIX)
-    texts_add(envelope.data + ENVELOPE_PREFIX, envelope.len - ENVELOPE_PREFIX, CATALOGUE_TEXT, out);
-  buf_release(&envelope);
+static int body_add(struct reading *r, uint64_t index, const struct hash *leaf, struct err *err) {
+  struct buf *envelope = &r->envelope;
+  buf_reset(envelope);
+  int e = bodies_read(r->bodies, index, leaf, envelope, err);
+  if (e == 0 && envelope->len > ENVELOPE_PREFIX)
+    texts_add(envelope->data + ENVELOPE_PREFIX, envelope->len - ENVELOPE_PREFIX, CATALOGUE_TEXT, &r->text);
   return e == ERR_IO ? e : 0;
 }
 
 /* Its place, unless that is in, and its texts. */
 static int text_add(void *arg, uint64_t index, const void *bytes, size_t len, const struct hash *leaf, struct err *err) {
   struct reading *r = arg;
-  struct buf text;
-  buf_init(&text, CATALOGUE_TEXT + 1024);
-  texts_add_member(bytes, len, "actor", CATALOGUE_TEXT, &text);
-  texts_add_member(bytes, len, "type", CATALOGUE_TEXT, &text);
+  struct buf *text = &r->text;
+  buf_reset(text);
+  texts_add_member(bytes, len, "actor", CATALOGUE_TEXT, text);
+  texts_add_member(bytes, len, "type", CATALOGUE_TEXT, text);
   int e = index < r->c->size ? 0 : catalogue_entry_add(r->c, index, bytes, len, leaf, err);
-  if (e == 0) e = body_add(r, index, leaf, &text, err);
+  if (e == 0) e = body_add(r, index, leaf, err);
   if (e == 0) {
     sqlite3_bind_int64(r->add, 1, (sqlite3_int64)index);
-    sqlite3_bind_text(r->add, 2, text.data, (int)text.len, SQLITE_STATIC);
+    sqlite3_bind_text(r->add, 2, text->data, (int)text->len, SQLITE_STATIC);
     if (sqlite3_step(r->add) != SQLITE_DONE) e = catalogue_fail(r->c, err, "write");
     sqlite3_reset(r->add);
   }
-  buf_release(&text);
   return e;
 }
 
@@ -58,16 +57,20 @@ int catalogue_read(struct catalogue *c, const struct tlog *log, struct bodies *b
   if (e < 0 || from >= to) return e;
   e = catalogue_run(c, "BEGIN IMMEDIATE", err);
   if (e < 0) return e;
-  if (sqlite3_prepare_v2(c->db, "INSERT OR REPLACE INTO text (rowid, content) VALUES (?, ?)", -1, &r.add, NULL) != SQLITE_OK)
+  if (sqlite3_prepare_v2(c->db, "INSERT INTO text (rowid, content) VALUES (?, ?)", -1, &r.add, NULL) != SQLITE_OK)
     e = catalogue_fail(c, err, "write");
+  buf_init(&r.envelope, CATALOGUE_BODY);
+  buf_init(&r.text, CATALOGUE_TEXT + 1024);
   bodies_read_begin(bodies);
   if (e == 0) e = tlog_each(log, from, to, text_add, &r, err);
   bodies_read_end(bodies);
   sqlite3_finalize(r.add);
+  buf_release(&r.envelope);
+  buf_release(&r.text);
   snprintf(sql, sizeof sql, "UPDATE done SET texts = %" PRIu64, to);
   if (e == 0) e = catalogue_run(c, sql, err);
   if (e == 0) e = catalogue_run(c, "COMMIT", err);
-  if (e < 0 && !sqlite3_get_autocommit(c->db)) sqlite3_exec(c->db, "ROLLBACK", NULL, NULL, NULL);
+  if (e < 0) catalogue_rollback(c);
   if (e == 0) c->texts = to;
   if (e == 0 && c->size < to) c->size = to;
   *ret_more = e == 0 && to < size;

@@ -112,9 +112,13 @@ static uint64_t removal(const struct span *type, const struct span *step, uint64
   return n < seq ? n : 0;
 }
 
+static struct head_text text_of(const struct span *s) {
+  return s->escaped || !s->len ? (struct head_text){NULL, 0} : (struct head_text){s->at, s->len};
+}
+
 bool head_scan(const char *bytes, size_t len, struct head *ret) {
   const char *p = bytes, *end = bytes + len;
-  struct span last = {.at = ""}, type = last, step = last, key, value;
+  struct span last = {.at = ""}, type = last, time = last, step = last, key, value;
   enum { INCIDENT = 1, PREV = 2, SEQ = 4, BODY = 8, ALL = 15 };
   int seen = 0;
   if (len < 2 || *p != '{') return false;
@@ -132,12 +136,15 @@ bool head_scan(const char *bytes, size_t len, struct head *ret) {
       break;
     case 't':
       if (text && key_is(&key, "type")) type = value;
+      if (text && key_is(&key, "time")) time = value;
       break;
     default: break;
     }
     last = key;
   } while (*p == ',');
   if (seen != ALL || *p != '}' || p + 1 != end) return false;
+  ret->type = text_of(&type);
+  ret->time = text_of(&time);
   ret->removes = removal(&type, &step, ret->seq);
   ret->file = key_is(&type, "evidence.collected") ? HEAD_COLLECTED : key_is(&type, "evidence.deleted") ? HEAD_DELETED : HEAD_NO_FILE;
   return true;

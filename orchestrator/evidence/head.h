@@ -16,6 +16,12 @@ enum { HEAD_INCIDENT = 160 };
 /* What an entry says of a file in custody (types "evidence.collected" and "evidence.deleted"). */
 enum head_file { HEAD_NO_FILE, HEAD_COLLECTED, HEAD_DELETED };
 
+/* As it stands between its quotes, in the bytes that were scanned. */
+struct head_text {
+  const char *at; /* NULL: there is none, or it bears an escape */
+  size_t len;
+};
+
 struct head {
   char incident[HEAD_INCIDENT];
   char prev[DIGEST_HEX];
@@ -24,6 +30,7 @@ struct head {
   uint64_t
       removes; /* the entry of its journal whose body it says is removed (type "body.removing", which has that entry's number as its step); 0: none */
   enum head_file file;
+  struct head_text type, time;
 };
 
 bool head_scan(const char *bytes, size_t len, struct head *ret);

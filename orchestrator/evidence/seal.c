@@ -27,7 +27,7 @@ struct page {
 struct item {
   struct item *next;
   struct page *page;
-  struct hash leaf;
+  char leaf[DIGEST_HEX]; /* as it came; "": it was none */
   uint64_t seq;
   size_t head_len, envelope_len; /* head_len 0: only a look (sealer_expect), or a removal; then the bytes are the journal's name */
   bool removal;
@@ -116,7 +116,8 @@ static size_t tile_end(const struct sealer *s, struct item *const *items, size_t
 static size_t batch_take(struct sealer *s, struct store_entry entries[SEAL_BATCH], struct item *items[SEAL_BATCH]) {
   size_t count = 0, bytes = 0;
   for (struct item *i = s->first; i && count < SEAL_BATCH && (!count || bytes + i->envelope_len < SEAL_BATCH_BYTES); i = i->next) {
-    entries[count] = (struct store_entry){i->bytes, i->bytes + i->head_len, i->head_len, i->envelope_len, .leaf = i->leaf, .seq = i->seq};
+    entries[count] = (struct store_entry){i->bytes, i->bytes + i->head_len, i->head_len, i->envelope_len, .seq = i->seq};
+    hex_decode(i->leaf, entries[count].leaf.bytes, DIGEST_BYTES);
     items[count++] = i;
     bytes += i->head_len + i->envelope_len;
   }
@@ -147,7 +148,7 @@ static int batch_judge(struct sealer *s, struct store_entry *entries, struct ite
     for (to = i; to < count && items[to]->head_len; to++) continue;
     if (to > i) r = store_judge(s->store, entries, i, to, err);
     else if (items[to++]->removal) entries[i].verdict = STORE_KNOWN;
-    else r = store_compare(s->store, items[i]->bytes, items[i]->seq, &items[i]->leaf, &entries[i], err);
+    else r = store_compare(s->store, items[i]->bytes, items[i]->seq, &entries[i].leaf, &entries[i], err);
   }
   return r;
 }
@@ -379,13 +380,18 @@ static void item_push(struct sealer *s, struct item *i) {
   if (full(s)) pthread_cond_signal(&s->wake);
 }
 
+/* Decoded on the other thread. */
+static void leaf_set(struct item *i, const char *leaf) {
+  if (strlen(leaf) == DIGEST_HEX - 1) memcpy(i->leaf, leaf, DIGEST_HEX);
+}
+
 void sealer_add(struct sealer *s, const char *journal, uint64_t seq, const void *head, size_t head_len, const char *leaf,
                 const void *envelope, size_t envelope_len) {
   struct item *i = item_new(s, head_len + envelope_len);
   i->seq = seq;
   i->head_len = head_len;
   i->envelope_len = envelope_len;
-  hex_decode(leaf, i->leaf.bytes, DIGEST_BYTES);
+  leaf_set(i, leaf);
   memcpy(i->bytes, head, head_len);
   if (envelope_len) memcpy(i->bytes + head_len, envelope, envelope_len);
   pthread_mutex_lock(&s->lock);
@@ -412,7 +418,7 @@ static void item_hand_over(struct sealer *s, struct item *i) {
 
 void sealer_expect(struct sealer *s, const char *journal, uint64_t seq, const char *leaf) {
   struct item *i = item_named(s, journal, seq);
-  hex_decode(leaf, i->leaf.bytes, DIGEST_BYTES);
+  leaf_set(i, leaf);
   item_hand_over(s, i);
 }
 
