@@ -26,6 +26,8 @@ static struct {
   uintptr_t base;
   size_t used, ready; /* pages handed to a class; pages that may be written */
   struct block *free[CLASSES];
+  char *fresh[CLASSES]; /* the rest of a page, of which no block was given out yet */
+  uint32_t fresh_left[CLASSES];
   uint8_t class_of[PAGES];
   _Atomic(struct block *) returned; /* freed by other threads */
 } slab;
@@ -54,7 +56,7 @@ static void take_returned(void) {
   }
 }
 
-/* A fresh page cut into blocks of one class, in the order of their addresses. */
+/* A fresh page for blocks of one class, which are cut off it one by one: of a class that is hardly used little is touched. */
 static bool grow(size_t class) {
   if (slab.used == PAGES) return false;
   if (slab.used == slab.ready) {
@@ -62,22 +64,28 @@ static bool grow(size_t class) {
       return false;
     slab.ready += GROW_PAGES;
   }
-  char *page = (char *)(slab.base + (slab.used << PAGE_SHIFT));
-  size_t size = (class + 1) * STEP, count = PAGE / size;
+  slab.fresh[class] = (char *)(slab.base + (slab.used << PAGE_SHIFT));
+  slab.fresh_left[class] = PAGE / ((uint32_t)(class + 1) * STEP);
   slab.class_of[slab.used++] = (uint8_t) class;
-  for (size_t i = count; i > 0; i--) give_back((struct block *)(void *)(page + (i - 1) * size));
   return true;
+}
+
+/* No block of the class is free. */
+static __attribute__((noinline)) void *alloc_fresh(size_t class, size_t size) {
+  take_returned();
+  if (slab.free[class]) return slab_alloc(size);
+  if (!slab.fresh_left[class] && !grow(class)) return malloc(size);
+  void *block = slab.fresh[class];
+  slab.fresh[class] += (class + 1) * STEP;
+  slab.fresh_left[class]--;
+  return block;
 }
 
 void *slab_alloc(size_t size) {
   if (!owner || size > SLAB_MOST) return malloc(size);
   size_t class = class_for(size), page;
   struct block *b = slab.free[class];
-  if (!b) {
-    take_returned();
-    if (!slab.free[class] && !grow(class)) return malloc(size);
-    b = slab.free[class];
-  }
+  if (!b) return alloc_fresh(class, size);
   if (!ours(b, &page)) abort(); /* the same: better an end than an answer from a wrong place */
   slab.free[class] = b->next;
   __builtin_prefetch(b->next, 1); /* freed long ago, it has left the caches; it is the next one given out */
