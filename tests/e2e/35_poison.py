@@ -31,9 +31,9 @@ const char *lua_pushlstring(void *L, const char *s, size_t n) {
 }
 
 /* And here what a playbook says on its way to the engine. */
-void *json_stringn(const char *s, size_t n) {
+void *json_stringn_nocheck(const char *s, size_t n) {
   static void *(*real)(const char *, size_t);
-  if (!real) real = (void *(*)(const char *, size_t))dlsym(RTLD_NEXT, "json_stringn");
+  if (!real) real = (void *(*)(const char *, size_t))dlsym(RTLD_NEXT, "json_stringn_nocheck");
   if (has(s, n, "POISON-RUN")) *nowhere = 1;
   return real(s, n);
 }
