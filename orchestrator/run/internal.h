@@ -11,7 +11,7 @@
 #include "base/suspect.h"
 #include "run/run.h"
 
-enum { STEPS_MOST = 5000, BRANCHES_MOST = 10000, AT_ONCE = 8, STORY_CAP = 64 << 10, RESULT_CAP = 4096 };
+enum { STEPS_MOST = 5000, BRANCHES_MOST = 10000, AT_ONCE = 8, STORY_CAP = 64 << 10, RESULT_CAP = 4096, TRIM_MS = 5000 };
 
 /* The incident as folded up to one entry. */
 struct view {
@@ -128,6 +128,8 @@ struct run {
 
 struct runs {
   struct runs_deps deps;
+  struct timer *trim;
+  bool ended; /* some run did, since the timer was set */
 };
 
 /* run.c */

@@ -92,9 +92,15 @@ void story_add(struct run *run, const struct step *s, const struct answer *a) {
   struct buf line;
   const char *verb = s->verb->name, *connector = json_str(s->args, "connector");
   buf_init(&line, 2048);
-  buf_addf(&line, "  %s  ", s->path);
-  if (connector) buf_addf(&line, "%s%s.%s", strcmp(verb, "poll") == 0 ? "poll " : "", connector, json_str_or(s->args, "action", ""));
-  else if (strcmp(verb, "ask") == 0) buf_addf(&line, "asked \"%.300s\"", json_str_or(s->args, "text", ""));
+  buf_adds(&line, "  ");
+  buf_adds(&line, s->path);
+  buf_adds(&line, "  ");
+  if (connector) {
+    if (strcmp(verb, "poll") == 0) buf_adds(&line, "poll ");
+    buf_adds(&line, connector);
+    buf_addc(&line, '.');
+    buf_adds(&line, json_str_or(s->args, "action", ""));
+  } else if (strcmp(verb, "ask") == 0) buf_addf(&line, "asked \"%.300s\"", json_str_or(s->args, "text", ""));
   else buf_adds(&line, verb);
   if (strcmp(verb, "undo") == 0) add_value(&line, " of step ", json_object_get(s->args, "step"));
   if (strcmp(verb, "note") == 0) buf_addf(&line, ": %.300s", json_str_or(s->args, "text", ""));

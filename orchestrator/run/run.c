@@ -21,7 +21,12 @@ struct runs *runs_new(const struct runs_deps *deps) {
   return rs;
 }
 
-void runs_free(struct runs *rs) { free(rs); }
+void runs_free(struct runs *rs) {
+  if (!rs) return;
+  timer_free(rs->trim);
+  free(rs);
+}
+
 void runs_set_registry(struct runs *rs, const struct registry *registry) { rs->deps.registry = registry; }
 
 unsigned run_number(const struct run *run) { return run->number; }
@@ -61,22 +66,6 @@ static struct run *run_new(struct runs *rs, const struct run_spec *spec, run_don
   return run;
 }
 
-/* {"ldap": ["lock_account"…]} of ["ldap.lock_account"…]. */
-static json_t *uses_of(const struct declaration *playbook) {
-  json_t *uses = json_object(), *use;
-  size_t i;
-  json_array_foreach(json_object_get(playbook->json, "uses"), i, use) {
-    const char *text = json_string_value(use), *dot = text ? strchr(text, '.') : NULL;
-    char connector[128];
-    if (!dot || (size_t)(dot - text) >= sizeof connector) continue;
-    snprintf(connector, sizeof connector, "%.*s", (int)(dot - text), text);
-    json_t *actions = json_object_get(uses, connector);
-    if (!actions) json_object_set_new(uses, connector, actions = json_array());
-    json_array_append_new(actions, json_string(dot + 1));
-  }
-  return uses;
-}
-
 /* The connector that a call of this run means, in the version it is bound to; NULL with err. */
 const struct connector *run_connector(const struct run *run, const char *name, struct err *err) {
   const struct registry *registry = run->all->deps.registry;
@@ -90,13 +79,12 @@ const struct connector *run_connector(const struct run *run, const char *name, s
 
 /* The versions that this run is bound to. */
 static json_t *pins(const struct run *run) {
-  json_t *pinned = json_object(), *uses = uses_of(run->playbook), *actions;
+  json_t *pinned = json_object(), *actions;
   const char *name;
-  json_object_foreach(uses, name, actions) {
+  json_object_foreach(run->playbook->uses, name, actions) {
     const struct connector *c = run->all->deps.registry ? registry_find(run->all->deps.registry, name, NULL) : NULL;
     if (c) json_object_set_new(pinned, c->instance, json_string(c->declaration->digest));
   }
-  json_decref(uses);
   return pinned;
 }
 
@@ -182,9 +170,7 @@ static void begin_now(void *arg) {
   run->fresh = false;
   run_burst(run);
   run_clear(run);
-  json_t *uses = uses_of(run->playbook);
-  int r = script_new(run->playbook, uses, &run->all->deps.limits, &run->host, &run->script, &err);
-  json_decref(uses);
+  int r = script_new(run->playbook, run->playbook->uses, &run->all->deps.limits, &run->host, &run->script, &err);
   if (r < 0) {
     run_failed(run, err.text, NULL, 0);
     suspect_end();
@@ -236,9 +222,21 @@ static void let_go(struct run *run) {
   }
 }
 
+/* What ended runs leave for those to come is given back when none came for a while. */
+static void trim(void *arg) {
+  struct runs *rs = arg;
+  timer_free(rs->trim);
+  rs->trim = rs->ended ? timer_start(rs->deps.loop, TRIM_MS, trim, rs) : NULL;
+  if (!rs->ended) script_trim();
+  rs->ended = false;
+}
+
 static void finished(void *arg) {
   struct run *run = arg;
+  struct runs *rs = run->all;
   run_clear(run);
+  if (!rs->trim) rs->trim = timer_start(rs->deps.loop, TRIM_MS, trim, rs);
+  rs->ended = true;
   if (run->cb) run->cb(run->arg, run, run->status); /* may free the run */
 }
 

@@ -4,7 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/clock.h"
 #include "base/json.h"
 #include "run/internal.h"
 
@@ -126,9 +125,8 @@ static void branch_failed(struct branch *b, const struct script_yield *out) {
 }
 
 /* What a burst ended with. b may be gone afterwards. */
-static void branch_outcome(struct branch *b, struct script_yield *out, int64_t began) {
-  int64_t spent = clock_cpu_near() - began;
-  if (spent > 0) b->run->cpu_us += spent;
+static void branch_outcome(struct branch *b, struct script_yield *out) {
+  b->run->cpu_us += out->spent_us;
   if (out->line) b->run->line = out->line;
   switch (out->status) {
   case SCRIPT_YIELDED: step_begin(b, out->verb, out->args); break;
@@ -160,13 +158,12 @@ void branch_free(struct branch *b) {
 void branch_begin(struct branch *b) {
   struct run *run = b->run;
   struct script_yield out = {0};
-  int64_t began = clock_cpu_near();
   run->current = b;
   run->draws = 0;
   run_burst(run);
   if (!b->parent) b->lua = script_start(run->script, run->params, run->settings, &out);
   else b->lua = script_branch(b->parent->branch->lua, b->index, &out);
-  branch_outcome(b, &out, began);
+  branch_outcome(b, &out);
   suspect_end();
 }
 
@@ -185,10 +182,9 @@ void step_wake(struct step *s) {
   step_free(s);
   run->current = b;
   run->draws = 0;
-  int64_t began = clock_cpu_near();
   script_resume(b->lua, b->last, a.ok, a.value, a.trust, &out);
   json_decref(a.value);
-  branch_outcome(b, &out, began);
+  branch_outcome(b, &out);
   suspect_end();
 }
 

@@ -87,6 +87,7 @@ void declaration_free(struct declaration *d) {
     free(d->code);
   }
   json_decref(d->json);
+  json_decref(d->uses);
   free(d->name);
   free(d->source);
   free(d);
@@ -116,8 +117,26 @@ out:
   return r;
 }
 
+/* {"ldap": ["lock_account"…]} of ["ldap.lock_account"…]. */
+static json_t *uses_of(const json_t *list) {
+  json_t *uses = json_object(), *use;
+  size_t i;
+  json_array_foreach(list, i, use) {
+    const char *text = json_string_value(use), *dot = text ? strchr(text, '.') : NULL;
+    char connector[128];
+    if (!dot || (size_t)(dot - text) >= sizeof connector) continue;
+    snprintf(connector, sizeof connector, "%.*s", (int)(dot - text), text);
+    json_t *actions = json_object_get(uses, connector);
+    if (!actions) json_object_set_new(uses, connector, actions = json_array());
+    json_array_append_new(actions, json_string(dot + 1));
+  }
+  return uses;
+}
+
 int playbook_load(const char *file, const char *source, size_t len, struct declaration **ret, struct err *err) {
-  return load("playbook", file, source, len, ret, err);
+  int r = load("playbook", file, source, len, ret, err);
+  if (r == 0) (*ret)->uses = uses_of(json_object_get((*ret)->json, "uses"));
+  return r;
 }
 
 int connector_load(const char *file, const char *source, size_t len, struct declaration **ret, struct err *err) {

@@ -514,6 +514,7 @@ static void burst(struct script_thread *t, lua_CFunction entrance, struct entran
   memset(out, 0, sizeof *out);
   e->thread = t;
   s->bursts++;
+  int64_t before = s->state->spent_us;
   state_begin(s->state, s->state->L);
   int results = 0, r = state_enter(s->state, entrance, e, &out->err);
   if (r < 0) {
@@ -528,6 +529,7 @@ static void burst(struct script_thread *t, lua_CFunction entrance, struct entran
     s->current = NULL;
   }
   state_end(s->state);
+  out->spent_us = s->state->spent_us - before;
 }
 
 static struct script_thread *thread_new(struct script *s) {

@@ -43,6 +43,7 @@ struct declaration {
   size_t source_len;
   char digest[65]; /* SHA-256 of source, hex */
   json_t *json;
+  json_t *uses;                  /* of a playbook: {"ldap": ["lock_account"…]}; shared, never changed */
   struct declaration_code *code; /* compiled, internal */
 };
 /* name without path and ".lua". `file` is only for messages ("playbooks/contain-account.lua:12: …"). */
@@ -103,13 +104,14 @@ struct script_yield {
   struct err err;   /* failed: message; code ERR_LIMIT for budgets, ERR_MEMORY, otherwise ERR_INVALID */
   char *traceback;  /* failed: the caller frees; may be NULL */
   int line;         /* of the playbook where it stands, 0 unknown */
+  int64_t spent_us; /* CPU time of the burst */
 };
 
 /* Loads the playbook into a state of its own, ready to run. uses: the actions it may name, as {"ldap": ["lock_account"…]} (act has these and no others). host must outlive it. */
 int script_new(const struct declaration *playbook, const json_t *uses, const struct script_limits *limits, const struct script_host *host,
                struct script **ret, struct err *err);
 void script_free(struct script *s);
-/* Gives back what this thread keeps of ended runs for those to come (up to some 20 MiB). */
+/* Gives back what this thread keeps of ended runs for those to come (up to some 40 MiB). */
 void script_trim(void);
 size_t script_memory(const struct script *s, size_t *ret_peak);
 /* First burst of the main thread: run(incident, act, params, settings). params are data, settings trusted (may be NULL). Outcome in *out. */

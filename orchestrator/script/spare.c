@@ -8,7 +8,7 @@
 
 /* Of all playbooks together, some 80 KiB each: as many as runs end in one wave, or the next wave's would all be made anew. script_trim lets go of
  * them when it is quiet. */
-enum { SPARES_MOST = 256 };
+enum { SPARES_MOST = 512 };
 
 struct spare {
   TAILQ_ENTRY(spare) next;
@@ -66,7 +66,7 @@ void spare_remember(struct state *s, const struct declaration *playbook, const j
   }
   snprintf(x->chunk, sizeof x->chunk, "%s", playbook->code->chunk);
   memcpy(x->digest, playbook->digest, sizeof x->digest);
-  x->uses = json_deep_copy(uses);
+  x->uses = json_incref((json_t *)(uintptr_t)uses);
   x->state = s;
   s->owner = NULL;
   s->spare = x;

@@ -131,8 +131,10 @@ void state_switch(struct state *s, lua_State *L) {
 
 void state_end(struct state *s) {
   watch.current = s->outer;
-  int64_t spent = clock_cpu_near() - s->started_us;
-  if (spent > 0) s->spent_us += spent;
+  if (s->total_us) {
+    int64_t spent = clock_cpu_near() - s->started_us;
+    if (spent > 0) s->spent_us += spent;
+  }
   if (s->running) lua_sethook(s->running, NULL, 0, 0);
   s->running = NULL;
   /* The timer may have fired for the inner burst only; the outer one's turn must come too. */

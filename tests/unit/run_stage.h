@@ -93,6 +93,7 @@ static inline int setup(void **state) {
                            .world = {.alerts = world_alerts, .matches = world_matches, .change = world_change, .collect = world_collect}};
   runs = runs_new(&deps);
   playbook.json = json_pack("{s:[s]}", "uses", "ldap.lock_account");
+  playbook.uses = json_pack("{s:[s]}", "ldap", "lock_account");
   return 0;
 }
 
@@ -113,6 +114,7 @@ static inline int teardown(void **state) {
   unload();
   runs_free(runs);
   json_decref(playbook.json);
+  json_decref(playbook.uses);
   loop_free(fake.loop);
   return 0;
 }
