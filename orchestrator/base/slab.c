@@ -1,6 +1,7 @@
 #include "base/slab.h"
 
 #include <jansson.h>
+#include <malloc.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -32,6 +33,15 @@ static struct {
   _Atomic(struct block *) returned; /* freed by other threads */
 } slab;
 static _Thread_local bool owner;
+
+/* Larger blocks are malloc's; those of the sizes that are asked for most (libcurl's buffers and connections among them) are kept when they come
+ * back: malloc would join them with their neighbours, only to cut them out again. */
+static const size_t large_sizes[] = {768, 1024, 1536, 2048, 4096, 8192, 16400};
+enum { LARGES = sizeof large_sizes / sizeof *large_sizes, KEPT = 128, SLACK = 24 /* bytes that malloc may give more */ };
+static struct {
+  void *blocks[KEPT];
+  size_t count;
+} kept[LARGES];
 
 static size_t class_for(size_t size) { return size ? (size - 1) / STEP : 0; }
 
@@ -81,8 +91,23 @@ static __attribute__((noinline)) void *alloc_fresh(size_t class, size_t size) {
   return block;
 }
 
+static void *large_alloc(size_t size) {
+  size_t i = 0;
+  while (i < LARGES && large_sizes[i] < size) i++;
+  if (i == LARGES) return malloc(size);
+  return kept[i].count ? kept[i].blocks[--kept[i].count] : malloc(large_sizes[i]);
+}
+
+static void large_free(void *block) {
+  size_t size = malloc_usable_size(block), i = LARGES;
+  while (i > 0 && large_sizes[i - 1] > size) i--;
+  if (i > 0 && size <= large_sizes[i - 1] + SLACK && kept[i - 1].count < KEPT) kept[i - 1].blocks[kept[i - 1].count++] = block;
+  else free(block);
+}
+
 void *slab_alloc(size_t size) {
-  if (!owner || size > SLAB_MOST) return malloc(size);
+  if (!owner) return malloc(size);
+  if (size > SLAB_MOST) return large_alloc(size);
   size_t class = class_for(size), page;
   struct block *b = slab.free[class];
   if (!b) return alloc_fresh(class, size);
@@ -97,7 +122,8 @@ void slab_free(void *block) {
   struct block *b = block;
   if (!b) return;
   if (!ours(b, &page)) {
-    free(b);
+    if (owner) large_free(b);
+    else free(b);
   } else if (owner) {
     b->next = slab.free[slab.class_of[page]];
     slab.free[slab.class_of[page]] = b;
@@ -110,7 +136,7 @@ void slab_free(void *block) {
 void *slab_calloc(size_t count, size_t size) {
   size_t all;
   if (__builtin_mul_overflow(count, size, &all)) return NULL;
-  if (!owner || all > SLAB_MOST) return calloc(count, size);
+  if (!owner) return calloc(count, size);
   void *block = slab_alloc(all);
   return block ? memset(block, 0, all) : NULL;
 }

@@ -146,8 +146,9 @@ static bool is_plain(const json_t *value, int depth) {
   json_t *item;
   const char *key;
   if (depth > FILL_DEPTH) return false;
-  json_array_foreach(value, i, item) if (!is_plain(item, depth + 1)) return false;
-  json_object_foreach((json_t *)(uintptr_t)value, key, item) if (key[0] == '$' || !is_plain(item, depth + 1)) return false;
+  if (json_is_array(value)) json_array_foreach(value, i, item) if (!is_plain(item, depth + 1)) return false;
+  if (json_is_object(value))
+    json_object_foreach((json_t *)(uintptr_t)value, key, item) if (key[0] == '$' || !is_plain(item, depth + 1)) return false;
   return true;
 }
 

@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "base/json.h"
 #include "base/map.h"
+#include "base/slab.h"
 #include "transport/form.h"
 #include "transport/http.h"
 
@@ -62,7 +63,7 @@ static void http_release(struct http *h) {
   buf_release(&h->head);
   json_decref(h->headers_in);
   json_decref(h->refused);
-  free(h);
+  slab_free(h);
 }
 
 static void http_cancel(struct flight *f) {
@@ -467,7 +468,7 @@ static void send_done(struct transfer *t, CURLcode code) {
 }
 
 static int http_start(struct flight *f, struct err *err) {
-  struct http *h = calloc(1, sizeof *h);
+  struct http *h = slab_calloc(1, sizeof *h);
   int r;
   if (!h) abort();
   h->flight = f;

@@ -9,6 +9,7 @@
 #include "base/buf.h"
 #include "base/clock.h"
 #include "base/id.h"
+#include "base/slab.h"
 #include "base/json.h"
 #include "transport/form.h"
 #include "transport/multi.h"
@@ -20,7 +21,7 @@ static const struct transport *const table[] = {&transport_http,  &transport_lda
 /* ---- the passage ------------------------------------------------------------------------------------ */
 
 static struct passage *passage_new(const struct exchange *x, atomic_uint_least64_t *sent) {
-  struct passage *p = calloc(1, sizeof *p);
+  struct passage *p = slab_calloc(1, sizeof *p);
   if (!p) abort();
   atomic_init(&p->refs, 1);
   atomic_init(&p->state, PASSAGE_BEFORE);
@@ -39,7 +40,7 @@ struct passage *passage_ref(struct passage *p) {
 void passage_unref(struct passage *p) {
   if (!p || atomic_fetch_sub(&p->refs, 1) != 1) return;
   pthread_mutex_destroy(&p->lock);
-  free(p);
+  slab_free(p);
 }
 
 /* From `from` to sent, if the gate agrees. */
@@ -86,7 +87,7 @@ static void flight_release(struct flight *f) {
   json_decref(f->result.response);
   free(f->connector);
   free(f->idempotency_key);
-  free(f);
+  slab_free(f);
 }
 
 static void flight_unlink(struct flight *f) {
@@ -214,7 +215,7 @@ static char *copy(const char *text) {
 }
 
 static struct flight *flight_new(struct transports *t, const struct exchange *x, exchange_cb *cb, void *arg) {
-  struct flight *f = calloc(1, sizeof *f);
+  struct flight *f = slab_calloc(1, sizeof *f);
   if (!f) abort();
   f->t = t;
   f->passage = passage_new(x, &t->sent);

@@ -89,10 +89,32 @@ static void test_larger(void **state) {
   slab_free(copy);
 }
 
+/* Blocks of all sizes up to malloc's large ones, kept and given out again, never two at one place. */
+static void test_large(void **state) {
+  enum { COUNT = 400 };
+  static unsigned char *held[COUNT];
+  static size_t lengths[COUNT];
+  for (int round = 0; round < 20000; round++) {
+    size_t i = (size_t)rand() % COUNT;
+    if (held[i]) {
+      for (size_t n = 0; n < lengths[i]; n += 61) assert_int_equal(held[i][n], i & 255);
+      assert_int_equal(held[i][lengths[i] - 1], i & 255);
+      slab_free(held[i]);
+      held[i] = NULL;
+      continue;
+    }
+    lengths[i] = (size_t)rand() % (round % 3 ? 3000 : 40000) + 1;
+    held[i] = round % 2 ? slab_alloc(lengths[i]) : slab_calloc(1, lengths[i]);
+    for (size_t n = 0; round % 2 == 0 && n < lengths[i]; n++) assert_int_equal(held[i][n], 0);
+    memset(held[i], (int)(i & 255), lengths[i]);
+  }
+  for (size_t i = 0; i < COUNT; i++) slab_free(held[i]);
+}
+
 int main(void) {
   slab_install();
   slab_install(); /* the second is of no consequence */
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_blocks_keep_their_bytes), cmocka_unit_test(test_threads),
-                                     cmocka_unit_test(test_jansson_uses_it), cmocka_unit_test(test_larger)};
+                                     cmocka_unit_test(test_jansson_uses_it), cmocka_unit_test(test_larger), cmocka_unit_test(test_large)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
