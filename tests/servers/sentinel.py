@@ -4,7 +4,7 @@ import signal
 import ssl
 import tempfile
 
-from common import Server, certificates, free_port, main, program, wait_until
+from common import Server, certificates, free_port, give_away, main, program, wait_until
 from redis import Client, ReplyError
 
 
@@ -14,6 +14,7 @@ class Secured:
     def __init__(self):
         self.folder = tempfile.TemporaryDirectory(prefix="tocsin-redis-tls-")
         self.files = certificates(self.folder.name)
+        give_away(self.folder.name)
         self.all, self.engine, self.asker = "the members' own word", "the engine's own word", "a word to the sentinels"
         self.tls = ssl.create_default_context(cafile=self.files["ca"])
         self.tls.load_cert_chain(self.files["cert"], self.files["key"])
