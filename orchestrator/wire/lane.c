@@ -213,32 +213,41 @@ static void flush_deferred(void *arg) {
   link_leave(lane->link);
 }
 
-static void add_length(struct buf *out, char mark, size_t n) {
-  char text[24];
-  size_t at = sizeof text;
-  text[--at] = '\n';
-  text[--at] = '\r';
-  do text[--at] = (char)('0' + n % 10);
+enum { LENGTH_MOST = 24 }; /* a mark, a number and the line's end */
+
+static char *put_length(char *at, char mark, size_t n) {
+  char digits[20];
+  size_t count = 0;
+  do digits[count++] = (char)('0' + n % 10);
   while (n /= 10);
-  text[--at] = mark;
-  buf_add(out, text + at, sizeof text - at);
+  *at++ = mark;
+  while (count) *at++ = digits[--count];
+  *at++ = '\r';
+  *at++ = '\n';
+  return at;
 }
 
 /* The whole command, or nothing of it when it does not fit. */
 static bool add_command(struct buf *out, size_t argc, const char *const *argv, const size_t *lens) {
-  size_t before = out->len;
-  add_length(out, '*', argc);
+  size_t most = LENGTH_MOST;
+  for (size_t i = 0; i < argc; i++) most += LENGTH_MOST + (lens ? lens[i] : strlen(argv[i])) + 2;
+  char *at = buf_extend(out, most);
+  if (!at) {
+    out->failed = false;
+    return false;
+  }
+  at = put_length(at, '*', argc);
   for (size_t i = 0; i < argc; i++) {
     size_t len = lens ? lens[i] : strlen(argv[i]);
-    add_length(out, '$', len);
-    buf_add(out, argv[i], len);
-    buf_add(out, "\r\n", 2);
+    at = put_length(at, '$', len);
+    memcpy(at, argv[i], len);
+    at += len;
+    *at++ = '\r';
+    *at++ = '\n';
   }
-  if (buf_ok(out)) return true;
-  out->len = before;
-  out->data[before] = 0;
-  out->failed = false;
-  return false;
+  *at = 0;
+  out->len = (size_t)(at - out->data);
+  return true;
 }
 
 int lane_send(struct lane *lane, redis_cb *cb, void *arg, int64_t timeout_ms, size_t argc, const char *const *argv, const size_t *lens,
