@@ -38,20 +38,39 @@ bool document_untouched(lua_State *L) { return !state_of(L)->documents.filled; }
 
 /* ---- in ------------------------------------------------------------------------------------------------- */
 
+static void make_table(lua_State *L, const json_t *value) {
+  lua_createtable(L, 0, 1);
+  lua_pushinteger(L, mark_for(&state_of(L)->documents, value));
+  lua_rawsetp(L, -2, &key_mark);
+  lua_rawgetp(L, LUA_REGISTRYINDEX, &key_meta);
+  lua_setmetatable(L, -2);
+}
+
+/* The tables of this call by their values, made when the first is. */
+static void push_tables(lua_State *L) {
+  enum { ROOM = 8 };
+  if (lua_rawgetp(L, LUA_REGISTRYINDEX, &key_tables) == LUA_TTABLE) return;
+  lua_pop(L, 1);
+  lua_createtable(L, 0, ROOM);
+  lua_pushvalue(L, -1);
+  lua_rawsetp(L, LUA_REGISTRYINDEX, &key_tables);
+}
+
 static void push_table(lua_State *L, const json_t *value) {
   luaL_checkstack(L, 6, "nested too deep");
-  lua_rawgetp(L, LUA_REGISTRYINDEX, &key_tables);
+  push_tables(L);
   if (lua_rawgetp(L, -1, value) == LUA_TNIL) {
     lua_pop(L, 1);
-    lua_createtable(L, 0, 1);
-    lua_pushinteger(L, mark_for(&state_of(L)->documents, value));
-    lua_rawsetp(L, -2, &key_mark);
-    lua_rawgetp(L, LUA_REGISTRYINDEX, &key_meta);
-    lua_setmetatable(L, -2);
+    make_table(L, value);
     lua_pushvalue(L, -1);
     lua_rawsetp(L, -3, value);
   }
   lua_remove(L, -2);
+}
+
+void document_push_whole(lua_State *L, const json_t *value) {
+  if (json_is_object(value) || json_is_array(value)) make_table(L, value);
+  else bridge_push(L, value, SCRIPT_DATA);
 }
 
 void document_push(lua_State *L, const json_t *value) {
@@ -61,7 +80,7 @@ void document_push(lua_State *L, const json_t *value) {
 }
 
 bool document_push_made(lua_State *L, const json_t *value) {
-  lua_rawgetp(L, LUA_REGISTRYINDEX, &key_tables);
+  push_tables(L);
   bool made = lua_rawgetp(L, -1, value) == LUA_TTABLE;
   lua_remove(L, -2);
   if (!made) lua_pop(L, 1);
@@ -76,18 +95,13 @@ const json_t *document_member(const json_t *node, const char *key, size_t len) {
   return json_object_getn(node, key, len);
 }
 
-void document_begin(lua_State *L) {
-  lua_newtable(L);
-  lua_rawsetp(L, LUA_REGISTRYINDEX, &key_tables);
-}
-
 void document_end(lua_State *L) {
   struct documents *d = &state_of(L)->documents;
   if (!d->count) return;
   d->generation++;
   d->count = 0;
   d->filled = false;
-  lua_pushnil(L);
+  lua_pushboolean(L, 0);
   lua_rawsetp(L, LUA_REGISTRYINDEX, &key_tables);
 }
 
@@ -245,6 +259,8 @@ const luaL_Reg document_functions[] = {{"getmetatable", base_getmetatable}, {"ra
 
 void document_open(lua_State *L) {
   static const luaL_Reg events[] = {{"__index", read_index}, {"__newindex", write_index}, {"__len", length}, {NULL, NULL}};
+  lua_pushboolean(L, 0);
+  lua_rawsetp(L, LUA_REGISTRYINDEX, &key_tables); /* its place: document_end may take no memory */
   luaL_newlib(L, events);
   lua_pushboolean(L, 0);
   lua_setfield(L, -2, "__metatable");

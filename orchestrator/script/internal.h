@@ -194,11 +194,11 @@ bool bridge_is_array(lua_State *L, int index);
  * returned (NULL at first: an empty list); the collector releases it. */
 json_t **bridge_push_view(lua_State *L);
 
-/* document.c: between document_begin and document_end scripts may be given tables that stand for JSON values of strangers, and read them when
- * they are asked. Values are borrowed, and must not change meanwhile. To a script they are tables as bridge_push makes them. */
+/* document.c: until document_end scripts may be given tables that stand for JSON values of strangers, and read them when they are asked.
+ * Values are borrowed, and must not change meanwhile. To a script they are tables as bridge_push makes them. */
 void document_open(lua_State *L);
-void document_begin(lua_State *L);
-void document_end(lua_State *L);
+void document_end(lua_State *L);                             /* takes no memory, raises nothing */
+void document_push_whole(lua_State *L, const json_t *value); /* a value that is no part of another */
 void document_push(lua_State *L, const json_t *value);
 /* What the table at index stands for (json_null(): for nothing any more); NULL: it is an ordinary table, or none. */
 const json_t *document_node(lua_State *L, int index);

@@ -21,6 +21,7 @@
 --   ocsf.severity(word)   a severity id from a product's word; nil for a word that is none
 -- Filling a finding f:
 --   ocsf.observe(f, path, kind, value)   an observable, once. kind is an OCSF type name
+--   ocsf.observe_event(f, doc)           what an event that is OCSF already bears: the observables that it lists, and what stands at OCSF's own places
 --   ocsf.put(f, path, value)             a value at a path, unless something stands there already, without an observable
 --   ocsf.set(f, path, kind, value)       a text, put and observed. A second value for a path is observed too, but the first stays
 --   ocsf.user(f, path, user)             a user at "actor.user" (who did it) or "user" (whose account it was done to): name, uid, email_addr, domain, full_name
