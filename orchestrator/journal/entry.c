@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/json.h"
+#include "base/slab.h"
 #include "evidence/leaf.h"
 
 static const struct {
@@ -92,7 +93,7 @@ static void copy_text(char *out, size_t size, const char *text) {
 
 /* All of it in one block, made of what is known of it and its bytes. */
 static struct entry *entry_new(const struct entry *of, const char *head, size_t head_len, const char *envelope, size_t envelope_len) {
-  struct entry *e = malloc(sizeof *e + head_len + envelope_len + 2);
+  struct entry *e = slab_alloc(sizeof *e + head_len + envelope_len + 2);
   if (!e) abort();
   *e = *of;
   e->head = e->bytes;
@@ -217,7 +218,7 @@ int entry_read(const char *head, size_t head_len, const char *leaf, const void *
 void entry_free(struct entry *e) {
   if (!e) return;
   json_decref(e->body);
-  free(e);
+  slab_free(e);
 }
 
 int entry_follows(const struct entry *e, uint64_t seq, const char *prev, struct err *err) {
