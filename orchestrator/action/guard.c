@@ -21,7 +21,7 @@ bool guard_paused(const struct actions *a, const struct action *x, const char **
 }
 
 static bool guard_uncertain(const struct action *x) {
-  return x->effect != EFFECT_READ && !x->simulated && !action_is_message(x) && state_uncertain(journal_state(x->journal));
+  return x->effect != EFFECT_READ && !x->simulated && !action_is_message(x) && journal_uncertain(x->journal);
 }
 
 bool guard_held(const struct action *x, char why[256]) {

@@ -8,7 +8,7 @@
 #include "incident/files.h"
 #include "incident/internal.h"
 
-enum { COUNT_AGAIN_US = 100000 };
+enum { COUNT_SOON_US = 100000, COUNT_LATE_US = 400000 };
 
 static const json_t *world_alerts(void *arg, struct journal *journal);
 static void *world_lists(void *arg, struct journal *journal, const char *const *texts, json_t **ret_pins);
@@ -42,6 +42,7 @@ struct desk *desk_new(const struct desk_deps *deps, struct err *err) {
   map_init(&d->extras);
   TAILQ_INIT(&d->idle);
   TAILQ_INIT(&d->turns);
+  d->resting_pause = COUNT_SOON_US;
   d->run_most = (size_t)json_int_or(json_object_get(deps->settings, "run"), "most", RUNS_MOST);
   struct runs_deps runs = {.loop = deps->loop,
                            .actions = deps->actions,
@@ -197,14 +198,20 @@ static size_t runs_resting(const struct desk *d) {
   return count;
 }
 
-/* Runs that wait cost memory only; those that do something are what `run.most` bounds. Counted at most ten times a second. */
-bool desk_full(struct desk *d) {
+static void resting_count(struct desk *d) {
   int64_t now = clock_boot(clock_system());
+  if (now - d->resting_at < d->resting_pause) return;
+  size_t before = d->resting;
+  d->resting = runs_resting(d) + actions_resting(d->deps.actions);
+  d->resting_at = now;
+  d->resting_pause = d->resting != before ? COUNT_SOON_US : d->resting_pause * 2;
+  if (d->resting_pause > COUNT_LATE_US) d->resting_pause = COUNT_LATE_US;
+}
+
+/* Runs that wait cost memory only; those that do something are what `run.most` bounds. Counted at most ten times a second, and less often while it comes to the same. */
+bool desk_full(struct desk *d) {
   if (d->run_count < d->run_most) return false;
-  if (now - d->resting_at >= COUNT_AGAIN_US) {
-    d->resting = runs_resting(d) + actions_resting(d->deps.actions);
-    d->resting_at = now;
-  }
+  resting_count(d);
   return d->run_count >= d->run_most + d->resting || d->run_count >= d->run_most * 1000;
 }
 
@@ -272,7 +279,7 @@ bool incident_alive(struct incident *inc) {
   const json_t *state = incident_state(inc);
   if (incident_at_rest(inc) && !inc->busy && !inc->loading && STAILQ_EMPTY(&inc->ops) && journal_idle(inc->journal)) return false;
   return inc->loading || inc->recovering || inc->busy || inc->put_off || inc->dozing || !LIST_EMPTY(&inc->runs) ||
-         !STAILQ_EMPTY(&inc->ops) || !journal_idle(inc->journal) || state_uncertain(state) ||
+         !STAILQ_EMPTY(&inc->ops) || !journal_idle(inc->journal) || journal_uncertain(inc->journal) ||
          json_object_size(json_object_get(state, "questions")) || json_object_size(json_object_get(state, "intents")) ||
          json_object_size(json_object_get(state, "held"));
 }

@@ -65,9 +65,9 @@ void uncertain_note(struct incident *inc) {
 size_t desk_uncertain(const struct desk *d) {
   size_t at = 0, count = 0;
   void *value;
-  while (map_next(&d->incidents, &at, NULL, &value)) {
-    struct incident *inc = value;
-    count += inc->journal && !inc->lost && state_uncertain(incident_state(inc));
+  while (d->deps.store->uncertain && map_next(&d->incidents, &at, NULL, &value)) {
+    const struct incident *inc = value;
+    count += inc->journal && !inc->lost && journal_uncertain(inc->journal);
   }
   return count;
 }

@@ -88,7 +88,7 @@ struct desk {
   LIST_HEAD(, place) places; /* index.c */
   size_t idle_count, run_count, run_most;
   size_t resting; /* runs that wait for people, time, alerts or a brake, as counted at resting_at (µs since boot) */
-  int64_t resting_at;
+  int64_t resting_at, resting_pause;
   struct timer *sweep;
   struct sleepers *sleepers;
   struct outages *outages;

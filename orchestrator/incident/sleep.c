@@ -190,7 +190,7 @@ static bool is_quiet(const struct sleepers *s, const struct incident *inc) {
       inc->busy || inc->retelling)
     return false;
   return inc->journal && STAILQ_EMPTY(&inc->ops) && journal_idle(inc->journal) && !journal_comparing(inc->journal) &&
-         !state_uncertain(journal_state(inc->journal));
+         !journal_uncertain(inc->journal);
 }
 
 /* Those of its runs that sleep already sleep as before. */

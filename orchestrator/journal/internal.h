@@ -33,7 +33,7 @@ struct journal {
   STAILQ_HEAD(, watcher) watchers;
   struct kept_list kept; /* acknowledged ones, of which the newest are remembered */
   size_t flying;
-  bool scheduled, save_state, troubled, reading, lost;
+  bool scheduled, save_state, troubled, reading, lost, uncertain;
   bool comparing; /* with another master than the one that acknowledged its entries */
   uint64_t top;   /* what the tail that was read ends with */
   char top_leaf[DIGEST_HEX];
@@ -73,6 +73,8 @@ void kept_wake(struct journal_store *store, const char *incident, struct kept_li
 /* What was loaded is not all that is kept: the rest is appended as it was, and folded. */
 void journal_catch_up(struct journal *j);
 
+/* An entry was folded, which may have changed whether it is uncertain; e NULL: its state is another. */
+void journal_folded(struct journal *j, const struct entry *e);
 /* The state that was stored; entries up to its seq are folded already. Takes it over. */
 void journal_set_state(struct journal *j, json_t *state_take);
 /* An entry that Redis holds: the newest so far, acknowledged. Folded unless the state holds it already. */

@@ -61,6 +61,18 @@ static struct journal *call_end(struct call *c) {
   return j;
 }
 
+static void uncertain_set(struct journal *j, bool uncertain) {
+  j->store->uncertain += uncertain;
+  j->store->uncertain -= j->uncertain;
+  j->uncertain = uncertain;
+}
+
+void journal_folded(struct journal *j, const struct entry *e) {
+  if (!e || e->kind == KIND_JOURNAL_UNCERTAIN || e->kind == KIND_JOURNAL_AGREED) uncertain_set(j, state_uncertain(j->state));
+}
+
+bool journal_uncertain(const struct journal *j) { return j->uncertain; }
+
 struct journal *journal_new(struct journal_store *store, const char *incident) {
   struct journal *j = calloc(1, sizeof *j);
   if (!j) abort();
@@ -142,6 +154,7 @@ void journal_free(struct journal *j) {
   while (!STAILQ_EMPTY(&j->queue)) pending_drop(j);
   kept_drop(j->store, &j->kept);
   while (!STAILQ_EMPTY(&j->watchers)) watcher_drop(j, STAILQ_FIRST(&j->watchers));
+  uncertain_set(j, false);
   json_decref(j->state);
   free(j);
 }
@@ -429,6 +442,7 @@ const struct entry *journal_append(struct journal *j, const struct entry_spec *s
   j->since_state++;
   memcpy(j->prev, e->leaf, DIGEST_HEX);
   state_fold(j->state, e);
+  journal_folded(j, e);
   journal_schedule(j);
   struct watcher *w;
   STAILQ_FOREACH(w, &j->watchers, next) w->cb(w->arg, j, e);
@@ -513,6 +527,7 @@ void journal_set_state(struct journal *j, json_t *state_take) {
   json_decref(j->state);
   j->state = state_take;
   j->state_seq = (uint64_t)json_int_or(state_take, "seq", 0);
+  journal_folded(j, NULL);
 }
 
 void journal_swap_state(struct journal *j, json_t *state_take) {
@@ -520,6 +535,7 @@ void journal_swap_state(struct journal *j, json_t *state_take) {
   j->state = state_take;
   j->state_seq = 0;
   j->save_state = true;
+  journal_folded(j, NULL);
 }
 
 bool journal_guard(struct journal *j, struct journal **handle) {
@@ -543,6 +559,7 @@ static void last_node_keep(struct journal *j, const struct entry *e) {
 void journal_take_entry(struct journal *j, const struct entry *e) {
   last_node_keep(j, e);
   if (e->seq > (uint64_t)json_int_or(j->state, "seq", 0)) state_fold(j->state, e);
+  journal_folded(j, e);
   j->seq = j->acked = e->seq;
   memcpy(j->prev, e->leaf, DIGEST_HEX);
   memcpy(j->acked_leaf, e->leaf, DIGEST_HEX);

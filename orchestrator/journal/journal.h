@@ -50,6 +50,7 @@ struct journal_store {
   /* Counts for metrics. */
   uint64_t entries, waves, retries;
   size_t unsent;     /* entries appended and not yet acknowledged, over all journals */
+  size_t uncertain;  /* journals in memory that entries may be missing of, and nobody has agreed to that yet */
   char refused[160]; /* why Redis takes no entries at the moment, "" when it does */
 };
 
@@ -113,7 +114,8 @@ uint64_t journal_archived(const struct journal *j); /* entries that lie in the e
 
 const char *journal_incident(const struct journal *j);
 uint64_t journal_seq(const struct journal *j);
-json_t *journal_state(struct journal *j); /* borrowed; read only for everyone but the fold */
+json_t *journal_state(struct journal *j);        /* borrowed; read only for everyone but the fold */
+bool journal_uncertain(const struct journal *j); /* state_uncertain of its state, without a look at it */
 struct journal_store *journal_store_of(const struct journal *j);
 
 /* Reads stored entries from seq `from` to `to` (0: the end) in pages; every entry is checked, and the chain when from is 1. */

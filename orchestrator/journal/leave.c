@@ -16,6 +16,7 @@ static bool take_again(struct journal *j, struct pending *p) {
   struct entry *e = p->entry, *whole = NULL;
   if (entry_read(e->head, e->head_len, e->leaf, e->envelope, e->envelope_len, &whole, NULL) < 0) return false;
   state_fold(j->state, whole);
+  journal_folded(j, whole);
   entry_free(e);
   p->entry = whole;
   STAILQ_INSERT_TAIL(&j->queue, p, next);

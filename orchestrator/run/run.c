@@ -329,6 +329,7 @@ void run_free(struct run *run) {
 static bool asks(const struct step *s) {
   char at[ID_PATH];
   const char *id;
+  if (!questions_count(s->run->all->deps.questions)) return false; /* nobody is asked anything */
   json_t *question, *questions = json_object_get(journal_state(s->run->journal), "questions");
   if (!json_object_size(questions)) return false;
   int n = snprintf(at, sizeof at, "%u/%s", s->run->number, s->path);

@@ -336,6 +336,7 @@ struct question *question_ask(struct questions *qs, const struct question_spec *
   return q;
 }
 
+size_t questions_count(const struct questions *qs) { return 1; } /* so that its state is looked at */
 void questions_look(struct questions *qs, const struct clock *clock) {}
 
 const struct lapses *questions_lapses(const struct questions *qs) {
