@@ -178,7 +178,7 @@ void step_wake(struct step *s) {
   run_view_release(&run->view);
   run->view = s->view;
   s->view = (struct view){0};
-  snprintf(b->last, sizeof b->last, "%s", s->path);
+  memcpy(b->last, s->path, sizeof b->last);
   step_free(s);
   run->current = b;
   run->draws = 0;

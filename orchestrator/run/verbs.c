@@ -82,7 +82,10 @@ static const json_t *recorded(const struct run *run, json_t *calls, const json_t
 }
 
 /* A list of simulated answers is used up call by call; the last one stays. */
-static const json_t *simulated(const struct run *run, const char *name, const json_t *params) {
+static const json_t *simulated(const struct run *run, const char *connector, const char *action, const json_t *params) {
+  char name[256];
+  if (!run->simulate) return NULL;
+  snprintf(name, sizeof name, "%s.%s", connector ? connector : "", action ? action : "");
   json_t *given = json_object_get(run->simulate, name);
   if (json_object_get(given, "$recorded")) return recorded(run, json_object_get(given, "$recorded"), params);
   if (!json_is_array(given)) return given;
@@ -102,8 +105,6 @@ static const char *bound_to(const struct run *run, const char *connector) {
 void verb_spec(const struct step *s, const char *path, const char *connector, const char *action, const json_t *params,
                const json_t *history, struct action_spec *out) {
   const struct run *run = s->run;
-  char name[256];
-  snprintf(name, sizeof name, "%s.%s", connector ? connector : "", action ? action : "");
   *out = (struct action_spec){.journal = run->journal,
                               .run = run->number,
                               .step = path,
@@ -116,7 +117,7 @@ void verb_spec(const struct step *s, const char *path, const char *connector, co
                               .requester = run->requester,
                               .simulated = run->simulated,
                               .shadow = run->shadow,
-                              .simulate = simulated(run, name, params),
+                              .simulate = simulated(run, connector, action, params),
                               .history = history};
 }
 

@@ -42,7 +42,9 @@ static int script_yield(lua_State *L, const char *verb, int args) {
   json_t *json = bridge_pull(L, args);
   json_decref(t->args);
   t->args = json;
-  snprintf(t->verb, sizeof t->verb, "%s", verb);
+  size_t len = strnlen(verb, sizeof t->verb - 1);
+  memcpy(t->verb, verb, len);
+  t->verb[len] = 0;
   t->last = strcmp(verb, "hand_over") == 0 || strcmp(verb, "continue_as") == 0;
   return lua_yield(L, 0);
 }
