@@ -75,8 +75,8 @@ static int keys_open(struct bodies *b, struct err *err) {
   close(fd);
   if (sqlite3_open_v2(path, &b->keys, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL) != SQLITE_OK) return keys_error(b, err, "open");
   sqlite3_busy_timeout(b->keys, 5000);
-  /* A deleted key must not live on in a free page or in what is left of a journal, whose bytes go with each transaction: with the file they would, too, but ext4 looks at every file
-   * that was removed in the last minutes whenever it makes one, and a batch makes many. */
+  /* A deleted key must not live on in a free page or in what is left of a journal: its bytes go with each transaction, and are never written over by the next. With the file they would
+   * go, too, but to make and remove one for each batch costs more, most of all on an ext4 without a journal: it looks at all that was removed lately whenever it makes a file. */
   return keys_do(b,
                  "PRAGMA journal_mode=TRUNCATE; PRAGMA synchronous=EXTRA; PRAGMA secure_delete=ON; CREATE TABLE IF NOT EXISTS key (entry "
                  "INTEGER PRIMARY KEY, key BLOB NOT NULL)",

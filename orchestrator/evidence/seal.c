@@ -101,9 +101,11 @@ static void fork_told(struct sealer *s, const struct store_entry *e) {
   trouble_add(s, e->journal, why);
 }
 
+static bool full(const struct sealer *s) { return s->items >= SEAL_BATCH || s->bytes >= SEAL_BATCH_BYTES; }
+
 /* ---- one batch; the items stay in the queue until their fate is known */
 
-/* While others wait, up to the end of a tile: an unfinished one would be written only to be replaced at once. */
+/* Of a full batch, up to the end of a tile: an unfinished one would be written only to be replaced at once. What is left goes with the next, an interval later at most. */
 static size_t tile_end(const struct sealer *s, struct item *const *items, size_t count) {
   size_t heads = 0, over;
   for (size_t i = 0; i < count; i++) heads += items[i]->head_len > 0;
@@ -121,7 +123,7 @@ static size_t batch_take(struct sealer *s, struct store_entry entries[SEAL_BATCH
     items[count++] = i;
     bytes += i->head_len + i->envelope_len;
   }
-  return count < s->items ? tile_end(s, items, count) : count;
+  return full(s) ? tile_end(s, items, count) : count;
 }
 
 static void page_leave(struct page *p) {
@@ -219,8 +221,6 @@ static bool batch_run(struct sealer *s) {
   free(entries);
   return r == 0;
 }
-
-static bool full(const struct sealer *s) { return s->items >= SEAL_BATCH || s->bytes >= SEAL_BATCH_BYTES; }
 
 /* Under the lock, which it lets go of: a step of the catalogue behind the log. */
 static void catalogue_run(struct sealer *s) {
