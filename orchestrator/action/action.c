@@ -8,6 +8,7 @@
 #include "action/internal.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "base/text.h"
 
 static void begin(void *arg);
 static void called_back(void *arg);
@@ -126,7 +127,7 @@ static struct action *action_new(struct actions *a, const struct action_spec *sp
   x->exercise = id_exercise(journal_incident(spec->journal));
   x->simulated = spec->simulated || x->exercise;
   x->shadow = spec->shadow;
-  snprintf(x->step, sizeof x->step, "%s", spec->step);
+  *text_add(x->step, x->step + sizeof x->step - 1, spec->step) = 0;
   id_path(x->id, journal_incident(spec->journal), spec->run, spec->step);
   x->actor = strdup(spec->actor);
   x->playbook = copy_or_null(spec->playbook);

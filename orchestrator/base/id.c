@@ -7,28 +7,16 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/text.h"
+
 void id_incident(char out[ID_INCIDENT], enum mode mode, uint64_t number) {
   snprintf(out, ID_INCIDENT, "%s-%06" PRIu64, mode == MODE_LIVE ? "INC" : "EX", number % 1000000000000u);
 }
 
 bool id_exercise(const char *incident) { return incident && strncmp(incident, "EX-", 3) == 0; }
 
-static char *text_add(char *p, const char *end, const char *text) {
-  while (*text && p < end) *p++ = *text++;
-  return p;
-}
-
-static char *number_add(char *p, const char *end, unsigned value) {
-  char digits[12], *first = digits + sizeof digits - 1;
-  *first = 0;
-  do *--first = (char)('0' + value % 10);
-  while (value /= 10);
-  return text_add(p, end, first);
-}
-
-/* Without printf: each step of each run asks for it, several times. */
 void id_place(char out[ID_PATH], unsigned run, const char *step) {
-  char *end = out + ID_PATH - 1, *p = number_add(out, end, run);
+  char *end = out + ID_PATH - 1, *p = text_add_number(out, end, run);
   p = text_add(p, end, "/");
   *text_add(p, end, step) = 0;
 }
@@ -36,7 +24,7 @@ void id_place(char out[ID_PATH], unsigned run, const char *step) {
 void id_path(char out[ID_PATH], const char *incident, unsigned run, const char *step) {
   char *end = out + ID_PATH - 1, *p = text_add(out, end, incident);
   bool has_step = step && *step;
-  if (has_step || run) p = number_add(text_add(p, end, "/"), end, run);
+  if (has_step || run) p = text_add_number(text_add(p, end, "/"), end, run);
   if (has_step) p = text_add(text_add(p, end, "/"), end, step);
   *p = 0;
 }

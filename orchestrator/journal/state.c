@@ -7,6 +7,7 @@
 #include "base/buf.h"
 #include "base/id.h"
 #include "base/json.h"
+#include "base/text.h"
 
 static const char *const severities[] = {"unknown", "informational", "low", "medium", "high", "critical", "fatal"};
 
@@ -120,9 +121,13 @@ static void fold_alert(json_t *state, const struct entry *e) {
   json_array_add_each(part(state, "attack"), json_object_get(e->body, "attack"));
 }
 
+enum { RUN_NUMBER = 16 };
+
+static void run_number(char out[RUN_NUMBER], unsigned run) { *text_add_number(out, out + RUN_NUMBER - 1, run) = 0; }
+
 static json_t *run_of(json_t *state, const struct entry *e) {
-  char number[16];
-  snprintf(number, sizeof number, "%u", e->run);
+  char number[RUN_NUMBER];
+  run_number(number, e->run);
   return json_object_get(part(state, "runs"), number);
 }
 
@@ -130,9 +135,9 @@ static void choice_over(json_t *state, const char *playbook, const json_t *trigg
 
 static void fold_run_started(json_t *state, const struct entry *e) {
   static const char *const keys[] = {"playbook", "digest", "trigger", "group", "shadow", NULL};
-  char number[16];
+  char number[RUN_NUMBER];
   json_t *run = json_pack("{s:s, s:s, s:I}", "status", "running", "actor", e->actor, "started", (json_int_t)e->time);
-  snprintf(number, sizeof number, "%u", e->run);
+  run_number(number, e->run);
   choice_over(state, json_str_or(e->body, "playbook", ""), json_object_get(e->body, "trigger"));
   copy_all(run, e->body, keys);
   json_object_set_new(part(state, "runs"), number, run);
@@ -142,6 +147,7 @@ static void fold_run_started(json_t *state, const struct entry *e) {
 /* A run that ended leaves nothing waiting: questions, waits and held actions of it are gone; intents stay until they are resolved. */
 static void drop_of_run(json_t *object, unsigned run) {
   char prefix[16];
+  if (!json_object_size(object)) return;
   int n = snprintf(prefix, sizeof prefix, "%u/", run);
   const char *key;
   json_t *value;

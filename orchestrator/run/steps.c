@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/json.h"
+#include "base/text.h"
 #include "run/internal.h"
 
 static void step_begin(struct branch *b, const char *verb, json_t *args);
@@ -195,7 +196,8 @@ static struct step *step_new(struct branch *b, const struct verb *verb, json_t *
   if (!s) abort();
   *s = (struct step){
       .run = b->run, .branch = b, .verb = verb, .args = args ? json_incref(args) : json_object(), .alerts_seen = b->run->view.alerts};
-  snprintf(s->path, sizeof s->path, "%.55s%u", b->prefix, ++b->count % 10000);
+  char *end = s->path + sizeof s->path - 1;
+  *text_add_number(text_add(s->path, end - 8, b->prefix), end, ++b->count % 10000) = 0;
   b->step = s;
   TAILQ_INSERT_TAIL(&b->run->steps, s, next);
   return s;

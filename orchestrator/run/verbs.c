@@ -84,7 +84,7 @@ static const json_t *recorded(const struct run *run, json_t *calls, const json_t
 /* A list of simulated answers is used up call by call; the last one stays. */
 static const json_t *simulated(const struct run *run, const char *connector, const char *action, const json_t *params) {
   char name[256];
-  if (!run->simulate) return NULL;
+  if (!json_object_size(run->simulate)) return NULL;
   snprintf(name, sizeof name, "%s.%s", connector ? connector : "", action ? action : "");
   json_t *given = json_object_get(run->simulate, name);
   if (json_object_get(given, "$recorded")) return recorded(run, json_object_get(given, "$recorded"), params);
