@@ -5,6 +5,7 @@
 
 #include "base/digest.h"
 #include "evidence/leaf.h"
+#include "base/slab.h"
 #include "incident/internal.h"
 
 struct unread {
@@ -42,7 +43,7 @@ void incident_alert_add(json_t *alerts, const json_t *body) {
 void incident_alert_keep(struct incident *inc, const struct entry *e) {
   if (!e || e->envelope_len < ENVELOPE_PREFIX || json_array_size(inc->alerts) + inc->unread_count >= ALERTS_KEPT) return;
   size_t len = e->envelope_len - ENVELOPE_PREFIX;
-  struct unread *u = malloc(sizeof *u + len);
+  struct unread *u = slab_alloc(sizeof *u + len);
   if (!u) abort();
   u->len = len;
   memcpy(u->body, e->envelope + ENVELOPE_PREFIX, len);
@@ -53,7 +54,7 @@ void incident_alert_keep(struct incident *inc, const struct entry *e) {
 static void unread_drop(struct incident *inc, struct unread *u) {
   STAILQ_REMOVE_HEAD(&inc->unread, next);
   inc->unread_count--;
-  free(u);
+  slab_free(u);
 }
 
 json_t *incident_alerts(struct incident *inc) {

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/id.h"
+#include "base/slab.h"
 #include "base/suspect.h"
 #include "base/utf8.h"
 #include "incident/internal.h"
@@ -37,7 +38,7 @@ static void attach_end(struct attach *a, const struct err *err) {
   free(a->source);
   free(a->raw_text);
   free(a->group);
-  free(a);
+  slab_free(a);
 }
 
 static void attach_durable(void *arg, const struct err *err) { attach_end(arg, err); }
@@ -261,7 +262,7 @@ static char *copy_bytes(const char *bytes, size_t len) {
 
 static void attach_begin(struct desk *d, const char *incident, bool created, const struct alert *alert, const char *const *playbooks,
                          size_t count, const char *group, bool remote, desk_cb *cb, void *arg) {
-  struct attach *a = calloc(1, sizeof *a);
+  struct attach *a = slab_calloc(1, sizeof *a);
   if (!a) abort();
   *a = (struct attach){.desk = d, .alert = *alert, .cb = cb, .arg = arg, .count = count, .remote = remote};
   a->finding = json_incref((json_t *)(uintptr_t)alert->finding);

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "base/slab.h"
 #include "incident/files.h"
 #include "incident/internal.h"
 
@@ -82,7 +83,7 @@ static void runs_free_all(struct incident *inc) {
     LIST_REMOVE(h, next);
     run_free(h->run);
     free(h->playbook);
-    free(h);
+    slab_free(h);
     inc->desk->run_count--;
   }
 }
@@ -102,7 +103,7 @@ void incident_free(struct incident *inc) {
   sleepers_unwatch(inc->desk->sleepers, inc);
   idle_remove(inc); /* last: whoever was called back may have touched it */
   incident_alerts_set(inc, NULL);
-  free(inc);
+  slab_free(inc);
 }
 
 static void incident_free_value(void *value) { incident_free(value); }

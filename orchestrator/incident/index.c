@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/slab.h"
 #include "incident/internal.h"
 
 enum { AGAIN_MS = 250 };
@@ -21,7 +22,7 @@ struct place {
 static void place_free(struct place *p) {
   timer_free(p->timer);
   LIST_REMOVE(p, next);
-  free(p);
+  slab_free(p);
 }
 
 static void place_send(void *arg);
@@ -69,7 +70,7 @@ static void place(struct desk *d, const char *id, bool open, bool fresh) {
     if (p->under_way) p->stale = true;
     else place_free(p);
   }
-  if (!(p = calloc(1, sizeof *p))) abort();
+  if (!(p = slab_calloc(1, sizeof *p))) abort();
   *p = (struct place){.desk = d, .open = open, .fresh = fresh};
   snprintf(p->id, sizeof p->id, "%s", id);
   snprintf(p->score, sizeof p->score, "%" PRId64, clock_wall(d->deps.store->clock) / 1000);

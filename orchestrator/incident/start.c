@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "base/slab.h"
 #include "incident/internal.h"
 
 json_t *playbook_settings(struct desk *d, const struct declaration *p) {
@@ -19,7 +20,7 @@ json_t *playbook_settings(struct desk *d, const struct declaration *p) {
 }
 
 void incident_run_keep(struct incident *inc, struct run *run, const char *playbook) {
-  struct held_run *h = calloc(1, sizeof *h);
+  struct held_run *h = slab_calloc(1, sizeof *h);
   if (!h) abort();
   *h = (struct held_run){.inc = inc, .run = run, .number = run_number(run), .playbook = strdup(playbook)};
   LIST_INSERT_HEAD(&inc->runs, h, next);
@@ -45,17 +46,17 @@ static void run_bury(void *arg) {
     LIST_REMOVE(h, next);
     run_free(h->run);
     free(h->playbook);
-    free(h);
+    slab_free(h);
     e->desk->run_count--;
     e->desk->runs_ended++;
     incident_touch(inc);
   }
-  free(e);
+  slab_free(e);
 }
 
 void incident_run_done(void *arg, struct run *run, const char *status) {
   struct desk *d = arg;
-  struct ending *e = calloc(1, sizeof *e);
+  struct ending *e = slab_calloc(1, sizeof *e);
   if (!e) abort();
   *e = (struct ending){.desk = d, .run = run};
   snprintf(e->id, sizeof e->id, "%s", journal_incident(run_journal(run)));
@@ -161,7 +162,7 @@ static void choosing_free(struct choosing *c) {
   json_decref(c->trigger);
   json_decref(c->finding);
   json_decref(c->raw);
-  free(c);
+  slab_free(c);
 }
 
 static void params_go_on(struct incident *inc, struct choosing *c);
@@ -221,7 +222,7 @@ static const json_t *alert_entry(const json_t *entries, const char *id) {
 static struct choosing *choosing_of(struct incident *inc, const json_t *about, const json_t *entries) {
   const json_t *body = alert_entry(entries, json_str_or(json_object_get(about, "trigger"), "alert", ""));
   const char *raw = json_str(body, "raw");
-  struct choosing *c = calloc(1, sizeof *c);
+  struct choosing *c = slab_calloc(1, sizeof *c);
   if (!c) abort();
   *c = (struct choosing){.desk = inc->desk,
                          .playbook = strdup(json_str_or(about, "playbook", "")),
@@ -351,7 +352,7 @@ void incident_start_for_alert(struct incident *inc, const char *playbook, const 
   const struct declaration *p = desk_playbook(inc->desk, playbook, NULL);
   if (!incident_starts_for_alert(inc, playbook)) return;
   if (strcmp(mode_of(p), "restart") == 0) restart_cancel(inc, playbook, in_shadow(p));
-  struct choosing *c = calloc(1, sizeof *c);
+  struct choosing *c = slab_calloc(1, sizeof *c);
   if (!c) abort();
   *c = (struct choosing){.desk = inc->desk,
                          .playbook = strdup(playbook),

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "base/slab.h"
 #include "incident/internal.h"
 
 enum { REPLAYS_MOST = 32 };
@@ -246,7 +247,7 @@ static void claim_or_wake(struct incident *inc) {
 }
 
 static struct incident *incident_new(struct desk *d, const char *id) {
-  struct incident *inc = calloc(1, sizeof *inc);
+  struct incident *inc = slab_calloc(1, sizeof *inc);
   if (!inc) abort();
   inc->desk = d;
   struct id parsed;

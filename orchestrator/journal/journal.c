@@ -8,6 +8,7 @@
 #include <sys/queue.h>
 
 #include "base/json.h"
+#include "base/slab.h"
 #include "base/log.h"
 #include "evidence/leaf.h"
 #include "journal/feed.h"
@@ -47,7 +48,7 @@ static void waiters_turn(void *arg);
 static void tail_read(void *arg);
 
 static struct call *call_new(struct journal *j) {
-  struct call *c = calloc(1, sizeof *c);
+  struct call *c = slab_calloc(1, sizeof *c);
   if (!c) abort();
   c->j = j;
   j->call = c;
@@ -56,7 +57,7 @@ static struct call *call_new(struct journal *j) {
 
 static struct journal *call_end(struct call *c) {
   struct journal *j = c->j;
-  free(c);
+  slab_free(c);
   if (j) j->call = NULL;
   return j;
 }
@@ -74,7 +75,7 @@ void journal_folded(struct journal *j, const struct entry *e) {
 bool journal_uncertain(const struct journal *j) { return j->uncertain; }
 
 struct journal *journal_new(struct journal_store *store, const char *incident) {
-  struct journal *j = calloc(1, sizeof *j);
+  struct journal *j = slab_calloc(1, sizeof *j);
   if (!j) abort();
   j->store = store;
   snprintf(j->incident, sizeof j->incident, "%s", incident);
@@ -102,7 +103,7 @@ static struct pending *pending_next(struct journal *j) {
 static void pending_drop(struct journal *j) {
   struct pending *p = pending_next(j);
   entry_free(p->entry);
-  free(p);
+  slab_free(p);
 }
 
 /* Calls back everyone whose entry is acknowledged, or everyone at all when err says so. */
@@ -116,17 +117,17 @@ static void waiters_call(struct journal *j, const struct err *err) {
   while ((w = STAILQ_FIRST(&ready))) {
     STAILQ_REMOVE_HEAD(&ready, next);
     w->cb(w->arg, err);
-    free(w);
+    slab_free(w);
   }
 }
 
 static void watcher_drop(struct journal *j, struct watcher *w) {
   STAILQ_REMOVE(&j->watchers, w, watcher, next);
-  free(w);
+  slab_free(w);
 }
 
 void journal_watch(struct journal *j, journal_watch_cb *cb, void *arg) {
-  struct watcher *w = calloc(1, sizeof *w);
+  struct watcher *w = slab_calloc(1, sizeof *w);
   if (!w) abort();
   w->cb = cb;
   w->arg = arg;
@@ -156,7 +157,7 @@ void journal_free(struct journal *j) {
   while (!STAILQ_EMPTY(&j->watchers)) watcher_drop(j, STAILQ_FIRST(&j->watchers));
   uncertain_set(j, false);
   json_decref(j->state);
-  free(j);
+  slab_free(j);
 }
 
 void journal_schedule(struct journal *j) {
@@ -432,7 +433,7 @@ const struct entry *journal_append(struct journal *j, const struct entry_spec *s
   struct entry *e;
   if (entry_make(spec, j->incident, j->store->node, j->seq + 1, j->prev, clock_wall(j->store->clock), j->store->secrets, &e, err) < 0)
     return NULL;
-  struct pending *p = calloc(1, sizeof *p);
+  struct pending *p = slab_calloc(1, sizeof *p);
   if (!p) abort();
   p->entry = e;
   STAILQ_INSERT_TAIL(&j->queue, p, next);
@@ -476,7 +477,7 @@ static void waiters_turn(void *arg) {
 }
 
 static void wait_for(struct journal *j, bool calm, journal_durable_cb *cb, void *arg) {
-  struct waiter *w = calloc(1, sizeof *w);
+  struct waiter *w = slab_calloc(1, sizeof *w);
   if (!w) abort();
   *w = (struct waiter){.seq = j->seq, .calm = calm, .cb = cb, .arg = arg};
   STAILQ_INSERT_TAIL(&j->waiters, w, next);
@@ -492,7 +493,7 @@ void journal_forget(struct journal *j, journal_durable_cb *cb, void *arg) {
     next = STAILQ_NEXT(w, next);
     if (w->cb != cb || w->arg != arg) continue;
     STAILQ_REMOVE(&j->waiters, w, waiter, next);
-    free(w);
+    slab_free(w);
   }
 }
 

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/map.h"
+#include "base/slab.h"
 #include "journal/internal.h"
 
 /* What is kept of a journal that is not in memory. */
@@ -39,7 +40,7 @@ static void drop(struct kept *k, struct pending *p) {
   forget(k, p);
   if (p->rests && TAILQ_EMPTY(p->of)) free(map_remove(&k->resting, ((struct resting *)(void *)p->of)->incident));
   entry_free(p->entry);
-  free(p);
+  slab_free(p);
 }
 
 void journal_keep_end(struct journal_store *store) {

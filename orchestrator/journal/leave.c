@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/json.h"
+#include "base/slab.h"
 #include "base/log.h"
 #include "journal/internal.h"
 
@@ -37,7 +38,7 @@ void journal_catch_up(struct journal *j) {
     log_notice("%s: the new master lacks %zu entries that were acknowledged; they are appended again as they were", j->incident, i);
   for (; i < count; i++) { /* its own bytes do not fit together: memory was broken */
     entry_free(again[i]->entry);
-    free(again[i]);
+    slab_free(again[i]);
   }
   free(again);
   j->save_state = true;
