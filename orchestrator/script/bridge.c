@@ -397,7 +397,7 @@ static json_t *pull_document(struct pull *p, const json_t *value, int depth) {
   if (document_untouched(p->L)) {
     p->nodes--;
     if (!pull_measure(p, value, depth, &same)) return NULL;
-    if (same) return json_is_null(value) ? json_object() : json_incref((json_t *)(uintptr_t)value);
+    if (same) return json_incref((json_t *)(uintptr_t)value);
     *p = before;
   }
   if (depth > BRIDGE_DEPTH || !lua_checkstack(p->L, 8)) return refuse(p, "is nested too deep");

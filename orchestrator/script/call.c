@@ -215,7 +215,7 @@ static int call_function(lua_State *L) {
   luaL_checkstack(L, n + 4, "too many arguments");
   for (int i = 0; i < n; i++) {
     const json_t *arg = json_array_get(call->args, (size_t)i);
-    if (call->trust == SCRIPT_DOCUMENT) document_push_whole(L, arg);
+    if (call->trust == SCRIPT_DOCUMENT) document_push(L, arg);
     else bridge_push(L, arg, call->trust);
   }
   lua_rawgetp(L, LUA_REGISTRYINDEX, &key_settings);

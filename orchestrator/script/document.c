@@ -1,7 +1,7 @@
 /* Tables that stand for a JSON value: a script finds what is in it, but only what it asks for is made in Lua, and what it hands back untouched
  * leaves as the very value that it was.
  *
- * Such a table is empty but for a mark and has a metatable that answers from the value. Whoever would see through that (a write, next, rawget,
+ * Such a table is empty and has a metatable that answers from the value. Whoever would see through that (a write, next, rawget,
  * table.sort…) has it filled in first (document_fill, mostly by push_contents): from then on it is an ordinary table with the same contents.
  * A container within the value is always the same table. The value must live, unchanged, until document_end. */
 #include <stdlib.h>
@@ -9,68 +9,88 @@
 
 #include "script/internal.h"
 
-/* The mark in a table (which generation << 32 | which node), and in the registry: the metatable, and the tables made so far by their values. */
-static char key_mark, key_meta, key_tables;
+/* ---- which table stands for which value ----------------------------------------------------------------- */
 
-static lua_Integer mark_for(struct documents *d, const json_t *value) {
-  if (d->count == d->size) {
-    d->size = d->size ? d->size * 2 : 64;
-    d->nodes = realloc(d->nodes, d->size * sizeof(const json_t *));
-    if (!d->nodes) abort();
+enum { BY_VALUE, BY_TABLE, ROOM_FIRST = 32, ROOM_KEPT = 4096 };
+
+/* The place of an address among `room` of them, or the free one where it belongs. A place holds the number of a node, 0: free. */
+static uint32_t *place_of(const struct documents *d, int by, const void *address) {
+  uint32_t at = (uint32_t)(((uint64_t)(uintptr_t)address >> 4) * UINT64_C(0x9e3779b97f4a7c15) >> 40);
+  for (;; at++) {
+    uint32_t *place = &d->places[by][at & (d->room - 1)];
+    if (!*place || d->nodes[*place - 1].address[by] == address) return place;
   }
-  d->nodes[d->count] = value;
-  return (lua_Integer)((uint64_t)d->generation << 32 | d->count++);
+}
+
+static void *again(void *old, size_t count, size_t size) {
+  void *fresh = reallocarray(old, count, size);
+  if (!fresh) abort();
+  return fresh;
+}
+
+/* Half of the places are free at least. */
+static void make_room(struct documents *d) {
+  if (d->count < d->room / 2) return;
+  d->room = d->room ? d->room * 2 : ROOM_FIRST;
+  d->nodes = again(d->nodes, d->room / 2, sizeof *d->nodes);
+  for (int by = BY_VALUE; by <= BY_TABLE; by++) {
+    d->places[by] = again(d->places[by], d->room, sizeof *d->places[by]);
+    memset(d->places[by], 0, d->room * sizeof *d->places[by]);
+    for (uint32_t i = 0; i < d->count; i++) *place_of(d, by, d->nodes[i].address[by]) = i + 1;
+  }
+}
+
+static uint32_t add_node(struct documents *d, const json_t *value, const void *table) {
+  make_room(d);
+  d->nodes[d->count] = (struct document_node){{value, table}};
+  for (int by = BY_VALUE; by <= BY_TABLE; by++) *place_of(d, by, d->nodes[d->count].address[by]) = d->count + 1;
+  return ++d->count;
+}
+
+void documents_free(struct documents *d) {
+  free(d->nodes);
+  free(d->places[BY_VALUE]);
+  free(d->places[BY_TABLE]);
+  *d = (struct documents){.generation = d->generation, .meta = d->meta, .tables = d->tables};
 }
 
 const json_t *document_node(lua_State *L, int index) {
-  if (lua_type(L, index) != LUA_TTABLE) return NULL;
-  bool marked = lua_rawgetp(L, index, &key_mark) != LUA_TNIL;
-  lua_Integer mark = lua_tointeger(L, -1);
-  lua_pop(L, 1);
-  if (!marked) return NULL;
   const struct documents *d = &state_of(L)->documents;
-  /* Kept beyond its call, which a connector has no business to do: nothing is in it any more. */
-  if ((uint64_t)mark >> 32 != d->generation) return json_null();
-  return d->nodes[mark & UINT32_MAX];
+  if (!d->count || lua_type(L, index) != LUA_TTABLE) return NULL;
+  uint32_t n = *place_of(d, BY_TABLE, lua_topointer(L, index));
+  return n ? d->nodes[n - 1].address[BY_VALUE] : NULL;
 }
 
 bool document_untouched(lua_State *L) { return !state_of(L)->documents.filled; }
 
 /* ---- in ------------------------------------------------------------------------------------------------- */
 
-static void make_table(lua_State *L, const json_t *value) {
-  lua_createtable(L, 0, 1);
-  lua_pushinteger(L, mark_for(&state_of(L)->documents, value));
-  lua_rawsetp(L, -2, &key_mark);
-  lua_rawgetp(L, LUA_REGISTRYINDEX, &key_meta);
-  lua_setmetatable(L, -2);
-}
-
-/* The tables of this call by their values, made when the first is. */
+/* The tables of this call by the numbers of their nodes: what is in it is not collected, so that its address stays its own. */
 static void push_tables(lua_State *L) {
-  enum { ROOM = 8 };
-  if (lua_rawgetp(L, LUA_REGISTRYINDEX, &key_tables) == LUA_TTABLE) return;
+  int tables = state_of(L)->documents.tables;
+  if (lua_rawgeti(L, LUA_REGISTRYINDEX, tables) == LUA_TTABLE) return;
   lua_pop(L, 1);
-  lua_createtable(L, 0, ROOM);
+  lua_createtable(L, ROOM_FIRST / 4, 0);
   lua_pushvalue(L, -1);
-  lua_rawsetp(L, LUA_REGISTRYINDEX, &key_tables);
+  lua_rawseti(L, LUA_REGISTRYINDEX, tables);
 }
 
 static void push_table(lua_State *L, const json_t *value) {
+  struct documents *d = &state_of(L)->documents;
   luaL_checkstack(L, 6, "nested too deep");
   push_tables(L);
-  if (lua_rawgetp(L, -1, value) == LUA_TNIL) {
-    lua_pop(L, 1);
-    make_table(L, value);
+  uint32_t n = d->count ? *place_of(d, BY_VALUE, value) : 0;
+  if (n) {
+    lua_rawgeti(L, -1, n);
+  } else {
+    lua_createtable(L, 0, 0);
     lua_pushvalue(L, -1);
-    lua_rawsetp(L, -3, value);
+    lua_rawseti(L, -3, d->count + 1);
+    add_node(d, value, lua_topointer(L, -1));
+    lua_rawgeti(L, LUA_REGISTRYINDEX, d->meta);
+    lua_setmetatable(L, -2);
   }
   lua_remove(L, -2);
-}
-
-void document_push_whole(lua_State *L, const json_t *value) {
-  if (json_is_object(value) || json_is_array(value)) make_table(L, value);
-  else bridge_push(L, value, SCRIPT_DATA);
 }
 
 void document_push(lua_State *L, const json_t *value) {
@@ -80,11 +100,13 @@ void document_push(lua_State *L, const json_t *value) {
 }
 
 bool document_push_made(lua_State *L, const json_t *value) {
-  push_tables(L);
-  bool made = lua_rawgetp(L, -1, value) == LUA_TTABLE;
+  const struct documents *d = &state_of(L)->documents;
+  uint32_t n = *place_of(d, BY_VALUE, value);
+  if (!n) return false;
+  lua_rawgeti(L, LUA_REGISTRYINDEX, d->tables);
+  lua_rawgeti(L, -1, n);
   lua_remove(L, -2);
-  if (!made) lua_pop(L, 1);
-  return made;
+  return true;
 }
 
 const json_t *document_member(const json_t *node, const char *key, size_t len) {
@@ -101,11 +123,14 @@ void document_end(lua_State *L) {
   d->generation++;
   d->count = 0;
   d->filled = false;
+  if (d->room > ROOM_KEPT) documents_free(d);
+  for (int by = BY_VALUE; d->room && by <= BY_TABLE; by++) memset(d->places[by], 0, d->room * sizeof *d->places[by]);
   lua_pushboolean(L, 0);
-  lua_rawsetp(L, LUA_REGISTRYINDEX, &key_tables);
+  lua_rawseti(L, LUA_REGISTRYINDEX, d->tables);
 }
 
 void document_fill(lua_State *L, int index) {
+  struct documents *d = &state_of(L)->documents;
   const json_t *node = document_node(L, index);
   const char *key;
   json_t *item;
@@ -113,7 +138,7 @@ void document_fill(lua_State *L, int index) {
   if (!node) return;
   index = lua_absindex(L, index);
   luaL_checkstack(L, 6, "nested too deep");
-  state_of(L)->documents.filled = true;
+  d->filled = true;
   json_object_foreach((json_t *)(uintptr_t)node, key, item) {
     bridge_push_key(L, key, strlen(key));
     document_push(L, item);
@@ -123,8 +148,7 @@ void document_fill(lua_State *L, int index) {
     document_push(L, item);
     lua_rawseti(L, index, (lua_Integer)i + 1);
   }
-  lua_pushnil(L);
-  lua_rawsetp(L, index, &key_mark);
+  d->nodes[*place_of(d, BY_TABLE, lua_topointer(L, index)) - 1].address[BY_TABLE] = NULL;
   lua_pushnil(L);
   lua_setmetatable(L, index);
   if (json_is_array(node)) bridge_mark_array(L, index);
@@ -151,7 +175,7 @@ static int write_index(lua_State *L) {
   if (lua_isnil(L, 2)) return luaL_error(L, "table index is nil");
   if (lua_type(L, 2) == LUA_TNUMBER && !lua_rawequal(L, 2, 2)) return luaL_error(L, "table index is NaN");
   document_fill(L, 1);
-  lua_settable(L, 1); /* it is an ordinary one now */
+  lua_rawset(L, 1); /* it is an ordinary one now; or its document is gone, and it holds what is written to it */
   return 0;
 }
 
@@ -259,10 +283,11 @@ const luaL_Reg document_functions[] = {{"getmetatable", base_getmetatable}, {"ra
 
 void document_open(lua_State *L) {
   static const luaL_Reg events[] = {{"__index", read_index}, {"__newindex", write_index}, {"__len", length}, {NULL, NULL}};
-  lua_pushboolean(L, 0);
-  lua_rawsetp(L, LUA_REGISTRYINDEX, &key_tables); /* its place: document_end may take no memory */
+  struct documents *d = &state_of(L)->documents;
   luaL_newlib(L, events);
   lua_pushboolean(L, 0);
   lua_setfield(L, -2, "__metatable");
-  lua_rawsetp(L, LUA_REGISTRYINDEX, &key_meta);
+  d->meta = luaL_ref(L, LUA_REGISTRYINDEX);
+  lua_pushboolean(L, 0); /* its place: document_end may take no memory */
+  d->tables = luaL_ref(L, LUA_REGISTRYINDEX);
 }

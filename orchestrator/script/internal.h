@@ -46,11 +46,17 @@ void arena_reset(struct arena *a, const struct arena_image *image);
 void arena_release(struct arena *a);
 
 /* document.c: the values that tables of the current call stand for. */
-struct documents {
-  const json_t **nodes;
-  uint32_t count, size, generation;
-  bool filled; /* one of the tables was filled in, and may have been changed since */
+struct document_node {
+  const void *address[2]; /* of the value, and of the table; NULL: it is filled in */
 };
+struct documents {
+  struct document_node *nodes;
+  uint32_t *places[2]; /* where a node is found by either address */
+  uint32_t count, room, generation;
+  int meta, tables; /* in Lua's registry */
+  bool filled;      /* one of the tables was filled in, and may have been changed since */
+};
+void documents_free(struct documents *d);
 
 struct state {
   lua_State *L;
@@ -197,10 +203,9 @@ json_t **bridge_push_view(lua_State *L);
 /* document.c: until document_end scripts may be given tables that stand for JSON values of strangers, and read them when they are asked.
  * Values are borrowed, and must not change meanwhile. To a script they are tables as bridge_push makes them. */
 void document_open(lua_State *L);
-void document_end(lua_State *L);                             /* takes no memory, raises nothing */
-void document_push_whole(lua_State *L, const json_t *value); /* a value that is no part of another */
+void document_end(lua_State *L); /* takes no memory, raises nothing */
 void document_push(lua_State *L, const json_t *value);
-/* What the table at index stands for (json_null(): for nothing any more); NULL: it is an ordinary table, or none. */
+/* What the table at index stands for; NULL: it is an ordinary table, or none. */
 const json_t *document_node(lua_State *L, int index);
 /* Makes it an ordinary table. For whoever looks into tables with lua_rawget, lua_next… and does not go through push_contents, which does it. */
 void document_fill(lua_State *L, int index);

@@ -252,7 +252,7 @@ int state_new(enum state_kind kind, const struct script_limits *limits, struct s
 void state_free(struct state *s) {
   if (!s) return;
   state_drop_views(s);
-  free(s->documents.nodes);
+  documents_free(&s->documents);
   arena_release(&s->arena);
   free(s);
 }
