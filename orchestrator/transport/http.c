@@ -29,7 +29,7 @@ struct http {
   struct http_request request;
   enum auth_kind auth;
   struct transfer transfer;
-  struct curl_slist *headers; /* of the transfer under way */
+  struct curl_slist *headers; /* of the transfer under way; the request's own hang behind them */
   struct http_url token_url;
   char *token_body;
   enum leave leave;
@@ -53,7 +53,7 @@ static struct http *http_of(const struct transfer *t) {
 
 static void http_release(struct http *h) {
   transfer_release(&h->transfer);
-  http_free_headers(h->headers);
+  http_free_headers(h->headers, h->request.headers);
   http_request_release(&h->request);
   http_url_release(&h->token_url);
   netrules_release(&h->rules);
@@ -230,7 +230,7 @@ static void set_options(struct handle *handle) {
 static void prepare(struct http *h, const struct http_url *url, size_t cap, void (*done)(struct transfer *, CURLcode)) {
   transfer_release(&h->transfer);
   transfer_init(&h->transfer, h->flight->t->multi, set_options, &h->rules, done);
-  http_free_headers(h->headers);
+  http_free_headers(h->headers, h->request.headers);
   h->headers = NULL;
   buf_release(&h->body);
   buf_init(&h->body, cap);
@@ -243,10 +243,6 @@ static void prepare(struct http *h, const struct http_url *url, size_t cap, void
   curl_easy_setopt(h->transfer.easy, CURLOPT_CURLU, url->parsed); /* otherwise it is parsed, printed and parsed again */
 }
 
-static void more_headers(struct http *h, const char *line) {
-  if (!(h->headers = curl_slist_append(h->headers, line))) abort();
-}
-
 static bool names_agent(const struct curl_slist *headers) {
   for (; headers; headers = headers->next)
     if (strncasecmp(headers->data, "User-Agent", 10) == 0 && strchr(":;", headers->data[10])) return true;
@@ -254,21 +250,23 @@ static bool names_agent(const struct curl_slist *headers) {
 }
 
 /* libcurl would make these two by itself, but prints them anew for each request; its signing must not count them. */
-static void add_constant(struct http *h) {
+static void add_constant(struct http *h, const struct curl_slist *own) {
   if (h->auth == AUTH_SIGV4) {
     curl_easy_setopt(h->transfer.easy, CURLOPT_USERAGENT, AGENT);
     return;
   }
-  if (!names_agent(h->headers)) more_headers(h, "User-Agent: " AGENT);
-  more_headers(h, "Accept-Encoding: " ENCODINGS);
+  if (!names_agent(h->headers) && !names_agent(own)) http_add_line(&h->headers, "User-Agent: " AGENT);
+  http_add_line(&h->headers, "Accept-Encoding: " ENCODINGS);
 }
 
 /* The form's headers, and the two that libcurl would add by itself taken away (only then: its signing would count them). */
-static void finish_headers(struct http *h, const struct curl_slist *own) {
-  for (; own; own = own->next) more_headers(h, own->data);
-  add_constant(h);
-  if (h->request.body_len > EXPECT_FROM_BYTES) more_headers(h, "Expect:");
-  if (!h->request.body && !h->token_body && strcmp(h->request.method, "POST") == 0) more_headers(h, "Content-Type:");
+static void finish_headers(struct http *h, struct curl_slist *own) {
+  struct curl_slist **end = &h->headers;
+  add_constant(h, own);
+  if (h->request.body_len > EXPECT_FROM_BYTES) http_add_line(&h->headers, "Expect:");
+  if (!h->request.body && !h->token_body && strcmp(h->request.method, "POST") == 0) http_add_line(&h->headers, "Content-Type:");
+  while (*end) end = &(*end)->next;
+  *end = own;
   curl_easy_setopt(h->transfer.easy, CURLOPT_HTTPHEADER, h->headers);
 }
 
@@ -372,8 +370,8 @@ static int fetch_token(struct http *h, struct err *err) {
   if (r < 0 || (r = http_token_request(&h->request, &h->token_body, &headers, err)) < 0) return r;
   prepare(h, &h->token_url, TOKEN_CAP, token_done);
   set_body(h->transfer.easy, "POST", h->token_body, strlen(h->token_body));
-  finish_headers(h, headers);
-  http_free_headers(headers);
+  h->headers = headers;
+  finish_headers(h, NULL);
   h->leave = LEAVE_FREE; /* asking for a token is part of connecting, not the request */
   transfer_run(&h->transfer, h->token_url.text, h->token_url.origin_len);
   return 0;

@@ -35,7 +35,9 @@ int http_request_init(struct http_request *q, const json_t *form, const void *bo
 void http_request_release(struct http_request *q);
 /* ERR_INVALID for a name or value that HTTP does not allow. */
 int http_add_header(struct curl_slist **headers, const char *name, const char *prefix, const char *value, struct err *err);
-void http_free_headers(struct curl_slist *headers); /* wiped */
+void http_add_line(struct curl_slist **headers, const char *line);
+/* The list up to until (NULL: all of it), wiped. Lists are libcurl's in form, but only ours to change: not for curl_slist_…. */
+void http_free_headers(struct curl_slist *headers, const struct curl_slist *until);
 /* Percent-encoded (RFC 3986): all but letters, digits and -._~ */
 void percent_encode(struct buf *out, const char *bytes, size_t len);
 /* name=value&… sorted by name, percent-encoded. */

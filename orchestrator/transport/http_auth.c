@@ -212,7 +212,7 @@ int http_token_request(const struct http_request *q, char **ret_body, struct cur
     *ret_body = buf_take(&body, NULL);
     *ret_headers = headers;
   } else {
-    http_free_headers(headers);
+    http_free_headers(headers, NULL);
   }
   if (body.size) explicit_bzero(body.data, body.len);
   buf_release(&body);

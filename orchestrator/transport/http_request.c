@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/json.h"
+#include "base/slab.h"
 #include "transport/form.h"
 #include "transport/http.h"
 
@@ -17,28 +18,39 @@ static bool is_token(const char *text) {
   return true;
 }
 
+/* One block for libcurl's node and the line, which are ours to free. */
+static void add_line(struct curl_slist **headers, const char *const parts[4]) {
+  size_t lengths[4], len = 0;
+  for (int i = 0; i < 4; i++) len += lengths[i] = strlen(parts[i]);
+  struct curl_slist *node = slab_alloc(sizeof *node + len + 1);
+  if (!node) abort();
+  char *at = (char *)(node + 1);
+  *node = (struct curl_slist){.data = at};
+  for (int i = 0; i < 4; at += lengths[i++]) memcpy(at, parts[i], lengths[i]);
+  *at = 0;
+  while (*headers) headers = &(*headers)->next;
+  *headers = node;
+}
+
 int http_add_header(struct curl_slist **headers, const char *name, const char *prefix, const char *value, struct err *err) {
-  struct buf line;
   if (!is_token(name)) return err_set(err, ERR_INVALID, "http: %.64s is no header's name", name);
   if (text_has_line_break(prefix) || text_has_line_break(value))
     return err_set(err, ERR_INVALID, "http: the header %.64s holds a line break or a control character", name);
-  buf_init(&line, HEADER_CAP);
-  buf_adds(&line, name);
-  buf_adds(&line, *prefix || *value ? ": " : ";"); /* libcurl's way to send an empty one */
-  buf_adds(&line, prefix);
-  buf_adds(&line, value);
-  int r = buf_ok(&line) ? 0 : err_set(err, ERR_LIMIT, "http: the header %.64s is longer than %d bytes", name, HEADER_CAP);
-  struct curl_slist *more = r == 0 ? curl_slist_append(*headers, line.data) : NULL;
-  explicit_bzero(line.data, line.len);
-  buf_release(&line);
-  if (r == 0 && !more) abort();
-  if (more) *headers = more;
-  return r;
+  if (strlen(name) + strlen(prefix) + strlen(value) + 2 > HEADER_CAP)
+    return err_set(err, ERR_LIMIT, "http: the header %.64s is longer than %d bytes", name, HEADER_CAP);
+  const char *between = *prefix || *value ? ": " : ";"; /* libcurl's way to send an empty one */
+  add_line(headers, (const char *const[]){name, between, prefix, value});
+  return 0;
 }
 
-void http_free_headers(struct curl_slist *headers) {
-  for (struct curl_slist *h = headers; h; h = h->next) explicit_bzero(h->data, strlen(h->data));
-  curl_slist_free_all(headers);
+void http_add_line(struct curl_slist **headers, const char *line) { add_line(headers, (const char *const[]){line, "", "", ""}); }
+
+void http_free_headers(struct curl_slist *headers, const struct curl_slist *until) {
+  for (struct curl_slist *next; headers && headers != until; headers = next) {
+    next = headers->next;
+    explicit_bzero(headers->data, strlen(headers->data));
+    slab_free(headers);
+  }
 }
 
 void percent_encode(struct buf *out, const char *bytes, size_t len) {
@@ -311,7 +323,7 @@ out:
 }
 
 void http_request_release(struct http_request *q) {
-  http_free_headers(q->headers);
+  http_free_headers(q->headers, NULL);
   http_url_release(&q->url);
   if (q->body) explicit_bzero(q->body, q->body_len);
   free(q->body);
