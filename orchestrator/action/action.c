@@ -285,8 +285,8 @@ void actions_orphan(struct actions *a, const struct journal *journal) {
 json_t *action_named(const struct action *x) {
   const struct form *f = x->form;
   json_t *body = json_object();
-  json_object_set(body, "connector", f->word_connector);
   json_object_set(body, "action", f->word_action);
+  json_object_set(body, "connector", f->word_connector);
   json_object_set(body, "effect", f->word_effect);
   json_object_set(body, "target", x->target);
   return body;
@@ -294,8 +294,8 @@ json_t *action_named(const struct action *x) {
 
 json_t *action_about(const struct action *x) {
   json_t *about = action_named(x);
-  json_object_set(about, "params", x->params);
   json_object_set_new(about, "digest", json_string(x->digest));
+  json_object_set(about, "params", x->params);
   if (x->request) json_object_set(about, "request", x->request);
   if (x->because) json_object_set_new(about, "because", json_string(x->because));
   return about;
@@ -482,12 +482,12 @@ static void on_durable(void *arg, const struct err *err) {
 
 static json_t *intent_body(struct action *x, int64_t send_before) {
   json_t *body = action_about(x);
-  json_object_set(body, "version", x->form->word_version);
+  json_object_set_new(body, "attempt", json_integer(x->attempt));
   json_object_set_new(body, "key", json_string(x->key));
   json_object_set_new(body, "send_before", json_integer(send_before));
-  json_object_set_new(body, "attempt", json_integer(x->attempt));
-  json_object_set_new(body, "timeout", json_integer(x->form->timeout_ms));
   json_object_set_new(body, "settle", json_integer(x->form->settle_ms));
+  json_object_set_new(body, "timeout", json_integer(x->form->timeout_ms));
+  json_object_set(body, "version", x->form->word_version);
   if (x->undo_of) json_object_set_new(body, "undo_of", json_string(x->undo_of));
   if (x->lift_ms) json_object_set_new(body, "lift_at", json_integer(action_now(x) + x->lift_ms * 1000));
   if (x->simulated) json_object_set_new(body, "simulated", json_true());

@@ -6,7 +6,7 @@
 #include "base/json.h"
 #include "base/utf8.h"
 
-enum { DEPTH_MOST = 2048, KEYS_NEAR = 24, NUMBER_TEXT = 64, ESCAPE_MOST = 6 };
+enum { DEPTH_MOST = 2048, KEYS_NEAR = 40, NUMBER_TEXT = 64, ESCAPE_MOST = 6 };
 
 struct member {
   const char *key;

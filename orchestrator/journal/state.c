@@ -19,20 +19,33 @@ int64_t severity_by_name(const char *name) {
   return -1;
 }
 
-/* Member by member: this is the largest object of every incident, and reading a format for it takes longer than making it. */
+static json_t *blank_value(const char *name, char kind, const char *incident) {
+  switch (kind) {
+  case '0': return json_integer(0);
+  case '1': return json_integer(1);
+  case '[': return json_array();
+  case '{': return json_object();
+  default: break;
+  }
+  if (strcmp(name, "id") == 0) return json_string(incident);
+  if (strcmp(name, "mode") == 0) return json_string(id_exercise(incident) ? "exercise" : "live");
+  return json_string(strcmp(name, "status") == 0 ? "open" : "unknown");
+}
+
+/* Member by member: this is the largest object of every incident, and reading a format for it takes longer than making it. In the order in which
+ * it is written, so that little is left to be sorted. */
 json_t *state_blank(const char *incident) {
-  static const char *const none[] = {"seq", "severity_id", "alerts", "notes"}, *const one[] = {"v", "next_run"};
-  static const char *const lists[] = {"groups", "observables", "tags", "attack"};
-  static const char *const maps[] = {"recent", "runs", "questions", "intents", "held", "waits", "containments", "ticks"};
+  static const struct {
+    const char *name;
+    char kind;
+  } members[] = {{"alerts", '0'},      {"attack", '['},      {"containments", '{'}, {"groups", '['},   {"held", '{'},
+                 {"id", 's'},          {"intents", '{'},     {"mode", 's'},         {"next_run", '1'}, {"notes", '0'},
+                 {"observables", '['}, {"questions", '{'},   {"recent", '{'},       {"runs", '{'},     {"seq", '0'},
+                 {"severity", 's'},    {"severity_id", '0'}, {"status", 's'},       {"tags", '['},     {"ticks", '{'},
+                 {"v", '1'},           {"waits", '{'}};
   json_t *state = json_object();
-  for (size_t i = 0; i < sizeof none / sizeof *none; i++) json_object_set_new_nocheck(state, none[i], json_integer(0));
-  for (size_t i = 0; i < sizeof one / sizeof *one; i++) json_object_set_new_nocheck(state, one[i], json_integer(1));
-  for (size_t i = 0; i < sizeof lists / sizeof *lists; i++) json_object_set_new_nocheck(state, lists[i], json_array());
-  for (size_t i = 0; i < sizeof maps / sizeof *maps; i++) json_object_set_new_nocheck(state, maps[i], json_object());
-  json_object_set_new(state, "id", json_string(incident));
-  json_object_set_new(state, "mode", json_string(id_exercise(incident) ? "exercise" : "live"));
-  json_object_set_new(state, "status", json_string("open"));
-  json_object_set_new(state, "severity", json_string("unknown"));
+  for (size_t i = 0; i < sizeof members / sizeof *members; i++)
+    json_object_set_new_nocheck(state, members[i].name, blank_value(members[i].name, members[i].kind, incident));
   return state;
 }
 
@@ -250,8 +263,8 @@ static void fold_answer(json_t *state, const struct entry *e) {
 
 static void fold_intent(json_t *state, const struct entry *e) {
   /* In the order in which an action writes them. */
-  static const char *const keys[] = {"connector",   "action",  "effect",  "target", "params",  "digest",  "because",   "version", "key",
-                                     "send_before", "attempt", "timeout", "settle", "undo_of", "lift_at", "simulated", NULL};
+  static const char *const keys[] = {"action",      "connector", "effect",  "target",  "digest",  "params",  "because",   "attempt", "key",
+                                     "send_before", "settle",    "timeout", "version", "undo_of", "lift_at", "simulated", NULL};
   char at[ID_PATH];
   place(at, e->run, e->step);
   json_t *intent = json_object();
