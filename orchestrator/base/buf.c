@@ -72,8 +72,6 @@ char *buf_extend(struct buf *b, size_t len) {
   return room;
 }
 
-void buf_adds(struct buf *b, const char *string) { buf_add(b, string, strlen(string)); }
-
 void buf_addc(struct buf *b, char c) {
   if (!buf_room(b, 1)) return;
   b->data[b->len++] = c;

@@ -8,6 +8,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <string.h>
 
 struct buf {
   char *data;  /* never NULL after buf_init */
@@ -26,7 +27,7 @@ void buf_reset(struct buf *b);   /* empties, keeps the memory, clears failed */
 bool buf_ok(const struct buf *b);
 
 void buf_add(struct buf *b, const void *bytes, size_t len);
-void buf_adds(struct buf *b, const char *string);
+static inline void buf_adds(struct buf *b, const char *string) { buf_add(b, string, strlen(string)); } /* the compiler measures literals */
 void buf_addc(struct buf *b, char c);
 /* Room for len bytes more, counted as added, for the caller to write at once; NULL when they do not fit. */
 char *buf_extend(struct buf *b, size_t len);

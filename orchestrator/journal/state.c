@@ -77,14 +77,15 @@ static void copy(json_t *to, const json_t *from, const char *key) {
 /* Walks over what is there: it is less than what could be, and needs no hashing. Each key is looked for from where the one before was found: at once, when they come in the
  * order of `keys`. */
 static void copy_all(json_t *to, const json_t *from, const char *const *keys) {
-  const char *key;
-  json_t *value;
+  json_t *object = (json_t *)(uintptr_t)from;
   size_t count = 0, at = 0;
   while (keys[count]) count++;
-  json_object_foreach((json_t *)(uintptr_t)from, key, value) {
+  for (void *it = json_object_iter(object); it; it = json_object_iter_next(object, it)) {
+    const char *key = json_object_iter_key(it);
     size_t tried = 0;
     for (; tried < count && strcmp(keys[at], key) != 0; tried++) at = at + 1 < count ? at + 1 : 0;
-    if (tried < count) json_object_set(to, key, value);
+    /* `from` has it already, so the name is good. */
+    if (tried < count) json_object_setn_new_nocheck(to, key, json_object_iter_key_len(it), json_incref(json_object_iter_value(it)));
   }
 }
 

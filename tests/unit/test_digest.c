@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -31,6 +32,22 @@ static void test_hmac(void **state) {
   hmac_is(key, sizeof key, "Test Using Larger Than Block-Size Key - Hash Key First",
           "60e431591ee0b67f0d8a26aacbf5b77f8e0bc6213728c5140546040f0ee37f54");
   hmac_is("", 0, "", "b613679a0814d9ec772f95d778c35fc5ff1697c493715653c6c712144292c5ad");
+}
+
+/* Each byte at each place, and back. */
+static void test_hex(void **state) {
+  uint8_t bytes[11], back[11];
+  char text[23], wanted[23];
+  for (size_t len = 0; len <= sizeof bytes; len++)
+    for (unsigned first = 0; first < 256; first++) {
+      for (size_t i = 0; i < len; i++) bytes[i] = (uint8_t)(first + 41 * i);
+      for (size_t i = 0; i < len; i++) snprintf(wanted + 2 * i, 3, "%02x", bytes[i]);
+      wanted[2 * len] = 0;
+      hex_encode(bytes, len, text);
+      assert_string_equal(text, wanted);
+      assert_true(hex_decode(text, back, len));
+      assert_memory_equal(back, bytes, len);
+    }
 }
 
 static void test_random_is_never_given_twice(void **state) {
@@ -115,7 +132,8 @@ static void test_cpu_time(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_hmac), cmocka_unit_test(test_random_is_never_given_twice),
-                                     cmocka_unit_test(test_time), cmocka_unit_test(test_redaction), cmocka_unit_test(test_cpu_time)};
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_hmac), cmocka_unit_test(test_hex),       cmocka_unit_test(test_random_is_never_given_twice),
+      cmocka_unit_test(test_time), cmocka_unit_test(test_redaction), cmocka_unit_test(test_cpu_time)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
