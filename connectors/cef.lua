@@ -132,7 +132,6 @@ return connector {
       if not text or not header(text) then return 0 end
       return type(doc) == "string" and 95 or 60
     end,
-    split = function() return nil end,
     normalise = normalise,
   },
 }

@@ -44,7 +44,6 @@ return connector {
       if ocsf.table(doc) == nil or not ocsf.has(doc, "rule", "priority", "output") then return 0 end
       return ocsf.table(doc.output_fields) and 95 or 75
     end,
-    split = function() return nil end,
     normalise = function(doc)
       local fields = ocsf.table(ocsf.get(doc, "output_fields")) or {}
       local tags = ocsf.list(ocsf.get(doc, "tags"))

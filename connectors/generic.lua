@@ -139,7 +139,6 @@ return connector {
   alert = {
     source = "generic",
     recognise = function() return 1 end,
-    split = function() return nil end,
     normalise = normalise,
   },
 }

@@ -96,7 +96,6 @@ return connector {
       end
       return 0
     end,
-    split = function() return nil end,
     normalise = function(doc, settings)
       local kind = kind_of(doc)
       if kind then return normalise_webhook(doc, kind, settings) end

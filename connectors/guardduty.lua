@@ -100,7 +100,6 @@ return connector {
       if ocsf.get(doc, "service.serviceName") == "guardduty" then return 95 end
       return type(doc.arn) == "string" and doc.arn:find("^arn:aws[%w-]*:guardduty:") and 90 or 0
     end,
-    split = function() return nil end,
     normalise = function(whole)
       local doc = finding_of(whole)
       local id, created, updated = ocsf.str(ocsf.get(doc, "id")), ocsf.str(ocsf.get(doc, "createdAt")), ocsf.str(ocsf.get(doc, "updatedAt"))

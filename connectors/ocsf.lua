@@ -18,9 +18,9 @@ local function normalise(doc)
   local out = copy(table_of(doc) or {})
   local time = time_of(get(doc, "time")) or time_of(get(doc, "time_dt"))
   local class, activity = int(get(doc, "class_uid")), int(get(doc, "activity_id")) or 1
-  local plain = ocsf.finding { product = "Unknown", title = first(doc, "finding_info.title", "finding.title", "message", "class_name"), activity_id = activity, time = time,
-                               start_time = time_of(get(doc, "start_time")) or time_of(get(doc, "start_time_dt")),
-                               severity_id = int(get(doc, "severity_id")) or ocsf.severity(get(doc, "severity")), message = get(doc, "message") }.out
+  local plain, title = ocsf.basis { title = first(doc, "finding_info.title", "finding.title", "message", "class_name"), activity_id = activity, time = time,
+                                    start_time = time_of(get(doc, "start_time")) or time_of(get(doc, "start_time_dt")),
+                                    severity_id = int(get(doc, "severity_id")) or ocsf.severity(get(doc, "severity")), message = get(doc, "message") }
   out.class_uid, out.class_name, out.category_uid, out.activity_id, out.type_uid = plain.class_uid, plain.class_name, plain.category_uid, plain.activity_id, plain.type_uid
   out.severity_id, out.severity, out.time, out.start_time, out.message = plain.severity_id, plain.severity, plain.time, plain.start_time, plain.message
   if class and class ~= 2004 then
@@ -30,10 +30,10 @@ local function normalise(doc)
   end
   out.metadata = metadata(doc, time)
   out.finding_info = copy(table_of(get(doc, "finding_info")) or table_of(get(doc, "finding")) or {})
-  out.finding_info.title = str(out.finding_info.title) or plain.finding_info.title
+  out.finding_info.title = str(out.finding_info.title) or title
   if out.finding_info.attacks == nil then out.finding_info.attacks = table_of(get(doc, "attacks")) end
-  local f = { out = out, observables = {}, seen = {}, left_off = 0 }
   out.observables = nil
+  local f = ocsf.builder(out)
   ocsf.observe_event(f, doc)
   return ocsf.done(f)
 end
@@ -49,7 +49,6 @@ return connector {
       if class == 2004 then return 98 end
       return ocsf.has(doc, "category_uid", "metadata.version") and 80 or 0
     end,
-    split = function() return nil end,
     normalise = normalise,
   },
 }

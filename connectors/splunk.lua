@@ -51,7 +51,6 @@ return connector {
       if ocsf.table(doc) == nil or not ocsf.table(doc.result) or type(doc.sid) ~= "string" then return 0 end
       return (doc.search_name ~= nil or doc.results_link ~= nil) and 95 or 60
     end,
-    split = function() return nil end,
     normalise = function(doc)
       local row = ocsf.table(ocsf.get(doc, "result")) or {}
       local sid, key = ocsf.str(ocsf.get(doc, "sid")), row_key(row)

@@ -61,7 +61,6 @@ return connector {
       end
       return ocsf.has(doc, "event_type", "flow_id", "src_ip") and 40 or 0
     end,
-    split = function() return nil end,
     normalise = function(doc)
       local f = ocsf.finding {
         product = "Suricata", vendor = "OISF", title = ocsf.first(doc, "alert.signature", "anomaly.event", "event_type"), types = ocsf.get(doc, "alert.category"),

@@ -126,7 +126,6 @@ return connector {
       end
       return relayed(whole) and 60 or 0
     end,
-    split = function() return nil end,
     normalise = normalise,
   },
 }

@@ -342,7 +342,8 @@ static int ocsf_time(lua_State *L) {
 }
 
 void open_ocsf(lua_State *L) {
-  static const luaL_Reg functions[] = {{"copy", ocsf_copy},
+  static const luaL_Reg functions[] = {{"builder", ocsf_builder},
+                                       {"copy", ocsf_copy},
                                        {"dig", ocsf_dig},
                                        {"endpoint", ocsf_endpoint},
                                        {"first", ocsf_first},

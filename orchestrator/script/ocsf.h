@@ -30,6 +30,7 @@ static inline struct span ocsf_span(lua_State *L, int index) {
 static inline struct span ocsf_kind(lua_State *L, int index) { return lua_isnil(L, index) ? (struct span){0} : ocsf_span(L, index); }
 
 /* ocsf_fill.c, ocsf_event.c: functions of the table; ocsf.lua says what each does. */
+int ocsf_builder(lua_State *L);
 int ocsf_observe(lua_State *L);
 int ocsf_put(lua_State *L);
 int ocsf_set(lua_State *L);

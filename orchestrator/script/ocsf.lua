@@ -20,6 +20,7 @@
 --   ocsf.is_ip(v), ocsf.is_hash(v)
 --   ocsf.severity(word)   a severity id from a product's word; nil for a word that is none
 -- Filling a finding f:
+--   ocsf.builder(out)                    an f of one's own making: {out = out, observables = {}, seen = {}, left_off = 0}
 --   ocsf.observe(f, path, kind, value)   an observable, once. kind is an OCSF type name
 --   ocsf.observe_event(f, doc)           what an event that is OCSF already bears: the observables that it lists, and what stands at OCSF's own places
 --   ocsf.put(f, path, value)             a value at a path, unless something stands there already, without an observable
@@ -42,30 +43,37 @@ local function began(f, v)
   return v and (not f.time or v <= f.time) and v or nil
 end
 
+-- What every finding says of itself, from the same fields as ocsf.finding, and its title: for what has metadata and finding_info of its own.
+function ocsf.basis(f)
+  local activity = f.activity_id or 1
+  local severity = SEVERITY[f.severity_id] and f.severity_id or 0
+  local title = str(f.title) or "Alert without a title"
+  return {
+    class_uid = 2004, class_name = "Detection Finding", category_uid = 2, activity_id = activity, type_uid = 200400 + activity,
+    severity_id = severity, severity = SEVERITY[severity], time = f.time, start_time = began(f, f.start_time), message = str(f.message) or title,
+    status_id = f.status_id or (activity == 3 and 4 or 1), metadata = nil, finding_info = nil,
+  }, title
+end
+local basis = ocsf.basis
+
 -- Begins a finding. Fields: product, vendor, feature, product_uid, uid (the product's own id of this very event: what tells a
 -- repeated delivery), correlation_uid (joins later news of the same finding), title, finding_uid, desc, types, url, message, severity_id,
 -- time (ms), start_time (ms: the earliest event that it is about), first_seen_time (ms: when the product first saw the like), activity_id (1 create,
 -- 2 update, 3 close), status_id.
 function ocsf.finding(f)
-  local activity = f.activity_id or 1
-  local severity = SEVERITY[f.severity_id] and f.severity_id or 0
-  local title, feature, kinds = str(f.title) or "Alert without a title", str(f.feature), nil
+  local out, title = basis(f)
+  local feature, kinds = str(f.feature), nil
   for _, kind in ipairs(list(f.types)) do
     kinds = kinds or {}
     kinds[#kinds + 1] = str(kind)
   end
-  local out = {
-    class_uid = 2004, class_name = "Detection Finding", category_uid = 2, activity_id = activity, type_uid = 200400 + activity,
-    severity_id = severity, severity = SEVERITY[severity], time = f.time, start_time = began(f, f.start_time), message = str(f.message) or title,
-    status_id = f.status_id or (activity == 3 and 4 or 1),
-    metadata = {
-      version = "1.3.0", uid = str(f.uid), correlation_uid = str(f.correlation_uid),
-      product = { name = str(f.product) or "Unknown", vendor_name = str(f.vendor), uid = str(f.product_uid), feature = feature and { name = feature } or nil },
-    },
-    finding_info = { title = title, uid = str(f.finding_uid) or str(f.uid), desc = str(f.desc), src_url = str(f.url),
-                     types = kinds and kinds[1] and kinds or nil, first_seen_time = began(f, f.first_seen_time) },
+  out.metadata = {
+    version = "1.3.0", uid = str(f.uid), correlation_uid = str(f.correlation_uid),
+    product = { name = str(f.product) or "Unknown", vendor_name = str(f.vendor), uid = str(f.product_uid), feature = feature and { name = feature } or nil },
   }
-  return { out = out, observables = {}, seen = {}, left_off = 0 }
+  out.finding_info = { title = title, uid = str(f.finding_uid) or str(f.uid), desc = str(f.desc), src_url = str(f.url),
+                       types = kinds and kinds[1] and kinds or nil, first_seen_time = began(f, f.first_seen_time) }
+  return ocsf.builder(out)
 end
 
 -- A resource: uid, name, type, and what else OCSF has for it.

@@ -3,6 +3,21 @@
 
 #include "script/ocsf.h"
 
+int ocsf_builder(lua_State *L) {
+  enum { ROOM = 8 };
+  lua_settop(L, 1);
+  lua_createtable(L, 0, 4);
+  lua_pushvalue(L, 1);
+  lua_setfield(L, 2, "out");
+  lua_createtable(L, ROOM, 0);
+  lua_setfield(L, 2, "observables");
+  lua_createtable(L, 0, ROOM);
+  lua_setfield(L, 2, "seen");
+  lua_pushinteger(L, 0);
+  lua_setfield(L, 2, "left_off");
+  return 1;
+}
+
 static int type_id(struct span kind) {
   static const struct {
     const char *name;

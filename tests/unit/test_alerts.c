@@ -156,6 +156,12 @@ static json_t *ask(struct connector_state *state, const char *name, const char *
   return ret;
 }
 
+/* Most products send one alert a body, and their connectors have no split. */
+static json_t *parts_of(const struct format *f, struct connector_state *state, const json_t *doc, const char *what) {
+  bool splits = json_object_get(json_object_get(f->declaration->json, "alert"), "split") != NULL;
+  return splits ? ask(state, f->name, "alert.split", doc, what) : NULL;
+}
+
 static const struct format *recognised(const json_t *doc, const char *what) {
   const struct format *best = NULL;
   double most = 0;
@@ -312,7 +318,7 @@ static struct parsed normalise(const char *file, const json_t *doc, const char *
   snprintf(settings_path, sizeof settings_path, "%s.settings", path);
   json_t *settings = document(settings_path);
   struct connector_state *own = settings ? state_with(f->declaration, settings) : NULL, *state = own ? own : f->state;
-  json_t *parts = ask(state, f->name, "alert.split", doc, file), *findings = json_array();
+  json_t *parts = parts_of(f, state, doc, file), *findings = json_array();
   if (!json_is_array(parts) || json_array_size(parts) < 2) {
     json_decref(parts);
     parts = json_pack("[O]", doc);
@@ -412,7 +418,7 @@ static json_t *odd; /* array of values that no product sends there */
 static size_t try_all(const json_t *doc, const char *what) {
   for (size_t i = 0; i < format_count; i++) {
     json_decref(ask(formats[i].state, formats[i].name, "alert.recognise", doc, what));
-    json_decref(ask(formats[i].state, formats[i].name, "alert.split", doc, what));
+    json_decref(parts_of(&formats[i], formats[i].state, doc, what));
     json_t *finding = ask(formats[i].state, formats[i].name, "alert.normalise", doc, what);
     if (!json_is_object(finding)) fail_msg("normalise of %s gave no table for a changed %s", formats[i].name, what);
     json_decref(finding);
@@ -435,7 +441,7 @@ static size_t mutate(const struct format *f, json_t *whole, json_t *at, int dept
     json_array_foreach(odd, k, value) {
       json_object_set(at, key, value);
       json_decref(ask(f->state, f->name, "alert.recognise", whole, what));
-      json_decref(ask(f->state, f->name, "alert.split", whole, what));
+      json_decref(parts_of(f, f->state, whole, what));
       json_t *finding = ask(f->state, f->name, "alert.normalise", whole, what);
       if (!json_is_object(finding)) fail_msg("normalise of %s gave no table for a changed %s", f->name, what);
       json_decref(finding);
