@@ -10,6 +10,7 @@ import json
 import os
 import re
 import sys
+import tempfile
 import threading
 import time
 import urllib.parse
@@ -97,10 +98,12 @@ STUB = os.path.abspath(os.path.join(os.environ.get("TOCSIN_BUILD", "build"), "be
 
 class Engine(Tocsin):
     def __init__(self, url, env=None):
+        scratch = os.environ.get("BENCH_FOLDER")
+        kept = tempfile.mkdtemp(dir=scratch) if scratch else None  # see tests/bench/run
         # As many in flight as the floor has.
         super().__init__({"redis": {"socket": REDIS}, "run": {"most": 256}, "connectors": {"bench": Raw('bench { url = "%s" }' % url)},
                           "folders": {"connectors": "{folder}/connectors", "playbooks": "{folder}/playbooks", "runbooks": "{folder}/playbooks",
-                                      "lists": "{folder}/lists"}}, env=env)
+                                      "lists": "{folder}/lists"}}, env=env, folder=kept)
         self.write("connectors/bench.lua", CONNECTOR)
         ocsf = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))), "connectors", "ocsf.lua")
         with open(ocsf, encoding="utf-8") as f:
