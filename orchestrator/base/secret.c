@@ -20,8 +20,8 @@
 #include "base/needles.h"
 
 /* The forms in which a value may leave: as it is, base64 at the three alignments, base64url, percent-encoded, and as JSON writes it
- * (once, and once more for JSON that is kept as text). */
-enum { FORMS = 11, COMMAND_TIMEOUT_MS = 10000 };
+ * (once, and once more for JSON that is kept as text; with the control characters as we write them, and as others mostly do). */
+enum { FORMS = 13, COMMAND_TIMEOUT_MS = 10000 };
 
 struct form {
   char *bytes;
@@ -118,21 +118,34 @@ static void add_percent_form(struct secret *v, const char *hex) {
   wipe_free(text, (size_t)(p - text));
 }
 
-/* What is redacted is often JSON already, where a quote or a backslash has another before it. */
-static void add_json_forms(struct secret *v) {
-  struct buf once, twice;
-  buf_init(&once, SECRET_MAX_BYTES * 6 + 2);
+/* As JSON in quotes has it, and as that has it when it is quoted again. */
+static void add_quoted(struct secret *v, const struct buf *once) {
+  struct buf twice;
   buf_init(&twice, SECRET_MAX_BYTES * 12 + 2);
-  buf_add_json_string(&once, v->bytes, v->len);
-  if (buf_ok(&once) && once.len - 2 != v->len) {
-    add_form(v, once.data + 1, once.len - 2);
-    buf_add_json_string(&twice, once.data + 1, once.len - 2);
-    if (buf_ok(&twice)) add_form(v, twice.data + 1, twice.len - 2);
-  }
-  if (once.size) explicit_bzero(once.data, once.size);
+  add_form(v, once->data + 1, once->len - 2);
+  buf_add_json_string(&twice, once->data + 1, once->len - 2);
+  if (buf_ok(&twice)) add_form(v, twice.data + 1, twice.len - 2);
   if (twice.size) explicit_bzero(twice.data, twice.size);
-  buf_release(&once);
   buf_release(&twice);
+}
+
+/* What is redacted is often JSON already, where a quote or a backslash has another before it, and a control character is an escape: json_write's
+ * differ from the usual ones ("\u001B" for "\u001b", "\b" for "\u0008"). */
+static void add_json_forms(struct secret *v) {
+  struct buf usual, ours;
+  buf_init(&usual, SECRET_MAX_BYTES * 6 + 2);
+  buf_init(&ours, SECRET_MAX_BYTES * 6 + 2);
+  buf_add_json_string(&usual, v->bytes, v->len);
+  json_t *text = json_stringn(v->bytes, v->len); /* NULL: it is no text, and can be in no JSON */
+  if (text) json_write(text, &ours);
+  if (buf_ok(&usual) && usual.len - 2 != v->len) add_quoted(v, &usual);
+  if (text && buf_ok(&ours) && (ours.len != usual.len || memcmp(ours.data, usual.data, ours.len) != 0)) add_quoted(v, &ours);
+  if (text) explicit_bzero((char *)(uintptr_t)json_string_value(text), v->len);
+  json_decref(text);
+  if (usual.size) explicit_bzero(usual.data, usual.size);
+  if (ours.size) explicit_bzero(ours.data, ours.size);
+  buf_release(&usual);
+  buf_release(&ours);
 }
 
 int secrets_put(struct secrets *s, const char *slot, const void *bytes, size_t len, struct err *err) {

@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "base/digest.h"
+#include "base/json.h"
 #include "base/needles.h"
 #include "base/secret.h"
 
@@ -120,6 +121,42 @@ static void test_every_form(void **state) {
   secrets_free(s);
 }
 
+static bool shown_as(const struct secrets *s, void (*write)(const char *, size_t, struct buf *), const char *bytes, size_t len) {
+  struct buf once, twice;
+  buf_init(&once, 4096);
+  buf_init(&twice, 4096);
+  write(bytes, len, &once);
+  write(once.data, once.len, &twice);
+  assert_true(buf_ok(&once) && buf_ok(&twice));
+  bool shown = secrets_shown(s, once.data, once.len) && secrets_shown(s, twice.data, twice.len);
+  buf_release(&once);
+  buf_release(&twice);
+  return shown;
+}
+
+static void write_ours(const char *bytes, size_t len, struct buf *out) {
+  json_t *text = json_stringn(bytes, len);
+  json_write(text, out);
+  json_decref(text);
+}
+
+static void write_usual(const char *bytes, size_t len, struct buf *out) { buf_add_json_string(out, bytes, len); }
+
+/* A value with a byte that JSON writes as an escape, in every way in which it may be written, once and in a text that is JSON itself. */
+static void test_json_forms(void **state) {
+  for (unsigned c = 0; c < 128; c++) {
+    struct secrets *s = secrets_new();
+    char value[] = "before-?-behind\xc3\xa9", longer[64];
+    value[7] = (char)c;
+    assert_int_equal(secrets_put(s, "one", value, sizeof value - 1, NULL), 0);
+    int n = snprintf(longer, sizeof longer, "\"x\" ");
+    memcpy(longer + n, value, sizeof value);
+    if (!shown_as(s, write_ours, longer, (size_t)n + sizeof value) || !shown_as(s, write_usual, longer, (size_t)n + sizeof value))
+      fail_msg("a value with the byte %02x is let through", c);
+    secrets_free(s);
+  }
+}
+
 /* What bears no secret is handed back as it is. */
 static void test_no_copies(void **state) {
   struct secrets *s = secrets_new();
@@ -138,6 +175,7 @@ static void test_no_copies(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_as_slowly), cmocka_unit_test(test_newest_of_equals),
-                                     cmocka_unit_test(test_every_form), cmocka_unit_test(test_no_copies)};
+                                     cmocka_unit_test(test_every_form), cmocka_unit_test(test_json_forms),
+                                     cmocka_unit_test(test_no_copies)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
