@@ -25,7 +25,8 @@ struct block {
 /* One range of addresses for all pages, so that a block's address alone says whether it is ours and how large. */
 static struct {
   uintptr_t base;
-  size_t used, ready; /* pages handed to a class; pages that may be written */
+  _Atomic(size_t) used; /* pages handed to a class; other threads read it, too */
+  size_t ready;         /* pages that may be written */
   struct block *free[CLASSES];
   char *fresh[CLASSES]; /* the rest of a page, of which no block was given out yet */
   uint32_t fresh_left[CLASSES];
@@ -45,9 +46,12 @@ static struct {
 
 static size_t class_for(size_t size) { return size ? (size - 1) / STEP : 0; }
 
+/* Whoever has a block of ours from another thread knows its page too: what passed the block on passed that on with it. */
+static size_t used(void) { return atomic_load_explicit(&slab.used, memory_order_relaxed); }
+
 static bool ours(const void *block, size_t *ret_page) {
   *ret_page = ((uintptr_t)block - slab.base) >> PAGE_SHIFT;
-  return slab.base && *ret_page < slab.used;
+  return slab.base && *ret_page < used();
 }
 
 static void give_back(struct block *b) {
@@ -68,15 +72,17 @@ static void take_returned(void) {
 
 /* A fresh page for blocks of one class, which are cut off it one by one: of a class that is hardly used little is touched. */
 static bool grow(size_t class) {
-  if (slab.used == PAGES) return false;
-  if (slab.used == slab.ready) {
+  size_t page = used();
+  if (page == PAGES) return false;
+  if (page == slab.ready) {
     if (mprotect((void *)(slab.base + (slab.ready << PAGE_SHIFT)), (size_t)GROW_PAGES << PAGE_SHIFT, PROT_READ | PROT_WRITE) != 0)
       return false;
     slab.ready += GROW_PAGES;
   }
-  slab.fresh[class] = (char *)(slab.base + (slab.used << PAGE_SHIFT));
+  slab.fresh[class] = (char *)(slab.base + (page << PAGE_SHIFT));
   slab.fresh_left[class] = PAGE / ((uint32_t)(class + 1) * STEP);
-  slab.class_of[slab.used++] = (uint8_t) class;
+  slab.class_of[page] = (uint8_t) class;
+  atomic_store_explicit(&slab.used, page + 1, memory_order_relaxed);
   return true;
 }
 

@@ -62,6 +62,29 @@ static void test_threads(void **state) {
   for (size_t i = 0; i < MANY; i++) check(i), slab_free(blocks[i]);
 }
 
+static void *free_many(void *arg) {
+  for (size_t i = 0; i < MANY; i++) {
+    slab_free(blocks[i]);
+    slab_free(slab_alloc(i % 600));
+  }
+  return arg;
+}
+
+/* Another thread asks whose a block is while the first one takes more and more pages. */
+static void test_threads_while_it_grows(void **state) {
+  enum { MORE = 60000 };
+  static char *more[MORE];
+  pthread_t thread;
+  for (size_t i = 0; i < MANY; i++) fill(i);
+  assert_int_equal(pthread_create(&thread, NULL, free_many, NULL), 0);
+  for (size_t i = 0; i < MORE; i++) memset(more[i] = slab_alloc(500), (int)(i & 255), 500);
+  assert_int_equal(pthread_join(thread, NULL), 0);
+  for (size_t i = 0; i < MORE; i++) {
+    for (size_t n = 0; n < 500; n += 71) assert_int_equal((unsigned char)more[i][n], i & 255);
+    slab_free(more[i]);
+  }
+}
+
 static void test_jansson_uses_it(void **state) {
   json_t *value = json_pack("{s:[i,i,{s:s}]}", "a", 1, 2, "b", "text");
   char *text = json_text(value);
@@ -114,7 +137,8 @@ static void test_large(void **state) {
 int main(void) {
   slab_install();
   slab_install(); /* the second is of no consequence */
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_blocks_keep_their_bytes), cmocka_unit_test(test_threads),
-                                     cmocka_unit_test(test_jansson_uses_it), cmocka_unit_test(test_larger), cmocka_unit_test(test_large)};
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_blocks_keep_their_bytes), cmocka_unit_test(test_threads), cmocka_unit_test(test_threads_while_it_grows),
+      cmocka_unit_test(test_jansson_uses_it),         cmocka_unit_test(test_larger),  cmocka_unit_test(test_large)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
