@@ -1,4 +1,4 @@
-/* curl.c: loaded before libcurl, it answers every transfer at once with 201, without a socket: the engine beside the floor that sends nothing.
+/* curl.c: loaded before libcurl, it answers every transfer of the loop at once with 201, without a socket: the engine beside the floor that sends nothing.
  *
  * Everything of the engine's own runs as ever, its last check before sending and its reading of headers and body included; libcurl is only
  * asked to keep the options. Not thread-safe: transfers belong to the loop's thread. */
@@ -23,7 +23,7 @@ struct transfer {
   curl_prereq_callback ask;
   void *header_arg, *body_arg, *ask_arg, *mine;
   CURLcode result;
-  bool queued;
+  bool queued, played; /* played: its last answer was not a server's */
 };
 
 struct queue {
@@ -34,6 +34,7 @@ static struct transfer slots[SLOTS]; /* by handle; a handle keeps its place for 
 static struct queue waiting = {.end = &waiting.first}, done = {.end = &done.first};
 static curl_multi_timer_callback on_time;
 static void *on_time_arg;
+static CURLM *loops; /* the loop's; curl_easy_perform makes others, for what blocks (the command line's requests): those go out as ever */
 
 static void *real(const char *name) {
   void *found = dlsym(RTLD_NEXT, name);
@@ -102,34 +103,53 @@ CURLcode curl_easy_setopt(CURL *easy, CURLoption option, ...) {
 }
 
 CURLcode curl_easy_getinfo(CURL *easy, CURLINFO info, ...) {
+  static CURLcode (*next)(CURL *, CURLINFO, ...);
   va_list args;
   va_start(args, info);
   void *out = va_arg(args, void *);
   va_end(args);
-  if (info == CURLINFO_RESPONSE_CODE) *(long *)out = 201;
-  else if (info == CURLINFO_PRIVATE) *(void **)out = transfer_of(easy)->mine;
-  else return CURLE_UNKNOWN_OPTION;
+  if (!next) next = (CURLcode(*)(CURL *, CURLINFO, ...))real("curl_easy_getinfo");
+  if (!transfer_of(easy)->played || info == CURLINFO_PRIVATE) return next(easy, info, out);
+  if (info != CURLINFO_RESPONSE_CODE) return CURLE_UNKNOWN_OPTION;
+  *(long *)out = 201;
   return CURLE_OK;
 }
 
 CURLMcode curl_multi_setopt(CURLM *multi, CURLMoption option, ...) {
+  static CURLMcode (*next)(CURLM *, CURLMoption, ...);
+  CURLMcode r;
   va_list args;
+  if (!next) next = (CURLMcode(*)(CURLM *, CURLMoption, ...))real("curl_multi_setopt");
   va_start(args, option);
-  if (option == CURLMOPT_TIMERFUNCTION) on_time = va_arg(args, curl_multi_timer_callback);
-  if (option == CURLMOPT_TIMERDATA) on_time_arg = va_arg(args, void *);
+  if (option == CURLMOPT_TIMERFUNCTION) {
+    loops = multi;
+    on_time = va_arg(args, curl_multi_timer_callback);
+    r = CURLM_OK;
+  } else if (option == CURLMOPT_TIMERDATA) {
+    on_time_arg = va_arg(args, void *);
+    r = CURLM_OK;
+  } else if ((int)option < CURLOPTTYPE_OBJECTPOINT) {
+    r = next(multi, option, va_arg(args, long));
+  } else {
+    r = next(multi, option, va_arg(args, void *));
+  }
   va_end(args);
-  return CURLM_OK;
+  return r;
 }
 
 CURLMcode curl_multi_add_handle(CURLM *multi, CURL *easy) {
   bool first = !waiting.first;
-  push(&waiting, transfer_of(easy));
+  struct transfer *t = transfer_of(easy);
+  t->played = multi == loops;
+  if (!t->played) return ((CURLMcode(*)(CURLM *, CURL *))real("curl_multi_add_handle"))(multi, easy);
+  push(&waiting, t);
   if (first) on_time(multi, 0, on_time_arg);
   return CURLM_OK;
 }
 
 CURLMcode curl_multi_remove_handle(CURLM *multi, CURL *easy) {
   struct transfer *t = transfer_of(easy);
+  if (multi != loops) return ((CURLMcode(*)(CURLM *, CURL *))real("curl_multi_remove_handle"))(multi, easy);
   if (!t->queued) return CURLM_OK;
   drop(&waiting, t);
   drop(&done, t);
@@ -168,6 +188,7 @@ CURLMcode curl_multi_socket_action(CURLM *multi, curl_socket_t fd, int events, i
 
 CURLMsg *curl_multi_info_read(CURLM *multi, int *left) {
   static CURLMsg message;
+  if (multi != loops) return ((CURLMsg * (*)(CURLM *, int *)) real("curl_multi_info_read"))(multi, left);
   struct transfer *t = pop(&done);
   *left = done.first != NULL;
   if (!t) return NULL;
