@@ -15,7 +15,14 @@
 #include "evidence/store.h"
 #include "evidence/tiles.h"
 
-enum { PAGE_BYTES = 64 << 10, PATH_MOST = 4096, INTERVAL_MS = 1000, COSIGNED_CAP = 1 << 16, LAST_MS = 500 };
+enum {
+  PAGE_BYTES = 64 << 10,
+  LARGE = 8 /* th part of a page */,
+  PATH_MOST = 4096,
+  INTERVAL_MS = 1000,
+  COSIGNED_CAP = 1 << 16,
+  LAST_MS = 500
+};
 
 /* Items are copied in one after the other and freed with their page, by another thread, once all of it is sealed: to allocate each of them cost as much as to copy it. */
 struct page {
@@ -346,17 +353,21 @@ int sealer_start(const struct sealer_options *o, struct sealer **ret, struct err
   return r;
 }
 
-/* Room for so many bytes; what is larger than a page has one to itself. */
-static struct page *page_for(struct sealer *s, size_t bytes) {
-  if (s->page && s->page->size - s->page->used >= bytes) return s->page;
-  size_t size = bytes > PAGE_BYTES ? bytes : PAGE_BYTES;
+static struct page *page_new(size_t size, size_t holders) {
   struct page *p = malloc(sizeof *p + size);
   if (!p) abort();
-  atomic_init(&p->holders, 1);
+  atomic_init(&p->holders, holders);
   p->used = 0;
   p->size = size;
+  return p;
+}
+
+/* Room for so many bytes. What is large has a page to itself, and the one that is being filled goes on being filled: little of a page that is held lies idle. */
+static struct page *page_for(struct sealer *s, size_t bytes) {
+  if (bytes > PAGE_BYTES / LARGE) return page_new(bytes, 0);
+  if (s->page && s->page->size - s->page->used >= bytes) return s->page;
   page_leave(s->page);
-  return s->page = p;
+  return s->page = page_new(PAGE_BYTES, 1);
 }
 
 static struct item *item_new(struct sealer *s, size_t bytes) {
@@ -368,6 +379,13 @@ static struct item *item_new(struct sealer *s, size_t bytes) {
   p->used += size;
   atomic_fetch_add(&p->holders, 1);
   return i;
+}
+
+/* The newest one was refused: the next lies in its place. */
+static void item_back(struct sealer *s, struct item *i) {
+  struct page *p = i->page;
+  if (p == s->page) p->used = (size_t)((char *)i - (char *)p->bytes);
+  page_leave(p);
 }
 
 static void item_push(struct sealer *s, struct item *i) {
@@ -399,7 +417,7 @@ void sealer_add(struct sealer *s, const char *journal, uint64_t seq, const void 
   if (fits) item_push(s, i);
   else behind_add(s, journal, seq);
   pthread_mutex_unlock(&s->lock);
-  if (!fits) page_leave(i->page);
+  if (!fits) item_back(s, i);
 }
 
 static struct item *item_named(struct sealer *s, const char *journal, uint64_t seq) {
