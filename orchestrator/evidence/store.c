@@ -147,6 +147,7 @@ int store_judge(struct store *s, struct store_entry *batch, size_t from, size_t 
 
 int store_compare(struct store *s, const char *journal, uint64_t seq, const struct hash *leaf, struct store_entry *ret, struct err *err) {
   struct position *p = position_of(s, journal, err);
+  if (!p) positions_forget(s); /* what was judged before it in its batch is not in, and is judged again */
   if (!p) return ERR_IO;
   snprintf(ret->journal, sizeof ret->journal, "%s", journal);
   ret->seq = seq;
@@ -199,7 +200,11 @@ uint64_t store_lag(const struct store *s) {
 }
 
 int store_read(struct store *s, bool *ret_more, struct err *err) {
-  return catalogue_read(s->catalogue, s->log, s->bodies, TEXTS, ret_more, err);
+  struct err why;
+  int r = catalogue_read(s->catalogue, s->log, s->bodies, TEXTS, ret_more, err);
+  /* A body that the disk does not give must not keep what came after it from being found, retired or removed. */
+  if (r < 0) store_follow(s, &why);
+  return r;
 }
 
 int store_rebuild(struct store *s, struct err *err) {

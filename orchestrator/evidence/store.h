@@ -49,7 +49,8 @@ int store_cosign(struct store *s, uint64_t size, const char *lines, size_t len, 
 /* The body of a sealed entry is removed: its key, and its texts in the catalogue. The head stays. 0 also when it was removed before, or the log does not know the entry. */
 int store_remove(struct store *s, const char *journal, uint64_t seq, struct err *err);
 uint64_t store_size(const struct store *s);
-/* Brings the catalogue, texts and all, some entries nearer to the log's end, which nothing else does; *ret_more: there are others. For when nothing waits. */
+/* Brings the catalogue, texts and all, some entries nearer to the log's end, which nothing else does; *ret_more: there are others. For when nothing waits. Should it fail, the places of
+ * all entries are in, if that can be had. */
 int store_read(struct store *s, bool *ret_more, struct err *err);
 int store_follow(struct store *s, struct err *err);  /* where every entry lies, without the texts, to the end */
 uint64_t store_lag(const struct store *s);           /* entries of the log that a search does not find yet */

@@ -6,6 +6,8 @@
 
 #include <cmocka.h>
 
+#include <sqlite3.h>
+
 #include "evidence/archive.h"
 #include "evidence/bodies.h"
 #include "evidence/catalogue.h"
@@ -198,6 +200,68 @@ static void removed_while_it_lags(void **state) {
   folder_remove(folder);
 }
 
+/* The disk gives no bodies of some entries: their texts wait, but the places of all are found, and a removal still happens. */
+static void bodies_out_of_reach(void **state) {
+  struct store *s = NULL;
+  struct archive *a = NULL;
+  struct place place;
+  struct err err = {0};
+  uint64_t size = 0, texts = 0;
+  char path[96], away[96];
+  bool more = true;
+  folder_make(folder);
+  assert_int_equal(store_open(folder, &signer, NULL, NULL, &s, &err), 0);
+  seal_all(s);
+  snprintf(path, sizeof path, "%s/bodies/000", folder);
+  snprintf(away, sizeof away, "%s/bodies/away", folder);
+  assert_int_equal(rename(path, away), 0);
+  assert_int_equal(store_read(s, &more, &err), ERR_IO);
+  assert_int_equal(archive_open(folder, &signer.verifier, &a, &err), 0);
+  assert_int_equal(catalogue_extent(archive_catalogue(a), &size, &texts, &err), 0);
+  assert_true(size == COUNT && texts == 0);
+  assert_int_equal(archive_last(a, "INC-000001", &place, &err), 0);
+  assert_int_equal(place.seq, COUNT);
+  archive_close(a);
+  assert_int_equal(store_remove(s, "INC-000001", REMOVED + 1, &err), 0);
+  assert_int_equal(rename(away, path), 0);
+  for (more = true; more;) assert_int_equal(store_read(s, &more, &err), 0);
+  assert_int_equal(store_lag(s), 0);
+  store_close(s);
+  assert_int_equal(found("alice OR bob", 0, 0, NULL), COUNT - 1);
+  folder_remove(folder);
+}
+
+static void beside(const char *sql) {
+  char path[96];
+  sqlite3 *db = NULL;
+  snprintf(path, sizeof path, "%s/catalogue.db", folder);
+  assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+  assert_int_equal(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
+  sqlite3_close(db);
+}
+
+/* The catalogue cannot be read in the middle of a batch: what was judged before is not taken for sealed when the batch comes again. */
+static void judged_again(void **state) {
+  struct store *s = NULL;
+  struct store_entry look;
+  struct hash none = {{0}};
+  struct err err = {0};
+  folder_make(folder);
+  assert_int_equal(store_open(folder, &signer, NULL, NULL, &s, &err), 0);
+  assert_int_equal(store_ready(s, &err), 0);
+  assert_int_equal(store_judge(s, entries, 0, COUNT, &err), 0);
+  beside("ALTER TABLE journal RENAME TO elsewhere");
+  assert_int_equal(store_compare(s, "INC-000002", 1, &none, &look, &err), ERR_IO);
+  beside("ALTER TABLE elsewhere RENAME TO journal");
+  assert_int_equal(store_ready(s, &err), 0);
+  assert_int_equal(store_judge(s, entries, 0, COUNT, &err), 0);
+  for (size_t i = 0; i < COUNT; i++) assert_int_equal(entries[i].verdict, STORE_NEW);
+  assert_int_equal(store_seal(s, entries, COUNT, &err), 0);
+  assert_int_equal(store_size(s), COUNT);
+  store_close(s);
+  folder_remove(folder);
+}
+
 /* ---- when it is worked on */
 
 static void pace(void **state) {
@@ -262,7 +326,12 @@ static void adopted(void **state) {
 
 int main(void) {
   signer = test_signer("example.com/ir/evidence");
-  const struct CMUnitTest tests[] = {cmocka_unit_test(all), cmocka_unit_test(lags), cmocka_unit_test(removed_while_it_lags),
-                                     cmocka_unit_test(pace), cmocka_unit_test(adopted)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(all),
+                                     cmocka_unit_test(lags),
+                                     cmocka_unit_test(removed_while_it_lags),
+                                     cmocka_unit_test(bodies_out_of_reach),
+                                     cmocka_unit_test(judged_again),
+                                     cmocka_unit_test(pace),
+                                     cmocka_unit_test(adopted)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
