@@ -139,8 +139,8 @@ void call_to_owner(struct call *call, call_cb *go_on) {
 /* --- from all -------------------------------------------------------------------------------------------------------------- */
 
 struct gathering {
-  struct call *call; /* who asked */
-  json_t *answer;
+  struct call *call;             /* who asked */
+  json_t *own, *theirs, *failed; /* answers: this node's, an array of the others', and the first that was none, with its status */
   int status;
   size_t waiting;
 };
@@ -164,44 +164,55 @@ static void merge_array(json_t *into, const json_t *from) {
   }
 }
 
-static void merge(struct gathering *g, int status, const json_t *answer) {
+static void merge(json_t *into, const json_t *answer) {
   const char *name;
   json_t *value;
-  if (status != 200) {
-    if (!g->answer) g->answer = json_deep_copy(answer), g->status = status;
-    return;
-  }
-  if (!g->answer || g->status != 200) {
-    json_decref(g->answer);
-    g->answer = json_deep_copy(answer);
-    g->status = 200;
-    return;
-  }
   json_object_foreach((json_t *)(uintptr_t)answer, name, value) {
-    json_t *have = json_object_get(g->answer, name);
+    json_t *have = json_object_get(into, name);
     if (json_is_array(value) && json_is_array(have)) merge_array(have, value);
   }
 }
 
+/* Whoever answers last: this node's rows of what it does not own may be old, and never replace the owner's. */
 static void gathered(struct gathering *g) {
+  size_t i;
+  json_t *one;
   if (--g->waiting) return;
   struct call *call = g->call;
-  json_t *answer = g->answer;
-  int status = g->status;
+  json_t *answer = json_incref(g->own);
+  int status = 200;
+  json_array_foreach(g->theirs, i, one) {
+    if (answer) merge(answer, one);
+    else answer = json_incref(one);
+  }
+  if (!answer && g->failed) answer = json_incref(g->failed), status = g->status;
+  if (!answer) answer = json_pack("{s:s}", "error", "no node answered"), status = 0;
+  json_decref(g->own);
+  json_decref(g->theirs);
+  json_decref(g->failed);
   free(g);
-  call_answer(call, status, answer ? answer : json_pack("{s:s}", "error", "no node answered"));
+  call_answer(call, status, answer);
+}
+
+static void failure_keep(struct gathering *g, int status, const json_t *answer) {
+  if (g->failed) return;
+  g->failed = json_deep_copy(answer);
+  g->status = status;
 }
 
 static void on_theirs(void *arg, int status, const json_t *answer, const struct err *err) {
   struct gathering *g = arg;
   if (err) log_warning("a list is not whole: %s", err->text);
-  else merge(g, status, answer);
+  else if (status == 200) json_array_append_new(g->theirs, json_deep_copy(answer));
+  else failure_keep(g, status, answer);
   gathered(g);
 }
 
 static void on_ours(void *arg, int status, const json_t *answer) {
-  merge(arg, status, answer);
-  gathered(arg);
+  struct gathering *g = arg;
+  if (status == 200) g->own = json_deep_copy(answer);
+  else failure_keep(g, status, answer);
+  gathered(g);
 }
 
 static void ask_one(void *arg, const char *node) {
@@ -224,7 +235,7 @@ bool call_gather(struct call *call, call_cb *go_on) {
   if (call->remote || call->here || !about_all(call) || !desk_has_others(call->desk)) return false;
   struct gathering *g = calloc(1, sizeof *g);
   if (!g) abort();
-  *g = (struct gathering){.call = call, .waiting = 1};
+  *g = (struct gathering){.call = call, .theirs = json_array(), .waiting = 1};
   struct call *own = calloc(1, sizeof *own);
   if (!own) abort();
   *own = (struct call){.desk = call->desk, .by = call->by, .command = json_deep_copy(call->command), .cb = on_ours, .arg = g};
