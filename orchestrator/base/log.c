@@ -30,6 +30,7 @@ void log_line(enum log_level level, const char *format, ...) {
   struct buf clean, line;
   buf_init(&clean, 65536);
   buf_init(&line, 131072);
+  if (redact_with && (size_t)n > len) len = secrets_cut(redact_with, text, len);
   if (redact_with) secrets_redact(redact_with, text, len, &clean);
   else buf_add(&clean, text, len);
   if (getenv("JOURNAL_STREAM")) buf_addf(&line, "<%d>", (int)level);

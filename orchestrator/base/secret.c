@@ -205,6 +205,31 @@ void secrets_redact(const struct secrets *s, const char *text, size_t len, struc
   buf_add(out, text + plain, len - plain);
 }
 
+enum { BEGINNING = 4 /* fewer bytes tell nothing, and many a word ends with them */ };
+
+/* Where, at or after `from`, the end of the text begins that is the beginning of the form, but not all of it; else len. */
+static size_t begins_at_end(const struct form *f, const char *text, size_t from, size_t len) {
+  const char *p;
+  if (len >= f->len && from < len - f->len + 1) from = len - f->len + 1;
+  for (; from + BEGINNING <= len && (p = memchr(text + from, f->bytes[0], len - from)); from++) {
+    from = (size_t)(p - text);
+    if (from + BEGINNING <= len && memcmp(p, f->bytes, len - from) == 0) return from;
+  }
+  return len;
+}
+
+size_t secrets_cut(const struct secrets *s, const char *text, size_t len) {
+  const void *of;
+  size_t shown = len, from = 0, n;
+  for (size_t i = 0; (i = needles_find(s->forms, text, i, len, &of, &n)) < len;) from = i += n; /* those are redacted as a whole */
+  for (const struct secret *v = s->all; v; v = v->next)
+    for (size_t i = 0; i < v->form_count; i++) {
+      size_t at = begins_at_end(&v->forms[i], text, from, len);
+      if (at < shown) shown = at;
+    }
+  return shown;
+}
+
 bool secrets_shown(const struct secrets *s, const char *text, size_t len) {
   const void *of;
   size_t n;

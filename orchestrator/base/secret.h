@@ -40,6 +40,8 @@ bool secrets_fingerprint(const struct secrets *s, const char *slot, char out[17]
 
 /* The text with every known secret replaced, appended to out. */
 void secrets_redact(const struct secrets *s, const char *text, size_t len, struct buf *out);
+/* For a text that may have been cut: its length without the beginning of a known secret at its end, which redaction would not know. */
+size_t secrets_cut(const struct secrets *s, const char *text, size_t len);
 /* Whether the text bears a known secret: mostly not, and then nothing need be copied. */
 bool secrets_shown(const struct secrets *s, const char *text, size_t len);
 /* The value with every string (keys too) redacted; what bears no secret is not copied. New reference; to be read, not changed: it, or a part of it, may be the one given. */

@@ -109,7 +109,9 @@ static void result_error(struct flight *f, int code, const char *text) {
   struct buf clean;
   f->result.err.code = code;
   buf_init(&clean, sizeof f->result.err.text - 1);
-  secrets_redact(f->t->secrets, text, strlen(text), &clean);
+  size_t len = strlen(text), shown = secrets_cut(f->t->secrets, text, len); /* what a server said was cut, here or before */
+  secrets_redact(f->t->secrets, text, shown, &clean);
+  if (shown < len) buf_adds(&clean, "[secret]");
   snprintf(f->result.err.text, sizeof f->result.err.text, "%s", buf_ok(&clean) ? clean.data : "(too long to be shown safely)");
   buf_release(&clean);
   f->result.delivery = flight_passed(f) ? DELIVERY_IN_DOUBT : DELIVERY_NOT_SENT;

@@ -348,6 +348,20 @@ static void secrets_stay(void **state) {
   assert_null(strstr(json_str(o.response, "text"), "czNjcmV0LVRva2VuLzQ"));
 }
 
+/* An error's text is cut; a secret that the cut goes through is no secret any more that redaction knows. */
+static void secret_cut_in_error(void **state) {
+  char host[701], text[256];
+  for (size_t i = 0; i < sizeof host - 1; i++) host[i] = i % 50 == 49 ? '.' : (char)('a' + (i * i + i / 7) % 26);
+  host[sizeof host - 1] = 0;
+  assert_int_equal(secrets_put(secrets, "long.host", host, sizeof host - 1, NULL), 0);
+  snprintf(text, sizeof text, "{\"http\":{\"url\":{\"$concat\":[\"http://\",{\"$secret\":\"long.host\"},\":1/\"]}}}");
+  help_run((struct exchange){0}, help_json(text), &o);
+  assert_int_equal(o.delivery, DELIVERY_NOT_SENT);
+  host[12] = 0;
+  assert_null(strstr(o.err.text, host));
+  assert_non_null(strstr(o.err.text, "[secret"));
+}
+
 /* A form that bears nothing to fill in is sent as it is, and is the caller's as before when it was sent; with a secret in it a copy is wiped. */
 static void request_stays(void **state) {
   static const char *const bodies[] = {",\"json\":{\"a\":[\"b\",{\"c\":1}]},\"headers\":{\"X-A\":\"b\"}",
@@ -558,6 +572,7 @@ int main(void) {
                                      cmocka_unit_test(forms),
                                      cmocka_unit_test(bad_forms),
                                      cmocka_unit_test(secrets_stay),
+                                     cmocka_unit_test(secret_cut_in_error),
                                      cmocka_unit_test(request_stays),
                                      cmocka_unit_test(hmac),
                                      cmocka_unit_test(sigv4),

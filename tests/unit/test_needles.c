@@ -157,6 +157,30 @@ static void test_json_forms(void **state) {
   }
 }
 
+/* A text that was cut within a secret, in whatever form, keeps nothing of it; one that was not stays whole. */
+static void test_cut(void **state) {
+  char value[1501], text[3000];
+  struct secrets *s = secrets_new();
+  for (size_t i = 0; i < sizeof value - 1; i++) value[i] = (char)(i % 50 == 7 ? '"' : 'a' + random() % 26);
+  assert_int_equal(secrets_put(s, "long", value, sizeof value - 1, NULL), 0);
+  assert_int_equal(secrets_put(s, "short", "hunter2hunter2", 14, NULL), 0);
+  char *coded = base64_encode(value, sizeof value - 1);
+  for (size_t len = 4; len < 1500; len += len < 40 ? 1 : 97) {
+    int n = snprintf(text, sizeof text, "refused: %.*s", (int)len, value);
+    assert_int_equal(secrets_cut(s, text, (size_t)n), 9);
+    n = snprintf(text, sizeof text, "refused: %.*s", (int)len, coded);
+    assert_int_equal(secrets_cut(s, text, (size_t)n), 9);
+  }
+  assert_int_equal(secrets_cut(s, "x hunter2hunter", 15), 2);
+  assert_int_equal(secrets_cut(s, "x hunter2hunter2", 16), 16); /* all of it: redaction finds it */
+  assert_int_equal(secrets_cut(s, "hunter2", 7), 0);
+  assert_int_equal(secrets_cut(s, "hunter2 was refused", 19), 19);
+  assert_int_equal(secrets_cut(s, "", 0), 0);
+  assert_int_equal(secrets_cut(s, "hun", 3), 3);
+  free(coded);
+  secrets_free(s);
+}
+
 /* What bears no secret is handed back as it is. */
 static void test_no_copies(void **state) {
   struct secrets *s = secrets_new();
@@ -174,8 +198,8 @@ static void test_no_copies(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_as_slowly), cmocka_unit_test(test_newest_of_equals),
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_as_slowly),  cmocka_unit_test(test_newest_of_equals),
                                      cmocka_unit_test(test_every_form), cmocka_unit_test(test_json_forms),
-                                     cmocka_unit_test(test_no_copies)};
+                                     cmocka_unit_test(test_cut),        cmocka_unit_test(test_no_copies)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
