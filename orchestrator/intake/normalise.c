@@ -108,6 +108,14 @@ static int split(struct normalised *n, struct err *err) {
   return r;
 }
 
+/* Intake adds members to a finding: of one that is the document, or a part of it, they must not come to stand in the document too. */
+static json_t *own(json_t *finding_take) {
+  if (finding_take->refcount == 1) return finding_take;
+  json_t *copy = json_copy(finding_take);
+  json_decref(finding_take);
+  return copy;
+}
+
 static int find(struct normalised *n, struct err *err) {
   json_t *finding = NULL, *failure = NULL, *args = json_pack("[O]", n->document);
   int r = connector_call(n->connector->state, "alert.normalise", args, SCRIPT_DOCUMENT, &finding, &failure, err);
@@ -119,8 +127,7 @@ static int find(struct normalised *n, struct err *err) {
     finding = NULL;
   }
   json_decref(failure);
-  if (r == 0) n->finding = finding == n->document ? json_copy(finding) : finding; /* intake adds members of its own */
-  if (r == 0 && finding == n->document) json_decref(finding);
+  if (r == 0) n->finding = own(finding);
   return r;
 }
 

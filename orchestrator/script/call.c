@@ -29,13 +29,16 @@ static bool met(lua_State *L, int seen, const void *address) {
   return false;
 }
 
+static void walk_functions(lua_State *L, int table, int list, int seen);
+
 /* Lists (function, upvalue number, value) of every upvalue, once each, however many functions share it: what they hold of tables is frozen,
- * which value they hold is compared after each call. */
+ * which value they hold is compared after each call. Functions that lie in such tables have locals too. */
 static void list_locals(lua_State *L, int function, int list, int seen) {
   luaL_checkstack(L, 10, "too many functions");
-  if (lua_iscfunction(L, function) || met(L, seen, lua_topointer(L, function))) return;
+  if (met(L, seen, lua_topointer(L, function))) return;
   for (int i = 1; lua_getupvalue(L, function, i); i++) {
     if (lua_isfunction(L, -1)) list_locals(L, lua_gettop(L), list, seen);
+    else if (lua_istable(L, -1)) walk_functions(L, lua_gettop(L), list, seen);
     if (met(L, seen, lua_upvalueid(L, function, i))) {
       lua_pop(L, 1);
       continue;
@@ -45,7 +48,7 @@ static void list_locals(lua_State *L, int function, int list, int seen) {
     lua_rawseti(L, list, n + 1);
     lua_pushinteger(L, i);
     lua_rawseti(L, list, n + 2);
-    if (lua_isnil(L, -1)) lua_pop(L, 1), lua_pushboolean(L, 0); /* a list holds no nil; a change from nil to false is let pass */
+    if (lua_isnil(L, -1)) lua_pop(L, 1), lua_pushlightuserdata(L, &key_locals); /* a list holds no nil */
     lua_rawseti(L, list, n + 3);
   }
 }
@@ -59,7 +62,8 @@ static void walk_functions(lua_State *L, int table, int list, int seen) {
     if (lua_isfunction(L, -1)) list_locals(L, lua_gettop(L), list, seen);
     else if (lua_istable(L, -1)) walk_functions(L, lua_gettop(L), list, seen);
   }
-  lua_pop(L, 1);
+  if (lua_getmetatable(L, contents)) walk_functions(L, lua_gettop(L), list, seen);
+  lua_settop(L, contents - 1);
 }
 
 /* Moves the list onto the stack. Outside a protected call: takes no memory of Lua's but for the stack, and raises nothing. */
@@ -76,6 +80,7 @@ static int place_locals(struct connector_state *c, struct err *err) {
     lua_pop(L, 1);
     lua_rawgeti(L, 1, c->locals * 3 + 1);
     lua_rawgeti(L, 1, c->locals * 3 + 3);
+    if (lua_touserdata(L, -1) == &key_locals) lua_pop(L, 1), lua_pushnil(L);
   }
   lua_remove(L, 1);
   lua_pushnil(L);
@@ -90,8 +95,8 @@ static const char *restore_locals(const struct connector_state *c) {
   for (int i = 0; i < c->locals; i++) {
     int function = i * 2 + 1;
     const char *name = lua_getupvalue(L, function, c->upvalues[i]);
-    if (!lua_rawequal(L, -1, function + 1) && (lua_toboolean(L, -1) || lua_toboolean(L, function + 1))) {
-      changed = name;
+    if (!lua_rawequal(L, -1, function + 1)) {
+      changed = *name ? name : "a value"; /* what a walk that was begun before holds has no name */
       lua_pushvalue(L, function + 1);
       lua_setupvalue(L, function, c->upvalues[i]);
     }
@@ -109,6 +114,11 @@ static int make(lua_State *L) {
   freeze(L, -1);
   lua_newtable(L);
   lua_newtable(L);
+  globals_push_env(L);
+  walk_functions(L, 5, 3, 4); /* the engine's own functions are met: only the file's are listed */
+  lua_pop(L, 1);
+  lua_newtable(L);
+  lua_replace(L, 3);
   walk_functions(L, 2, 3, 4);
   lua_pop(L, 1);
   lua_rawsetp(L, LUA_REGISTRYINDEX, &key_locals);

@@ -109,6 +109,17 @@ int state_line(lua_State *L, const char *chunk);
 /* coverage.c: a line is about to run. */
 void coverage_line(struct coverage *c, lua_State *L, lua_Debug *ar);
 
+/* freeze.c */
+/* Makes the table or function at index, and everything reachable from it, read-only in place. */
+void freeze(lua_State *L, int index);
+/* Pushes the table's contents: itself, or what a frozen one stands for. */
+void push_contents(lua_State *L, int index);
+bool is_frozen(lua_State *L, int index);
+/* A read-only face of the table at the top, which it replaces. */
+void push_face(lua_State *L);
+/* The real table is at the top; leaves the metatable of its face there, above it. */
+void push_face_metatable(lua_State *L, lua_CFunction on_write);
+
 /* globals.c */
 void globals_open(lua_State *L); /* builds the environment */
 void globals_push_env(lua_State *L);
@@ -120,13 +131,6 @@ void globals_force(lua_State *L);
 void globals_answer(lua_State *L, lua_CFunction on_write, lua_CFunction on_unknown);
 /* Adds a name (value at the top, popped) to the environment. For the engine, before scripts run. */
 void globals_set(lua_State *L, const char *name);
-/* Makes the table or function at index, and everything reachable from it, read-only in place. */
-void freeze(lua_State *L, int index);
-/* Pushes the table's contents: itself, or what a frozen one stands for. */
-void push_contents(lua_State *L, int index);
-bool is_frozen(lua_State *L, int index);
-/* A read-only face of the table at the top, which it replaces. */
-void push_face(lua_State *L);
 /* tostring without addresses; pushes a string. */
 const char *safe_tostring(lua_State *L, int index, size_t *ret_len);
 /* Pushes the keys of the table at index as a list in their fixed order; raises for keys that have none. */

@@ -188,6 +188,7 @@ static bool push_get(lua_State *L, int index, struct span path) {
   lua_pop(L, 1);
   lua_pushvalue(L, index);
   for (; dot; dot = memchr(path.at, '.', path.len)) {
+    state_charge(L, 1);
     push_member(L, lua_gettop(L), (struct span){path.at, (size_t)(dot - path.at)});
     lua_remove(L, -2);
     if (!lua_istable(L, -1)) return lua_pop(L, 1), lua_pushnil(L), false;
@@ -207,6 +208,7 @@ static bool push_dig(lua_State *L, int index, struct span path) {
   for (const char *dot = memchr(path.at, '.', path.len); dot; dot = memchr(dot + 1, '.', path.len - (size_t)(dot + 1 - path.at))) {
     size_t n = (size_t)(dot - path.at);
     struct span rest = {dot + 1, path.len - n - 1};
+    state_charge(L, 1); /* tables that hold themselves: as many ways as there are sums of the dots */
     if (push_member(L, index, (struct span){path.at, n}) && push_dig(L, top + 1, rest)) return lua_remove(L, top + 1), true;
     lua_settop(L, top);
   }

@@ -33,6 +33,7 @@ static void for_each(const struct at *a, int index, const char *member, void (*e
   if (ocsf_push_at(a->L, index, ocsf_word(member))) {
     ocsf_push_list(a->L, top + 1);
     for (lua_Integer i = 1; lua_geti(a->L, top + 2, i) != LUA_TNIL; i++) {
+      state_charge(a->L, 8); /* a list may answer without end */
       each(a, top + 3, path);
       lua_settop(a->L, top + 2);
     }
@@ -126,8 +127,10 @@ static void observe_resource(const struct at *a, int index, struct span path) {
 }
 
 int ocsf_observe_event(lua_State *L) {
+  enum { NESTED = 40 }; /* places on the stack */
   const struct at a = {L, 1, ""};
   lua_settop(L, 2);
+  luaL_checkstack(L, NESTED, "nested too deep");
   for_each(&a, 2, "observables", keep_observable, (struct span){0});
   observe_places(&a, 2);
   for_each(&a, 2, "evidences", observe_evidence, (struct span){0});

@@ -80,6 +80,7 @@ static void put(lua_State *L, int f, struct span path, int value) {
   if (lua_isnil(L, value) || bridge_is_null(L, value)) return;
   lua_getfield(L, f, "out");
   for (; (dot = memchr(path.at, '.', path.len)); path = (struct span){dot + 1, (size_t)(end - dot) - 1}) {
+    state_charge(L, 1);
     lua_pushlstring(L, path.at, (size_t)(dot - path.at));
     lua_pushvalue(L, -1);
     if (lua_gettable(L, at) == LUA_TNIL) {

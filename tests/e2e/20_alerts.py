@@ -102,6 +102,30 @@ def twice(tocsin, product):
     is_(titled(tocsin, "about doris")["alerts"], 1, "the incident has one alert")
 
 
+def one_refused(tocsin, product):
+    """What is asked of Redis for many messages at once and refused because of one of them is asked for each alone."""
+    with tocsin.redis() as redis:
+        tocsin.xadd(alert("ursula", "u-first"))
+        one_alert(tocsin, "about ursula")
+        tocsin.wait_for(lambda: drained(tocsin), "the queue is empty")
+        key = redis.call("ZREVRANGE", "{tocsin:alerts}:seen", "0", "0")[0]
+        broken = (key.decode() if isinstance(key, bytes) else key).replace("u-first", "u-broken")
+        redis.call("HSET", "{tocsin:alerts}:routed", broken, "no JSON")
+        before = conservation(tocsin)
+        ids = ["u-%d" % i for i in range(10)]
+        redis.pipeline([("MULTI",)] + [("XADD", "tocsin:alerts", "*", "alert", json.dumps(alert("ursula", i)))
+                                       for i in ids[:5] + ["u-broken", "u-broken", "u-3"] + ids[5:]] + [("EXEC",)])
+        tocsin.wait_for(lambda: conservation(tocsin)["waiting"] == 2, "what came beside a message that cannot be routed is taken")
+        is_(titled(tocsin, "about ursula")["alerts"], 11, "each once")
+        redis.call("HDEL", "{tocsin:alerts}:routed", broken)
+        tocsin.wait_for(lambda: drained(tocsin), "once it can be routed, it is taken too")
+        after = conservation(tocsin)
+        is_((after["attached"] - before["attached"], after.get("duplicate", 0) - before.get("duplicate", 0), after["difference"]), (11, 2, 0),
+            "and nothing was done twice: %r" % after)
+        is_(titled(tocsin, "about ursula")["alerts"], 12, "the incident has them all")
+        is_(redis.call("HLEN", "{tocsin:alerts}:routed"), 0, "and no routing is left over")
+
+
 def storm(tocsin, product):
     with tocsin.redis() as redis:
         for part in range(100):
@@ -206,6 +230,7 @@ with Product() as product:
         pretending(tocsin, product)
         by_webhook(tocsin, product)
         twice(tocsin, product)
+        one_refused(tocsin, product)
         storm(tocsin, product)
         unwanted(tocsin)
         many_in_one(tocsin)

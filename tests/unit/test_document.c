@@ -169,8 +169,75 @@ static void test_kept_beyond_its_call(void **state) {
   declaration_free(d);
 }
 
+/* Nothing that a call leaves behind is there for the next, wherever a file may hide it. */
+static void test_no_state_between_calls(void **state) {
+  static const char *const files[][2] = {
+      {"local n = 0", "n = n + 1 return n"},
+      {"local said", "if said == false then return 2 end said = false return 1"},
+      {"local said = false", "if said == nil then return 2 end said = nil return 1"},
+      {"local function counter() local n = 0 return function() n = n + 1 return n end end local helpers = { count = counter() }",
+       "return helpers.count()"},
+      {"local function counter() local n = 0 return function() n = n + 1 return n end end local helpers = { deep = { { counter() } } }",
+       "return helpers.deep[1][1]()"},
+      {"local n = 0 local called = setmetatable({}, { __call = function() n = n + 1 return n end })", "return called()"},
+      {"local seen = {} local called = setmetatable({}, { __call = function() seen[#seen + 1] = 1 return #seen end })", "return called()"},
+      {"local mt = { __index = function(t, k) t[k] = 'there' return 'absent' end } local cache = setmetatable({}, mt)",
+       "return cache.x == 'absent' and 1 or 2"},
+      {"local n = 0 local cache = setmetatable({}, { __index = function() n = n + 1 return n end })", "return cache.x"},
+      {"local step = pairs({ a = 1, b = 2 })", "return step()"},
+  };
+  for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+    char source[1024];
+    struct connector_state *c = NULL;
+    struct err err = {0};
+    snprintf(source, sizeof source,
+             "%s return connector { name = 'test', title = 'T', settings = {}, actions = { f = { doc = 'd', effect = 'read', result = "
+             "function() end, request = function(d) %s end } } }",
+             files[i][0], files[i][1]);
+    struct declaration *d = test_connector(source);
+    if (connector_state_new(d, NULL, NULL, &c, &err) < 0) fail_msg("%s", err.text);
+    json_t *document = test_json("{}");
+    char *first = outcome(c, "actions.f.request", document, SCRIPT_DOCUMENT),
+         *second = outcome(c, "actions.f.request", document, SCRIPT_DATA);
+    if (strcmp(first, second) != 0) fail_msg("%s\n  first  %s\n  second %s", files[i][0], first, second);
+    free(first);
+    free(second);
+    json_decref(document);
+    connector_state_free(c);
+    declaration_free(d);
+  }
+}
+
+/* What goes on for ever inside a C function ends with the budget all the same. */
+static void test_loops_end(void **state) {
+  static const char *const bodies[] = {
+      "local t = {} for i = 1, 100 do t[('a.'):rep(i) .. 'a'] = t end t.a = t return ocsf.dig(t, ('a.'):rep(100) .. 'z')",
+      "local e = setmetatable({}, { __index = tostring }) ocsf.observe_event(ocsf.builder {}, { observables = e }) return 1",
+      "local e = setmetatable({}, { __index = tostring }) ocsf.observe_event(ocsf.builder {}, { resources = e }) return 1",
+      "local t = {} t.a = t local p = ('a.'):rep(500000) while true do ocsf.has(t, p, p, p, p, p, p, p, p) end",
+      "local t = {} t.a = t local p = ('a.'):rep(500000) while true do ocsf.put({ out = t }, p, 1) end",
+  };
+  for (size_t i = 0; i < sizeof bodies / sizeof *bodies; i++) {
+    char source[1024];
+    struct connector_state *c = NULL;
+    struct err err = {0};
+    snprintf(source, sizeof source,
+             "return connector { name = 'test', title = 'T', settings = {}, actions = { f = { doc = 'd', effect = 'read', result = "
+             "function() end, request = function(d) %s end } } }",
+             bodies[i]);
+    struct declaration *d = test_connector(source);
+    if (connector_state_new(d, NULL, &(struct script_limits){.burst_ms = 100}, &c, &err) < 0) fail_msg("%s", err.text);
+    json_t *args = test_json("[{}]"), *result = NULL, *failure = NULL;
+    assert_int_equal(connector_call(c, "actions.f.request", args, SCRIPT_DOCUMENT, &result, &failure, &err), ERR_LIMIT);
+    json_decref(args);
+    connector_state_free(c);
+    declaration_free(d);
+  }
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_same_as_whole), cmocka_unit_test(test_untouched_is_shared),
-                                     cmocka_unit_test(test_kept_beyond_its_call)};
+                                     cmocka_unit_test(test_kept_beyond_its_call), cmocka_unit_test(test_no_state_between_calls),
+                                     cmocka_unit_test(test_loops_end)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
