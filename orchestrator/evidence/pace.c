@@ -17,9 +17,15 @@ void pace_step(struct pace *p, int64_t began, int64_t ended, bool more) {
 
 void pace_fail(struct pace *p, int64_t now) { p->calm = p->paused = now + PACE_CALM_MS; }
 
+static int64_t share_at(const struct pace *p) {
+  int64_t late = p->since + PACE_LATE_MS;
+  return late < p->paused ? p->paused : late;
+}
+
+bool pace_late(const struct pace *p, int64_t now) { return p->lags && now >= share_at(p); }
+
 int64_t pace_next(const struct pace *p) {
   if (!p->lags) return INT64_MAX;
-  int64_t late = p->since + PACE_LATE_MS;
-  if (late < p->paused) late = p->paused;
-  return p->calm < late ? p->calm : late;
+  int64_t share = share_at(p);
+  return p->calm < share ? p->calm : share;
 }

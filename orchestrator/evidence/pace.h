@@ -25,5 +25,7 @@ void pace_step(struct pace *p, int64_t began, int64_t ended, bool more);
 void pace_fail(struct pace *p, int64_t now);
 /* When the next step is due; INT64_MAX: there is nothing to do. */
 int64_t pace_next(const struct pace *p);
+/* It has lagged for so long that its share is due, also while batches wait. */
+bool pace_late(const struct pace *p, int64_t now);
 
 #endif

@@ -269,7 +269,7 @@ static void *sealer_thread(void *arg) {
       cosign_run(s);
       continue;
     }
-    if (!due && now >= step) {
+    if (now >= step && (!due || pace_late(&s->pace, now))) {
       catalogue_run(s);
       continue;
     }

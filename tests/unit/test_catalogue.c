@@ -277,16 +277,20 @@ static void pace(void **state) {
   assert_int_equal(pace_next(&p), 2000 + PACE_CALM_MS);
   for (int64_t t = 2000; t < 2000 + PACE_LATE_MS; t += 1000) {
     pace_batch(&p, t, 5000, true);
-    assert_true(pace_next(&p) > t);
+    assert_true(pace_next(&p) > t && !pace_late(&p, t));
   }
   pace_batch(&p, 2000 + PACE_LATE_MS, 5000, true);
   assert_true(pace_next(&p) <= 2000 + PACE_LATE_MS); /* late: a share, however busy */
+  assert_true(pace_late(&p, 2000 + PACE_LATE_MS));   /* and though the next batch waits already */
   pace_step(&p, 70000, 70100, true);
   pace_batch(&p, 70100, 5000, true);
+  assert_false(pace_late(&p, 70100 + 100 * PACE_PAUSES - 1));
+  assert_true(pace_late(&p, 70100 + 100 * PACE_PAUSES));
   assert_int_equal(pace_next(&p), 70100 + 100 * PACE_PAUSES);
   pace_step(&p, 71000, 71010, false);
   pace_batch(&p, 71010, 5000, true); /* it had caught up: late is counted from here on */
   assert_int_equal(pace_next(&p), 71010 + PACE_CALM_MS);
+  assert_false(pace_late(&p, 71010 + PACE_CALM_MS));
   pace_batch(&p, 72000, 1, true);
   pace_fail(&p, 90000);
   assert_int_equal(pace_next(&p), 90000 + PACE_CALM_MS);
