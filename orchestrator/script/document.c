@@ -212,14 +212,19 @@ static int walk_step(lua_State *L) {
   return lua_pushnil(L), 1;
 }
 
+/* Upvalues: how many elements there were, how many are done, the table. */
 static int elements_step(lua_State *L) {
-  luaL_checktype(L, 1, LUA_TTABLE);
-  lua_Integer i = lua_tointeger(L, 2) + 1; /* nil: 0 */
-  const json_t *node = document_node(L, 1), *value = i > 0 ? json_array_get(node, (size_t)i - 1) : NULL;
-  lua_pushinteger(L, i);
-  if (value) document_push(L, value);
-  else if (node || lua_rawgeti(L, 1, i) == LUA_TNIL) return lua_pushnil(L), 1;
-  return 2;
+  const int table = lua_upvalueindex(3);
+  const json_t *node = document_node(L, table);
+  lua_Integer n = lua_tointeger(L, lua_upvalueindex(1)), i = lua_tointeger(L, lua_upvalueindex(2));
+  while (i++ < n) {
+    lua_pushinteger(L, i);
+    lua_copy(L, -1, lua_upvalueindex(2));
+    if (node) return document_push(L, json_array_get(node, (size_t)i - 1)), 2;
+    if (lua_rawgeti(L, table, i) != LUA_TNIL) return 2; /* filled in since the walk began */
+    lua_pop(L, 2);                                      /* and this one removed */
+  }
+  return lua_pushnil(L), 1;
 }
 
 bool document_pairs(lua_State *L, int index) {
@@ -231,7 +236,10 @@ bool document_pairs(lua_State *L, int index) {
   if (!node) return false;
   index = lua_absindex(L, index);
   if (json_is_array(node)) {
-    lua_pushcfunction(L, elements_step);
+    lua_pushinteger(L, (lua_Integer)json_array_size(node));
+    lua_pushinteger(L, 0);
+    lua_pushvalue(L, index);
+    lua_pushcclosure(L, elements_step, 3);
     lua_pushvalue(L, index);
     return true;
   }
