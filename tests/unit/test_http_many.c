@@ -231,6 +231,39 @@ static void nothing_left_over_of_failures(void **state) {
   transports = kept;
 }
 
+/* More than may run at once, of which some are answered, some are not, some are called off while they wait or run, some come too late:
+ * each ends once, is asked about at most once, and the line is empty afterwards. */
+static void storm(void **state) {
+  enum { COUNT = 300 };
+  static const char *const paths[] = {"/ok", "/ok", "/ok", "/silent", "/last", "/reset", "/headers"};
+  static struct outcome all[COUNT];
+  static struct flight *flights[COUNT];
+  static int asked[COUNT];
+  struct transports *kept = transports;
+  transports = transports_new(loop, secrets);
+  srandom(7);
+  for (int i = 0; i < COUNT; i++) {
+    json_t *q = request("POST", paths[random() % 7], "");
+    flights[i] = start_one(q, 20 + random() % 600, &asked[i], &all[i]);
+    json_decref(q);
+    if (random() % 8 == 0) loop_turn(loop);
+    int off = (int)(random() % (i + 1));
+    if (random() % 4 == 0 && !all[off].calls && flights[off]) transport_cancel(flights[off]), flights[off] = NULL;
+  }
+  for (int i = 0; i < COUNT; i++) {
+    help_wait(&all[i]);
+    assert_int_equal(all[i].calls, 1);
+    assert_true(asked[i] <= 1);
+    if (all[i].delivery == DELIVERY_NOT_SENT) assert_int_equal(asked[i], 0);
+    else assert_int_equal(asked[i], 1);
+    json_decref(all[i].response);
+  }
+  get("/ok");
+  expect(DELIVERY_ANSWERED, 0);
+  transports_free(transports);
+  transports = kept;
+}
+
 /* A name is looked up by a thread of libcurl's, which takes and gives back memory as we do; some are called off while it is at it. */
 static void by_name(void **state) {
   enum { COUNT = 40 };
@@ -263,6 +296,6 @@ int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(many_at_once), cmocka_unit_test(nothing_left_over),
                                      cmocka_unit_test(said_once),    cmocka_unit_test(closed_while_kept),
                                      cmocka_unit_test(waiting),      cmocka_unit_test(nothing_left_over_of_failures),
-                                     cmocka_unit_test(by_name)};
+                                     cmocka_unit_test(storm),        cmocka_unit_test(by_name)};
   return cmocka_run_group_tests(tests, up, down);
 }
