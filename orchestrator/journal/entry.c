@@ -39,6 +39,7 @@ static int envelope_make(const json_t *body, const struct secrets *secrets, stru
     buf_init(&clean, out->cap);
     buf_add(&clean, prefix, sizeof prefix);
     secrets_redact(secrets, out->data + ENVELOPE_PREFIX, out->len - ENVELOPE_PREFIX, &clean);
+    explicit_bzero(out->data, out->len);
     buf_release(out);
     *out = clean;
   }
