@@ -216,6 +216,8 @@ void bridge_push(lua_State *L, const json_t *value, enum script_trust trust) {
 
 /* ---- out ------------------------------------------------------------------------------------------------ */
 
+static const char too_deep[] = "is nested too deep (or contains itself)";
+
 struct pull {
   lua_State *L;
   size_t nodes, bytes;
@@ -360,7 +362,7 @@ static bool pull_measure(struct pull *p, const json_t *value, int depth, bool *r
   size_t i;
   if (++p->nodes > BRIDGE_NODES || p->bytes > BRIDGE_BYTES) return refuse(p, "holds too much data") != NULL;
   if (json_is_string(value)) p->bytes += json_string_length(value);
-  if ((json_is_object(value) || json_is_array(value)) && depth > BRIDGE_DEPTH) return refuse(p, "is nested too deep") != NULL;
+  if ((json_is_object(value) || json_is_array(value)) && depth > BRIDGE_DEPTH) return refuse(p, too_deep) != NULL;
   json_array_foreach(value, i, item) {
     if (!pull_measure(p, item, depth + 1, ret_same)) return name_place(p, NULL, (lua_Integer)i + 1), false;
   }
@@ -400,7 +402,7 @@ static json_t *pull_document(struct pull *p, const json_t *value, int depth) {
     if (same) return json_incref((json_t *)(uintptr_t)value);
     *p = before;
   }
-  if (depth > BRIDGE_DEPTH || !lua_checkstack(p->L, 8)) return refuse(p, "is nested too deep");
+  if (depth > BRIDGE_DEPTH || !lua_checkstack(p->L, 8)) return refuse(p, too_deep);
   result = json_is_array(value) ? json_array() : json_object();
   json_array_foreach(value, i, item) {
     if (!(part = pull_part(p, item, depth + 1))) {
@@ -428,8 +430,7 @@ refused:
 }
 
 static json_t *pull_table(struct pull *p, int index, int depth) {
-  if (depth > BRIDGE_DEPTH) return refuse(p, "is nested too deep (or contains itself)");
-  if (!lua_checkstack(p->L, 8)) return refuse(p, "is nested too deep");
+  if (depth > BRIDGE_DEPTH || !lua_checkstack(p->L, 8)) return refuse(p, too_deep);
   int table = index, top = lua_gettop(p->L);
   bool array = false;
   if (lua_getmetatable(p->L, index)) { /* most have none */

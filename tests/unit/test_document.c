@@ -61,6 +61,9 @@ static const char *const functions[] = {
     "return nil, failure('refused', d)",
     "local deep = d for _ = 1, 60 do deep = { deep } end return deep",
     "local t = { d } t.x = d return t",
+    "d.a = d d.l = nil d.m = nil return d",
+    "d.a = { d.m } d.l = nil if d.m then d.m.again = d end return d.m",
+    "local deep = d.l or d for _ = 1, 101 do deep = { deep } end return deep",
     "return { [d] = 1 }",
     "local s = { [d] = 1 } return s[d]",
     "return { ocsf.get(d, 'm.k'), ocsf.get(d, 'l.1'), ocsf.get(d, 'l.2.x'), ocsf.get(d, 'm.$secret'), ocsf.get(d, 'a.b'), ocsf.get(d, '') "
