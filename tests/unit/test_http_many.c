@@ -2,6 +2,9 @@
 #include "base/slab.h"
 #include "http_server.h"
 
+#define SIGNED                                                                                                                             \
+  ",\"auth\":{\"sigv4\":{\"access_key\":\"AKIDEXAMPLE\",\"secret_key\":\"wJalrXUtnFEMI\",\"region\":\"us-east-1\",\"service\":\"iam\"}}"
+
 static struct outcome o;
 
 static json_t *request(const char *method, const char *path, const char *more) {
@@ -50,21 +53,13 @@ static void many_at_once(void **state) {
 
 /* What one request was made of is not in the next one, though libcurl's handle is the same. */
 static void nothing_left_over(void **state) {
-  static const char *const before[] = {"POST",
-                                       ",\"json\":{\"a\":1},\"bearer\":\"a-bearer-token\",\"headers\":{\"X-A\":\"b\"}",
-                                       "HEAD",
-                                       ",\"headers\":{\"X-A\":\"b\"}",
-                                       "DELETE",
-                                       ",\"auth\":{\"basic\":{\"user\":\"u\",\"password\":\"password\"}}",
-                                       "PUT",
-                                       ",\"body\":\"content\"",
-                                       "PATCH",
-                                       "",
-                                       "GET",
-                                       ",\"body\":\"content\"",
-                                       "POST",
-                                       ",\"auth\":{\"sigv4\":{\"access_key\":\"AKIDEXAMPLE\",\"secret_key\":\"wJalrXUtnFEMI\","
-                                       "\"region\":\"us-east-1\",\"service\":\"iam\"}}"};
+  static const char *const before[] = {"POST",   ",\"json\":{\"a\":1},\"bearer\":\"a-bearer-token\",\"headers\":{\"X-A\":\"b\"}",
+                                       "HEAD",   ",\"headers\":{\"X-A\":\"b\"}",
+                                       "DELETE", ",\"auth\":{\"basic\":{\"user\":\"u\",\"password\":\"password\"}}",
+                                       "PUT",    ",\"body\":\"content\"",
+                                       "PATCH",  "",
+                                       "GET",    ",\"body\":\"content\"",
+                                       "POST",   SIGNED};
   char first[REQUEST_CAP], last[REQUEST_CAP];
   struct transports *kept = transports;
   transports = transports_new(loop, secrets);
@@ -98,8 +93,7 @@ static int lines_with(const char *request, const char *start) {
 static void said_once(void **state) {
   static const char *const ways[] = {"",
                                      ",\"bearer\":\"a-bearer-token\",\"json\":{}",
-                                     ",\"auth\":{\"sigv4\":{\"access_key\":\"AKIDEXAMPLE\",\"secret_key\":\"wJalrXUtnFEMI\","
-                                     "\"region\":\"us-east-1\",\"service\":\"iam\"}}",
+                                     SIGNED,
                                      ",\"headers\":{\"user-agent\":\"other\"}",
                                      ",\"headers\":{\"User-Agent\":\"\"}",
                                      ",\"headers\":{\"User-Agents\":\"x\"}",

@@ -183,7 +183,7 @@ static void quick_nothing(void **state) {
   assert_int_equal(json_object_set(NULL, "a", number), -1);
   assert_int_equal(json_object_set(object, "a", NULL), -1);
   assert_int_equal(json_object_set(object, "a", object), -1);
-  assert_int_equal(json_object_set_new(object, "\xff\xff" + (number->refcount == 9), json_incref(number)), -1);
+  assert_int_equal(json_object_set_new(object, &"\xff\xff"[number->refcount == 9], json_incref(number)), -1);
   assert_int_equal(number->refcount, 1);
   assert_int_equal(object->refcount, 1);
   assert_int_equal(json_string_length(text), 3);
