@@ -1,38 +1,9 @@
 /* test_http_many.c: what HTTP exchanges share: connections, handles, and the line before a server that has enough to do. */
 #include "base/slab.h"
-#include "http_server.h"
+#include "http_ask.h"
 
 #define SIGNED                                                                                                                             \
   ",\"auth\":{\"sigv4\":{\"access_key\":\"AKIDEXAMPLE\",\"secret_key\":\"wJalrXUtnFEMI\",\"region\":\"us-east-1\",\"service\":\"iam\"}}"
-
-static struct outcome o;
-
-static json_t *request(const char *method, const char *path, const char *more) {
-  char text[2048];
-  snprintf(text, sizeof text, "{\"http\":{\"method\":\"%s\",\"url\":\"http://127.0.0.1:%d%s\"%s}}", method, server.port, path, more);
-  return help_json(text);
-}
-
-static void get(const char *path) { help_run((struct exchange){.connector = "test"}, request("GET", path, ""), &o); }
-
-static void expect(enum delivery delivery, int code) {
-  if (o.delivery != delivery || o.err.code != code)
-    fail_msg("delivery %d code %d (%s): %s", o.delivery, o.err.code, err_name(o.err.code), o.err.text);
-  assert_true((o.response != NULL) == (delivery == DELIVERY_ANSWERED));
-}
-
-static int up(void **state) {
-  help_up();
-  server_up();
-  return 0;
-}
-
-static int down(void **state) {
-  outcome_release(&o);
-  help_down();
-  server_down();
-  return 0;
-}
 
 static void many_at_once(void **state) {
   enum { COUNT = 200 };
