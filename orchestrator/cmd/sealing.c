@@ -49,7 +49,9 @@ static int key_file_read(const char *path, struct note_signer *ret, struct err *
   struct stat st;
   struct buf text;
   if (stat(path, &st) != 0)
-    return errno == ENOENT ? err_set(err, ERR_NOT_FOUND, "there is no key %s", path) : err_errno(err, "cannot look at %s", path);
+    return errno == ENOENT ? err_set(err, ERR_NOT_FOUND,
+                                     "there is no key %s: `tocsin serve` makes it; name the installation's settings by --settings", path)
+                           : err_errno(err, "cannot look at %s", path);
   if (st.st_mode & 077)
     return err_set(err, ERR_DENIED, "others can read the key %s: run chmod 600 on it, and think about who has seen it", path);
   buf_init(&text, KEY_CAP);

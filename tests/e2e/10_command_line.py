@@ -79,6 +79,7 @@ def mistakes(tocsin):
     result = tocsin.run("now", "--settings", "broken.lua")
     ok(result.status == 1 and "broken.lua:1" in result.err and "`redis`" in result.err, "a misspelt setting is named with its line and the right name")
     ok(tocsin.run("doctor").status == 1, "doctor finds that the daemon is not running")
+    like(tocsin.run("evidence", "search", "x").err, "makes it.*--settings", "a key that is not there yet: who makes it, and how to name another installation")
     for path in ("/dev/full",):
         with open(path, "wb") as full:
             status = subprocess.run(tocsin.command("--help"), stdout=full, stderr=subprocess.DEVNULL, env=tocsin.environment(), check=False).returncode
