@@ -1,12 +1,14 @@
 /* floor.c: the speed that nothing can exceed here: the wire work of one run, and nothing else.
  *
  * For each alert: read it from a stream through a consumer group, add ten entries to a stream of its own by plain XADD (sizes as the
- * engine's), await each of the three intents before its HTTP request is sent, await the last wave, acknowledge and delete the alert.
- * No Lua, no hashing, no checks, no fence. The engine's own numbers are given as a share of this program's, from the same run.
+ * engine's), await each of the three intents before its HTTP request is sent (path, headers and body as the engine's), await the last wave,
+ * acknowledge and delete the alert. No Lua, no hashing, no checks, no fence. The engine's own numbers are given as a share of this
+ * program's, from the same run.
  *
- *   floor --redis SOCKET [--url http://127.0.0.1:PORT/json/x] [--runs N] [--inflight N] [--connections N]
+ *   floor --redis SOCKET [--url http://127.0.0.1:PORT/json] [--runs N] [--inflight N] [--connections N]
  *
- * Without --url the requests are left out. Prints "runs/s TAB seconds TAB runs" and fails when an answer is not 201 or a reply is an error. */
+ * Without --url the requests are left out. Prints "runs/s TAB seconds TAB runs TAB bytes of a run's entries" and fails when an answer is
+ * not 201 or a reply is an error. The clock runs from the moment when all alerts are in the queue. */
 #include <curl/curl.h>
 #include <errno.h>
 #include <event2/event.h>
@@ -21,13 +23,24 @@
 #include <string.h>
 #include <time.h>
 
-enum { MAX_CONNECTIONS = 64, HEAD_BYTES = 312, HASH_BYTES = 64, BODY_BYTES = 260, ALERT_BYTES = 1400, REQUESTS = 3, READ_AT_ONCE = 64 };
+enum { MAX_CONNECTIONS = 64, HASH_BYTES = 64, ALERT_BYTES = 1390, REQUEST_BYTES = 183, REQUESTS = 3, READ_AT_ONCE = 64 };
+
+/* Heads and bodies of the entries that bench_engine.py's run makes; it prints their sum beside this program's. */
+enum entry { OPENED, ATTACHED, STARTED, INTENDED, SUCCEEDED, ENDED };
+static const struct {
+  size_t head, body;
+} sizes[] = {
+    [OPENED] = {285, 155},   [ATTACHED] = {285, 3080}, [STARTED] = {303, 345},
+    [INTENDED] = {318, 695}, [SUCCEEDED] = {317, 350}, [ENDED] = {304, 49},
+};
+enum { MOST_BODY = 3080 };
 
 struct run {
   struct run *next_free;
   size_t number;
   char id[32];  /* of the alert in the queue */
   char key[48]; /* its own stream */
+  char url[256];
   int entries;  /* added so far */
   int answered; /* requests answered */
   CURL *easy;
@@ -44,7 +57,7 @@ static struct {
   size_t connections, wanted, inflight_most, pushed, read, inflight, done;
   bool reading;
   struct run *runs, *free_runs;
-  char filler[ALERT_BYTES + 1];
+  char filler[MOST_BODY + 1];
   struct timespec start, end;
 } bench = {.connections = 8, .wanted = 20000, .inflight_most = 256};
 
@@ -66,11 +79,11 @@ static void request_start(struct run *run);
 /* ---- entries */
 
 /* One entry of the run's journal; cb (NULL: nobody waits) when it is durable. */
-static void add_entry(struct run *run, size_t body, redisCallbackFn *cb) {
+static void add_entry(struct run *run, enum entry kind, redisCallbackFn *cb) {
   char id[16];
   snprintf(id, sizeof id, "%d-0", ++run->entries);
   const char *words[] = {"XADD", run->key, id, "e", bench.filler, "h", bench.filler, "b", bench.filler};
-  size_t lengths[] = {4, strlen(run->key), strlen(id), 1, HEAD_BYTES, 1, HASH_BYTES, 1, body};
+  size_t lengths[] = {4, strlen(run->key), strlen(id), 1, sizes[kind].head, 1, HASH_BYTES, 1, sizes[kind].body};
   if (redisAsyncCommandArgv(link_of(run), cb, run, 9, words, lengths) != REDIS_OK) die("redis", link_of(run)->errstr);
 }
 
@@ -103,16 +116,16 @@ static void on_intended(redisAsyncContext *link, void *answer, void *arg) {
 static void run_start(struct run *run) {
   run->entries = run->answered = 0;
   snprintf(run->key, sizeof run->key, "bench:{INC-%06zu}:journal", run->number);
-  add_entry(run, BODY_BYTES, NULL);        /* incident.opened */
-  add_entry(run, ALERT_BYTES, NULL);       /* alert.attached */
-  add_entry(run, BODY_BYTES, NULL);        /* run.started */
-  add_entry(run, BODY_BYTES, on_intended); /* action.intended */
+  add_entry(run, OPENED, NULL);
+  add_entry(run, ATTACHED, NULL);
+  add_entry(run, STARTED, NULL);
+  add_entry(run, INTENDED, on_intended);
 }
 
 static void run_answered(struct run *run) {
-  add_entry(run, BODY_BYTES, NULL); /* action.succeeded */
-  if (++run->answered < REQUESTS) add_entry(run, BODY_BYTES, on_intended);
-  else add_entry(run, BODY_BYTES, on_ended); /* run.ended */
+  add_entry(run, SUCCEEDED, NULL);
+  if (++run->answered < REQUESTS) add_entry(run, INTENDED, on_intended);
+  else add_entry(run, ENDED, on_ended);
 }
 
 /* ---- requests */
@@ -120,6 +133,7 @@ static void run_answered(struct run *run) {
 static size_t swallow(char *bytes, size_t size, size_t count, void *arg) { return size * count; }
 
 static void request_start(struct run *run) {
+  static const char *const actions[REQUESTS] = {"first", "second", "third"};
   if (!bench.url) {
     run_answered(run);
     return;
@@ -127,15 +141,16 @@ static void request_start(struct run *run) {
   if (!run->easy) {
     run->easy = curl_easy_init();
     if (!run->easy) die("curl", "no handle");
-    curl_easy_setopt(run->easy, CURLOPT_URL, bench.url);
     curl_easy_setopt(run->easy, CURLOPT_HTTPHEADER, bench.headers);
-    curl_easy_setopt(run->easy, CURLOPT_POSTFIELDSIZE, 200L);
+    curl_easy_setopt(run->easy, CURLOPT_POSTFIELDSIZE, (long)REQUEST_BYTES);
     curl_easy_setopt(run->easy, CURLOPT_POSTFIELDS, bench.filler);
     curl_easy_setopt(run->easy, CURLOPT_WRITEFUNCTION, swallow);
     curl_easy_setopt(run->easy, CURLOPT_PRIVATE, run);
     curl_easy_setopt(run->easy, CURLOPT_NOSIGNAL, 1L);
     curl_easy_setopt(run->easy, CURLOPT_PROXY, "");
   }
+  snprintf(run->url, sizeof run->url, "%s/%s/%zu", bench.url, actions[run->answered], run->number);
+  curl_easy_setopt(run->easy, CURLOPT_URL, run->url);
   if (curl_multi_add_handle(bench.multi, run->easy) != CURLM_OK) die("curl", "the handle is refused");
 }
 
@@ -261,7 +276,8 @@ static void multi_open(void) {
   curl_multi_setopt(bench.multi, CURLMOPT_MAXCONNECTS, 64L);
   evtimer_assign(&bench.curl_timer, bench.base, on_curl_timer, NULL);
   bench.headers = curl_slist_append(NULL, "Content-Type: application/json");
-  bench.headers = curl_slist_append(bench.headers, "Expect:");
+  bench.headers = curl_slist_append(bench.headers, "User-Agent: tocsin");
+  bench.headers = curl_slist_append(bench.headers, "Accept-Encoding: gzip, deflate");
   bench.headers = curl_slist_append(bench.headers, "Idempotency-Key: 0123456789abcdef0123456789abcdef");
 }
 
@@ -291,7 +307,7 @@ static void options(int argc, char **argv) {
 
 int main(int argc, char **argv) {
   options(argc, argv);
-  memset(bench.filler, 'x', ALERT_BYTES);
+  memset(bench.filler, 'x', MOST_BODY);
   bench.runs = calloc(bench.inflight_most, sizeof *bench.runs);
   bench.base = event_base_new();
   if (!bench.runs || !bench.base) die("start", "no memory");
@@ -305,6 +321,9 @@ int main(int argc, char **argv) {
   event_base_dispatch(bench.base);
   if (bench.done != bench.wanted) die("end", "not all runs came to their end");
   double seconds = (double)(bench.end.tv_sec - bench.start.tv_sec) + (double)(bench.end.tv_nsec - bench.start.tv_nsec) / 1e9;
-  printf("%.0f\t%.3f\t%zu\n", (double)bench.done / seconds, seconds, bench.done);
+  static const enum entry kinds[] = {OPENED, ATTACHED, STARTED, INTENDED, SUCCEEDED, INTENDED, SUCCEEDED, INTENDED, SUCCEEDED, ENDED};
+  size_t bytes = 0;
+  for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) bytes += sizes[kinds[i]].head + HASH_BYTES + sizes[kinds[i]].body;
+  printf("%.0f\t%.3f\t%zu\t%zu\n", (double)bench.done / seconds, seconds, bench.done, bytes);
   return 0;
 }
