@@ -186,7 +186,6 @@ static void *anchor_thread(void *arg) {
     int r = anchor_round(a, &err);
     sleep_for(a, r < 0 ? retry : a->every_ms);
   }
-  digest_thread_end();
   return NULL;
 }
 

@@ -1,7 +1,6 @@
 /* digest.h: SHA-256 (FIPS 180-4), HMAC (RFC 2104), hex, base64 (RFC 4648) and random bytes.
  *
- * The hashing itself is OpenSSL's; contexts are kept for reuse, one set for each
- * thread. Comparing secrets goes through digest_equal, which takes the same time for every input. */
+ * The hashing itself is OpenSSL's. Comparing secrets goes through digest_equal, which takes the same time for every input. */
 #ifndef TOCSIN_BASE_DIGEST_H
 #define TOCSIN_BASE_DIGEST_H
 
@@ -25,8 +24,6 @@ struct digest_stream;
 struct digest_stream *digest_stream_new(void);
 void digest_stream_add(struct digest_stream *s, const void *bytes, size_t len);
 void digest_stream_end(struct digest_stream *s, char out[DIGEST_HEX]); /* in hex; frees it */
-/* Frees what this thread kept for reuse; a thread other than the loop's calls it last. */
-void digest_thread_end(void);
 bool digest_equal(const void *a, const void *b, size_t len);
 
 /* Lower-case hex; out has room for 2 * len + 1. */

@@ -292,7 +292,6 @@ static void *sealer_thread(void *arg) {
   s->ended = true;
   pthread_cond_signal(&s->over);
   pthread_mutex_unlock(&s->lock);
-  digest_thread_end();
   return NULL;
 }
 

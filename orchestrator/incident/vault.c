@@ -60,7 +60,6 @@ static void *vault_thread(void *arg) {
   }
   pthread_mutex_unlock(&v->lock);
   blobs_close(b);
-  digest_thread_end();
   return NULL;
 }
 

@@ -50,6 +50,47 @@ static void test_hex(void **state) {
     }
 }
 
+/* Any one byte in any one place that is no digit, too few of them and too many. */
+static void test_hex_refuses(void **state) {
+  uint8_t back[11];
+  const char digits[] = "0123456789abcdefABCDEF";
+  for (size_t at = 0; at < 22; at++)
+    for (int c = 0; c < 256; c++) {
+      char text[] = "00112233445566778899aa";
+      text[at] = (char)c;
+      assert_int_equal(hex_decode(text, back, 11), c && strchr(digits, c));
+    }
+  assert_false(hex_decode("001122", back, 4));
+  assert_false(hex_decode("0011223344", back, 4));
+  assert_true(hex_decode("00aAbBcCdDeEfF", back, 7));
+  assert_memory_equal(back, "\x00\xaa\xbb\xcc\xdd\xee\xff", 7);
+}
+
+static void sha256_is(const char *text, size_t times, const char *wanted) {
+  struct digest_part parts[3] = {{text, strlen(text)}, {NULL, 0}, {text, strlen(text)}};
+  struct digest_stream *stream = digest_stream_new();
+  uint8_t digest[DIGEST_BYTES];
+  char hex[DIGEST_HEX];
+  for (size_t i = 0; i < times; i++) digest_stream_add(stream, text, strlen(text));
+  digest_stream_end(stream, hex);
+  assert_string_equal(hex, wanted);
+  if (times > 2) return;
+  digest_sha256_parts(parts, times == 2 ? 3 : 2, digest);
+  hex_encode(digest, sizeof digest, hex);
+  assert_string_equal(hex, wanted);
+}
+
+/* The examples of FIPS 180-2. */
+static void test_sha256(void **state) {
+  sha256_is("", 1, "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+  sha256_is("abc", 1, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+  sha256_is("abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq", 1,
+            "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1");
+  sha256_is("abcabc", 1, "bbb59da3af939f7af5f360f2ceb80a496e3bae1cd87dde426db0ae40677e1c2c");
+  sha256_is("abc", 2, "bbb59da3af939f7af5f360f2ceb80a496e3bae1cd87dde426db0ae40677e1c2c");
+  sha256_is("aaaaaaaaaa", 100000, "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0");
+}
+
 static void test_random_is_never_given_twice(void **state) {
   static uint8_t seen[3000][16];
   for (size_t i = 0; i < 3000; i++) {
@@ -132,8 +173,13 @@ static void test_cpu_time(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_hmac), cmocka_unit_test(test_hex),       cmocka_unit_test(test_random_is_never_given_twice),
-      cmocka_unit_test(test_time), cmocka_unit_test(test_redaction), cmocka_unit_test(test_cpu_time)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_hmac),
+                                     cmocka_unit_test(test_sha256),
+                                     cmocka_unit_test(test_hex),
+                                     cmocka_unit_test(test_hex_refuses),
+                                     cmocka_unit_test(test_random_is_never_given_twice),
+                                     cmocka_unit_test(test_time),
+                                     cmocka_unit_test(test_redaction),
+                                     cmocka_unit_test(test_cpu_time)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
