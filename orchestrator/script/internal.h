@@ -73,6 +73,7 @@ struct state {
   struct coverage *cover; /* counts the lines that run, or NULL */
   struct view *views;     /* what bridge_push_view pushed and nobody collected */
   struct documents documents;
+  json_t *calls;       /* of a run: [{"connector", "action"}…], what act's functions leave with, without their parameters */
   bool asked;          /* its host was asked for something */
   struct spare *spare; /* how it was when it was made, when that is kept */
 };

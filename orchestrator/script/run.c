@@ -4,7 +4,7 @@
 
 #include "script/internal.h"
 
-enum { PARALLEL_MOST = 10000, TRACEBACK_CAP = 4096 };
+enum { PARALLEL_MOST = 10000, TRACEBACK_CAP = 4096, STEPS_FIRST = 4 };
 
 /* Registry keys: the playbook's run function, incident, act, which step a result came from, the list of alerts, what run.lua and verbs.lua were
  * given, the verbs. */
@@ -34,14 +34,17 @@ static struct script *script_of(lua_State *L) { return state_of(L)->owner; }
 
 /* ---- what scripts call ------------------------------------------------------------------------------------------- */
 
-/* Every verb leaves through here: the arguments are copied out first, so that nothing can fail between the yield and the engine. */
-static int script_yield(lua_State *L, const char *verb, int args) {
+static struct script_thread *leaving(lua_State *L, const char *verb) {
   struct script_thread *t = script_of(L)->current;
   if (!lua_isyieldable(L) || !t || t->co != L)
-    return luaL_error(L, "`%s` cannot be done here, inside a sort, a gsub or a metamethod: collect what to do and do it afterwards", verb);
-  json_t *json = bridge_pull(L, args);
+    luaL_error(L, "`%s` cannot be done here, inside a sort, a gsub or a metamethod: collect what to do and do it afterwards", verb);
+  return t;
+}
+
+/* Every verb leaves through here: its arguments were copied out first, so that nothing can fail between the yield and the engine. */
+static int script_yield(lua_State *L, struct script_thread *t, const char *verb, json_t *args_take) {
   json_decref(t->args);
-  t->args = json;
+  t->args = args_take;
   size_t len = strnlen(verb, sizeof t->verb - 1);
   memcpy(t->verb, verb, len);
   t->verb[len] = 0;
@@ -50,8 +53,10 @@ static int script_yield(lua_State *L, const char *verb, int args) {
 }
 
 static int native_yield(lua_State *L) {
+  const char *verb = luaL_checkstring(L, 1);
   luaL_checktype(L, 2, LUA_TTABLE);
-  return script_yield(L, luaL_checkstring(L, 1), 2);
+  struct script_thread *t = leaving(L, verb);
+  return script_yield(L, t, verb, bridge_pull(L, 2));
 }
 
 /* look(what, args): asks the host, without waiting. */
@@ -116,23 +121,20 @@ static int native_verb(lua_State *L) {
   return 1;
 }
 
-/* Upvalues: connector, action. */
+/* Its upvalue is one of the state's calls. */
 static int act_call(lua_State *L) {
-  const char *connector = lua_tostring(L, lua_upvalueindex(1)), *action = lua_tostring(L, lua_upvalueindex(2));
-  if (lua_isnoneornil(L, 1)) {
-    lua_settop(L, 0);
-    lua_newtable(L);
-  }
-  if (!lua_istable(L, 1)) return luaL_error(L, "act.%s.%s takes a table of parameters", connector, action);
-  if (lua_gettop(L) > 1) return luaL_error(L, "act.%s.%s takes one table of parameters", connector, action);
-  lua_createtable(L, 0, 3);
-  lua_pushvalue(L, lua_upvalueindex(1));
-  lua_setfield(L, -2, "connector");
-  lua_pushvalue(L, lua_upvalueindex(2));
-  lua_setfield(L, -2, "action");
-  lua_pushvalue(L, 1);
-  lua_setfield(L, -2, "params");
-  return script_yield(L, "action", 2);
+  const json_t *call = lua_touserdata(L, lua_upvalueindex(1));
+  const char *connector = json_str(call, "connector"), *action = json_str(call, "action");
+  bool nothing = lua_isnoneornil(L, 1);
+  char why[320] = "";
+  if (!nothing && !lua_istable(L, 1)) return luaL_error(L, "act.%s.%s takes a table of parameters", connector, action);
+  if (!nothing && lua_gettop(L) > 1) return luaL_error(L, "act.%s.%s takes one table of parameters", connector, action);
+  struct script_thread *t = leaving(L, "action");
+  json_t *params = nothing ? json_object() : bridge_try(L, 1, why, sizeof why);
+  if (!params) return luaL_error(L, "a value cannot leave the script: .params%s%s", why[0] == '.' || why[0] == '[' ? "" : " ", why);
+  json_t *args = json_copy((json_t *)(uintptr_t)call);
+  json_object_set_new(args, "params", params);
+  return script_yield(L, t, "action", args);
 }
 
 static int act_unknown(lua_State *L) {
@@ -146,7 +148,6 @@ static int act_unknown(lua_State *L) {
 
 /* incident:parallel(list, {max = 8}, function(item) … end) */
 static int native_parallel(lua_State *L) {
-  struct script_thread *t = script_of(L)->current;
   int fn = lua_gettop(L);
   lua_rawgetp(L, LUA_REGISTRYINDEX, &key_incident);
   if (!lua_rawequal(L, 1, -1)) return luaL_error(L, "write incident:parallel with a colon");
@@ -174,6 +175,7 @@ static int native_parallel(lua_State *L) {
   lua_rawseti(L, step, 2);
   lua_newtable(L);
   if (count == 0) return 1;
+  struct script_thread *t = leaving(L, "parallel");
   lua_rawseti(L, step, 3);
   lua_rawsetp(L, LUA_REGISTRYINDEX, t);
   lua_createtable(L, 0, 3);
@@ -183,7 +185,7 @@ static int native_parallel(lua_State *L) {
   lua_setfield(L, -2, "max");
   lua_pushboolean(L, stop);
   lua_setfield(L, -2, "stop_on_error");
-  return script_yield(L, "parallel", lua_gettop(L));
+  return script_yield(L, t, "parallel", bridge_pull(L, -1));
 }
 
 /* ---- making -------------------------------------------------------------------------------------------------------- */
@@ -191,7 +193,7 @@ static int native_parallel(lua_State *L) {
 /* Pushes act: faces of tables of closures, and nothing else. */
 static void push_act(lua_State *L, const json_t *uses) {
   const char *connector;
-  json_t *actions, *action;
+  json_t *actions, *action, *calls = state_of(L)->calls = json_array();
   size_t i;
   lua_createtable(L, 0, 1);
   lua_pushcfunction(L, act_unknown);
@@ -201,9 +203,12 @@ static void push_act(lua_State *L, const json_t *uses) {
   json_object_foreach((json_t *)(uintptr_t)uses, connector, actions) {
     lua_createtable(L, 0, (int)json_array_size(actions));
     json_array_foreach(actions, i, action) {
-      lua_pushstring(L, connector);
-      lua_pushstring(L, json_string_value(action));
-      lua_pushcclosure(L, act_call, 2);
+      json_t *call = json_object();
+      json_object_set_new(call, "connector", json_string(connector));
+      json_object_set(call, "action", action);
+      json_array_append_new(calls, call);
+      lua_pushlightuserdata(L, call);
+      lua_pushcclosure(L, act_call, 1);
       lua_setfield(L, -2, json_string_value(action));
     }
     lua_pushvalue(L, unknown);
@@ -266,7 +271,7 @@ static int make(lua_State *L) {
   static const luaL_Reg native[] = {
       {"yield", native_yield}, {"look", native_look}, {"alerts", native_alerts}, {"step_of", native_step_of}, {"parallel", native_parallel},
       {"verb", native_verb},   {NULL, NULL}};
-  lua_newtable(L);
+  lua_createtable(L, 0, STEPS_FIRST);
   lua_createtable(L, 0, 1);
   lua_pushliteral(L, "k");
   lua_setfield(L, -2, "__mode"); /* ours: a result that the script forgot needs no step */

@@ -253,6 +253,7 @@ void state_free(struct state *s) {
   if (!s) return;
   state_drop_views(s);
   documents_free(&s->documents);
+  json_decref(s->calls);
   arena_release(&s->arena);
   free(s);
 }
@@ -281,6 +282,6 @@ void state_dump(lua_State *L, struct buf *out, bool strip) { lua_dump(L, dump_pi
 int state_line(lua_State *L, const char *chunk) {
   lua_Debug ar;
   for (int level = 0; level < 64 && lua_getstack(L, level, &ar); level++)
-    if (lua_getinfo(L, "Sl", &ar) && ar.currentline > 0 && strcmp(ar.source, chunk) == 0) return ar.currentline;
+    if (lua_getinfo(L, "l", &ar) && ar.currentline > 0 && lua_getinfo(L, "S", &ar) && strcmp(ar.source, chunk) == 0) return ar.currentline;
   return 0;
 }
