@@ -88,7 +88,7 @@ static void conclude(struct action *x, json_t *returns_take, json_t *kept) {
   const json_t *schema = x->form->returns;
   bool secret = false;
   int r = json_is_object(returns_take) || !schema ? 0 : err_set(&err, ERR_INVALID, "it returned no table");
-  if (r == 0 && schema) r = sealed_take_returns(x, schema, returns_take, &secret, &err);
+  if (r == 0 && schema) r = sealed_take_returns(x, schema, &returns_take, &secret, &err);
   if (r == 0 && schema) r = schema_check(schema, returns_take, "returns", &checked, &err);
   if (r < 0 && x->effect != EFFECT_READ) {
     action_doubt(x, err.text, kept);
@@ -104,7 +104,7 @@ static void conclude(struct action *x, json_t *returns_take, json_t *kept) {
 static void read_answer(struct action *x, const json_t *response) {
   struct err err;
   json_t *returns = NULL, *failure = NULL, *args = json_pack("[O]", response);
-  int r = connector_call(x->connector->state, x->form->result, args, SCRIPT_DATA, &returns, &failure, &err);
+  int r = connector_call(x->connector->state, x->form->result, args, SCRIPT_DOCUMENT, &returns, &failure, &err);
   json_decref(args);
   json_t *kept = kept_response(x, response);
   if (r < 0 && x->effect != EFFECT_READ) {

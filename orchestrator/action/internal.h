@@ -214,7 +214,7 @@ int sealed_generate(struct action *x, const json_t *schema, json_t *params, stru
 void sealed_keep(struct action *x, sealed_cb *cb);
 /* The action has its end: the old secret that lay beside the delivered one goes, or goes back when the action failed for certain. */
 void sealed_settle(struct action *x, bool ok);
-/* Turns members that the schema calls secret into slots. */
-int sealed_take_returns(struct action *x, const json_t *schema, json_t *returns, bool *ret_any, struct err *err);
+/* Turns members that the schema calls secret into slots; then *returns is a copy of its own. */
+int sealed_take_returns(struct action *x, const json_t *schema, json_t **returns, bool *ret_any, struct err *err);
 
 #endif

@@ -120,11 +120,11 @@ int sealed_generate(struct action *x, const json_t *schema, json_t *params, stru
   return 0;
 }
 
-int sealed_take_returns(struct action *x, const json_t *schema, json_t *returns, bool *ret_any, struct err *err) {
+int sealed_take_returns(struct action *x, const json_t *schema, json_t **returns, bool *ret_any, struct err *err) {
   const char *name;
   json_t *rule;
   json_object_foreach((json_t *)(uintptr_t)schema, name, rule) {
-    const json_t *value = json_object_get(returns, name);
+    const json_t *value = json_object_get(*returns, name);
     char slot[ID_PATH * 2];
     if (strcmp(json_str_or(rule, "type", ""), "secret") != 0 || !json_is_string(value)) continue;
     slot_name(x, name, slot);
@@ -138,7 +138,12 @@ int sealed_take_returns(struct action *x, const json_t *schema, json_t *returns,
     redis_call(x->all->deps.redis, redis_lane(x->all->deps.redis, journal_incident(x->journal)), NULL, NULL, NULL, "HSET", key, slot, text,
                NULL);
     free(text);
-    json_object_set_new(returns, name, json_pack("{s:s}", "$secret", slot));
+    if (!*ret_any) { /* it may be a part of the response itself */
+      json_t *own = json_copy(*returns);
+      json_decref(*returns);
+      *returns = own;
+    }
+    json_object_set_new(*returns, name, json_pack("{s:s}", "$secret", slot));
     *ret_any = true;
   }
   return 0;

@@ -42,7 +42,7 @@ static struct {
   struct evhttp *http;
   int port;
   const char *
-      script; /* 'o' 200, 'a' 409, 'r' 429, 'g' 503, 'b' rubbish, 'x' 404, 's' never, 'c' closes, 'y'/'n'/'?' what a probe is told; the last one stays */
+      script; /* 'o' 200, 't' 200 with a secret, 'a' 409, 'r' 429, 'g' 503, 'b' rubbish, 'x' 404, 's' never, 'c' closes, 'y'/'n'/'?' what a probe is told; the last one stays */
   unsigned requests;
   char path[REQUESTS][64], key[REQUESTS][64], body[REQUESTS][256];
   bool write[REQUESTS];   /* no GET */
@@ -73,6 +73,7 @@ static inline void on_request(struct evhttp_request *r, void *arg) {
   if (product.script[1]) product.script++;
   switch (how) {
   case 'o': reply(r, 200, "{\"ok\":true}"); break;
+  case 't': reply(r, 200, "{\"token\":\"kq7-Tz93-hmXw\",\"lives\":\"1h\"}"); break;
   case 'a': reply(r, 409, "{\"ok\":true}"); break;
   case 'r': reply(r, 429, "{}"); break;
   case 'g': reply(r, 503, "{}"); break;
@@ -138,6 +139,10 @@ static const char connector_lua[] =
     "end },\n"
     "    hook = { doc = 'd', docs = 'https://d.example/', effect = 'record', params = { url = schema.url {} }, returns = {},\n"
     "      request = function(p) return { http = { method = 'POST', url = p.url, json = {} } } end, result = function() return {} end },\n"
+    "    issue = { doc = 'd', docs = 'https://d.example/', effect = 'record', params = { role = host }, returns = { token = schema.secret "
+    "{}, lives = schema.string {} },\n"
+    "      request = function(p, settings) return { http = { method = 'POST', url = settings.url, path = { 'tokens', p.role } } } end,\n"
+    "      result = function(response) return response.body end },\n"
     "    rotate = { doc = 'd', docs = 'https://d.example/', effect = 'contain', target = { role = 'role' }, undo = false, recover = "
     "'none',\n"
     "      params = { role = host, password = schema.generated {} }, returns = { already = schema.boolean { optional = true } },\n"

@@ -42,6 +42,22 @@ static void test_reads_need_no_intent(void **state) {
   assert_int_equal(kinds[KIND_ACTION_INTENDED], 0);
 }
 
+/* result() hands on a part of the response; its secret becomes a slot there, while the response stays what was answered. */
+static void test_a_returned_secret(void **state) {
+  struct result r;
+  size_t len;
+  product.script = "t";
+  start(&r, "issue", "{'role': 'r1'}", (struct how){0});
+  wait_for(&r);
+  assert_true(r.ok);
+  const json_t *body = bodies[KIND_ACTION_OUTCOME], *returns = json_object_get(body, "returns");
+  const json_t *answered = json_object_get(json_object_get(body, "response"), "body");
+  assert_string_equal(json_str_or(returns, "lives", ""), "1h");
+  assert_string_equal(secrets_get(secrets, json_str_or(json_object_get(returns, "token"), "$secret", ""), &len), "kq7-Tz93-hmXw");
+  assert_true(json_is_string(json_object_get(answered, "token")));
+  assert_string_equal(json_str_or(answered, "lives", ""), "1h");
+}
+
 static void test_paused_before(void **state) {
   struct result r;
   struct err err;
@@ -506,6 +522,7 @@ int main(void) {
       TEST(test_the_plain_way),
       TEST(test_nothing_leaves_before_its_intent_is_durable),
       TEST(test_reads_need_no_intent),
+      TEST(test_a_returned_secret),
       TEST(test_paused_before),
       TEST(test_paused_between_intent_and_sending),
       TEST(test_two_brakes),
