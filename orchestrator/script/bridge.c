@@ -252,14 +252,19 @@ static bool mend(const char *bytes, size_t len, struct buf *out) {
   return buf_ok(out);
 }
 
+json_t *bridge_text(const char *bytes, size_t len) {
+  struct buf text;
+  if (utf8_valid(bytes, len)) return json_stringn_nocheck(bytes, len);
+  json_t *value = mend(bytes, len, &text) ? json_stringn_nocheck(text.data, text.len) : NULL;
+  buf_release(&text);
+  return value;
+}
+
 static json_t *pull_string(struct pull *p, int index) {
   size_t len;
   const char *s = lua_tolstring(p->L, index, &len);
   p->bytes += len;
-  if (utf8_valid(s, len)) return json_stringn_nocheck(s, len);
-  struct buf text;
-  json_t *value = mend(s, len, &text) ? json_stringn_nocheck(text.data, text.len) : NULL;
-  buf_release(&text);
+  json_t *value = bridge_text(s, len);
   return value ? value : refuse(p, "is too long");
 }
 

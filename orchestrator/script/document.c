@@ -51,6 +51,8 @@ void documents_free(struct documents *d) {
   free(d->nodes);
   free(d->places[BY_VALUE]);
   free(d->places[BY_TABLE]);
+  json_decref(d->held);
+  json_decref(d->own);
   *d = (struct documents){.generation = d->generation, .meta = d->meta, .tables = d->tables};
 }
 
@@ -99,6 +101,29 @@ void document_push(lua_State *L, const json_t *value) {
   else bridge_push(L, value, SCRIPT_DATA);
 }
 
+json_t *document_hold(lua_State *L, json_t *value_take) {
+  struct documents *d = &state_of(L)->documents;
+  if (!d->held) d->held = json_array();
+  json_array_append_new(d->held, value_take);
+  return value_take;
+}
+
+void document_let_go(lua_State *L) {
+  struct documents *d = &state_of(L)->documents;
+  json_decref(d->held);
+  d->held = NULL;
+}
+
+void document_push_own(lua_State *L, json_t *value) {
+  struct documents *d = &state_of(L)->documents;
+  if (d->own) {
+    bridge_push(L, value, SCRIPT_DATA);
+    return;
+  }
+  d->own = json_incref(value);
+  document_push(L, value);
+}
+
 bool document_push_made(lua_State *L, const json_t *value) {
   const struct documents *d = &state_of(L)->documents;
   uint32_t n = *place_of(d, BY_VALUE, value);
@@ -119,6 +144,9 @@ const json_t *document_member(const json_t *node, const char *key, size_t len) {
 
 void document_end(lua_State *L) {
   struct documents *d = &state_of(L)->documents;
+  document_let_go(L);
+  json_decref(d->own);
+  d->own = NULL;
   if (!d->count) return;
   d->generation++;
   d->count = 0;

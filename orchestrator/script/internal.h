@@ -54,6 +54,8 @@ struct documents {
   uint32_t *places[2]; /* where a node is found by either address */
   uint32_t count, room, generation;
   int meta, tables; /* in Lua's registry */
+  json_t *held;     /* what C makes meanwhile, and has not handed over: an array, or NULL */
+  json_t *own;      /* what it made of the call's values, and a table stands for; or NULL */
   bool filled;      /* one of the tables was filled in, and may have been changed since */
 };
 void documents_free(struct documents *d);
@@ -191,6 +193,8 @@ void bridge_push(lua_State *L, const json_t *value, enum script_trust trust);
 json_t *bridge_pull(lua_State *L, int index);
 /* The same without raising: NULL and a reason. Does not allocate in Lua. */
 json_t *bridge_try(lua_State *L, int index, char *why, size_t size);
+/* New text of the bytes, in which what is not UTF-8 becomes U+FFFD. */
+json_t *bridge_text(const char *bytes, size_t len);
 bool bridge_is_null(lua_State *L, int index);
 bool bridge_is_secret(lua_State *L, int index);
 void bridge_push_null(lua_State *L);
@@ -210,6 +214,11 @@ json_t **bridge_push_view(lua_State *L);
 void document_open(lua_State *L);
 void document_end(lua_State *L); /* takes no memory, raises nothing */
 void document_push(lua_State *L, const json_t *value);
+/* Holds a new value that C makes, until let go or the end, whatever is raised meanwhile. Borrowed out. */
+json_t *document_hold(lua_State *L, json_t *value_take);
+void document_let_go(lua_State *L);
+/* As document_push, of a value that C made of the document's. Of several in one call all but the first become ordinary tables: these count as memory of the script's. */
+void document_push_own(lua_State *L, json_t *value);
 /* What the table at index stands for; NULL: it is an ordinary table, or none. */
 const json_t *document_node(lua_State *L, int index);
 /* Makes it an ordinary table. For whoever looks into tables with lua_rawget, lua_next… and does not go through push_contents, which does it. */

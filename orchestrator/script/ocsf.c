@@ -3,11 +3,12 @@
  * A normaliser asks some hundred times for members that are mostly not there. Of a document's table (document.c) that is answered from the value
  * itself, without a table or a text for what lies on the way; of any other table by Lua's own rules. Nothing here raises on odd input. */
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "script/ocsf.h"
 
-enum { MAX_VALUE = 4096, MAX_DIG = 256, INDEX_DIGITS = 4 };
+enum { MAX_DIG = 256, INDEX_DIGITS = 4, LONGEST_TIME = 64 };
 
 /* ---- reading strange values --------------------------------------------------------------------------- */
 
@@ -24,25 +25,39 @@ bool ocsf_push_text(lua_State *L, int index) {
   if (type == LUA_TNUMBER) return push_number_text(L, lua_absindex(L, index)), true;
   struct span s = {.at = type == LUA_TSTRING ? lua_tolstring(L, index, &s.len) : NULL};
   size_t whole = s.at ? s.len : 0;
-  if (s.at && s.len > MAX_VALUE) s.len = MAX_VALUE;
+  if (s.at && s.len > OCSF_TEXT) s.len = OCSF_TEXT;
   if (!s.at || !text_says(&s)) return lua_pushnil(L), false;
   if (s.len == whole) lua_pushvalue(L, index);
   else lua_pushlstring(L, s.at, s.len);
   return true;
 }
 
-/* The same of a value of a document. */
-static bool push_node_text(lua_State *L, const json_t *node) {
-  if (json_is_string(node)) {
-    struct span s = {json_string_value(node), json_string_length(node)};
-    if (s.len > MAX_VALUE) s.len = MAX_VALUE;
-    if (text_says(&s)) return lua_pushlstring(L, s.at, s.len), true;
-  } else if (json_is_number(node)) {
-    bridge_push(L, node, SCRIPT_DATA);
-    push_number_text(L, -1);
-    return lua_remove(L, -2), true;
+/* As Lua writes it, but for a whole float. */
+static size_t number_text(const json_t *node, char room[OCSF_NUMBER]) {
+  lua_Number n = json_number_value(node);
+  if (json_is_integer(node)) return (size_t)snprintf(room, OCSF_NUMBER, LUA_INTEGER_FMT, (lua_Integer)json_integer_value(node));
+  if (n == floor(n) && n > -0x1p53 && n < 0x1p53) return (size_t)snprintf(room, OCSF_NUMBER, LUA_INTEGER_FMT, (lua_Integer)n);
+  return (size_t)snprintf(room, OCSF_NUMBER, LUA_NUMBER_FMT, n);
+}
+
+bool ocsf_node_says(const json_t *node, char room[OCSF_NUMBER], struct span *ret) {
+  struct span s = {json_string_value(node), json_string_length(node)};
+  if (json_is_number(node)) {
+    *ret = (struct span){room, number_text(node, room)};
+    return true;
   }
-  return lua_pushnil(L), false;
+  if (s.len > OCSF_TEXT) s.len = OCSF_TEXT;
+  if (!s.at || !text_says(&s)) return false;
+  *ret = s;
+  return true;
+}
+
+static bool push_node_text(lua_State *L, const json_t *node) {
+  char room[OCSF_NUMBER];
+  struct span s;
+  if (!ocsf_node_says(node, room, &s)) return lua_pushnil(L), false;
+  lua_pushlstring(L, s.at, s.len);
+  return true;
 }
 
 static int ocsf_str(lua_State *L) {
@@ -57,29 +72,36 @@ static int ocsf_table(lua_State *L) {
   return 1;
 }
 
+static bool text_integer(struct span s, lua_Integer *ret) {
+  const char *digits = s.at + (*s.at == '-');
+  lua_Integer value = 0;
+  if (s.len > 18 || !*digits || strspn(digits, "0123456789") != s.len - (size_t)(digits - s.at)) return false;
+  for (; *digits; digits++) value = value * 10 + (*digits - '0');
+  *ret = *s.at == '-' ? -value : value;
+  return true;
+}
+
+static bool float_integer(lua_Number n, lua_Integer *ret) {
+  return lua_numbertointeger(floor(n), ret) && (floor(n) == n || (n > -0x1p53 && n < 0x1p53));
+}
+
 void ocsf_push_integer(lua_State *L, int index) {
   int type = lua_type(L, index);
-  lua_Number n;
-  if (type == LUA_TSTRING) {
-    size_t len;
-    const char *s = lua_tolstring(L, index, &len), *digits = s + (*s == '-');
-    lua_Integer value = 0;
-    if (len > 18 || !*digits || strspn(digits, "0123456789") != len - (size_t)(digits - s)) {
-      lua_pushnil(L);
-      return;
-    }
-    for (; *digits; digits++) value = value * 10 + (*digits - '0');
-    lua_pushinteger(L, *s == '-' ? -value : value);
-  } else if (type != LUA_TNUMBER) {
-    lua_pushnil(L);
-  } else if (lua_isinteger(L, index)) {
-    lua_pushvalue(L, index);
-  } else {
-    lua_Integer whole;
-    n = lua_tonumber(L, index);
-    if (lua_numbertointeger(floor(n), &whole) && (floor(n) == n || (n > -0x1p53 && n < 0x1p53))) lua_pushinteger(L, whole);
-    else lua_pushnil(L);
-  }
+  lua_Integer value;
+  if (lua_isinteger(L, index)) lua_pushvalue(L, index);
+  else if (type == LUA_TSTRING ? text_integer(ocsf_span(L, index), &value)
+                               : type == LUA_TNUMBER && float_integer(lua_tonumber(L, index), &value))
+    lua_pushinteger(L, value);
+  else lua_pushnil(L);
+}
+
+bool ocsf_node_integer(const json_t *node, int64_t *ret) {
+  lua_Integer value = json_integer_value(node);
+  bool good = json_is_integer(node);
+  if (json_is_string(node)) good = text_integer((struct span){json_string_value(node), json_string_length(node)}, &value);
+  if (json_is_real(node)) good = float_integer(json_real_value(node), &value);
+  if (good) *ret = value;
+  return good;
 }
 
 static int ocsf_int(lua_State *L) {
@@ -147,7 +169,7 @@ static const json_t *node_member(lua_State *L, const json_t *node, struct span k
 }
 
 /* What path leads to, or a member that is called so. */
-static const json_t *node_get(lua_State *L, const json_t *node, struct span path) {
+const json_t *ocsf_node_get(lua_State *L, const json_t *node, struct span path) {
   const char *end = path.at + path.len, *dot = memchr(path.at, '.', path.len);
   const json_t *direct = json_is_object(node) ? document_member(node, path.at, path.len) : NULL;
   if (direct) return json_is_null(direct) ? NULL : direct;
@@ -216,7 +238,7 @@ static bool push_dig(lua_State *L, int index, struct span path) {
 }
 
 /* The value that the table at index stands for, when it can be asked in its place. */
-static const json_t *node_of(lua_State *L, int index) { return document_untouched(L) ? document_node(L, index) : NULL; }
+const json_t *ocsf_node_of(lua_State *L, int index) { return document_untouched(L) ? document_node(L, index) : NULL; }
 
 static int push_node(lua_State *L, const json_t *node) {
   if (node) document_push(L, node);
@@ -225,8 +247,8 @@ static int push_node(lua_State *L, const json_t *node) {
 }
 
 bool ocsf_push_at(lua_State *L, int index, struct span path) {
-  const json_t *node = node_of(L, index);
-  if (node) return push_node(L, node_get(L, node, path)), !lua_isnil(L, -1);
+  const json_t *node = ocsf_node_of(L, index);
+  if (node) return push_node(L, ocsf_node_get(L, node, path)), !lua_isnil(L, -1);
   if (lua_istable(L, index)) return push_get(L, index, path);
   return lua_pushnil(L), false;
 }
@@ -240,7 +262,7 @@ static int ocsf_get(lua_State *L) {
 static int ocsf_dig(lua_State *L) {
   if (!lua_istable(L, 1) || lua_type(L, 2) != LUA_TSTRING || lua_rawlen(L, 2) > MAX_DIG) return lua_pushnil(L), 1;
   struct span path = ocsf_span(L, 2);
-  const json_t *node = node_of(L, 1);
+  const json_t *node = ocsf_node_of(L, 1);
   if (node) return push_node(L, node_dig(L, node, path));
   push_dig(L, 1, path);
   return 1;
@@ -249,9 +271,9 @@ static int ocsf_dig(lua_State *L) {
 static int ocsf_has(lua_State *L) {
   int n = lua_gettop(L);
   bool has = lua_istable(L, 1);
-  const json_t *node = has ? node_of(L, 1) : NULL;
+  const json_t *node = has ? ocsf_node_of(L, 1) : NULL;
   for (int i = 2; has && i <= n && !lua_isnil(L, i); i++) {
-    has = node ? node_get(L, node, ocsf_span(L, i)) != NULL : push_get(L, 1, ocsf_span(L, i));
+    has = node ? ocsf_node_get(L, node, ocsf_span(L, i)) != NULL : push_get(L, 1, ocsf_span(L, i));
     lua_settop(L, n);
   }
   lua_pushboolean(L, has);
@@ -261,9 +283,10 @@ static int ocsf_has(lua_State *L) {
 static int ocsf_first(lua_State *L) {
   int n = lua_gettop(L);
   if (!lua_istable(L, 1)) return lua_pushnil(L), 1;
-  const json_t *node = node_of(L, 1);
+  const json_t *node = ocsf_node_of(L, 1);
   for (int i = 2; i <= n && !lua_isnil(L, i); i++) {
-    bool found = node ? push_node_text(L, node_get(L, node, ocsf_span(L, i))) : push_get(L, 1, ocsf_span(L, i)) && ocsf_push_text(L, n + 1);
+    bool found =
+        node ? push_node_text(L, ocsf_node_get(L, node, ocsf_span(L, i))) : push_get(L, 1, ocsf_span(L, i)) && ocsf_push_text(L, n + 1);
     if (found) return lua_pushvalue(L, i), 2;
     lua_settop(L, n);
   }
@@ -272,7 +295,7 @@ static int ocsf_first(lua_State *L) {
 
 /* copy(t): a table of t's members with text names. */
 static int ocsf_copy(lua_State *L) {
-  const json_t *node = node_of(L, 1);
+  const json_t *node = ocsf_node_of(L, 1);
   const char *key;
   json_t *item;
   luaL_checktype(L, 1, LUA_TTABLE);
@@ -313,31 +336,33 @@ static int ocsf_severity(lua_State *L) {
   return 1;
 }
 
-static bool epoch_ms(lua_State *L, int index, int64_t *ret_ms) {
-  lua_Number n = lua_tonumber(L, index);
+static bool text_epoch(lua_State *L, struct span s, int64_t *ret_ms) {
   int whole;
-  lua_Integer i = lua_tointegerx(L, index, &whole);
-  return lua_isinteger(L, index) ? epoch_integer_ms(i, ret_ms) : epoch_number_ms(n, ret_ms);
+  lua_stringtonumber(L, s.at);
+  lua_Integer i = lua_tointegerx(L, -1, &whole);
+  bool known = whole ? epoch_integer_ms(i, ret_ms) : epoch_number_ms(lua_tonumber(L, -1), ret_ms);
+  lua_pop(L, 1);
+  return known;
+}
+
+static bool span_time(lua_State *L, struct span s, int64_t *ret_ms) {
+  if (s.len > LONGEST_TIME) return false;
+  return text_is_number(s) ? text_epoch(L, s, ret_ms) : text_time(s, ret_ms);
+}
+
+bool ocsf_node_time(lua_State *L, const json_t *node, int64_t *ret_ms) {
+  if (json_is_string(node)) return span_time(L, (struct span){json_string_value(node), json_string_length(node)}, ret_ms);
+  if (json_is_integer(node)) return epoch_integer_ms(json_integer_value(node), ret_ms);
+  return json_is_real(node) && epoch_number_ms(json_real_value(node), ret_ms);
 }
 
 static int ocsf_time(lua_State *L) {
-  enum { LONGEST = 64 };
   int64_t ms;
   bool known = false;
   lua_settop(L, 1);
-  if (lua_type(L, 1) == LUA_TNUMBER) {
-    known = epoch_ms(L, 1, &ms);
-  } else if (lua_type(L, 1) == LUA_TSTRING && lua_rawlen(L, 1) <= LONGEST) {
-    struct span s = ocsf_span(L, 1);
-    int whole;
-    if (text_is_number(s)) {
-      lua_stringtonumber(L, s.at);
-      lua_Integer i = lua_tointegerx(L, 2, &whole);
-      known = whole ? epoch_integer_ms(i, &ms) : epoch_ms(L, 2, &ms);
-    } else {
-      known = text_time(s, &ms);
-    }
-  }
+  if (lua_isinteger(L, 1)) known = epoch_integer_ms(lua_tointeger(L, 1), &ms);
+  else if (lua_type(L, 1) == LUA_TNUMBER) known = epoch_number_ms(lua_tonumber(L, 1), &ms);
+  else if (lua_type(L, 1) == LUA_TSTRING) known = span_time(L, ocsf_span(L, 1), &ms);
   if (known) lua_pushinteger(L, ms);
   else lua_pushnil(L);
   return 1;
@@ -348,6 +373,7 @@ void open_ocsf(lua_State *L) {
                                        {"copy", ocsf_copy},
                                        {"dig", ocsf_dig},
                                        {"endpoint", ocsf_endpoint},
+                                       {"event", ocsf_event},
                                        {"first", ocsf_first},
                                        {"get", ocsf_get},
                                        {"has", ocsf_has},
@@ -357,7 +383,6 @@ void open_ocsf(lua_State *L) {
                                        {"is_ip", ocsf_is_ip},
                                        {"list", ocsf_list},
                                        {"observe", ocsf_observe},
-                                       {"observe_event", ocsf_observe_event},
                                        {"process", ocsf_process},
                                        {"put", ocsf_put},
                                        {"set", ocsf_set},

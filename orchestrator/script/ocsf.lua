@@ -22,13 +22,15 @@
 -- Filling a finding f:
 --   ocsf.builder(out)                    an f of one's own making: {out = out, observables = {}, seen = {}, left_off = 0}
 --   ocsf.observe(f, path, kind, value)   an observable, once. kind is an OCSF type name
---   ocsf.observe_event(f, doc)           what an event that is OCSF already bears: the observables that it lists, and what stands at OCSF's own places
 --   ocsf.put(f, path, value)             a value at a path, unless something stands there already, without an observable
 --   ocsf.set(f, path, kind, value)       a text, put and observed. A second value for a path is observed too, but the first stays
 --   ocsf.user(f, path, user)             a user at "actor.user" (who did it) or "user" (whose account it was done to): name, uid, email_addr, domain, full_name
 --   ocsf.endpoint(f, path, value, port)  an address or a name, whichever it is, at "src_endpoint", "dst_endpoint" or "device"; "host:port" is taken apart
 --   ocsf.process(f, path, process)       a process at "actor.process" or "process": name (a path gives its last part), pid, cmd_line
 --   ocsf.hashes(f, path, …)              a file's digests, whatever their algorithm; texts like "SHA256=…,MD5=…" too
+-- Instead of all that, of an event that is OCSF already:
+--   ocsf.event(doc)       its finding: passed through, time, severity and names set right, with the observables that it lists and what stands at OCSF's own places.
+--                         As with ocsf.copy, tables in it may be doc's own
 local ocsf = ...
 
 local MAX_OBSERVABLES = 10000
@@ -43,8 +45,8 @@ local function began(f, v)
   return v and (not f.time or v <= f.time) and v or nil
 end
 
--- What every finding says of itself, from the same fields as ocsf.finding, and its title: for what has metadata and finding_info of its own.
-function ocsf.basis(f)
+-- What every finding says of itself, from the fields of ocsf.finding, and its title.
+local function basis(f)
   local activity = f.activity_id or 1
   local severity = SEVERITY[f.severity_id] and f.severity_id or 0
   local title = str(f.title) or "Alert without a title"
@@ -54,7 +56,6 @@ function ocsf.basis(f)
     status_id = f.status_id or (activity == 3 and 4 or 1), metadata = nil, finding_info = nil,
   }, title
 end
-local basis = ocsf.basis
 
 -- Begins a finding. Fields: product, vendor, feature, product_uid, uid (the product's own id of this very event: what tells a
 -- repeated delivery), correlation_uid (joins later news of the same finding), title, finding_uid, desc, types, url, message, severity_id,

@@ -1,5 +1,50 @@
-/* ocsf.observe_event(f, doc): what an event that is OCSF already bears: the observables that it lists, and what stands at OCSF's own places. */
+/* ocsf.event(doc): the finding of an event that speaks OCSF already. It is passed through: its time, severity and names are set right, and its observables are made
+ * whole.
+ *
+ * The finding is made of the document's own values, and leaves the script as it is: Lua sees none of them. What comes as OCSF comes in
+ * numbers, and all of it would be taken into Lua only to be taken out again. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
 #include "script/ocsf.h"
+
+struct event {
+  lua_State *L; /* whose budget is charged */
+  const json_t *doc;
+  json_t *out;  /* the finding */
+  json_t *seen; /* "path\0value" of what is observed */
+  size_t left_off;
+};
+
+static const json_t *at(const struct event *e, const json_t *node, const char *path) { return ocsf_node_get(e->L, node, ocsf_word(path)); }
+static bool is_table(const json_t *node) { return json_is_object(node) || json_is_array(node); }
+static json_t *share(const json_t *node) { return json_incref((json_t *)(uintptr_t)node); }
+
+/* New; NULL: it says nothing. */
+static json_t *text_of(const json_t *node) {
+  char room[OCSF_NUMBER];
+  struct span s;
+  if (!ocsf_node_says(node, room, &s)) return NULL;
+  return json_is_string(node) && s.len == json_string_length(node) ? share(node) : bridge_text(s.at, s.len);
+}
+
+static bool says(const json_t *node) {
+  char room[OCSF_NUMBER];
+  struct span s;
+  return ocsf_node_says(node, room, &s);
+}
+
+/* A new object with the members of node. */
+static json_t *copy_of(const json_t *node) { return json_is_object(node) ? json_copy((json_t *)(uintptr_t)node) : json_object(); }
+
+/* NULL: it has no such member. */
+static void set(json_t *object, const char *name, json_t *value_take) {
+  if (value_take) json_object_set_new(object, name, value_take);
+  else json_object_del(object, name);
+}
+
+/* ---- observables ---------------------------------------------------------------------------------------------- */
 
 /* The members of one object that are worth observing: name, kind… */
 static const char *const of_user[] = {"name", "User Name", "email_addr", "Email Address", NULL};
@@ -7,133 +52,235 @@ static const char *const of_place[] = {"hostname", "Hostname", "ip", "IP Address
 static const char *const of_process[] = {"name", "Process Name", NULL};
 static const char *const of_file[] = {"name", "File Name", NULL};
 
-struct at {
-  lua_State *L;
-  int f; /* index of the builder */
-  const char *prefix;
-};
+static json_t *observables(const struct event *e) { return json_object_get(e->out, "observables"); }
 
-static void observe_one(const struct at *a, int index, struct span member, struct span path, const char *kind) {
-  int top = lua_gettop(a->L);
-  if (ocsf_push_at(a->L, index, member) && ocsf_push_text(a->L, top + 1)) ocsf_observe_text(a->L, a->f, path, ocsf_word(kind), top + 2);
-  lua_settop(a->L, top);
+static size_t observable_key(char *room, struct span path, struct span value) {
+  memcpy(room, path.at, path.len);
+  room[path.len] = 0;
+  memcpy(room + path.len + 1, value.at, value.len);
+  return path.len + 1 + value.len;
 }
 
-static void observe_members(const struct at *a, int index, struct span path, const char *const *members) {
+static json_t *observable(struct span path, const char *kind, json_t *value_take) {
+  json_t *o = json_object();
+  json_object_set_new(o, "name", json_stringn_nocheck(path.at, path.len));
+  json_object_set_new(o, "type", json_string(kind));
+  json_object_set_new(o, "type_id", json_integer(ocsf_type_id(ocsf_word(kind))));
+  json_object_set_new(o, "value", value_take);
+  return o;
+}
+
+/* Observes the text that node says, once. */
+static void observe(struct event *e, struct span path, const char *kind, const json_t *node) {
+  char room[OCSF_NUMBER], key[OCSF_PATH + 1 + OCSF_TEXT];
+  struct span value;
+  if (!ocsf_node_says(node, room, &value)) return;
+  size_t len = observable_key(key, path, value);
+  if (json_object_getn(e->seen, key, len)) return;
+  if (json_array_size(observables(e)) >= OCSF_OBSERVABLES) {
+    e->left_off++;
+    return;
+  }
+  json_array_append_new(observables(e), observable(path, kind, text_of(node)));
+  json_object_setn_new_nocheck(e->seen, key, len, json_true());
+}
+
+static void observe_members(struct event *e, const json_t *object, struct span path, const char *const *members) {
   char dotted[OCSF_PATH], room[OCSF_PATH];
-  struct span base = ocsf_below(a->L, dotted, path, ".");
-  for (; lua_istable(a->L, index) && *members; members += 2)
-    observe_one(a, index, ocsf_word(members[0]), ocsf_below(a->L, room, base, members[0]), members[1]);
+  struct span base = ocsf_below(e->L, dotted, path, ".");
+  for (; is_table(object) && *members; members += 2)
+    observe(e, ocsf_below(e->L, room, base, members[0]), members[1], at(e, object, members[0]));
 }
 
-/* The elements of the list at `member` of the value at index, one after the other, to `each`. */
-static void for_each(const struct at *a, int index, const char *member, void (*each)(const struct at *a, int index, struct span path),
-                     struct span path) {
-  int top = lua_gettop(a->L);
-  if (ocsf_push_at(a->L, index, ocsf_word(member))) {
-    ocsf_push_list(a->L, top + 1);
-    for (lua_Integer i = 1; lua_geti(a->L, top + 2, i) != LUA_TNIL; i++) {
-      state_charge(a->L, 8); /* a list may answer without end */
-      each(a, top + 3, path);
-      lua_settop(a->L, top + 2);
-    }
+/* The elements of the list at `member` of node to `each`; what is no list is one of itself. */
+static void for_each(struct event *e, const json_t *node, const char *member,
+                     void (*each)(struct event *e, const json_t *node, struct span path), struct span path) {
+  const json_t *list = at(e, node, member), *item;
+  size_t i;
+  if (list && !json_is_array(list) && !(json_is_object(list) && !json_object_size(list))) each(e, list, path);
+  json_array_foreach(list, i, item) {
+    state_charge(e->L, 8);
+    each(e, item, path);
   }
-  lua_settop(a->L, top);
 }
 
-static void observe_hash(const struct at *a, int index, struct span path) {
+static void observe_hash(struct event *e, const json_t *hash, struct span path) { observe(e, path, "Hash", at(e, hash, "value")); }
+
+static void observe_file(struct event *e, const json_t *file, struct span path) {
   char room[OCSF_PATH];
-  observe_one(a, index, ocsf_word("value"), ocsf_below(a->L, room, path, ".hashes.value"), "Hash");
+  if (!is_table(file)) return;
+  observe_members(e, file, path, of_file);
+  for_each(e, file, "hashes", observe_hash, ocsf_below(e->L, room, path, ".hashes.value"));
 }
 
-static void observe_file(const struct at *a, int index, struct span path) {
-  if (!lua_istable(a->L, index)) return;
-  observe_members(a, index, path, of_file);
-  for_each(a, index, "hashes", observe_hash, path);
+static void observe_process(struct event *e, const json_t *process, struct span path) {
+  char room[OCSF_PATH];
+  if (!is_table(process)) return;
+  observe_members(e, process, path, of_process);
+  observe_file(e, at(e, process, "file"), ocsf_below(e->L, room, path, ".file"));
 }
 
-/* An object at a path of the value at index, with its path below the prefix. */
-static bool push_object(const struct at *a, int index, const char *path, char room[OCSF_PATH], struct span *ret_path) {
-  if (!ocsf_push_at(a->L, index, ocsf_word(path)) || !lua_istable(a->L, -1)) return false;
-  *ret_path = ocsf_below(a->L, room, ocsf_word(a->prefix), path);
-  return true;
-}
-
-static void observe_process(const struct at *a, int index, const char *path) {
-  char room[OCSF_PATH], inner[OCSF_PATH];
-  struct span at;
-  int top = lua_gettop(a->L);
-  if (push_object(a, index, path, room, &at)) {
-    observe_members(a, top + 1, at, of_process);
-    if (ocsf_push_at(a->L, top + 1, ocsf_word("file"))) observe_file(a, top + 2, ocsf_below(a->L, inner, at, ".file"));
-  }
-  lua_settop(a->L, top);
-}
-
-static void observe_places(const struct at *a, int index) {
+static void observe_places(struct event *e, const json_t *node, const char *prefix) {
   static const struct {
     const char *path, *const *members;
   } places[] = {{"actor.user", of_user}, {"user", of_user}, {"device", of_place}, {"src_endpoint", of_place}, {"dst_endpoint", of_place}};
   char room[OCSF_PATH];
-  struct span path;
-  int top = lua_gettop(a->L);
-  if (!lua_istable(a->L, index)) return;
-  for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
-    if (push_object(a, index, places[i].path, room, &path)) observe_members(a, top + 1, path, places[i].members);
-    lua_settop(a->L, top);
-  }
-  observe_process(a, index, "actor.process");
-  observe_process(a, index, "process");
-  if (push_object(a, index, "file", room, &path)) observe_file(a, top + 1, path);
-  lua_settop(a->L, top);
-  observe_one(a, index, ocsf_word("url.url_string"), ocsf_below(a->L, room, ocsf_word(a->prefix), "url.url_string"), "URL String");
-  observe_one(a, index, ocsf_word("query.hostname"), ocsf_below(a->L, room, ocsf_word(a->prefix), "query.hostname"), "Hostname");
+  const struct span before = ocsf_word(prefix);
+  if (!is_table(node)) return;
+  for (size_t i = 0; i < sizeof places / sizeof *places; i++)
+    observe_members(e, at(e, node, places[i].path), ocsf_below(e->L, room, before, places[i].path), places[i].members);
+  observe_process(e, at(e, node, "actor.process"), ocsf_below(e->L, room, before, "actor.process"));
+  observe_process(e, at(e, node, "process"), ocsf_below(e->L, room, before, "process"));
+  observe_file(e, at(e, node, "file"), ocsf_below(e->L, room, before, "file"));
+  observe(e, ocsf_below(e->L, room, before, "url.url_string"), "URL String", at(e, node, "url.url_string"));
+  observe(e, ocsf_below(e->L, room, before, "query.hostname"), "Hostname", at(e, node, "query.hostname"));
 }
 
 /* One that the event lists stays as it is. */
-static void keep_observable(const struct at *a, int index, struct span path) {
-  lua_State *L = a->L;
-  lua_getfield(L, a->f, "observables");
-  lua_Integer n = luaL_len(L, -1);
-  if (!lua_istable(L, index) || n >= OCSF_OBSERVABLES) return;
-  int top = lua_gettop(L);
-  lua_getfield(L, index, "name");
-  lua_getfield(L, index, "value");
-  if (!ocsf_push_text(L, top + 1) || !ocsf_push_text(L, top + 2)) return;
-  lua_getfield(L, a->f, "seen");
-  lua_pushvalue(L, top + 3);
-  lua_pushlstring(L, "", 1);
-  lua_pushvalue(L, top + 4);
-  lua_concat(L, 3);
-  lua_pushboolean(L, 1);
-  lua_settable(L, -3);
-  lua_pushvalue(L, index);
-  lua_seti(L, top, n + 1);
+static void keep_observable(struct event *e, const json_t *listed, struct span none) {
+  char name_room[OCSF_NUMBER], value_room[OCSF_NUMBER], key[2 * OCSF_TEXT + 1];
+  struct span name, value;
+  if (!json_is_object(listed) || json_array_size(observables(e)) >= OCSF_OBSERVABLES) return;
+  if (!ocsf_node_says(json_object_get(listed, "name"), name_room, &name)) return;
+  if (!ocsf_node_says(json_object_get(listed, "value"), value_room, &value)) return;
+  json_object_setn_new_nocheck(e->seen, key, observable_key(key, name, value), json_true());
+  json_array_append_new(observables(e), share(listed));
 }
 
-static void observe_evidence(const struct at *a, int index, struct span path) {
-  observe_places(&(struct at){a->L, a->f, "evidences."}, index);
+static void observe_evidence(struct event *e, const json_t *evidence, struct span none) { observe_places(e, evidence, "evidences."); }
+
+static void observe_resource(struct event *e, const json_t *resource, struct span path) {
+  const json_t *uid = at(e, resource, "uid");
+  observe(e, path, "Resource UID", says(uid) ? uid : at(e, resource, "name"));
 }
 
-static void observe_resource(const struct at *a, int index, struct span path) {
-  int top = lua_gettop(a->L);
-  for (int i = 0; i < 2; i++) {
-    if (ocsf_push_at(a->L, index, ocsf_word(i ? "name" : "uid")) && ocsf_push_text(a->L, top + 1)) {
-      ocsf_observe_text(a->L, a->f, path, ocsf_word("Resource UID"), top + 2);
-      return;
-    }
-    lua_settop(a->L, top);
+/* How many were left off stands beside what is not mapped, if that is an object. */
+static void tell_left_off(struct event *e) {
+  json_t *unmapped = json_object_get(e->out, "unmapped"), *own;
+  if (!e->left_off || (unmapped && !json_is_object(unmapped)) || json_object_get(unmapped, "observables_left_off")) return;
+  own = copy_of(unmapped);
+  json_object_set_new(own, "observables_left_off", json_integer((json_int_t)e->left_off));
+  json_object_set_new(e->out, "unmapped", own);
+}
+
+static void observe_all(struct event *e) {
+  const struct span none = {0};
+  json_object_set_new(e->out, "observables", json_array());
+  for_each(e, e->doc, "observables", keep_observable, none);
+  observe_places(e, e->doc, "");
+  for_each(e, e->doc, "evidences", observe_evidence, none);
+  for_each(e, e->doc, "resources", observe_resource, ocsf_word("resources.uid"));
+  if (!json_array_size(observables(e))) json_object_del(e->out, "observables");
+  tell_left_off(e);
+}
+
+/* ---- what it says of itself ----------------------------------------------------------------------------------- */
+
+static const char *severity_word(int64_t id) {
+  static const char *const words[] = {"Unknown", "Informational", "Low", "Medium", "High", "Critical", "Fatal"};
+  return id >= 0 && id < (int64_t)(sizeof words / sizeof *words) ? words[id] : id == 99 ? "Other" : NULL;
+}
+
+static void set_severity(struct event *e) {
+  const json_t *word = at(e, e->doc, "severity");
+  int64_t id;
+  if (!ocsf_node_integer(at(e, e->doc, "severity_id"), &id))
+    id = json_is_string(word) ? text_severity((struct span){json_string_value(word), json_string_length(word)}) : 0;
+  if (!severity_word(id)) id = 0;
+  set(e->out, "severity_id", json_integer(id));
+  set(e->out, "severity", json_string(severity_word(id)));
+}
+
+static bool time_of(const struct event *e, const char *number, const char *text, int64_t *ret_ms) {
+  return ocsf_node_time(e->L, at(e, e->doc, number), ret_ms) || ocsf_node_time(e->L, at(e, e->doc, text), ret_ms);
+}
+
+/* A start behind the event's own time is not believed. time NULL: it has none. */
+static void set_times(struct event *e, const int64_t *time) {
+  int64_t start;
+  bool began = time_of(e, "start_time", "start_time_dt", &start) && (!time || start <= *time);
+  set(e->out, "time", time ? json_integer(*time) : NULL);
+  set(e->out, "start_time", began ? json_integer(start) : NULL);
+}
+
+/* What the event was, when it was none of these. */
+static void set_class(struct event *e) {
+  int64_t activity = 1, class;
+  ocsf_node_integer(at(e, e->doc, "activity_id"), &activity);
+  if (ocsf_node_integer(at(e, e->doc, "class_uid"), &class) && class != OCSF_CLASS) {
+    json_t *unmapped = copy_of(json_object_get(e->out, "unmapped"));
+    set(unmapped, "class_uid", json_integer(class));
+    set(unmapped, "class_name", text_of(at(e, e->doc, "class_name")));
+    set(e->out, "unmapped", unmapped);
+    set(e->out, "category_name", NULL);
   }
+  set(e->out, "class_uid", json_integer(OCSF_CLASS));
+  set(e->out, "class_name", json_string("Detection Finding"));
+  set(e->out, "category_uid", json_integer(2));
+  set(e->out, "activity_id", json_integer(activity));
+  set(e->out, "type_uid",
+      json_integer((json_int_t)((uint64_t)activity + OCSF_CLASS * UINT64_C(100)))); /* as Lua adds: any number may come */
 }
 
-int ocsf_observe_event(lua_State *L) {
-  enum { NESTED = 40 }; /* places on the stack */
-  const struct at a = {L, 1, ""};
-  lua_settop(L, 2);
-  luaL_checkstack(L, NESTED, "nested too deep");
-  for_each(&a, 2, "observables", keep_observable, (struct span){0});
-  observe_places(&a, 2);
-  for_each(&a, 2, "evidences", observe_evidence, (struct span){0});
-  for_each(&a, 2, "resources", observe_resource, ocsf_word("resources.uid"));
-  return 0;
+/* ---- metadata and finding_info -------------------------------------------------------------------------------- */
+
+/* A scanner that finds the same again sends the same finding uid with a new time: that is news, so without an id of its own the time belongs to the event's. */
+static json_t *event_uid(const json_t *finding, const int64_t *time) {
+  char number[OCSF_NUMBER], room[OCSF_TEXT + OCSF_NUMBER];
+  struct span uid;
+  if (!ocsf_node_says(finding, number, &uid)) return NULL;
+  memcpy(room, uid.at, uid.len);
+  if (time) uid.len += (size_t)snprintf(room + uid.len, OCSF_NUMBER, "@%" PRId64, *time);
+  return bridge_text(room, uid.len);
+}
+
+static void set_metadata(struct event *e, const int64_t *time) {
+  const json_t *finding = at(e, e->doc, "finding_info.uid");
+  json_t *meta = copy_of(at(e, e->doc, "metadata"));
+  if (!says(json_object_get(meta, "uid"))) set(meta, "uid", event_uid(finding, time));
+  if (!says(json_object_get(meta, "correlation_uid"))) set(meta, "correlation_uid", text_of(finding));
+  if (!is_table(json_object_get(meta, "product"))) set(meta, "product", json_pack("{s:s}", "name", "Unknown"));
+  if (!says(json_object_get(meta, "version"))) set(meta, "version", json_string("1.3.0"));
+  set(e->out, "metadata", meta);
+}
+
+static json_t *title_of(const struct event *e) {
+  static const char *const paths[] = {"finding_info.title", "finding.title", "message", "class_name"};
+  for (size_t i = 0; i < sizeof paths / sizeof *paths; i++) {
+    json_t *title = text_of(at(e, e->doc, paths[i]));
+    if (title) return title;
+  }
+  return json_string("Alert without a title");
+}
+
+static void set_finding_info(struct event *e) {
+  const json_t *info = at(e, e->doc, "finding_info"), *attacks = at(e, e->doc, "attacks");
+  json_t *own = copy_of(is_table(info) ? info : at(e, e->doc, "finding")), *title = title_of(e),
+         *message = text_of(at(e, e->doc, "message")), *name = text_of(json_object_get(own, "title"));
+  set(own, "title", name ? name : json_incref(title));
+  if (is_table(attacks) && !json_object_get(own, "attacks")) set(own, "attacks", share(attacks));
+  set(e->out, "finding_info", own);
+  set(e->out, "message", message ? message : json_incref(title));
+  json_decref(title);
+}
+
+int ocsf_event(lua_State *L) {
+  int64_t time;
+  lua_settop(L, 1);
+  document_let_go(L);
+  const json_t *doc = ocsf_node_of(L, 1);
+  bool ordinary = !doc && lua_istable(L, 1);
+  if (ordinary) doc = document_hold(L, bridge_pull(L, 1));
+  struct event e = {.L = L, .doc = doc, .out = document_hold(L, copy_of(doc)), .seen = document_hold(L, json_object())};
+  const int64_t *when = time_of(&e, "time", "time_dt", &time) ? &time : NULL;
+  set_class(&e);
+  set_severity(&e);
+  set_times(&e, when);
+  set_metadata(&e, when);
+  set_finding_info(&e);
+  observe_all(&e);
+  if (ordinary) bridge_push(L, e.out, SCRIPT_TRUSTED); /* the names in it are the script's already */
+  else document_push_own(L, e.out);
+  document_let_go(L);
+  return 1;
 }

@@ -18,7 +18,7 @@ int ocsf_builder(lua_State *L) {
   return 1;
 }
 
-static int type_id(struct span kind) {
+int ocsf_type_id(struct span kind) {
   static const struct {
     const char *name;
     int id;
@@ -54,7 +54,7 @@ void ocsf_observe_text(lua_State *L, int f, struct span path, struct span kind, 
       lua_pushlstring(L, path.at, path.len);
       lua_setfield(L, -2, "name");
       if (kind.at) lua_pushlstring(L, kind.at, kind.len), lua_setfield(L, -2, "type");
-      lua_pushinteger(L, type_id(kind));
+      lua_pushinteger(L, ocsf_type_id(kind));
       lua_setfield(L, -2, "type_id");
       lua_pushvalue(L, value);
       lua_setfield(L, -2, "value");

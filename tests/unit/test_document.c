@@ -76,6 +76,10 @@ static const char *const functions[] = {
     "local f = ocsf.finding { title = d.s, types = d.l } f.out.actor = d.m ocsf.set(f, 'actor.user.name', 'User Name', d.s) ocsf.user(f, "
     "'actor.user', "
     "d.m or {}) return { ocsf.done(f), d }",
+    "return ocsf.event(d)",
+    "return { ocsf.event(d), ocsf.event(d), d }",
+    "local e = ocsf.event(d) e.k = 'new' e.metadata.version = 2 return { e, d, ocsf.event(e) }",
+    "return ocsf.event({ message = d.s or d.message, observables = { { name = 'k', value = d.n or d } } })",
 };
 
 static const char *const documents[] = {
@@ -86,6 +90,9 @@ static const char *const documents[] = {
     "{\"$secret\":\"slot\",\"a\":{\"b\":{\"c\":{\"d\":1}}},\"m\":{\"$secret\":\"x\",\"$$secret\":[1],\"k\":{\"$secret\":\"y\"}},\"l\":["
     "\"b\",\"a\"]}",
     "{\"m\":{\"$secret\":\"only\"},\"l\":[[1],[2,[3]]],\"s\":\"\\u0000x\\ud83d\\ude00\",\"message\":\"of the document\"}",
+    "{\"class_uid\":2001,\"time\":1795458121000,\"message\":\" m "
+    "\",\"actor\":{\"user\":{\"name\":\"alice\",\"$secret\":1}},\"unmapped\":{\"$secret\":2},"
+    "\"observables\":[{\"name\":\"n\",\"value\":7,\"$secret\":3},4],\"finding_info\":{\"uid\":8.5},\"metadata\":{\"$$secret\":5}}",
     "[1,[2,{\"l\":[3]}],{\"m\":4}]",
     "\"a text\"",
     "12",
@@ -188,7 +195,9 @@ static const char *const moves[] = {
     "p(ocsf.get, X, 'l.1')",
     "p(ocsf.first, X, 'l.1', 'm.k', 's')",
     "p(ocsf.put, { out = X }, 'm.q.r', Y)",
-    "p(function() local f = ocsf.builder {} ocsf.observe_event(f, X) ocsf.user(f, 'user', Y) return f end)",
+    "p(function() local f = ocsf.builder {} ocsf.user(f, 'user', Y) return f end)",
+    "p(function() return json.encode(ocsf.event(X)) end)",
+    "p(function() local e = ocsf.event(X) e.metadata.version = K e.k = 'new' return json.encode(e) end)",
 };
 
 static unsigned dice(unsigned *seed, size_t sides) {
@@ -261,6 +270,30 @@ static void test_untouched_is_shared(void **state) {
   declaration_free(d);
 }
 
+/* Of what speaks OCSF the finding is made of the document's own values; of several findings in one call only the first can be. */
+static void test_event_is_made_of_its_document(void **state) {
+  struct declaration *d = test_connector("return connector { name = 'test', title = 'T', settings = {}, actions = { f = { doc = 'd', "
+                                         "effect = 'read', result = function() end, "
+                                         "request = function(d) return { ocsf.event(d), ocsf.event(d), ocsf.event(d) } end } } }");
+  struct connector_state *c = NULL;
+  struct err err = {0};
+  if (connector_state_new(d, NULL, NULL, &c, &err) < 0) fail_msg("%s", err.text);
+  json_t *document = test_json("{\"class_uid\":2004,\"message\":\"m\",\"actor\":{\"user\":{\"name\":\"alice\"}}}"),
+         *args = json_pack("[O]", document), *result = NULL, *failure = NULL;
+  assert_int_equal(connector_call(c, "actions.f.request", args, SCRIPT_DOCUMENT, &result, &failure, &err), 0);
+  const json_t *first = json_array_get(result, 0), *second = json_array_get(result, 1);
+  assert_ptr_equal(json_object_get(first, "actor"), json_object_get(document, "actor"));
+  assert_ptr_equal(json_object_get(first, "message"), json_object_get(document, "message"));
+  assert_ptr_not_equal(json_object_get(second, "actor"), json_object_get(document, "actor"));
+  assert_true(json_equal(first, second) && json_equal(first, json_array_get(result, 2)));
+  assert_int_equal(first->refcount, 1);
+  json_decref(result);
+  json_decref(args);
+  json_decref(document);
+  connector_state_free(c);
+  declaration_free(d);
+}
+
 /* A connector that keeps a table beyond its call is told off, and finds nothing in it: the document is gone. */
 static void test_kept_beyond_its_call(void **state) {
   struct declaration *d;
@@ -317,8 +350,7 @@ static void test_no_state_between_calls(void **state) {
 static void test_loops_end(void **state) {
   static const char *const bodies[] = {
       "local t = {} for i = 1, 100 do t[('a.'):rep(i) .. 'a'] = t end t.a = t return ocsf.dig(t, ('a.'):rep(100) .. 'z')",
-      "local e = setmetatable({}, { __index = tostring }) ocsf.observe_event(ocsf.builder {}, { observables = e }) return 1",
-      "local e = setmetatable({}, { __index = tostring }) ocsf.observe_event(ocsf.builder {}, { resources = e }) return 1",
+      "local e = {} for i = 1, 10000 do e[i] = { uid = 'x' } end while true do pcall(ocsf.event, { resources = e }) end",
       "local t = {} t.a = t local p = ('a.'):rep(500000) while true do ocsf.has(t, p, p, p, p, p, p, p, p) end",
       "local t = {} t.a = t local p = ('a.'):rep(500000) while true do ocsf.put({ out = t }, p, 1) end",
   };
@@ -341,8 +373,12 @@ static void test_loops_end(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_same_as_whole),          cmocka_unit_test(test_same_after_any_moves),
-                                     cmocka_unit_test(test_untouched_is_shared),    cmocka_unit_test(test_kept_beyond_its_call),
-                                     cmocka_unit_test(test_no_state_between_calls), cmocka_unit_test(test_loops_end)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_same_as_whole),
+                                     cmocka_unit_test(test_same_after_any_moves),
+                                     cmocka_unit_test(test_untouched_is_shared),
+                                     cmocka_unit_test(test_event_is_made_of_its_document),
+                                     cmocka_unit_test(test_kept_beyond_its_call),
+                                     cmocka_unit_test(test_no_state_between_calls),
+                                     cmocka_unit_test(test_loops_end)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
