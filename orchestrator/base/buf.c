@@ -98,6 +98,8 @@ void buf_add_json_string(struct buf *b, const char *bytes, size_t len) {
   size_t plain = 0; /* start of the run that needs no escape */
   size_t i = 0;
   while (i < len) {
+    while (i < len && p[i] >= 0x20 && p[i] < 0x80 && p[i] != '"' && p[i] != '\\') i++;
+    if (i == len) break;
     size_t n = p[i] < 0x20 || p[i] == '"' || p[i] == '\\' ? 0 : utf8_length(p + i, len - i);
     if (n) {
       i += n;

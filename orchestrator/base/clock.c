@@ -74,31 +74,46 @@ int64_t clock_cpu_near(void) {
   return known;
 }
 
-static char *put_digits(char *p, long value, int count) {
+static char *put_digits(char *p, unsigned value, int count) {
   for (int i = count - 1; i >= 0; i--, value /= 10) p[i] = (char)('0' + value % 10);
   return p + count;
 }
 
-/* Not strftime, whose %Y would leave out the zeros of the year 226, nor printf: every entry's head has one. */
+enum { DAY_SECONDS = 86400, ERA_DAYS = 146097, ERA_YEARS = 400, TO_1970 = 719468 /* days, from 1 March of the year 0 on */ };
+
+/* The day's date by the Gregorian calendar. Counted from March on a leap day ends its year, and all months' lengths follow one rule (Hinnant 2013). */
+static void date_of(int64_t day, int64_t *ret_year, unsigned *ret_month, unsigned *ret_day) {
+  day += TO_1970;
+  int64_t era = (day >= 0 ? day : day - (ERA_DAYS - 1)) / ERA_DAYS;
+  unsigned left = (unsigned)(day - era * ERA_DAYS), year = (left - left / 1460 + left / 36524 - left / (ERA_DAYS - 1)) / 365;
+  left -= 365 * year + year / 4 - year / 100;
+  unsigned month = (5 * left + 2) / 153;
+  *ret_day = left - (153 * month + 2) / 5 + 1;
+  *ret_month = month < 10 ? month + 3 : month - 9;
+  *ret_year = era * ERA_YEARS + year + (month >= 10);
+}
+
+/* Rounded down, also before 1970. */
+static int64_t split(int64_t value, int64_t unit, unsigned *ret_rest) {
+  int64_t whole = value / unit, rest = value % unit;
+  *ret_rest = (unsigned)(rest < 0 ? rest + unit : rest);
+  return rest < 0 ? whole - 1 : whole;
+}
+
+/* Not strftime, whose %Y would leave out the zeros of the year 226, nor gmtime_r, which takes a lock and looks at the time zone: every entry's
+ * head has one. */
 void time_format(int64_t us, char out[TIME_TEXT]) {
-  time_t seconds = (time_t)(us / 1000000);
-  long rest = (long)(us % 1000000);
-  if (rest < 0) {
-    rest += 1000000;
-    seconds--;
-  }
-  struct tm tm = {0};
-  gmtime_r(&seconds, &tm);
-  long year = tm.tm_year + 1900L;
+  unsigned rest, second, month, day;
+  int64_t year;
+  date_of(split(split(us, 1000000, &rest), DAY_SECONDS, &second), &year, &month, &day);
+  const unsigned parts[] = {month, day, second / 3600, second / 60 % 60, second % 60};
   if (year < 0 || year > 9999) { /* no time that Tocsin writes: still something that can be read */
     char text[80];
-    snprintf(text, sizeof text, "%04ld-%02d-%02dT%02d:%02d:%02d.%06ldZ", year, tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec,
-             rest);
+    snprintf(text, sizeof text, "%04lld-%02u-%02uT%02u:%02u:%02u.%06uZ", (long long)year, month, day, parts[2], parts[3], parts[4], rest);
     snprintf(out, TIME_TEXT, "%.*s", TIME_TEXT - 1, text);
     return;
   }
-  char *p = put_digits(out, year, 4);
-  const long parts[] = {tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec};
+  char *p = put_digits(out, (unsigned)year, 4);
   for (int i = 0; i < 5; i++) {
     *p++ = "--T::"[i];
     p = put_digits(p, parts[i], 2);

@@ -46,43 +46,51 @@ static int envelope_make(const json_t *body, const struct secrets *secrets, stru
   return buf_ok(out) ? 0 : err_set(err, ERR_LIMIT, "a journal entry's body is larger than %d MiB", ENTRY_BODY_CAP >> 20);
 }
 
-static void add_number(struct buf *out, const char *name, uint64_t value) {
-  char text[24], *p = text + sizeof text;
+static char *put(char *at, const char *bytes, size_t len) {
+  memcpy(at, bytes, len);
+  return at + len;
+}
+#define PUT(at, literal) put(at, literal, sizeof(literal) - 1)
+
+enum { NUMBER = 20, ESCAPED = 6, LITERALS = 160 /* more than all of a head's keys and marks */ };
+
+static char *put_number(char *at, uint64_t value) {
+  char text[NUMBER], *p = text + sizeof text;
   do *--p = (char)('0' + value % 10);
   while (value /= 10);
-  buf_adds(out, name);
-  buf_add(out, p, (size_t)(text + sizeof text - p));
+  return put(at, p, (size_t)(text + sizeof text - p));
 }
 
-/* Written piece by piece: this is the hottest formatting there is. */
+static char *put_text(char *at, const char *text, size_t len) {
+  struct buf quoted;
+  buf_lend(&quoted, at, ESCAPED * len + 3, ESCAPED * len + 2);
+  buf_add_json_string(&quoted, text, len);
+  return at + quoted.len;
+}
+
+/* Written piece by piece, into room for all of it: this is the hottest formatting there is. */
 static void head_write(const struct entry *e, const struct buf *envelope, const char *incident, const char *node, const char *prev,
                        struct buf *out) {
-  char digest[DIGEST_HEX], time[TIME_TEXT];
-  envelope_digest(envelope->data, envelope->len, digest);
-  time_format(e->time, time);
-  buf_adds(out, "{\"actor\":");
-  buf_add_json_string(out, e->actor, strlen(e->actor));
-  buf_adds(out, ",\"body\":\"");
-  buf_adds(out, digest);
-  buf_adds(out, "\",\"incident\":\"");
-  buf_adds(out, incident);
-  buf_adds(out, "\",\"node\":");
-  buf_add_json_string(out, node, strlen(node));
-  buf_adds(out, ",\"prev\":\"");
-  buf_adds(out, prev);
-  if (e->run) add_number(out, "\",\"run\":", e->run);
-  add_number(out, e->run ? ",\"seq\":" : "\",\"seq\":", e->seq);
-  add_number(out, ",\"size\":", envelope->len - ENVELOPE_PREFIX);
-  if (e->step[0]) {
-    buf_adds(out, ",\"step\":\"");
-    buf_adds(out, e->step);
-    buf_addc(out, '"');
-  }
-  buf_adds(out, ",\"time\":\"");
-  buf_adds(out, time);
-  buf_adds(out, "\",\"type\":\"");
-  buf_adds(out, kind_name(e->kind));
-  buf_adds(out, "\",\"v\":1}");
+  size_t actor = strlen(e->actor), name = strlen(incident), owner = strlen(node), step = strlen(e->step), kind = strlen(kind_name(e->kind)),
+         most = LITERALS + ESCAPED * (actor + owner) + name + step + kind + 2 * DIGEST_HEX + TIME_TEXT + 3 * NUMBER;
+  char *head = buf_extend(out, most), *at = head;
+  if (!head) abort();
+  at = put_text(PUT(at, "{\"actor\":"), e->actor, actor);
+  at = PUT(at, ",\"body\":\"");
+  envelope_digest(envelope->data, envelope->len, at);
+  at = put(PUT(at + DIGEST_HEX - 1, "\",\"incident\":\""), incident, name);
+  at = put_text(PUT(at, "\",\"node\":"), node, owner);
+  at = put(PUT(at, ",\"prev\":\""), prev, DIGEST_HEX - 1);
+  if (e->run) at = put_number(PUT(at, "\",\"run\":"), e->run);
+  at = put_number(e->run ? PUT(at, ",\"seq\":") : PUT(at, "\",\"seq\":"), e->seq);
+  at = put_number(PUT(at, ",\"size\":"), envelope->len - ENVELOPE_PREFIX);
+  if (step) at = PUT(put(PUT(at, ",\"step\":\""), e->step, step), "\"");
+  at = PUT(at, ",\"time\":\"");
+  time_format(e->time, at);
+  at = put(PUT(at + strlen(at), "\",\"type\":\""), kind_name(e->kind), kind);
+  at = PUT(at, "\",\"v\":1}");
+  *at = 0;
+  out->len -= most - (size_t)(at - head);
 }
 
 static void copy_text(char *out, size_t size, const char *text) {
@@ -108,15 +116,15 @@ static struct entry *entry_new(const struct entry *of, const char *head, size_t 
   return e;
 }
 
-enum { ENVELOPE_USUAL = 8192, HEAD_MOST = 4096 };
+enum { ENVELOPE_USUAL = 8192, HEAD_USUAL = 4096 };
 
 int entry_make(const struct entry_spec *spec, const char *incident, const char *node, uint64_t seq, const char *prev, int64_t time,
                const struct secrets *secrets, struct entry **ret, struct err *err) {
   struct entry of = {.seq = seq, .time = time, .kind = spec->kind, .run = spec->run};
-  char head_bytes[HEAD_MOST], envelope_bytes[ENVELOPE_USUAL];
+  char head_bytes[HEAD_USUAL], envelope_bytes[ENVELOPE_USUAL];
   struct buf head, envelope;
   bool redacted = false;
-  buf_lend(&head, head_bytes, sizeof head_bytes, sizeof head_bytes);
+  buf_lend(&head, head_bytes, sizeof head_bytes, SIZE_MAX / 2);
   buf_lend(&envelope, envelope_bytes, sizeof envelope_bytes, ENTRY_BODY_CAP + ENVELOPE_PREFIX);
   copy_text(of.step, sizeof of.step, spec->step);
   copy_text(of.actor, sizeof of.actor, spec->actor);

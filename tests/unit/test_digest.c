@@ -119,6 +119,28 @@ static void test_time(void **state) {
   time_is(INT64_C(253402300799) * 1000000 + 999999, "9999-12-31T23:59:59.999999Z");
 }
 
+/* Every day of 800 years, and of the years in which time_format is exact a second here and there: what gmtime_r says. */
+static void test_time_of_each_day(void **state) {
+  for (int64_t second = -13000000000, step = 86400 - 1; second < INT64_C(253402300800); second += step) {
+    time_t t = (time_t)second;
+    struct tm tm;
+    char text[TIME_TEXT], wanted[80];
+    gmtime_r(&t, &tm);
+    snprintf(wanted, sizeof wanted, "%04d-%02d-%02dT%02d:%02d:%02d.000007Z", tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday, tm.tm_hour,
+             tm.tm_min, tm.tm_sec);
+    time_format(second * 1000000 + 7, text);
+    assert_string_equal(text, wanted);
+    if (second > INT64_C(12000000000)) step = 1000003;
+  }
+  for (int64_t second = -62135596800; second < 0; second += 700001) {
+    char text[TIME_TEXT];
+    int64_t back;
+    time_format(second * 1000000, text);
+    assert_true(time_parse(text, &back));
+    assert_int_equal(back, second * 1000000);
+  }
+}
+
 static void redacts(const struct secrets *s, const char *text, const char *wanted) {
   struct buf out;
   buf_init(&out, 1000);
@@ -179,6 +201,7 @@ int main(void) {
                                      cmocka_unit_test(test_hex_refuses),
                                      cmocka_unit_test(test_random_is_never_given_twice),
                                      cmocka_unit_test(test_time),
+                                     cmocka_unit_test(test_time_of_each_day),
                                      cmocka_unit_test(test_redaction),
                                      cmocka_unit_test(test_cpu_time)};
   return cmocka_run_group_tests(tests, NULL, NULL);
