@@ -1,69 +1,58 @@
 /* The one form of JSON that is hashed and stored, written straight into a buffer: the bytes are those of jansson's compact dump with sorted
  * keys (a unit test holds them side by side), in a third of its time. Every entry of every journal is made of it. */
+#include <endian.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/json.h"
 #include "base/utf8.h"
 
-enum { DEPTH_MOST = 2048, KEYS_NEAR = 40, NUMBER_TEXT = 64, ESCAPE_MOST = 6 };
+enum { DEPTH_MOST = 2048, KEYS_NEAR = 40, NUMBER_TEXT = 64, ESCAPE_MOST = 6, SPARE = 2 };
 
 struct member {
+  uint64_t order; /* its key's first bytes, the first of them the highest */
   const char *key;
   size_t len;
   const json_t *value;
 };
 
-/* Where the next byte goes, and how far the buffer's room reaches: looked up once for many bytes. */
+/* Each function here takes the place where it writes and returns what follows it, where SPARE bytes more have room; NULL: it failed. Kept in the
+ * writer instead, the place would have to be stored and looked up again around every byte. */
 struct writer {
-  char *p, *end;
+  char *end; /* so far the buffer's room reaches */
   struct buf *out;
 };
 
-static void write_value(const json_t *value, struct writer *w, unsigned depth);
+static char *write_value(const json_t *value, char *p, struct writer *w, unsigned depth);
 
-/* What was written so far is in the buffer. */
-static void settle(struct writer *w) { w->out->len = (size_t)(w->p - w->out->data); }
-
-static void unsettle(struct writer *w) {
+static char *begin(struct writer *w) {
   size_t most = w->out->size ? w->out->size - 1 : 0;
-  w->p = w->out->data + w->out->len;
   w->end = w->out->data + (most < w->out->cap ? most : w->out->cap);
-  if (w->out->failed) w->end = w->p;
+  return w->out->data + w->out->len;
 }
 
-static bool grow(struct writer *w, size_t more) {
-  settle(w);
-  bool good = buf_extend(w->out, more) != NULL;
-  if (good) w->out->len -= more;
-  unsettle(w);
-  return good;
+static __attribute__((noinline)) char *grow(struct writer *w, char *p, size_t more) {
+  w->out->len = (size_t)(p - w->out->data);
+  if (!buf_extend(w->out, more)) return NULL;
+  w->out->len -= more;
+  return begin(w);
 }
 
-static inline bool room(struct writer *w, size_t more) { return (size_t)(w->end - w->p) >= more || grow(w, more); }
+static inline char *room(struct writer *w, char *p, size_t more) { return (size_t)(w->end - p) >= more ? p : grow(w, p, more); }
 
-static void fail(struct writer *w) {
-  w->out->failed = true;
-  w->end = w->p;
-}
-
-static void put(struct writer *w, const char *bytes, size_t len) {
-  if (!room(w, len)) return;
-  memcpy(w->p, bytes, len);
-  w->p += len;
-}
-
-static inline void put_char(struct writer *w, char c) {
-  if (room(w, 1)) *w->p++ = c;
+static char *put(const char *bytes, size_t len, char *p, struct writer *w) {
+  if (!(p = room(w, p, len + SPARE))) return NULL;
+  memcpy(p, bytes, len);
+  return p + len;
 }
 
 /* Written at `to`, which has room for ESCAPE_MOST; returns what follows. */
 static char *put_escape(char *to, unsigned char c) {
-  static const char hex[] = "0123456789ABCDEF", from[] = "\"\\\b\f\n\r\t", names[] = "\"\\bfnrt";
-  const char *known = c ? strchr(from, c) : NULL;
+  static const char hex[] = "0123456789ABCDEF",
+                    names[256] = {['"'] = '"', ['\\'] = '\\', ['\b'] = 'b', ['\f'] = 'f', ['\n'] = 'n', ['\r'] = 'r', ['\t'] = 't'};
   *to++ = '\\';
-  if (known) {
-    *to++ = names[known - from];
+  if (names[c]) {
+    *to++ = names[c];
     return to;
   }
   memcpy(to, "u00", 3);
@@ -72,114 +61,118 @@ static char *put_escape(char *to, unsigned char c) {
   return to + 5;
 }
 
-/* Which bytes need a look: 1 an escape, 2 more than ASCII. */
-static const unsigned char special[256] = {
-    [0 ... 31] = 1,
-    ['"'] = 1,
-    ['\\'] = 1,
-    [128 ... 255] = 2,
-};
+static inline bool is_escaped(unsigned char c) { return c < 0x20 || c == '"' || c == '\\'; }
 
 #define EACH(byte) (UINT64_C(0x0101010101010101) * (byte))
 
-/* Is one of eight bytes special? A byte's borrow can only spoil those above it, and comes from one that is special itself. */
-static inline bool special_in(uint64_t eight) {
+/* The top bits of those of eight bytes that need an escape or are more than ASCII. A byte's borrow can only spoil those above it, which lie further
+ * on, and comes from one that is special itself: the first is right. */
+static inline uint64_t special_in(uint64_t eight) {
   uint64_t quote = eight ^ EACH('"'), backslash = eight ^ EACH('\\');
-  return ((eight | (eight - EACH(0x20)) | (quote - EACH(1)) | (backslash - EACH(1))) & EACH(0x80)) != 0;
+  return (eight | (eight - EACH(0x20)) | (quote - EACH(1)) | (backslash - EACH(1))) & EACH(0x80);
 }
+
+static inline size_t first_of(uint64_t special) { return (size_t)__builtin_ctzll(special) / 8; }
 
 static inline uint64_t load(const char *from, size_t bytes) {
   uint64_t value = 0;
   memcpy(&value, from, bytes);
-  return value;
+  return le64toh(value);
 }
 
-static size_t copy_each(char *to, const char *text, size_t len) {
-  size_t i = 0;
-  for (; i < len && !special[(unsigned char)text[i]]; i++) to[i] = text[i];
-  return i;
+static inline void store(char *to, uint64_t value, size_t bytes) {
+  value = htole64(value);
+  memcpy(to, &value, bytes);
 }
 
-/* Copies what is not special; returns how much that was. `to` has room for len. The end is done once more with what comes before it, so
- * that it too goes in one step. */
+/* Copies what is not special; returns how much that was. `to` has room for len, of which what follows may be written, too. The end is done once
+ * more with what comes before it, so that it too goes in one step. */
 static inline size_t copy_plain(char *to, const char *text, size_t len) {
   const size_t step = sizeof(uint64_t), half = sizeof(uint32_t);
-  if (len < half) return copy_each(to, text, len);
-  if (len < step) {
-    uint64_t low = load(text, half), high = load(text + len - half, half);
-    if (special_in(low | high << 32)) return copy_each(to, text, len);
-    memcpy(to, &low, half);
-    memcpy(to + len - half, &high, half);
-    return len;
+  uint64_t special = 0;
+  size_t i = 0;
+  if (len < half) {
+    for (; i < len && (signed char)text[i] >= 0x20 && text[i] != '"' && text[i] != '\\'; i++) to[i] = text[i];
+    return i;
   }
-  for (size_t i = 0;; i = len - i > 2 * step ? i + step : len - step) {
+  if (len < step) {
+    uint64_t all = load(text, half) | load(text + len - half, half) << 8 * (len - half);
+    special = special_in(all) & (EACH(0x80) >> 8 * (step - len));
+    store(to, all, half);
+    store(to + len - half, all >> 8 * (len - half), half);
+    return special ? first_of(special) : len;
+  }
+  for (;; i = len - i > 2 * step ? i + step : len - step) {
     uint64_t eight = load(text + i, step);
-    if (special_in(eight)) return i + copy_each(to + i, text + i, len - i);
-    memcpy(to + i, &eight, step);
+    store(to + i, eight, step);
+    if ((special = special_in(eight))) return i + first_of(special);
     if (i + step == len) return len;
   }
 }
 
 /* A string's rest, from its first special byte on. */
-static void write_rest(const char *text, size_t len, struct writer *w) {
-  while (len && room(w, len + ESCAPE_MOST)) {
-    size_t n = 0;
-    if (special[(unsigned char)*text] == 1) {
-      w->p = put_escape(w->p, (unsigned char)*text);
-      n = 1;
-    } else if (special[(unsigned char)*text]) {
+static __attribute__((noinline)) char *write_rest(const char *text, size_t len, char *p, struct writer *w) {
+  while (len) {
+    size_t n = 1;
+    if (!(p = room(w, p, len + ESCAPE_MOST))) return NULL;
+    if (is_escaped((unsigned char)*text)) {
+      p = put_escape(p, (unsigned char)*text);
+    } else {
       n = utf8_length((const unsigned char *)text, len);
-      if (!n) { /* jansson refuses it too; nothing that is stored may be unreadable */
-        fail(w);
-        return;
-      }
-      memcpy(w->p, text, n);
-      w->p += n;
+      if (!n) return NULL; /* jansson refuses it too; nothing that is stored may be unreadable */
+      memcpy(p, text, n);
+      p += n;
     }
     text += n;
     len -= n;
-    n = copy_plain(w->p, text, len);
-    w->p += n;
+    n = copy_plain(p, text, len);
+    p += n;
     text += n;
     len -= n;
   }
+  return room(w, p, 1 + SPARE);
 }
 
-/* With a key's colon behind it, or nothing (0). */
-static inline void write_string(const char *text, size_t len, char behind, struct writer *w) {
-  if (!room(w, len + 3)) return;
-  *w->p++ = '"';
-  size_t n = copy_plain(w->p, text, len);
-  w->p += n;
-  if (n < len) {
-    write_rest(text + n, len - n, w);
-    if (!room(w, 2)) return;
-  }
-  *w->p++ = '"';
-  if (behind) *w->p++ = behind;
+static inline char *write_string(const char *text, size_t len, char *p, struct writer *w) {
+  if (!(p = room(w, p, len + 2 + SPARE))) return NULL;
+  *p++ = '"';
+  size_t n = copy_plain(p, text, len);
+  p += n;
+  if (n < len && !(p = write_rest(text + n, len - n, p, w))) return NULL;
+  *p++ = '"';
+  return p;
 }
 
-static void write_integer(json_int_t value, struct writer *w) {
-  char text[NUMBER_TEXT], *p = text + sizeof text;
+static char *write_integer(json_int_t value, char *p, struct writer *w) {
+  char text[NUMBER_TEXT], *at = text + sizeof text;
   unsigned long long left = value < 0 ? 0ULL - (unsigned long long)value : (unsigned long long)value;
-  do *--p = (char)('0' + left % 10);
+  do *--at = (char)('0' + left % 10);
   while (left /= 10);
-  if (value < 0) *--p = '-';
-  put(w, p, (size_t)(text + sizeof text - p));
+  if (value < 0) *--at = '-';
+  return put(at, (size_t)(text + sizeof text - at), p, w);
 }
 
 /* Rare, and jansson knows how to make them short and exact. */
-static void write_real(const json_t *value, struct writer *w) {
+static char *write_real(const json_t *value, char *p, struct writer *w) {
   char text[NUMBER_TEXT];
   size_t n = json_dumpb(value, text, sizeof text, JSON_COMPACT | JSON_ENCODE_ANY);
-  if (!n || n > sizeof text) fail(w);
-  else put(w, text, n);
+  return n && n <= sizeof text ? put(text, n, p, w) : NULL;
+}
+
+/* As many of the key's first bytes as a number holds: where they differ they decide, and one that ends earlier is filled with zeros. */
+static inline uint64_t order_of(const char *key, size_t len) {
+  const size_t whole = sizeof(uint64_t), half = sizeof(uint32_t);
+  if (len >= whole) return __builtin_bswap64(load(key, whole));
+  if (len >= half) return __builtin_bswap64(load(key, half) | load(key + len - half, half) << 8 * (len - half));
+  uint64_t order = 0;
+  for (size_t i = 0; i < len; i++) order |= (uint64_t)(unsigned char)key[i] << (56 - 8 * i);
+  return order;
 }
 
 static inline int compare(const void *a, const void *b) {
   const struct member *x = a, *y = b;
+  if (x->order != y->order) return x->order < y->order ? -1 : 1; /* mostly enough */
   size_t shorter = x->len < y->len ? x->len : y->len;
-  if (shorter && *x->key != *y->key) return (unsigned char)*x->key < (unsigned char)*y->key ? -1 : 1; /* mostly enough */
   int r = memcmp(x->key, y->key, shorter);
   return r ? r : (x->len > y->len) - (x->len < y->len);
 }
@@ -199,63 +192,74 @@ static void sort(struct member *members, size_t count) {
   }
 }
 
-static void write_object(json_t *object, struct writer *w, unsigned depth) {
-  struct member near[KEYS_NEAR], *members = near;
-  size_t size = json_object_size(object), count = 0;
-  if (size > KEYS_NEAR && !(members = malloc(size * sizeof *members))) {
-    fail(w);
-    return;
+/* In the order of their keys. Their values lie scattered: they are on their way from memory while the others are looked at. */
+static size_t members_of(json_t *object, struct member *members, size_t size) {
+  size_t count = 0;
+  for (void *it = json_object_iter(object); it && count < size; it = json_object_iter_next(object, it), count++) {
+    struct member *m = &members[count];
+    m->value = json_object_iter_value(it);
+    __builtin_prefetch(m->value);
+    m->key = json_object_iter_key(it);
+    m->len = json_object_iter_key_len(it);
+    m->order = order_of(m->key, m->len);
   }
-  for (void *it = json_object_iter(object); it && count < size; it = json_object_iter_next(object, it))
-    members[count++] = (struct member){json_object_iter_key(it), json_object_iter_key_len(it), json_object_iter_value(it)};
   sort(members, count);
-  put_char(w, '{');
-  for (size_t i = 0; i < count; i++) {
-    if (i) put_char(w, ',');
-    write_string(members[i].key, members[i].len, ':', w);
-    write_value(members[i].value, w, depth + 1);
+  return count;
+}
+
+static char *write_object(json_t *object, char *p, struct writer *w, unsigned depth) {
+  struct member near[KEYS_NEAR], *members = near;
+  size_t size = json_object_size(object);
+  if (size > KEYS_NEAR && !(members = malloc(size * sizeof *members))) return NULL;
+  size_t count = members_of(object, members, size);
+  if ((p = room(w, p, 1 + SPARE))) *p++ = '{';
+  for (size_t i = 0; p && i < count; i++) {
+    if (i) *p++ = ',';
+    if (!(p = write_string(members[i].key, members[i].len, p, w))) break;
+    *p++ = ':';
+    p = write_value(members[i].value, p, w, depth + 1);
   }
-  put_char(w, '}');
   if (members != near) free(members);
+  if (p && (p = room(w, p, 1 + SPARE))) *p++ = '}';
+  return p;
 }
 
-static void write_array(const json_t *array, struct writer *w, unsigned depth) {
+static char *write_array(const json_t *array, char *p, struct writer *w, unsigned depth) {
   size_t size = json_array_size(array);
-  put_char(w, '[');
-  for (size_t i = 0; i < size; i++) {
-    if (i) put_char(w, ',');
-    write_value(json_array_get(array, i), w, depth + 1);
+  if ((p = room(w, p, 1 + SPARE))) *p++ = '[';
+  for (size_t i = 0; p && i < size; i++) {
+    if (i) *p++ = ',';
+    p = write_value(json_array_get(array, i), p, w, depth + 1);
   }
-  put_char(w, ']');
+  if (p && (p = room(w, p, 1 + SPARE))) *p++ = ']';
+  return p;
 }
 
-static void write_value(const json_t *value, struct writer *w, unsigned depth) {
-  if (!value || depth > DEPTH_MOST || w->out->failed) {
-    fail(w);
-    return;
-  }
+static char *write_value(const json_t *value, char *p, struct writer *w, unsigned depth) {
+  if (!value || depth > DEPTH_MOST) return NULL;
   switch (json_typeof(value)) {
-  case JSON_OBJECT: write_object((json_t *)(uintptr_t)value, w, depth); break;
-  case JSON_ARRAY: write_array(value, w, depth); break;
-  case JSON_STRING: write_string(json_string_value(value), json_string_length(value), 0, w); break;
-  case JSON_INTEGER: write_integer(json_integer_value(value), w); break;
-  case JSON_REAL: write_real(value, w); break;
-  case JSON_TRUE: put(w, "true", 4); break;
-  case JSON_FALSE: put(w, "false", 5); break;
-  case JSON_NULL: put(w, "null", 4); break;
+  case JSON_OBJECT: return write_object((json_t *)(uintptr_t)value, p, w, depth);
+  case JSON_ARRAY: return write_array(value, p, w, depth);
+  case JSON_STRING: return write_string(json_string_value(value), json_string_length(value), p, w);
+  case JSON_INTEGER: return write_integer(json_integer_value(value), p, w);
+  case JSON_REAL: return write_real(value, p, w);
+  case JSON_TRUE: return put("true", 4, p, w);
+  case JSON_FALSE: return put("false", 5, p, w);
+  case JSON_NULL: return put("null", 4, p, w);
   }
+  return NULL;
 }
 
 /* Room is asked for before it is known how much is needed, so the cap is a little higher meanwhile. */
 void json_write(const json_t *value, struct buf *out) {
+  if (out->failed) return;
   struct writer w = {.out = out};
   const size_t cap = out->cap, len = out->len;
-  out->cap += ESCAPE_MOST;
-  unsettle(&w);
-  write_value(value, &w, 0);
-  settle(&w);
+  out->cap += ESCAPE_MOST + SPARE;
+  char *end = write_value(value, begin(&w), &w, 0);
+  out->len = end ? (size_t)(end - out->data) : len;
   out->cap = cap;
-  if (out->len > cap) out->failed = true, out->len = len;
+  if (!end || out->len > cap) out->failed = true, out->len = len;
   if (out->size) out->data[out->len] = 0;
 }
 

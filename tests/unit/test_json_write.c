@@ -154,6 +154,24 @@ static json_t *random_value(int depth) {
   }
 }
 
+/* Names that begin alike, end in one another, and have bytes of every size: any eight of them must not decide for the rest. */
+static void test_order_of_keys(void **state) {
+  static const char *const parts[] = {"a", "b", "ab", "aaaaaaa", "\xc3\xa9", "\x7f", " ", "A", "aaaaaaaa"};
+  srand(3);
+  for (int i = 0; i < 2000; i++) {
+    json_t *object = json_object();
+    for (int n = 0; n < 12; n++) {
+      char key[64] = "";
+      size_t len = 0;
+      for (int k = rand() % 5; k > 0; k--) len += (size_t)snprintf(key + len, sizeof key - len, "%s", parts[(size_t)rand() % 9]);
+      if (rand() % 3 == 0) len++; /* a NUL at its end */
+      json_object_setn_new_nocheck(object, key, len, json_integer(n));
+    }
+    same(object);
+    json_decref(object);
+  }
+}
+
 static void test_many(void **state) {
   srand(1);
   for (int i = 0; i < 3000; i++) {
@@ -172,6 +190,7 @@ int main(void) {
       cmocka_unit_test(test_places),
       cmocka_unit_test(test_cap_to_the_byte),
       cmocka_unit_test(test_endless_depth_fails),
+      cmocka_unit_test(test_order_of_keys),
       cmocka_unit_test(test_many),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
