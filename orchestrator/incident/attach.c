@@ -223,15 +223,15 @@ static void attach_to(struct incident *inc, void *arg, const struct err *err) {
     attach_end(a, err);
     return;
   }
-  const char *into = json_str(incident_state(inc), "merged_into");
+  const char *into = standing_merged_into(journal_standing(inc->journal));
   if (into) {
     incident_with_some(inc->desk, into, false, attach_wakes, attach_to, a);
     return;
   }
   suspect_begin(a->queued[0] ? SUSPECT_ALERT : SUSPECT_NONE, a->queued, 0);
-  if (!state_has_alert(incident_state(inc), a->id)) {
+  if (!standing_has_alert(journal_standing(inc->journal), a->id)) {
     if (journal_seq(inc->journal) == 0) open_for(inc, a);
-    else if (strcmp(json_str_or(incident_state(inc), "status", ""), "closed") == 0) {
+    else if (strcmp(standing_status(journal_standing(inc->journal)), "closed") == 0) {
       incident_index(inc, true);
       journal_add(inc->journal, KIND_INCIDENT_REOPENED, "engine", 0, NULL,
                   json_pack("{s:s}", "because", "an alert of its group came while it was being closed"));

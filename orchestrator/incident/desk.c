@@ -277,12 +277,10 @@ static int world_collect(void *arg, struct journal *journal, const json_t *facts
 json_t *incident_state(struct incident *inc) { return journal_state(inc->journal); }
 
 bool incident_alive(struct incident *inc) {
-  const json_t *state = incident_state(inc);
   if (incident_at_rest(inc) && !inc->busy && !inc->loading && STAILQ_EMPTY(&inc->ops) && journal_idle(inc->journal)) return false;
   return inc->loading || inc->recovering || inc->busy || inc->put_off || inc->dozing || !LIST_EMPTY(&inc->runs) ||
          !STAILQ_EMPTY(&inc->ops) || !journal_idle(inc->journal) || journal_uncertain(inc->journal) ||
-         json_object_size(json_object_get(state, "questions")) || json_object_size(json_object_get(state, "intents")) ||
-         json_object_size(json_object_get(state, "held"));
+         standing_busy(journal_standing(inc->journal));
 }
 
 void incident_unload(struct incident *inc) {

@@ -67,7 +67,7 @@ void owner_unclaim(struct incident *inc) {
 
 /* Nobody's, until somebody wants it. What it contains stays ours to lift. */
 void owner_release(struct incident *inc) {
-  if (incident_at_rest(inc) || !state_holds_targets(incident_state(inc))) owner_unclaim(inc);
+  if (incident_at_rest(inc) || !standing_holds_targets(journal_standing(inc->journal))) owner_unclaim(inc);
 }
 
 /* --- adopting ---------------------------------------------------------------------------------------------------------- */

@@ -199,7 +199,7 @@ static bool can_sleep(struct sleepers *s, struct incident *inc, struct sleeper *
   if (!is_quiet(s, inc) || (inc->dozing && !before)) return false;
   *x = (struct sleeper){.due = INT64_MAX, .slept = now_of(s)};
   if (before) *x = (struct sleeper){.due = before->due, .by_question = before->by_question, .runs = before->runs, .slept = x->slept};
-  if (!only_asks(incident_state(inc), x) || !all_wait(inc, x) || x->due < x->slept + SOON_US) return false;
+  if (!all_wait(inc, x) || !only_asks(incident_state(inc), x) || x->due < x->slept + SOON_US) return false;
   x->seq = journal_seq(inc->journal);
   return true;
 }

@@ -109,7 +109,7 @@ int incident_start(struct incident *inc, const char *playbook, const json_t *par
   settings = playbook_settings(d, p);
   struct run *run = NULL;
   struct run_spec spec = {.journal = inc->journal,
-                          .number = (unsigned)json_int_or(incident_state(inc), "next_run", 1),
+                          .number = standing_next_run(journal_standing(inc->journal)),
                           .playbook = pinned ? pinned : p,
                           .params = checked,
                           .settings = settings,
@@ -129,13 +129,7 @@ int incident_start(struct incident *inc, const char *playbook, const json_t *par
 
 /* What it did in shadow is as if it had not been; nor does a shadow count what it did in earnest. */
 static bool ran_before(const struct incident *inc, const char *playbook, bool shadow, bool live_only) {
-  const char *key;
-  json_t *run;
-  json_object_foreach(json_object_get(journal_state(inc->journal), "runs"), key, run) {
-    if (strcmp(json_str_or(run, "playbook", ""), playbook) != 0 || json_bool_or(run, "shadow", false) != shadow) continue;
-    if (!live_only || strcmp(json_str_or(run, "status", ""), "running") == 0) return true;
-  }
-  return false;
+  return standing_ran(journal_standing(inc->journal), playbook, shadow, live_only);
 }
 
 static void restart_cancel(struct incident *inc, const char *playbook, bool shadow) {

@@ -87,12 +87,11 @@ json_t *view_entry(struct desk *d, const struct entry *e, const json_t *state) {
   return view;
 }
 
-static int64_t doubtful(const json_t *intents) {
-  const char *at;
-  json_t *intent;
-  int64_t count = 0;
-  json_object_foreach((json_t *)(uintptr_t)intents, at, intent) count += json_object_get(intent, "doubt") != NULL;
-  return count;
+/* Open intents of that journal, and how many of them are in doubt. */
+static void count_intents(struct journal *j, int64_t *count, int64_t *in_doubt) {
+  size_t doubt;
+  *count += (int64_t)standing_intents(journal_standing(j), &doubt);
+  *in_doubt += (int64_t)doubt;
 }
 
 int64_t desk_open_intents(const struct desk *d, int64_t *ret_in_doubt) {
@@ -102,15 +101,10 @@ int64_t desk_open_intents(const struct desk *d, int64_t *ret_in_doubt) {
   *ret_in_doubt = 0;
   while (map_next(&d->incidents, &at, NULL, &value)) {
     struct incident *inc = value;
-    const json_t *intents =
-        inc->journal && (!inc->loading || inc->dozing) && !inc->put_off ? json_object_get(incident_state(inc), "intents") : NULL;
-    if (!intents) continue;
-    count += (int64_t)json_object_size(intents);
-    *ret_in_doubt += doubtful(intents);
+    if (inc->journal && (!inc->loading || inc->dozing) && !inc->put_off) count_intents(inc->journal, &count, ret_in_doubt);
   }
-  const json_t *own = d->deps.node ? json_object_get(journal_state(d->deps.node), "intents") : NULL;
-  *ret_in_doubt += doubtful(own);
-  return count + (int64_t)json_object_size(own);
+  if (d->deps.node) count_intents(d->deps.node, &count, ret_in_doubt);
+  return count;
 }
 
 /* What a sleeper asks, in the form of questions_open; those of its runs that are awake are `open` already. */

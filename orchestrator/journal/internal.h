@@ -23,7 +23,7 @@ struct journal {
   char incident[ID_INCIDENT + 16];
   char key[JOURNAL_KEY], state_key[JOURNAL_KEY];
   unsigned lane;
-  json_t *state;
+  struct standing standing;
   uint64_t seq;          /* of the newest entry appended here */
   uint64_t acked;        /* of the newest that Redis has acknowledged */
   char prev[DIGEST_HEX]; /* leaf of the newest appended */

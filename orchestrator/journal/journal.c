@@ -69,7 +69,7 @@ static void uncertain_set(struct journal *j, bool uncertain) {
 }
 
 void journal_folded(struct journal *j, const struct entry *e) {
-  if (!e || e->kind == KIND_JOURNAL_UNCERTAIN || e->kind == KIND_JOURNAL_AGREED) uncertain_set(j, state_uncertain(j->state));
+  if (!e || e->kind == KIND_JOURNAL_UNCERTAIN || e->kind == KIND_JOURNAL_AGREED) uncertain_set(j, state_uncertain(j->standing.json));
 }
 
 bool journal_uncertain(const struct journal *j) { return j->uncertain; }
@@ -82,7 +82,7 @@ struct journal *journal_new(struct journal_store *store, const char *incident) {
   snprintf(j->key, sizeof j->key, "tocsin:{%s}:journal", j->incident);
   snprintf(j->state_key, sizeof j->state_key, "tocsin:{%s}:state", j->incident);
   j->lane = redis_lane(store->redis, j->incident);
-  j->state = state_blank(incident);
+  standing_init(&j->standing, j->incident);
   memcpy(j->prev, leaf_none(), DIGEST_HEX);
   memcpy(j->acked_leaf, leaf_none(), DIGEST_HEX);
   STAILQ_INIT(&j->queue);
@@ -156,7 +156,7 @@ void journal_free(struct journal *j) {
   kept_drop(j->store, &j->kept);
   while (!STAILQ_EMPTY(&j->watchers)) watcher_drop(j, STAILQ_FIRST(&j->watchers));
   uncertain_set(j, false);
-  json_decref(j->state);
+  standing_release(&j->standing);
   slab_free(j);
 }
 
@@ -255,7 +255,8 @@ static void journal_wave(void *arg) {
   buf_lend(&state, state_bytes, sizeof state_bytes, SIZE_MAX / 2);
   bool whole = p == NULL; /* the state folds all that was appended, so it goes only with the last of it */
   if (whole && (j->save_state || j->since_state >= STATE_EVERY)) {
-    json_write(j->state, &state);
+    standing_write(&j->standing, &state);
+    if (buf_ok(&state)) standing_rest(&j->standing, state.data, state.len);
     j->save_state = false;
     j->since_state = 0;
   }
@@ -442,7 +443,7 @@ const struct entry *journal_append(struct journal *j, const struct entry_spec *s
   j->seq = e->seq;
   j->since_state++;
   memcpy(j->prev, e->leaf, DIGEST_HEX);
-  state_fold(j->state, e);
+  standing_fold(&j->standing, e);
   journal_folded(j, e);
   journal_schedule(j);
   struct watcher *w;
@@ -503,21 +504,28 @@ void journal_save_state(struct journal *j) { j->save_state = true; }
 /* Needs no fence: all that it folds is in Redis, so even a stale owner's is a true state of that very journal, only an older one. */
 void journal_store_state(struct journal *j) {
   if (j->state_seq == j->seq || j->seq != j->acked) return;
-  char *state = json_text(j->state);
+  struct buf text;
+  buf_init(&text, SIZE_MAX / 2);
+  standing_write(&j->standing, &text);
+  char *state = buf_take(&text, NULL);
   if (state && redis_call(j->store->redis, j->lane, NULL, NULL, NULL, "SET", j->state_key, state, NULL) == 0) j->state_seq = j->seq;
   free(state);
+  buf_release(&text);
 }
 
 void journal_set_archived(struct journal *j, uint64_t seq) {
-  json_object_set_new(j->state, "archived", json_integer((json_int_t)seq));
+  json_object_set_new(journal_state(j), "archived", json_integer((json_int_t)seq));
   if (j->seq == seq) j->state_seq = seq;
 }
 
-uint64_t journal_archived(const struct journal *j) { return (uint64_t)json_int_or(j->state, "archived", 0); }
+uint64_t journal_archived(const struct journal *j) { return (uint64_t)json_int_or(j->standing.json, "archived", 0); }
 
 const char *journal_incident(const struct journal *j) { return j->incident; }
 uint64_t journal_seq(const struct journal *j) { return j->seq; }
-json_t *journal_state(struct journal *j) { return j->state; }
+json_t *journal_state(struct journal *j) { return standing_json(&j->standing); }
+struct standing *journal_standing(struct journal *j) {
+  return &j->standing;
+}
 struct journal_store *journal_store_of(const struct journal *j) {
   return j->store;
 }
@@ -525,15 +533,13 @@ struct journal_store *journal_store_of(const struct journal *j) {
 /* --- for load.c ------------------------------------------------------------------------------------------- */
 
 void journal_set_state(struct journal *j, json_t *state_take) {
-  json_decref(j->state);
-  j->state = state_take;
-  j->state_seq = (uint64_t)json_int_or(state_take, "seq", 0);
+  standing_set(&j->standing, state_take);
+  j->state_seq = standing_seq(&j->standing);
   journal_folded(j, NULL);
 }
 
 void journal_swap_state(struct journal *j, json_t *state_take) {
-  json_decref(j->state);
-  j->state = state_take;
+  standing_set(&j->standing, state_take);
   j->state_seq = 0;
   j->save_state = true;
   journal_folded(j, NULL);
@@ -559,7 +565,7 @@ static void last_node_keep(struct journal *j, const struct entry *e) {
 
 void journal_take_entry(struct journal *j, const struct entry *e) {
   last_node_keep(j, e);
-  if (e->seq > (uint64_t)json_int_or(j->state, "seq", 0)) state_fold(j->state, e);
+  if (e->seq > standing_seq(&j->standing)) standing_fold(&j->standing, e);
   journal_folded(j, e);
   j->seq = j->acked = e->seq;
   memcpy(j->prev, e->leaf, DIGEST_HEX);

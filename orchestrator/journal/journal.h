@@ -14,7 +14,7 @@
 
 #include "base/clock.h"
 #include "journal/entry.h"
-#include "journal/state.h"
+#include "journal/standing.h"
 #include "wire/loop.h"
 #include "wire/redis.h"
 
@@ -114,8 +114,9 @@ uint64_t journal_archived(const struct journal *j); /* entries that lie in the e
 
 const char *journal_incident(const struct journal *j);
 uint64_t journal_seq(const struct journal *j);
-json_t *journal_state(struct journal *j);        /* borrowed; read only for everyone but the fold */
-bool journal_uncertain(const struct journal *j); /* state_uncertain of its state, without a look at it */
+json_t *journal_state(struct journal *j);             /* borrowed; read only for everyone but the fold */
+struct standing *journal_standing(struct journal *j); /* the same for those who need little of it; read only, too */
+bool journal_uncertain(const struct journal *j);      /* state_uncertain of its state, without a look at it */
 struct journal_store *journal_store_of(const struct journal *j);
 
 /* Reads stored entries from seq `from` to `to` (0: the end) in pages; every entry is checked, and the chain when from is 1. */

@@ -16,7 +16,7 @@ void journal_rest(struct journal *j) { kept_rest(j->store, j->incident, &j->kept
 static bool take_again(struct journal *j, struct pending *p) {
   struct entry *e = p->entry, *whole = NULL;
   if (entry_read(e->head, e->head_len, e->leaf, e->envelope, e->envelope_len, &whole, NULL) < 0) return false;
-  state_fold(j->state, whole);
+  standing_fold(&j->standing, whole);
   journal_folded(j, whole);
   entry_free(e);
   p->entry = whole;
@@ -55,12 +55,12 @@ static void on_retired(void *arg, const struct redis_value *reply, const struct 
   free(r);
 }
 
-static json_t *state_left(const struct journal *j) {
+static json_t *state_left(struct journal *j) {
   static const char *const keys[] = {"v",      "id",      "mode",   "title",       "severity", "severity_id", "status", "owner",
                                      "opened", "updated", "alerts", "merged_into", "scenario", "exercise",    NULL};
   json_t *left = json_pack("{s:I}", "archived", (json_int_t)j->seq);
   for (const char *const *k = keys; *k; k++)
-    if (json_object_get(j->state, *k)) json_object_set(left, *k, json_object_get(j->state, *k));
+    if (json_object_get(journal_state(j), *k)) json_object_set(left, *k, json_object_get(journal_state(j), *k));
   return left;
 }
 

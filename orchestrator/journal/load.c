@@ -284,7 +284,7 @@ static void load_end(void *arg, const struct err *err) {
 static void load_done(void *arg, const struct err *err) {
   struct loader *l = arg;
   struct err why;
-  uint64_t folded = (uint64_t)json_int_or(journal_state(l->j), "seq", 0);
+  uint64_t folded = standing_seq(journal_standing(l->j));
   if (!err && folded > journal_seq(l->j)) {
     err_set(&why, ERR_INVALID, "%s: the stored state folds entry %" PRIu64 ", but the journal ends at %" PRIu64 ": entries are missing",
             journal_incident(l->j), folded, journal_seq(l->j));
@@ -314,7 +314,7 @@ static void on_state(void *arg, const struct redis_value *reply, const struct er
     if (json_int_or(state, "seq", 0)) journal_set_state(l->j, state);
     else json_decref(state); /* only what lists show: all of it is folded anew */
   }
-  uint64_t folded = (uint64_t)json_int_or(journal_state(l->j), "seq", 0);
+  uint64_t folded = standing_seq(journal_standing(l->j));
   l->from_scratch = !folded;
   if (read_begin(journal_store_of(l->j), journal_incident(l->j), folded ? folded : 1, 0, &l->archived, load_entry, load_done, l, &why) < 0)
     load_done(l, &why);

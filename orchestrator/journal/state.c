@@ -19,6 +19,8 @@ int64_t severity_by_name(const char *name) {
   return -1;
 }
 
+const char *state_mode(const char *incident) { return id_exercise(incident) ? "exercise" : "live"; }
+
 static json_t *blank_value(const char *name, char kind, const char *incident) {
   switch (kind) {
   case '0': return json_integer(0);
@@ -28,7 +30,7 @@ static json_t *blank_value(const char *name, char kind, const char *incident) {
   default: break;
   }
   if (strcmp(name, "id") == 0) return json_string(incident);
-  if (strcmp(name, "mode") == 0) return json_string(id_exercise(incident) ? "exercise" : "live");
+  if (strcmp(name, "mode") == 0) return json_string(state_mode(incident));
   return json_string(strcmp(name, "status") == 0 ? "open" : "unknown");
 }
 
@@ -103,8 +105,8 @@ static bool same_observable(const json_t *a, const json_t *b) {
          json_equal(json_object_get(a, "path"), json_object_get(b, "path"));
 }
 
-static void fold_observables(json_t *state, const json_t *found) {
-  json_t *known = part(state, "observables"), *o, *k;
+void state_observables_add(json_t *known, const json_t *found) {
+  json_t *o, *k;
   size_t i, n;
   json_array_foreach(found, i, o) {
     bool seen = false;
@@ -131,7 +133,7 @@ static void fold_alert(json_t *state, const struct entry *e) {
   if (id && json_object_size(recent) >= STATE_RECENT) forget_oldest(recent);
   if (id) json_object_set_new(recent, id, json_integer((json_int_t)e->seq));
   fold_severity(state, e->body, true);
-  fold_observables(state, json_object_get(e->body, "observables"));
+  state_observables_add(part(state, "observables"), json_object_get(e->body, "observables"));
   json_array_add_each(part(state, "attack"), json_object_get(e->body, "attack"));
 }
 

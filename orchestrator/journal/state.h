@@ -18,6 +18,7 @@
  *   uncertain {since, entry, epoch, why, from, to, agreed {by, time, because}}: entries may be missing, since a change of Redis' master. Only once there was one.
  *   ticks {"2": {by, time}}, closing {verdict, root_cause, impact, affected, lessons, by, time}, merged_into, notes (how many).
  *   archived (not folded: journal_retire sets it): entries up to this one have left Redis
+ * standing.h keeps the same state in less while nothing in it is unusual.
  * Pure: no I/O, no clock. */
 #ifndef TOCSIN_JOURNAL_STATE_H
 #define TOCSIN_JOURNAL_STATE_H
@@ -32,6 +33,9 @@ json_t *state_blank(const char *incident); /* before the first entry: seq 0. New
 void state_fold(json_t *state, const struct entry *e);
 /* The same for an entry whose body may be gone: what `removals` (of a state that has folded all of the journal; may be NULL) kept of it stands in its place. */
 void state_fold_rest(json_t *state, const struct entry *e, const json_t *removals);
+const char *state_mode(const char *incident); /* before an entry says otherwise */
+/* Adds those to the state's observables that it does not have. */
+void state_observables_add(json_t *known, const json_t *found);
 /* A person chose a parameter for this playbook and trigger, and no run, further question or hand-over came of it yet. */
 bool state_choice_open(const json_t *state, const char *playbook, const json_t *trigger);
 bool state_has_alert(const json_t *state, const char *alert_id);

@@ -158,8 +158,8 @@ void branch_free(struct branch *b);
 void branch_begin(struct branch *b);
 void step_free(struct step *s);
 struct step *step_find(const struct run *run, const char *path);
-/* Its ending entry: takes the view. state: folded up to that entry. */
-void step_ended(struct step *s, enum kind kind, const json_t *body, int64_t time, const json_t *state);
+/* Its ending entry: takes the view. now: folded up to that entry. */
+void step_ended(struct step *s, enum kind kind, const json_t *body, int64_t time, struct standing *now);
 /* Its callback: it is resumed when its turn comes. */
 void step_called(struct step *s);
 void step_wake(struct step *s);
@@ -211,7 +211,7 @@ void replay_free(struct replay *r);
 
 /* look.c */
 int look(void *arg, const char *what, const json_t *args, json_t **ret, struct err *err);
-void view_take(struct view *out, json_t **cache, int64_t time, const json_t *state);
+void view_take(struct view *out, json_t **cache, int64_t time, struct standing *now);
 void run_view_release(struct view *v);
 void story_add(struct run *run, const struct step *s, const struct answer *a);
 

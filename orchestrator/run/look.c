@@ -13,18 +13,10 @@ enum { SHOWN = 10 };
 
 /* --- views -------------------------------------------------------------------------------------------------------- */
 
-void view_take(struct view *out, json_t **cache, int64_t time, const json_t *state) {
-  static const char *const kept[] = {"id",   "title",       "severity",   "severity_id", "status", "owner",
-                                     "mode", "first_alert", "last_alert", "opened",      NULL};
-  if (!*cache) {
-    *cache = json_object();
-    for (const char *const *k = kept; *k; k++)
-      if (json_object_get(state, *k)) json_object_set(*cache, *k, json_object_get(state, *k));
-    json_object_set_new(*cache, "tags", json_copy(json_object_get(state, "tags")));
-    json_object_set_new(*cache, "attack", json_copy(json_object_get(state, "attack")));
-  }
+void view_take(struct view *out, json_t **cache, int64_t time, struct standing *now) {
+  if (!*cache) *cache = standing_shown(now);
   run_view_release(out);
-  *out = (struct view){.time = time, .alerts = (size_t)json_int_or(state, "alerts", 0), .fields = json_incref(*cache)};
+  *out = (struct view){.time = time, .alerts = standing_alerts(now), .fields = json_incref(*cache)};
 }
 
 void run_view_release(struct view *v) {

@@ -12,10 +12,10 @@
 struct replay {
   json_t *entries; /* the whole journal's */
   size_t at;
-  json_t *state;     /* folded up to entries[at - 1] */
-  json_t *history;   /* {step: [entries of it]} of this run */
-  json_t *visited;   /* {step: true} */
-  const char *ended; /* the status that the journal's ending entry gives, or NULL */
+  struct standing now; /* folded up to entries[at - 1] */
+  json_t *history;     /* {step: [entries of it]} of this run */
+  json_t *visited;     /* {step: true} */
+  const char *ended;   /* the status that the journal's ending entry gives, or NULL */
   bool differs;
   /* the end that the playbook came to */
   bool over;
@@ -28,7 +28,7 @@ struct replay {
 void replay_free(struct replay *r) {
   if (!r) return;
   json_decref(r->entries);
-  json_decref(r->state);
+  standing_release(&r->now);
   json_decref(r->history);
   json_decref(r->visited);
   json_decref(r->body);
@@ -63,7 +63,7 @@ static struct entry entry_of(const json_t *e) {
 
 static void fold_next(struct run *run, struct replay *r, struct entry *out) {
   *out = entry_of(json_array_get(r->entries, r->at++));
-  if (out->kind != KIND_COUNT) state_fold(r->state, out);
+  if (out->kind != KIND_COUNT) standing_fold(&r->now, out);
   json_decref(run->fields); /* made from another state */
   run->fields = NULL;
 }
@@ -100,10 +100,8 @@ int replay_prepare(struct run *run, const json_t *entries, struct err *err) {
   json_t *e;
   if (!r) abort();
   run->replay = r;
-  *r = (struct replay){.entries = json_incref((json_t *)(uintptr_t)entries),
-                       .state = state_blank(journal_incident(run->journal)),
-                       .history = json_object(),
-                       .visited = json_object()};
+  *r = (struct replay){.entries = json_incref((json_t *)(uintptr_t)entries), .history = json_object(), .visited = json_object()};
+  standing_init(&r->now, journal_incident(run->journal));
   json_array_foreach(entries, i, e) {
     struct entry entry = entry_of(e);
     if (entry.run != run->number) continue;
@@ -121,7 +119,7 @@ int replay_prepare(struct run *run, const json_t *entries, struct err *err) {
   struct entry entry = {0};
   do fold_next(run, r, &entry);
   while (r->at < json_array_size(r->entries) && (entry.run != run->number || entry.kind != KIND_RUN_STARTED));
-  view_take(&run->view, &run->fields, entry.time, r->state);
+  view_take(&run->view, &run->fields, entry.time, &r->now);
   return 0;
 }
 
@@ -207,7 +205,7 @@ static void feed(struct run *run, struct replay *r) {
     if (entry.run != run->number || !entry.step[0]) continue;
     struct step *s = step_find(run, entry.step);
     if (!s || s->ended || !s->verb->ends(s, entry.kind, entry.body)) continue;
-    step_ended(s, entry.kind, entry.body, entry.time, r->state);
+    step_ended(s, entry.kind, entry.body, entry.time, &r->now);
     s->called = true;
     step_wake(s);
   }

@@ -282,7 +282,7 @@ void run_cancel(struct run *run, const char *by, const char *because) {
 /* continue_as: the same handle goes on as the next run, with a fresh script and no steps behind it. */
 void run_restart(struct run *run, json_t *params_take) {
   unsigned before = run->number;
-  run->number = (unsigned)json_int_or(journal_state(run->journal), "next_run", (int64_t)before + 1);
+  run->number = standing_next_run(journal_standing(run->journal));
   journal_add(run->journal, KIND_RUN_FINISHED, run->actor, before, NULL,
               json_pack("{s:s, s:i}", "status", "done", "continued", (int)run->number));
   let_go(run);

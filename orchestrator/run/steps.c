@@ -39,14 +39,14 @@ uint64_t step_add(struct step *s, enum kind kind, json_t *body_take) {
   return journal_add(s->run->journal, kind, s->run->actor, s->run->number, s->path, body_take);
 }
 
-void step_ended(struct step *s, enum kind kind, const json_t *body, int64_t time, const json_t *state) {
+void step_ended(struct step *s, enum kind kind, const json_t *body, int64_t time, struct standing *now) {
   if (s->ended) return;
   s->ended = true;
   s->kind = kind;
-  s->seq = (uint64_t)json_int_or(state, "seq", 0);
+  s->seq = standing_seq(now);
   s->body = json_incref((json_t *)(uintptr_t)body);
   if (s->run->shadow) shadow_ended(s);
-  view_take(&s->view, &s->run->fields, time, state);
+  view_take(&s->view, &s->run->fields, time, now);
   s->queued = true;
   TAILQ_INSERT_TAIL(&s->run->ready, s, ready);
 }
@@ -76,9 +76,9 @@ void run_watch(void *arg, struct journal *j, const struct entry *e) {
     run->fields = NULL;
   }
   if (e->run != run->number || run->over) return;
-  if (e->kind == KIND_RUN_STARTED) view_take(&run->view, &run->fields, e->time, journal_state(j));
+  if (e->kind == KIND_RUN_STARTED) view_take(&run->view, &run->fields, e->time, journal_standing(j));
   struct step *s = e->step[0] ? step_find(run, e->step) : NULL;
-  if (s && s->verb->ends(s, e->kind, e->body)) step_ended(s, e->kind, e->body, e->time, journal_state(j));
+  if (s && s->verb->ends(s, e->kind, e->body)) step_ended(s, e->kind, e->body, e->time, journal_standing(j));
 }
 
 void run_observe(struct run *run) {

@@ -153,7 +153,8 @@ static void on_release(void *arg, const struct outcome *outcome) {
   }
   if (!s->ended) { /* an end without an entry of its own */
     json_t *body = json_pack("{s:s}", "why", json_str_or(outcome->returns, "message", "it is still contained"));
-    step_ended(s, outcome->ok ? KIND_CONTAINMENT_RELEASED : KIND_CONTAINMENT_STILL, body, run_now(s->run), journal_state(s->run->journal));
+    step_ended(s, outcome->ok ? KIND_CONTAINMENT_RELEASED : KIND_CONTAINMENT_STILL, body, run_now(s->run),
+               journal_standing(s->run->journal));
     json_decref(body);
   }
   step_called(s);

@@ -126,7 +126,7 @@ static void on_action(void *arg, const struct outcome *outcome) {
   s->action = NULL;
   if (!s->ended) { /* an end without an entry of its own; a replay does it again, and comes to the same */
     json_t *body = json_pack("{s:b, s:O}", "ok", outcome->ok, outcome->ok ? "returns" : "failure", outcome->returns);
-    step_ended(s, KIND_ACTION_OUTCOME, body, run_now(s->run), journal_state(s->run->journal));
+    step_ended(s, KIND_ACTION_OUTCOME, body, run_now(s->run), journal_standing(s->run->journal));
     json_decref(body);
   }
   step_called(s);
@@ -272,7 +272,7 @@ static void change_begin(struct step *s) {
     step_refuse(s, err_name(err.code), err.text);
     return;
   }
-  if (!s->ended) step_ended(s, KIND_COUNT, NULL, run_now(s->run), journal_state(s->run->journal)); /* it was so already */
+  if (!s->ended) step_ended(s, KIND_COUNT, NULL, run_now(s->run), journal_standing(s->run->journal)); /* it was so already */
   step_called(s);
 }
 

@@ -1,0 +1,77 @@
+/* standing.h: how an incident stands: its state (journal/state.h), in the form that costs least.
+ *
+ * Most incidents never do anything unusual: an alert opens them, a playbook runs, its actions come back, and nobody ever looks. Such a one is a few plain members here,
+ * where the state as JSON is a hundred blocks that are made, changed in ten places, and freed. Once it is stored and nothing of it goes on, it is the stored bytes alone.
+ * Whatever is more than that, and whoever wants to look, makes it the JSON of state.h, which it stays; state_fold changes it from then on.
+ * All three are the same state: a unit test folds any entries in both ways and compares what would be stored, byte by byte. Pure, as state.h is. */
+#ifndef TOCSIN_JOURNAL_STANDING_H
+#define TOCSIN_JOURNAL_STANDING_H
+
+#include "base/buf.h"
+#include "journal/state.h"
+
+enum { STANDING_ALERTS = 4, STANDING_RUNS = 2, STANDING_INTENTS = 4, STANDING_STEP = 24 };
+
+/* Members that an entry's body may lack are NULL. */
+struct standing_run {
+  unsigned number;
+  int64_t started, ended;
+  char *actor;
+  json_t *playbook, *digest, *trigger, *group, *shadow;
+  const char *otherwise; /* how it ended, if `status` does not say; NULL: it runs */
+  json_t *status, *error, *text;
+};
+
+struct standing_intent {
+  unsigned run;
+  char step[STANDING_STEP];
+  int64_t since;
+  json_t *body; /* all of action.intended */
+};
+
+/* Its members are standing.c's. Zeros and standing_init, and it may not move. */
+struct standing {
+  const char *incident;
+  json_t *json; /* NULL: it is plain, or bytes */
+  char *bytes;  /* NULL: it is plain, or JSON */
+  size_t len;
+  uint64_t seq; /* in every form; of the other members JSON has its own, bytes have alerts, next_run and severity too */
+  int64_t alerts, next_run, severity, notes, updated, opened, first_alert, last_alert, acknowledged;
+  bool has_acknowledged;
+  json_t *opening, *groups, *observables, *attack;
+  size_t recent_count, run_count, intent_count;
+  struct {
+    json_t *id;
+    uint64_t seq;
+  } recent[STANDING_ALERTS];
+  struct standing_run runs[STANDING_RUNS];
+  struct standing_intent intents[STANDING_INTENTS];
+};
+
+void standing_init(struct standing *s, const char *incident); /* state_blank; the incident's id is borrowed until standing_release */
+void standing_release(struct standing *s);
+void standing_set(struct standing *s, json_t *state_take);
+void standing_fold(struct standing *s, const struct entry *e);
+/* The state itself, borrowed; changed in place by what is folded later. */
+json_t *standing_json(struct standing *s);
+/* What is stored: json_write's bytes of the same. */
+void standing_write(const struct standing *s, struct buf *out);
+/* These bytes, which standing_write has just given, are kept in its place if nothing of it goes on. */
+void standing_rest(struct standing *s, const char *bytes, size_t len);
+
+/* Of the state, whatever its form. */
+uint64_t standing_seq(const struct standing *s);
+size_t standing_alerts(const struct standing *s);
+unsigned standing_next_run(const struct standing *s);
+bool standing_has_alert(struct standing *s, const char *alert_id);
+const char *standing_status(const struct standing *s);
+const char *standing_merged_into(const struct standing *s); /* NULL: it is not */
+/* Of this playbook, in shadow or not, there was a run, or one is under way. */
+bool standing_ran(struct standing *s, const char *playbook, bool shadow, bool running);
+bool standing_busy(const struct standing *s); /* a question, an intent or a held action is open */
+bool standing_holds_targets(const struct standing *s);
+size_t standing_intents(const struct standing *s, size_t *ret_in_doubt); /* open ones */
+/* What a playbook sees of it at once: some of its members, with tags and attack as they are now. New. */
+json_t *standing_shown(struct standing *s);
+
+#endif

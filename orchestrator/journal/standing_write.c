@@ -1,0 +1,214 @@
+/* A plain standing written as the state of state.h is stored: its members in the order of their names. */
+#include <string.h>
+
+#include "base/id.h"
+#include "base/json.h"
+#include "base/text.h"
+#include "journal/standing.h"
+
+enum { NUMBER = 24, MOST = STANDING_ALERTS > STANDING_INTENTS ? STANDING_ALERTS : STANDING_INTENTS };
+
+/* A member of an object whose members' names are not known beforehand. */
+struct named {
+  char place[ID_PATH];
+  const json_t *id; /* the name is this text, instead */
+  size_t at;
+};
+
+static const char *name_of(const struct named *n) { return n->id ? json_string_value(n->id) : n->place; }
+
+static void sort(struct named *all, size_t count) {
+  for (size_t i = 1; i < count; i++) {
+    struct named one = all[i];
+    size_t k = i;
+    for (; k && strcmp(name_of(&all[k - 1]), name_of(&one)) > 0; k--) all[k] = all[k - 1];
+    all[k] = one;
+  }
+}
+
+static void separate(struct buf *out) {
+  if (out->len && out->data[out->len - 1] != '{') buf_addc(out, ',');
+}
+
+static void add_name(struct buf *out, const char *name) {
+  separate(out);
+  buf_addc(out, '"');
+  buf_adds(out, name);
+  buf_add(out, "\":", 2);
+}
+
+static void add_named(struct buf *out, const struct named *n) {
+  if (!n->id) {
+    add_name(out, n->place);
+    return;
+  }
+  separate(out);
+  json_write(n->id, out);
+  buf_addc(out, ':');
+}
+
+static void add_number(struct buf *out, int64_t number) {
+  char text[NUMBER], *end = text + sizeof text - 1;
+  if (number < 0) buf_addc(out, '-');
+  buf_add(out, text, (size_t)(text_add_number(text, end, number < 0 ? 0 - (uint64_t)number : (uint64_t)number) - text));
+}
+
+static void add_int(struct buf *out, const char *name, int64_t number) {
+  add_name(out, name);
+  add_number(out, number);
+}
+
+static void add_text(struct buf *out, const char *name, const char *text) {
+  json_t *value = json_string(text);
+  add_name(out, name);
+  json_write(value, out);
+  json_decref(value);
+}
+
+/* The same for a text of the program's own, or an id: there is nothing to escape. */
+static void add_word(struct buf *out, const char *name, const char *word) {
+  add_name(out, name);
+  buf_addc(out, '"');
+  buf_adds(out, word);
+  buf_addc(out, '"');
+}
+
+/* A member that may be missing. */
+static void add_value(struct buf *out, const char *name, const json_t *value) {
+  if (!value) return;
+  add_name(out, name);
+  json_write(value, out);
+}
+
+static void add_list(struct buf *out, const char *name, const json_t *list) {
+  add_name(out, name);
+  if (list) json_write(list, out);
+  else buf_add(out, "[]", 2);
+}
+
+static void add_recent(struct buf *out, const struct standing *s) {
+  struct named all[MOST];
+  for (size_t i = 0; i < s->recent_count; i++) all[i] = (struct named){.id = s->recent[i].id, .at = i};
+  sort(all, s->recent_count);
+  buf_adds(out, ",\"recent\":{");
+  for (size_t i = 0; i < s->recent_count; i++) {
+    add_named(out, &all[i]);
+    add_number(out, (int64_t)s->recent[all[i].at].seq);
+  }
+  buf_addc(out, '}');
+}
+
+static void add_run(struct buf *out, const struct standing_run *r) {
+  buf_addc(out, '{');
+  add_text(out, "actor", r->actor);
+  add_value(out, "digest", r->digest);
+  if (r->otherwise) add_int(out, "ended", r->ended);
+  add_value(out, "error", r->error);
+  add_value(out, "group", r->group);
+  add_value(out, "playbook", r->playbook);
+  add_value(out, "shadow", r->shadow);
+  add_int(out, "started", r->started);
+  if (r->status) add_value(out, "status", r->status);
+  else add_word(out, "status", r->otherwise ? r->otherwise : "running");
+  add_value(out, "text", r->text);
+  add_value(out, "trigger", r->trigger);
+  buf_addc(out, '}');
+}
+
+static void add_runs(struct buf *out, const struct standing *s) {
+  struct named all[MOST];
+  for (size_t i = 0; i < s->run_count; i++) {
+    all[i].id = NULL;
+    all[i].at = i;
+    *text_add_number(all[i].place, all[i].place + sizeof all[i].place - 1, s->runs[i].number) = 0;
+  }
+  sort(all, s->run_count);
+  buf_adds(out, ",\"runs\":{");
+  for (size_t i = 0; i < s->run_count; i++) {
+    add_named(out, &all[i]);
+    add_run(out, &s->runs[all[i].at]);
+  }
+  buf_addc(out, '}');
+}
+
+static void add_intent(struct buf *out, const struct standing_intent *intent) {
+  static const char *const before[] = {"action",  "attempt", "because",     "connector", "digest",    "effect", "key",
+                                       "lift_at", "params",  "send_before", "settle",    "simulated", NULL},
+                           *const after[] = {"target", "timeout", "undo_of", "version", NULL};
+  buf_addc(out, '{');
+  for (const char *const *k = before; *k; k++) add_value(out, *k, json_object_get(intent->body, *k));
+  add_int(out, "since", intent->since);
+  for (const char *const *k = after; *k; k++) add_value(out, *k, json_object_get(intent->body, *k));
+  buf_addc(out, '}');
+}
+
+static void add_intents(struct buf *out, const struct standing *s) {
+  struct named all[MOST];
+  for (size_t i = 0; i < s->intent_count; i++) {
+    all[i].id = NULL;
+    all[i].at = i;
+    id_place(all[i].place, s->intents[i].run, s->intents[i].step);
+  }
+  sort(all, s->intent_count);
+  buf_adds(out, ",\"intents\":{");
+  for (size_t i = 0; i < s->intent_count; i++) {
+    add_named(out, &all[i]);
+    add_intent(out, &s->intents[all[i].at]);
+  }
+  buf_addc(out, '}');
+}
+
+static void add_opening(struct buf *out, const struct standing *s, const char *name) {
+  add_value(out, name, json_object_get(s->opening, name));
+}
+
+static void add_first(struct buf *out, const struct standing *s) {
+  if (s->has_acknowledged) add_int(out, "acknowledged", s->acknowledged);
+  add_int(out, "alerts", s->alerts);
+  add_list(out, "attack", s->attack);
+  add_opening(out, s, "by");
+  buf_adds(out, ",\"containments\":{}");
+  add_opening(out, s, "exercise");
+  if (s->alerts) add_int(out, "first_alert", s->first_alert);
+  add_list(out, "groups", s->groups);
+  buf_adds(out, ",\"held\":{}");
+  add_word(out, "id", s->incident);
+  add_intents(out, s);
+  if (s->alerts) add_int(out, "last_alert", s->last_alert);
+  if (!json_object_get(s->opening, "mode")) add_word(out, "mode", state_mode(s->incident));
+  add_opening(out, s, "mode");
+}
+
+static void add_last(struct buf *out, const struct standing *s) {
+  add_int(out, "next_run", s->next_run);
+  add_int(out, "notes", s->notes);
+  add_list(out, "observables", s->observables);
+  add_opening(out, s, "occurred");
+  if (s->opening) add_int(out, "opened", s->opened);
+  add_opening(out, s, "playbook");
+  buf_adds(out, ",\"questions\":{}");
+  add_recent(out, s);
+  add_runs(out, s);
+  add_int(out, "seq", (int64_t)s->seq);
+  add_word(out, "severity", severity_name(s->severity));
+  add_int(out, "severity_id", s->severity);
+  buf_adds(out, ",\"status\":\"open\",\"tags\":[]");
+  add_opening(out, s, "tenant");
+  buf_adds(out, ",\"ticks\":{}");
+  add_opening(out, s, "title");
+  if (s->seq) add_int(out, "updated", s->updated);
+  buf_adds(out, ",\"v\":1,\"waits\":{}");
+}
+
+void standing_write(const struct standing *s, struct buf *out) {
+  if (s->json) {
+    json_write(s->json, out);
+  } else if (s->bytes) {
+    buf_add(out, s->bytes, s->len);
+  } else {
+    buf_addc(out, '{');
+    add_first(out, s);
+    add_last(out, s);
+    buf_addc(out, '}');
+  }
+}
