@@ -1,6 +1,6 @@
 /* flight.h: what the transports share: one exchange under way, its passage through the gate, its end.
  *
- * Only transport/ includes it. A flight belongs to the loop thread; its passage may be used by a worker too. Whatever a transport does,
+ * Only transport/ includes it. A flight belongs to the loop thread; its passage may be used by another thread, too. Whatever a transport does,
  * flight_pass is asked just before the request's first byte, and exactly one of flight_answer and flight_fail ends the flight, later than
  * its start. Delivery follows from the passage alone, so that no transport can claim more than is known. */
 #ifndef TOCSIN_TRANSPORT_FLIGHT_H
@@ -19,11 +19,12 @@ enum { MOST_FLIGHTS = 65536, RESPONSE_CAP_DEFAULT = 256 * 1024, TIMEOUT_DEFAULT_
 
 enum passage_state { PASSAGE_BEFORE, PASSAGE_SENT, PASSAGE_REFUSED, PASSAGE_CANCELLED };
 
-/* The gate, asked once. Counted references: a worker may outlive its flight. */
+/* The gate, asked once. Counted references: what another thread does may outlive its flight. */
 struct passage {
   atomic_int refs;
   pthread_mutex_t lock; /* held while the gate is asked, so that a cancel waits for it */
   atomic_int state;
+  atomic_bool closed; /* the gate is not asked any more: who answered may be gone */
   transport_gate *gate;
   void *gate_arg;
   atomic_uint_least64_t *sent;
@@ -33,7 +34,10 @@ struct passage *passage_ref(struct passage *p);
 void passage_unref(struct passage *p);
 /* True: send now (asked the first time, and the gate agreed). Any thread. */
 bool passage_pass(struct passage *p);
-/* Nothing leaves any more, if nothing has left yet. */
+/* Asks the gate anew after an answer proved that the first request was refused (401 and a renewed token). Any thread. */
+bool passage_pass_again(struct passage *p);
+bool passage_is_open(const struct passage *p); /* it was not closed. Any thread */
+/* Nothing leaves any more. */
 void passage_close(struct passage *p);
 
 struct transport {
@@ -79,8 +83,6 @@ struct transports {
 };
 
 bool flight_pass(struct flight *f);
-/* Asks the gate anew after an answer proved that the first request was refused (401 and a renewed token). */
-bool flight_pass_again(struct flight *f);
 bool flight_passed(const struct flight *f);
 int64_t flight_left_ms(const struct flight *f); /* until its time-out; at least 0 */
 

@@ -1,5 +1,7 @@
 /* http.c: one HTTP exchange over libcurl's multi interface.
  *
+ * The request is made on the loop and carried on multi.h's thread; its answer is read on the loop. A flight may leave at any time: nothing of it
+ * leaves the process any more, and what the thread still has comes back later, to be wiped.
  * The gate stands in libcurl's prerequest callback, which comes after connection and TLS and before the request's first byte. Each start of
  * ours may pass it once: when libcurl tries again by itself (a POST on a kept connection that turned out dead), the second call aborts, and
  * the exchange is in doubt. */
@@ -23,20 +25,34 @@ enum { RENEW_BEFORE_S = 30, LONGEST_TOKEN_S = 86400, EXPECT_FROM_BYTES = 1 << 19
 /* May the next prerequest callback go through, and who is asked. */
 enum leave { LEAVE_NOT, LEAVE_FREE, LEAVE_GATE, LEAVE_GATE_AGAIN };
 
+/* What goes out next. */
+struct sending {
+  const char *method;
+  const struct http_url *url;
+  const char *body;
+  size_t body_len;
+  struct curl_slist *headers; /* its own; the request's hang behind them */
+};
+
+/* While the transfer is away, all but the flight is the thread's. */
 struct http {
-  struct flight *flight;
+  struct flight *flight; /* NULL: it has left */
+  struct passage *passage;
+  json_t *form; /* taken from the flight */
   struct netrules rules;
   struct http_request request;
   enum auth_kind auth;
+  struct http_signing signing;
   struct transfer transfer;
-  struct curl_slist *headers; /* of the transfer under way; the request's own hang behind them */
+  struct sending sending;
   struct http_url token_url;
   char *token_body;
   enum leave leave;
   unsigned redirects;
   bool renewed;
   char slot[64];
-  json_t *refused; /* the 401 that made us renew the token; the answer if that leads nowhere */
+  json_t *refused;   /* the 401 that made us renew the token; the answer if that leads nowhere */
+  bool passed_again; /* from there on the old refusal says nothing about what happens */
   /* what comes back */
   struct buf body;
   size_t cap;
@@ -53,22 +69,27 @@ static struct http *http_of(const struct transfer *t) {
 
 static void http_release(struct http *h) {
   transfer_release(&h->transfer);
-  http_free_headers(h->headers, h->request.headers);
+  http_free_headers(h->sending.headers, h->request.headers);
   http_request_release(&h->request);
   http_url_release(&h->token_url);
   netrules_release(&h->rules);
+  free(h->signing.scope);
   wipe_string(h->token_body);
   if (h->body.size) explicit_bzero(h->body.data, h->body.len);
   buf_release(&h->body);
   buf_release(&h->head);
   json_decref(h->headers_in);
   json_decref(h->refused);
+  form_wipe(h->form);
+  passage_unref(h->passage);
   slab_free(h);
 }
 
 static void http_cancel(struct flight *f) {
-  http_release(f->state);
+  struct http *h = f->state;
+  h->flight = NULL;
   f->state = NULL;
+  if (transfer_call_off(&h->transfer)) http_release(h);
 }
 
 static struct flight *http_leave(struct http *h) {
@@ -180,6 +201,16 @@ static int make_response(struct http *h, long status, json_t **ret, struct err *
 
 /* ---- sending ---------------------------------------------------------------------------------------- */
 
+static bool may_leave(struct http *h, enum leave leave) {
+  switch (leave) {
+  case LEAVE_NOT: return false;
+  case LEAVE_FREE: return passage_is_open(h->passage);
+  case LEAVE_GATE: return passage_pass(h->passage);
+  case LEAVE_GATE_AGAIN: return h->passed_again = passage_pass_again(h->passage);
+  }
+  return false;
+}
+
 /* libcurl: connected, TLS done, the request's first byte comes next. */
 static int on_prerequest(void *arg, char *remote, char *local, int remote_port, int local_port) {
   struct http *h = http_of(((struct handle *)arg)->transfer);
@@ -189,13 +220,7 @@ static int on_prerequest(void *arg, char *remote, char *local, int remote_port, 
     h->transfer.address_refused = true;
     return CURL_PREREQFUNC_ABORT;
   }
-  bool go =
-      leave == LEAVE_FREE || (leave == LEAVE_GATE && flight_pass(h->flight)) || (leave == LEAVE_GATE_AGAIN && flight_pass_again(h->flight));
-  if (go && leave == LEAVE_GATE_AGAIN) { /* from here on the old refusal says nothing about what happens */
-    json_decref(h->refused);
-    h->refused = NULL;
-  }
-  return go ? CURL_PREREQFUNC_OK : CURL_PREREQFUNC_ABORT;
+  return may_leave(h, leave) ? CURL_PREREQFUNC_OK : CURL_PREREQFUNC_ABORT;
 }
 
 static void set_body(CURL *e, const char *method, const char *body, size_t len) {
@@ -227,11 +252,25 @@ static void set_options(struct handle *handle) {
   curl_easy_setopt(e, CURLOPT_PREREQDATA, handle);
 }
 
-static void prepare(struct http *h, const struct http_url *url, size_t cap, void (*done)(struct transfer *, CURLcode)) {
-  transfer_release(&h->transfer);
-  transfer_init(&h->transfer, h->flight->t->multi, set_options, &h->rules, done);
-  http_free_headers(h->headers, h->request.headers);
-  h->headers = NULL;
+static void load(struct transfer *t, CURL *e) {
+  const struct http *h = http_of(t);
+  const struct sending *s = &h->sending;
+  curl_easy_setopt(e, CURLOPT_URL, s->url->text);
+  curl_easy_setopt(e, CURLOPT_CURLU, s->url->parsed); /* otherwise it is parsed, printed and parsed again */
+  set_body(e, s->method, s->body, s->body_len);
+  curl_easy_setopt(e, CURLOPT_HTTPHEADER, s->headers);
+  if (h->auth != AUTH_SIGV4) return;
+  transfer_mark(t);
+  curl_easy_setopt(e, CURLOPT_USERAGENT, AGENT);
+  curl_easy_setopt(e, CURLOPT_AWS_SIGV4, h->signing.scope);
+  curl_easy_setopt(e, CURLOPT_USERNAME, h->signing.access_key);
+  curl_easy_setopt(e, CURLOPT_PASSWORD, h->signing.secret_key);
+}
+
+static void prepare(struct http *h, struct sending next, size_t cap, enum leave leave) {
+  http_free_headers(h->sending.headers, h->request.headers);
+  h->sending = next;
+  h->leave = leave;
   buf_release(&h->body);
   buf_init(&h->body, cap);
   h->cap = cap;
@@ -239,8 +278,6 @@ static void prepare(struct http *h, const struct http_url *url, size_t cap, void
   buf_release(&h->head);
   buf_init(&h->head, HEADER_CAP);
   h->head_len = 0;
-  curl_easy_setopt(h->transfer.easy, CURLOPT_URL, url->text);
-  curl_easy_setopt(h->transfer.easy, CURLOPT_CURLU, url->parsed); /* otherwise it is parsed, printed and parsed again */
 }
 
 static bool names_agent(const struct curl_slist *headers) {
@@ -251,37 +288,43 @@ static bool names_agent(const struct curl_slist *headers) {
 
 /* libcurl would make these two by itself, but prints them anew for each request; its signing must not count them. */
 static void add_constant(struct http *h, const struct curl_slist *own) {
-  if (h->auth == AUTH_SIGV4) {
-    curl_easy_setopt(h->transfer.easy, CURLOPT_USERAGENT, AGENT);
-    return;
-  }
-  if (!names_agent(h->headers) && !names_agent(own)) http_add_line(&h->headers, "User-Agent: " AGENT);
-  http_add_line(&h->headers, "Accept-Encoding: " ENCODINGS);
+  struct curl_slist **headers = &h->sending.headers;
+  if (h->auth == AUTH_SIGV4) return;
+  if (!names_agent(*headers) && !names_agent(own)) http_add_line(headers, "User-Agent: " AGENT);
+  http_add_line(headers, "Accept-Encoding: " ENCODINGS);
 }
 
 /* The form's headers, and the two that libcurl would add by itself taken away (only then: its signing would count them). */
 static void finish_headers(struct http *h, struct curl_slist *own) {
-  struct curl_slist **end = &h->headers;
+  struct curl_slist **end = &h->sending.headers;
   add_constant(h, own);
-  if (h->request.body_len > EXPECT_FROM_BYTES) http_add_line(&h->headers, "Expect:");
-  if (!h->request.body && !h->token_body && strcmp(h->request.method, "POST") == 0) http_add_line(&h->headers, "Content-Type:");
+  if (h->request.body_len > EXPECT_FROM_BYTES) http_add_line(end, "Expect:");
+  if (!h->sending.body && strcmp(h->sending.method, "POST") == 0) http_add_line(end, "Content-Type:");
   while (*end) end = &(*end)->next;
   *end = own;
-  curl_easy_setopt(h->transfer.easy, CURLOPT_HTTPHEADER, h->headers);
 }
 
-static void send_done(struct transfer *t, CURLcode code);
+static void send_it(struct http *h, const struct transfer_kind *kind) {
+  const struct http_url *url = h->sending.url;
+  transfer_release(&h->transfer);
+  transfer_start(&h->transfer, h->flight->t->multi, kind, &h->rules, url->text, url->origin_len);
+}
+
+static void send_done(struct transfer *t);
+static void token_done(struct transfer *t);
+
+static const struct transfer_kind requests = {.setup = set_options, .load = load, .done = send_done},
+                                  token_requests = {.setup = set_options, .load = load, .done = token_done};
 
 static int send_request(struct http *h, enum leave leave, struct err *err) {
+  const struct http_request *q = &h->request;
   const char *token = h->auth == AUTH_OAUTH2 ? secrets_get(h->flight->t->secrets, h->slot, NULL) : NULL;
-  prepare(h, &h->request.url, h->flight->response_cap, send_done);
-  if (h->auth == AUTH_SIGV4) transfer_mark(&h->transfer);
-  int r = http_auth_apply(&h->request, h->auth, token, h->transfer.easy, &h->headers, err);
+  prepare(h, (struct sending){.method = q->method, .url = &q->url, .body = q->body, .body_len = q->body_len}, h->flight->response_cap,
+          leave);
+  int r = http_auth_apply(q, h->auth, token, &h->signing, &h->sending.headers, err);
   if (r < 0) return r;
-  set_body(h->transfer.easy, h->request.method, h->request.body, h->request.body_len);
-  finish_headers(h, h->request.headers);
-  h->leave = leave;
-  transfer_run(&h->transfer, h->request.url.text, h->request.url.origin_len);
+  finish_headers(h, q->headers);
+  send_it(h, &requests);
   return 0;
 }
 
@@ -343,15 +386,21 @@ static void token_failed(struct http *h, int code, const char *why) {
   else flight_fail(http_leave(h), code, "no token: %s", why);
 }
 
-static void token_done(struct transfer *t, CURLcode code) {
+/* True: its flight had left meanwhile, and it is gone. */
+static bool nobodys(struct http *h) {
+  if (h->flight) return false;
+  http_release(h);
+  return true;
+}
+
+static void token_done(struct transfer *t) {
   struct http *h = http_of(t);
   struct err err = {0};
-  long status = 0;
-  curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &status);
-  if (code != CURLE_OK) {
-    err.code = transfer_error(t, code, "the token's server", err.text, sizeof err.text);
-  } else if (status != 200) {
-    err_set(&err, status >= 500 ? ERR_UNAVAILABLE : ERR_DENIED, "the token's server answered %ld", status);
+  if (nobodys(h)) return;
+  if (t->code != CURLE_OK) {
+    err.code = transfer_error(t, "the token's server", err.text, sizeof err.text);
+  } else if (t->status != 200) {
+    err_set(&err, t->status >= 500 ? ERR_UNAVAILABLE : ERR_DENIED, "the token's server answered %ld", t->status);
   } else if (token_keep(h, &err) == 0) {
     wipe_string(h->token_body);
     h->token_body = NULL;
@@ -368,12 +417,13 @@ static int fetch_token(struct http *h, struct err *err) {
   http_url_release(&h->token_url);
   int r = http_url_init(&h->token_url, json_str(json_object_get(h->request.auth, "oauth2"), "token_url"), err);
   if (r < 0 || (r = http_token_request(&h->request, &h->token_body, &headers, err)) < 0) return r;
-  prepare(h, &h->token_url, TOKEN_CAP, token_done);
-  set_body(h->transfer.easy, "POST", h->token_body, strlen(h->token_body));
-  h->headers = headers;
+  /* Asking for a token is part of connecting, not the request. */
+  prepare(h,
+          (struct sending){
+              .method = "POST", .url = &h->token_url, .body = h->token_body, .body_len = strlen(h->token_body), .headers = headers},
+          TOKEN_CAP, LEAVE_FREE);
   finish_headers(h, NULL);
-  h->leave = LEAVE_FREE; /* asking for a token is part of connecting, not the request */
-  transfer_run(&h->transfer, h->token_url.text, h->token_url.origin_len);
+  send_it(h, &token_requests);
   return 0;
 }
 
@@ -405,11 +455,10 @@ static bool same_origin(const struct http_url *a, const struct http_url *b) {
 
 /* Reads only, nothing but GET and HEAD, nowhere else than where we were sent to. */
 static bool follow(struct http *h, long status) {
-  char *to = NULL;
+  const char *to = h->transfer.redirect;
   bool redirect = status == 301 || status == 302 || status == 303 || status == 307 || status == 308;
   bool plain = strcmp(h->request.method, "GET") == 0 || strcmp(h->request.method, "HEAD") == 0;
   if (!redirect || !h->flight->read_only || !plain || h->redirects >= MOST_REDIRECTS) return false;
-  curl_easy_getinfo(h->transfer.easy, CURLINFO_REDIRECT_URL, &to);
   struct http_url url = {0};
   if (!to || strlen(to) >= URL_CAP || http_url_init(&url, to, NULL) < 0 || !same_origin(&h->request.url, &url)) {
     http_url_release(&url);
@@ -422,7 +471,8 @@ static bool follow(struct http *h, long status) {
   return true;
 }
 
-static void send_failed(struct http *h, CURLcode code) {
+static void send_failed(struct http *h) {
+  CURLcode code = h->transfer.code;
   char text[512];
   if (h->refused) { /* the gate or the connection stopped the second try: the 401 is what we know */
     token_failed(h, 0, "");
@@ -434,7 +484,7 @@ static void send_failed(struct http *h, CURLcode code) {
     return;
   }
   char *host = http_url_host(&h->request.url);
-  int error = transfer_error(&h->transfer, code, host, text, sizeof text);
+  int error = transfer_error(&h->transfer, host, text, sizeof text);
   if (code == CURLE_ABORTED_BY_CALLBACK && h->transfer.address_refused) {
     error = ERR_DENIED;
     snprintf(text, sizeof text, "the address of %.200s may not be connected (see network.allow)", host);
@@ -445,16 +495,20 @@ static void send_failed(struct http *h, CURLcode code) {
   flight_fail(http_leave(h), error, "%s", text);
 }
 
-static void send_done(struct transfer *t, CURLcode code) {
+static void send_done(struct transfer *t) {
   struct http *h = http_of(t);
   struct err err = {0};
   json_t *response = NULL;
-  long status = 0;
-  if (code != CURLE_OK) {
-    send_failed(h, code);
+  long status = t->status;
+  if (nobodys(h)) return;
+  if (h->passed_again) {
+    json_decref(h->refused);
+    h->refused = NULL;
+  }
+  if (t->code != CURLE_OK) {
+    send_failed(h);
     return;
   }
-  curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &status);
   read_head(h);
   if (follow(h, status)) return;
   if (make_response(h, status, &response, &err) < 0) {
@@ -470,8 +524,11 @@ static int http_start(struct flight *f, struct err *err) {
   int r;
   if (!h) abort();
   h->flight = f;
-  if ((r = netrules_init(&h->rules, f->network, err)) < 0 ||
-      (r = http_request_init(&h->request, f->form, f->body, f->body_len, f->idempotency_key, err)) < 0 ||
+  h->passage = passage_ref(f->passage);
+  h->form = f->form;
+  f->form = NULL;
+  if ((r = multi_ready(f->t->multi, err)) < 0 || (r = netrules_init(&h->rules, f->network, err)) < 0 ||
+      (r = http_request_init(&h->request, h->form, f->body, f->body_len, f->idempotency_key, err)) < 0 ||
       (r = http_auth_check(&h->request, &h->auth, err)) < 0)
     goto out;
   if (h->auth == AUTH_OAUTH2) http_token_slot(&h->request, f->connector, h->slot, sizeof h->slot);

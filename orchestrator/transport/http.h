@@ -51,9 +51,15 @@ enum auth_kind { AUTH_NONE, AUTH_BEARER, AUTH_BASIC, AUTH_HEADER, AUTH_HMAC, AUT
 
 /* Checks the form of q->auth; which kind it is. */
 int http_auth_check(const struct http_request *q, enum auth_kind *ret, struct err *err);
-/* Adds what proves who we are to the handle and to *headers. token: of oauth2. */
-int http_auth_apply(const struct http_request *q, enum auth_kind kind, const char *token, CURL *easy, struct curl_slist **headers,
-                    struct err *err);
+/* What libcurl signs with (AWS Signature Version 4). The keys are borrowed from the form. */
+struct http_signing {
+  char *scope; /* free() */
+  const char *access_key, *secret_key;
+};
+
+/* Adds what proves who we are to *headers, or fills signing in (only sigv4). token: of oauth2. */
+int http_auth_apply(const struct http_request *q, enum auth_kind kind, const char *token, struct http_signing *signing,
+                    struct curl_slist **headers, struct err *err);
 /* Slot under which an instance's token is kept. */
 void http_token_slot(const struct http_request *q, const char *connector, char *out, size_t size);
 /* The token request's body and Authorization header for q's oauth2. */

@@ -135,7 +135,8 @@ static int add_hmac(const struct http_request *q, const json_t *form, struct cur
   return r;
 }
 
-static int add_sigv4(const struct http_request *q, const json_t *form, CURL *easy, struct curl_slist **headers, struct err *err) {
+static int add_sigv4(const struct http_request *q, const json_t *form, struct http_signing *signing, struct curl_slist **headers,
+                     struct err *err) {
   char scope[192], hex[DIGEST_HEX];
   uint8_t digest[DIGEST_BYTES];
   const char *session = json_str(form, "session_token");
@@ -143,15 +144,16 @@ static int add_sigv4(const struct http_request *q, const json_t *form, CURL *eas
   if (n < 0 || (size_t)n >= sizeof scope) return err_set(err, ERR_INVALID, "http.auth.sigv4: region or service is too long");
   digest_sha256(q->body ? q->body : "", q->body_len, digest);
   hex_encode(digest, sizeof digest, hex);
-  curl_easy_setopt(easy, CURLOPT_AWS_SIGV4, scope);
-  curl_easy_setopt(easy, CURLOPT_USERNAME, json_str(form, "access_key"));
-  curl_easy_setopt(easy, CURLOPT_PASSWORD, json_str(form, "secret_key"));
+  free(signing->scope);
+  if (!(signing->scope = strdup(scope))) abort();
+  signing->access_key = json_str(form, "access_key");
+  signing->secret_key = json_str(form, "secret_key");
   int r = http_add_header(headers, "x-amz-content-sha256", "", hex, err); /* libcurl 7.88 leaves it out */
   return r == 0 && session ? http_add_header(headers, "X-Amz-Security-Token", "", session, err) : r;
 }
 
-int http_auth_apply(const struct http_request *q, enum auth_kind kind, const char *token, CURL *easy, struct curl_slist **headers,
-                    struct err *err) {
+int http_auth_apply(const struct http_request *q, enum auth_kind kind, const char *token, struct http_signing *signing,
+                    struct curl_slist **headers, struct err *err) {
   const json_t *form = kind == AUTH_NONE ? NULL : json_object_get(q->auth, kinds[kind].name);
   switch (kind) {
   case AUTH_NONE: return 0;
@@ -159,7 +161,7 @@ int http_auth_apply(const struct http_request *q, enum auth_kind kind, const cha
   case AUTH_BASIC: return add_basic(headers, json_str(form, "user"), json_str(form, "password"), err);
   case AUTH_HEADER: return http_add_header(headers, json_str(form, "name"), json_str_or(form, "prefix", ""), json_str(form, "value"), err);
   case AUTH_HMAC: return add_hmac(q, form, headers, err);
-  case AUTH_SIGV4: return add_sigv4(q, form, easy, headers, err);
+  case AUTH_SIGV4: return add_sigv4(q, form, signing, headers, err);
   case AUTH_OAUTH2: return http_add_header(headers, "Authorization", "Bearer ", token, err);
   }
   return err_set(err, ERR_INTERNAL, "http.auth: unknown kind");

@@ -12,13 +12,13 @@
 
 enum { SPARE_HANDLES = 256 };
 
-/* What the loop watches of a socket. One that we opened stays watched while its connection is kept: the next transfer need not tell the
- * kernel again. */
+/* What is watched of a socket. One that we opened stays watched while its connection is kept: the next transfer need not tell the kernel
+ * again. */
 struct watch {
   struct event *event; /* NULL: never watched */
   short events;
   bool kept;   /* ours: watched until it is closed */
-  bool added;  /* in the loop */
+  bool added;  /* to the thread's events */
   bool wanted; /* libcurl waits for it */
 };
 
@@ -29,9 +29,11 @@ struct place {
   struct transfer *first, *last; /* waiting */
 };
 
+/* All but the first is the thread's. */
 struct multi {
+  struct handover *handover;
   struct event_base *base;
-  struct event *timer;
+  struct event *timer, *told;
   CURLM *curl;
   struct map places;
   struct watch **watches; /* by socket */
@@ -39,6 +41,8 @@ struct multi {
   struct handle *spare[SPARE_HANDLES];
   size_t spares;
 };
+
+static void transfer_over(struct transfer *t, CURLcode code);
 
 /* ---- sockets and time ------------------------------------------------------------------------------- */
 
@@ -50,9 +54,7 @@ static void check_done(struct multi *m) {
     CURLcode code = message->data.result;
     if (message->msg != CURLMSG_DONE) continue;
     curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, (char **)&handle);
-    struct transfer *t = handle->transfer;
-    transfer_stop(t);
-    t->done(t, code);
+    transfer_over(handle->transfer, code);
   }
 }
 
@@ -140,46 +142,13 @@ static int close_socket(void *arg, curl_socket_t fd) {
   return close(fd);
 }
 
-struct multi *multi_new(struct loop *loop) {
-  struct multi *m = calloc(1, sizeof *m);
-  curl_global_init_mem(CURL_GLOBAL_DEFAULT, slab_alloc, slab_free, slab_realloc, slab_strdup, slab_calloc);
-  if (!m || !(m->curl = curl_multi_init())) abort();
-  m->base = loop_base(loop);
-  m->timer = event_new(m->base, -1, 0, on_timer, m);
-  if (!m->timer) abort();
-  map_init(&m->places);
-  curl_multi_setopt(m->curl, CURLMOPT_SOCKETFUNCTION, watch_socket);
-  curl_multi_setopt(m->curl, CURLMOPT_SOCKETDATA, m);
-  curl_multi_setopt(m->curl, CURLMOPT_TIMERFUNCTION, watch_timer);
-  curl_multi_setopt(m->curl, CURLMOPT_TIMERDATA, m);
-  curl_multi_setopt(m->curl, CURLMOPT_PIPELINING, (long)CURLPIPE_NOTHING);
-  curl_multi_setopt(m->curl, CURLMOPT_MAX_TOTAL_CONNECTIONS, (long)MOST_CONNECTIONS);
-  curl_multi_setopt(m->curl, CURLMOPT_MAX_HOST_CONNECTIONS, (long)MOST_PER_HOST);
-  curl_multi_setopt(m->curl, CURLMOPT_MAXCONNECTS, (long)KEPT_CONNECTIONS);
-  return m;
-}
+/* ---- handles ---------------------------------------------------------------------------------------- */
 
 static void handle_free(struct handle *handle) {
   curl_easy_cleanup(handle->easy);
   free(handle->ca_file);
   free(handle);
 }
-
-void multi_free(struct multi *m) {
-  if (!m) return;
-  for (size_t i = 0; i < m->spares; i++) handle_free(m->spare[i]);
-  curl_multi_cleanup(m->curl);
-  event_free(m->timer);
-  for (size_t i = 0; i < m->watch_count; i++) {
-    if (m->watches[i]) watch_end(m->watches[i]);
-    free(m->watches[i]);
-  }
-  free(m->watches);
-  map_release(&m->places, NULL);
-  free(m);
-}
-
-/* ---- handles ---------------------------------------------------------------------------------------- */
 
 static void set_common(struct handle *handle, struct multi *m) {
   CURL *e = handle->easy;
@@ -244,27 +213,36 @@ static void handle_clean(struct handle *handle) {
   curl_easy_setopt(e, CURLOPT_HTTPGET, 1L); /* after the body: no POST, no HEAD */
 }
 
-/* ---- a transfer ------------------------------------------------------------------------------------- */
-
-void transfer_init(struct transfer *t, struct multi *m, void (*setup)(struct handle *), const struct netrules *rules,
-                   void (*done)(struct transfer *, CURLcode)) {
-  memset(t, 0, sizeof *t);
-  t->multi = m;
-  t->rules = rules;
-  t->done = done;
-  t->handle = m && m->spares ? m->spare[--m->spares] : handle_new(m, setup);
-  t->handle->transfer = t;
-  t->handle->error[0] = 0;
-  t->easy = t->handle->easy;
-  handle_believe(t->handle, m, rules->ca_file);
+static struct handle *handle_take(struct multi *m, struct transfer *t) {
+  struct handle *handle = m && m->spares ? m->spare[--m->spares] : handle_new(m, t->kind ? t->kind->setup : NULL);
+  handle->transfer = t;
+  handle->error[0] = 0;
+  handle_believe(handle, m, t->rules->ca_file);
+  return handle;
 }
 
-void transfer_mark(struct transfer *t) { t->handle->marked = true; }
+static void handle_give(struct multi *m, struct handle *handle) {
+  if (!m || m->spares == SPARE_HANDLES) {
+    handle_free(handle);
+    return;
+  }
+  handle->transfer = NULL;
+  if (handle->marked) handle_renew(handle, m);
+  else handle_clean(handle);
+  m->spare[m->spares++] = handle;
+}
+
+/* ---- a transfer on the thread ----------------------------------------------------------------------- */
+
+static struct transfer *transfer_of(struct piece *piece) {
+  return (struct transfer *)(void *)((char *)piece - offsetof(struct transfer, piece));
+}
 
 static void run_now(struct transfer *t) {
-  t->place->running++;
-  t->running = true;
-  if (curl_multi_add_handle(t->multi->curl, t->easy) != CURLM_OK) abort();
+  t->at->running++;
+  t->handle = handle_take(t->multi, t);
+  t->kind->load(t, t->handle->easy);
+  if (curl_multi_add_handle(t->multi->curl, t->handle->easy) != CURLM_OK) abort();
 }
 
 static struct place *place_of(struct multi *m, const char *name, size_t len) {
@@ -281,12 +259,7 @@ static struct place *place_of(struct multi *m, const char *name, size_t len) {
   return p;
 }
 
-void transfer_run(struct transfer *t, const char *place, size_t len) {
-  struct place *p = t->place = place_of(t->multi, place, len);
-  if (p->running < MOST_PER_HOST) {
-    run_now(t);
-    return;
-  }
+static void place_wait(struct place *p, struct transfer *t) {
   t->prev = p->last;
   if (p->last) p->last->next = t;
   else p->first = t;
@@ -313,43 +286,153 @@ static void place_go_on(struct multi *m, struct place *p) {
   free(p);
 }
 
-void transfer_stop(struct transfer *t) {
-  struct place *p = t->place;
-  if (!p) return;
-  t->place = NULL;
-  if (t->running) {
-    curl_multi_remove_handle(t->multi->curl, t->easy);
-    t->running = false;
+static char *copy(const char *text) {
+  char *result = strdup(text);
+  if (!result) abort();
+  return result;
+}
+
+static void transfer_note(struct transfer *t, CURLcode code) {
+  const struct handle *handle = t->handle;
+  char *to = NULL;
+  t->code = code;
+  curl_easy_getinfo(handle->easy, CURLINFO_RESPONSE_CODE, &t->status);
+  if (code != CURLE_OK) t->error = copy(handle->error[0] ? handle->error : curl_easy_strerror(code));
+  else if (t->status >= 300 && t->status < 400 && curl_easy_getinfo(handle->easy, CURLINFO_REDIRECT_URL, &to) == CURLE_OK && to)
+    t->redirect = copy(to);
+}
+
+static void transfer_over(struct transfer *t, CURLcode code) {
+  struct multi *m = t->multi;
+  struct place *p = t->at;
+  t->at = NULL;
+  if (t->handle) {
+    curl_multi_remove_handle(m->curl, t->handle->easy);
+    transfer_note(t, code);
+    handle_give(m, t->handle);
+    t->handle = NULL;
     p->running--;
   } else {
     place_leave(p, t);
   }
-  place_go_on(t->multi, p);
+  handover_give(m->handover, &t->piece);
+  place_go_on(m, p);
 }
+
+/* ---- the thread ------------------------------------------------------------------------------------- */
+
+static void on_told(evutil_socket_t fd, short events, void *arg) { handover_heard(((struct multi *)arg)->handover); }
+
+static void thread_begin(void *arg) {
+  struct multi *m = arg;
+  struct event_config *config = event_config_new();
+  /* A cached time would let a timer started after long work fire early. */
+  if (!config || event_config_set_flag(config, EVENT_BASE_FLAG_NO_CACHE_TIME) != 0 || !(m->base = event_base_new_with_config(config)))
+    abort();
+  event_config_free(config);
+  m->timer = event_new(m->base, -1, 0, on_timer, m);
+  m->told = event_new(m->base, handover_fd(m->handover), EV_READ | EV_PERSIST, on_told, m);
+  if (!m->timer || !m->told || event_add(m->told, NULL) != 0 || !(m->curl = curl_multi_init())) abort();
+  curl_multi_setopt(m->curl, CURLMOPT_SOCKETFUNCTION, watch_socket);
+  curl_multi_setopt(m->curl, CURLMOPT_SOCKETDATA, m);
+  curl_multi_setopt(m->curl, CURLMOPT_TIMERFUNCTION, watch_timer);
+  curl_multi_setopt(m->curl, CURLMOPT_TIMERDATA, m);
+  curl_multi_setopt(m->curl, CURLMOPT_PIPELINING, (long)CURLPIPE_NOTHING);
+  curl_multi_setopt(m->curl, CURLMOPT_MAX_TOTAL_CONNECTIONS, (long)MOST_CONNECTIONS);
+  curl_multi_setopt(m->curl, CURLMOPT_MAX_HOST_CONNECTIONS, (long)MOST_PER_HOST);
+  curl_multi_setopt(m->curl, CURLMOPT_MAXCONNECTS, (long)KEPT_CONNECTIONS);
+}
+
+static void thread_take(void *arg, struct piece *piece) {
+  struct transfer *t = transfer_of(piece);
+  struct place *p = t->at = place_of(t->multi, t->place, t->place_len);
+  if (p->running < MOST_PER_HOST) run_now(t);
+  else place_wait(p, t);
+}
+
+static void thread_recall(void *arg, struct piece *piece) { transfer_over(transfer_of(piece), CURLE_ABORTED_BY_CALLBACK); }
+
+static void thread_work(void *arg, bool wait) {
+  struct multi *m = arg;
+  event_base_loop(m->base, wait ? EVLOOP_ONCE : EVLOOP_ONCE | EVLOOP_NONBLOCK);
+}
+
+static void thread_end(void *arg) {
+  struct multi *m = arg;
+  for (size_t i = 0; i < m->spares; i++) handle_free(m->spare[i]);
+  curl_multi_cleanup(m->curl);
+  event_free(m->timer);
+  event_free(m->told);
+  for (size_t i = 0; i < m->watch_count; i++) {
+    if (m->watches[i]) watch_end(m->watches[i]);
+    free(m->watches[i]);
+  }
+  free(m->watches);
+  event_base_free(m->base);
+}
+
+/* ---- the loop --------------------------------------------------------------------------------------- */
+
+static void came_back(struct piece *piece) {
+  struct transfer *t = transfer_of(piece);
+  t->kind->done(t);
+}
+
+struct multi *multi_new(struct loop *loop) {
+  static const struct handover_thread thread = {
+      .begin = thread_begin, .take = thread_take, .recall = thread_recall, .work = thread_work, .end = thread_end};
+  struct multi *m = calloc(1, sizeof *m);
+  if (!m) abort();
+  curl_global_init_mem(CURL_GLOBAL_DEFAULT, slab_alloc, slab_free, slab_realloc, slab_strdup, slab_calloc);
+  map_init(&m->places);
+  m->handover = handover_new(loop, &thread, came_back, m);
+  return m;
+}
+
+void multi_free(struct multi *m) {
+  if (!m) return;
+  handover_free(m->handover);
+  map_release(&m->places, NULL);
+  free(m);
+}
+
+int multi_ready(struct multi *m, struct err *err) { return handover_ready(m->handover, err); }
+
+void transfer_start(struct transfer *t, struct multi *m, const struct transfer_kind *kind, const struct netrules *rules, const char *place,
+                    size_t place_len) {
+  *t = (struct transfer){.multi = m, .kind = kind, .rules = rules, .place = place, .place_len = place_len};
+  handover_send(m->handover, &t->piece);
+}
+
+bool transfer_call_off(struct transfer *t) { return !t->multi || handover_recall(t->multi->handover, &t->piece); }
+
+void transfer_mark(struct transfer *t) { t->handle->marked = true; }
 
 void transfer_release(struct transfer *t) {
-  struct handle *handle = t->handle;
-  if (!handle) return;
-  transfer_stop(t);
-  t->easy = NULL;
-  t->handle = NULL;
-  if (!t->multi || t->multi->spares == SPARE_HANDLES) {
-    handle_free(handle);
-    return;
-  }
-  handle->transfer = NULL;
-  if (handle->marked) handle_renew(handle, t->multi);
-  else handle_clean(handle);
-  t->multi->spare[t->multi->spares++] = handle;
+  free(t->redirect);
+  free(t->error);
+  memset(t, 0, sizeof *t);
 }
 
-int transfer_error(const struct transfer *t, CURLcode code, const char *host, char *out, size_t size) {
-  const char *detail = t->handle->error[0] ? t->handle->error : curl_easy_strerror(code);
-  if (t->address_refused && code == CURLE_COULDNT_CONNECT) {
+CURL *transfer_alone(struct transfer *t, const struct netrules *rules) {
+  *t = (struct transfer){.rules = rules};
+  t->handle = handle_take(NULL, t);
+  return t->handle->easy;
+}
+
+void transfer_perform(struct transfer *t) {
+  transfer_note(t, curl_easy_perform(t->handle->easy));
+  handle_give(NULL, t->handle);
+  t->handle = NULL;
+}
+
+int transfer_error(const struct transfer *t, const char *host, char *out, size_t size) {
+  const char *detail = t->error ? t->error : curl_easy_strerror(t->code);
+  if (t->address_refused && t->code == CURLE_COULDNT_CONNECT) {
     snprintf(out, size, "the address of %s may not be connected (link-local, metadata or multicast; see network.allow)", host);
     return ERR_DENIED;
   }
-  switch (code) {
+  switch (t->code) {
   case CURLE_COULDNT_RESOLVE_HOST: snprintf(out, size, "the name %s cannot be resolved", host); return ERR_UNAVAILABLE;
   case CURLE_COULDNT_CONNECT: snprintf(out, size, "cannot connect to %s: %s", host, detail); return ERR_UNAVAILABLE;
   case CURLE_PEER_FAILED_VERIFICATION:

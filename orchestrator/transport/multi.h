@@ -1,6 +1,7 @@
-/* multi.h: libcurl's multi interface on the loop.
+/* multi.h: libcurl's multi interface, on a thread of its own.
  *
- * Handles are reused, connections are bounded and kept alive for a few seconds only: a server that closes an idle connection at the moment of
+ * The loop hands a transfer over and has it back when it is over; between the two it is the thread's, with everything that libcurl is given of
+ * it. Handles are reused, connections are bounded and kept alive for a few seconds only: a server that closes an idle connection at the moment of
  * its reuse would turn an effect into a doubt. libcurl is never called from inside its own callbacks. Only transport/ includes it. */
 #ifndef TOCSIN_TRANSPORT_MULTI_H
 #define TOCSIN_TRANSPORT_MULTI_H
@@ -8,7 +9,7 @@
 #include <curl/curl.h>
 
 #include "transport/address.h"
-#include "wire/loop.h"
+#include "transport/handover.h"
 
 enum { MOST_CONNECTIONS = 512, MOST_PER_HOST = 64, KEPT_CONNECTIONS = 128, KEPT_SECONDS = 4 };
 
@@ -26,34 +27,56 @@ struct handle {
   char error[CURL_ERROR_SIZE];
 };
 
-/* One transfer; embed it. done comes from the loop, after which the easy handle is still the transfer's. */
+/* What all transfers of one kind share. */
+struct transfer_kind {
+  /* On the thread: what is the same for each of them is set in a new handle. */
+  void (*setup)(struct handle *handle);
+  /* On the thread, when its turn has come: what is its own. URL, CURLU, HTTPHEADER, POSTFIELDS, POSTFIELDSIZE_LARGE, CUSTOMREQUEST and NOBODY
+   * may be set; whoever sets any other says transfer_mark. */
+  void (*load)(struct transfer *transfer, CURL *easy);
+  /* On the loop: it is back, whether it came to its end or was called off. */
+  void (*done)(struct transfer *transfer);
+};
+
+/* One transfer; embed it. */
 struct transfer {
+  struct piece piece;
   struct multi *multi;
-  struct handle *handle;
-  CURL *easy; /* the handle's */
-  void (*done)(struct transfer *transfer, CURLcode code);
-  bool running;
-  struct place *place; /* NULL: neither running nor waiting */
-  struct transfer *next, *prev;
+  const struct transfer_kind *kind;
   const struct netrules *rules;
+  const char *place; /* a name of the server, the same for all that share its connections */
+  size_t place_len;
+  /* the thread's */
+  struct handle *handle; /* NULL: it waits for its turn */
+  struct place *at;
+  struct transfer *next, *prev; /* that wait before the same place */
+  /* what became of it */
+  CURLcode code;
+  long status;          /* of the answer; 0: none */
+  char *redirect;       /* where it leads; NULL: nowhere */
+  char *error;          /* libcurl's own words; NULL: none */
   bool address_refused; /* a refused address was among the host's */
 };
 
 struct multi *multi_new(struct loop *loop);
-void multi_free(struct multi *m); /* no transfer is running */
+/* Every transfer has come back or was called off; done is called for those that are still with the thread. */
+void multi_free(struct multi *m);
 
-/* m NULL: for one blocking curl_easy_perform on a worker; then done is NULL too and transfer_run is not used.
- * A handle with everything set that holds for all: addresses checked by rules (borrowed), TLS verified, no proxy, no environment, no
- * redirects, no signals; and with what setup (NULL: nothing) sets, which is the same for all transfers of m. The transfer itself may set
- * URL, CURLU, HTTPHEADER, POSTFIELDS, POSTFIELDSIZE_LARGE, CUSTOMREQUEST and NOBODY, and says transfer_mark when it sets any other. */
-void transfer_init(struct transfer *t, struct multi *m, void (*setup)(struct handle *), const struct netrules *rules,
-                   void (*done)(struct transfer *, CURLcode));
-void transfer_mark(struct transfer *t); /* every option of the handle is forgotten before it is used again */
-/* place: a name of the server, the same for all that share its connections; at most MOST_PER_HOST run, the others wait for their turn. */
-void transfer_run(struct transfer *t, const char *place, size_t len);
-void transfer_stop(struct transfer *t);    /* takes it out; no done */
-void transfer_release(struct transfer *t); /* stops, and gives the handle back */
+/* Starts the thread if there is none. */
+int multi_ready(struct multi *m, struct err *err);
+/* rules and place are borrowed until it is back: addresses are checked by rules, TLS is verified, no proxy, no environment, no redirects, no signals.
+ * At most MOST_PER_HOST run for one place, the others wait for their turn. */
+void transfer_start(struct transfer *t, struct multi *m, const struct transfer_kind *kind, const struct netrules *rules, const char *place,
+                    size_t place_len);
+/* True: it is here, and done does not come any more. False: done comes later. */
+bool transfer_call_off(struct transfer *t);
+void transfer_mark(struct transfer *t);    /* every option of the handle is forgotten before it is used again */
+void transfer_release(struct transfer *t); /* it is here */
 /* What went wrong, for people: code for err, text into out. */
-int transfer_error(const struct transfer *t, CURLcode code, const char *host, char *out, size_t size);
+int transfer_error(const struct transfer *t, const char *host, char *out, size_t size);
+
+/* For one that blocks, on a worker: a handle of its own to be set up, with the same rules. */
+CURL *transfer_alone(struct transfer *t, const struct netrules *rules);
+void transfer_perform(struct transfer *t); /* the handle is gone afterwards */
 
 #endif

@@ -87,23 +87,22 @@ static json_t *make_response(const struct smtp *s, long status) {
   return response;
 }
 
-static void conclude(struct smtp *s, CURLcode code) {
+static void conclude(struct smtp *s) {
   char text[512];
-  long status = 0;
-  curl_easy_getinfo(s->transfer.easy, CURLINFO_RESPONSE_CODE, &status);
+  CURLcode code = s->transfer.code;
+  long status = s->transfer.status;
   if (code == CURLE_OK || (s->begun && status >= 400)) {
     s->job->response = make_response(s, status);
   } else if (!s->begun && status >= 400) {
     job_fail(s->job, code == CURLE_LOGIN_DENIED ? ERR_DENIED : ERR_UNAVAILABLE, "%.200s refused before the mail began: %.200s", s->mail.url,
              s->last);
   } else {
-    int error = transfer_error(&s->transfer, code, s->mail.url, text, sizeof text);
+    int error = transfer_error(&s->transfer, s->mail.url, text, sizeof text);
     job_fail(s->job, error, "%s", text);
   }
 }
 
-static void set_options(struct smtp *s) {
-  CURL *e = s->transfer.easy;
+static void set_options(struct smtp *s, CURL *e) {
   curl_easy_setopt(e, CURLOPT_URL, s->mail.url);
   curl_easy_setopt(e, CURLOPT_PROTOCOLS_STR, "smtp,smtps");
   curl_easy_setopt(e, CURLOPT_USE_SSL, (long)(s->mail.starttls ? CURLUSESSL_ALL : CURLUSESSL_NONE));
@@ -132,9 +131,9 @@ static void set_options(struct smtp *s) {
 static void smtp_work(struct job *job) {
   struct smtp *s = job->context;
   s->job = job;
-  transfer_init(&s->transfer, NULL, NULL, &job->rules, NULL);
-  set_options(s);
-  conclude(s, curl_easy_perform(s->transfer.easy));
+  set_options(s, transfer_alone(&s->transfer, &job->rules));
+  transfer_perform(&s->transfer);
+  conclude(s);
   transfer_release(&s->transfer);
 }
 

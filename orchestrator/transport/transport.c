@@ -43,11 +43,13 @@ void passage_unref(struct passage *p) {
   slab_free(p);
 }
 
+bool passage_is_open(const struct passage *p) { return !atomic_load(&p->closed); }
+
 /* From `from` to sent, if the gate agrees. */
 static bool passage_ask(struct passage *p, enum passage_state from) {
   bool agreed = false;
   pthread_mutex_lock(&p->lock);
-  if (atomic_load(&p->state) == (int)from) {
+  if (atomic_load(&p->state) == (int)from && passage_is_open(p)) {
     agreed = !p->gate || p->gate(p->gate_arg);
     if (agreed) atomic_fetch_add(p->sent, 1);
     if (agreed || from == PASSAGE_BEFORE) atomic_store(&p->state, agreed ? PASSAGE_SENT : PASSAGE_REFUSED);
@@ -58,16 +60,17 @@ static bool passage_ask(struct passage *p, enum passage_state from) {
 
 bool passage_pass(struct passage *p) { return passage_ask(p, PASSAGE_BEFORE); }
 
+bool passage_pass_again(struct passage *p) { return passage_ask(p, PASSAGE_SENT); }
+
 void passage_close(struct passage *p) {
   int before = PASSAGE_BEFORE;
   pthread_mutex_lock(&p->lock);
   atomic_compare_exchange_strong(&p->state, &before, PASSAGE_CANCELLED);
+  atomic_store(&p->closed, true);
   pthread_mutex_unlock(&p->lock);
 }
 
 bool flight_pass(struct flight *f) { return passage_pass(f->passage); }
-
-bool flight_pass_again(struct flight *f) { return passage_ask(f->passage, PASSAGE_SENT); }
 
 bool flight_passed(const struct flight *f) { return atomic_load(&f->passage->state) == PASSAGE_SENT; }
 

@@ -1,7 +1,7 @@
-/* curl.c: loaded before libcurl, it answers every transfer of the loop at once with 201, without a socket: the engine beside the floor that sends nothing.
+/* curl.c: loaded before libcurl, it answers every transfer of the engine at once with 201, without a socket: the engine beside the floor that sends nothing.
  *
  * Everything of the engine's own runs as ever, its last check before sending and its reading of headers and body included; libcurl is only
- * asked to keep the options. Not thread-safe: transfers belong to the loop's thread. */
+ * asked to keep the options. Not thread-safe: transfers belong to one thread. */
 #define CURL_DISABLE_TYPECHECK
 #include <curl/curl.h>
 #include <dlfcn.h>
@@ -34,7 +34,7 @@ static struct transfer slots[SLOTS]; /* by handle; a handle keeps its place for 
 static struct queue waiting = {.end = &waiting.first}, done = {.end = &done.first};
 static curl_multi_timer_callback on_time;
 static void *on_time_arg;
-static CURLM *loops; /* the loop's; curl_easy_perform makes others, for what blocks (the command line's requests): those go out as ever */
+static CURLM *loops; /* the engine's; curl_easy_perform makes others, for what blocks (the command line's requests): those go out as ever */
 
 static void *real(const char *name) {
   void *found = dlsym(RTLD_NEXT, name);
