@@ -8,6 +8,7 @@
 #include "action/internal.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "base/slab.h"
 #include "base/text.h"
 
 static void begin(void *arg);
@@ -109,19 +110,19 @@ void action_free(struct action *x) {
   json_decref(x->request);
   json_decref(x->simulate);
   json_decref(x->returns);
-  free(x->actor);
-  free(x->playbook);
-  free(x->requester);
-  free(x->undo_of);
-  free(x->because);
+  slab_free(x->actor);
+  slab_free(x->playbook);
+  slab_free(x->requester);
+  slab_free(x->undo_of);
+  slab_free(x->because);
   stand_in_free(x->stand_in);
-  free(x);
+  slab_free(x);
 }
 
-static char *copy_or_null(const char *text) { return text ? strdup(text) : NULL; }
+static char *copy_or_null(const char *text) { return text ? slab_strdup(text) : NULL; }
 
 static struct action *action_new(struct actions *a, const struct action_spec *spec, action_cb *cb, void *arg) {
-  struct action *x = calloc(1, sizeof *x);
+  struct action *x = slab_calloc(1, sizeof *x);
   if (!x) abort();
   *x = (struct action){.all = a, .journal = spec->journal, .run = spec->run, .cb = cb, .arg = arg};
   x->exercise = id_exercise(journal_incident(spec->journal));
@@ -129,7 +130,7 @@ static struct action *action_new(struct actions *a, const struct action_spec *sp
   x->shadow = spec->shadow;
   *text_add(x->step, x->step + sizeof x->step - 1, spec->step) = 0;
   id_path(x->id, journal_incident(spec->journal), spec->run, spec->step);
-  x->actor = strdup(spec->actor);
+  x->actor = slab_strdup(spec->actor);
   x->playbook = copy_or_null(spec->playbook);
   x->requester = copy_or_null(spec->requester);
   x->undo_of = copy_or_null(spec->undo_of);

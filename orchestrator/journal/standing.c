@@ -6,6 +6,7 @@
 #include "base/id.h"
 #include "base/json.h"
 #include "base/slab.h"
+#include "evidence/leaf.h"
 
 void standing_init(struct standing *s, const char *incident) {
   s->incident = incident;
@@ -31,7 +32,7 @@ static void plain_release(struct standing *s) {
   drop(&s->attack);
   for (size_t i = 0; i < s->recent_count; i++) drop(&s->recent[i].id);
   for (size_t i = 0; i < s->run_count; i++) run_release(&s->runs[i]);
-  for (size_t i = 0; i < s->intent_count; i++) drop(&s->intents[i].body);
+  for (size_t i = 0; i < s->intent_count; i++) slab_free(s->intents[i].body);
   s->recent_count = s->run_count = s->intent_count = 0;
 }
 
@@ -133,11 +134,34 @@ static struct standing_intent *intent_find(struct standing *s, const struct entr
   return NULL;
 }
 
+static char *copy_bytes(const char *bytes, size_t len) {
+  char *copy = slab_alloc(len + 1);
+  if (!copy) abort();
+  memcpy(copy, bytes, len);
+  copy[len] = 0;
+  return copy;
+}
+
+/* An entry that was written or read has its bytes with it. */
+static char *body_bytes(const struct entry *e, size_t *ret_len) {
+  struct buf text;
+  char near[2048];
+  *ret_len = e->envelope_len - ENVELOPE_PREFIX;
+  if (e->envelope_len > ENVELOPE_PREFIX) return copy_bytes(e->envelope + ENVELOPE_PREFIX, *ret_len);
+  buf_lend(&text, near, sizeof near, SIZE_MAX / 2);
+  json_write(e->body, &text);
+  if (!buf_ok(&text)) abort();
+  char *bytes = copy_bytes(text.data, *ret_len = text.len);
+  buf_release(&text);
+  return bytes;
+}
+
 static bool fold_intent(struct standing *s, const struct entry *e) {
   size_t len = strlen(e->step);
   if (s->intent_count == STANDING_INTENTS || len >= STANDING_STEP || intent_find(s, e)) return false;
   struct standing_intent *intent = &s->intents[s->intent_count++];
-  *intent = (struct standing_intent){.run = e->run, .since = e->time, .body = json_incref(e->body)};
+  *intent = (struct standing_intent){.run = e->run, .since = e->time};
+  intent->body = body_bytes(e, &intent->len);
   memcpy(intent->step, e->step, len);
   return true;
 }
@@ -147,7 +171,7 @@ static bool fold_outcome(struct standing *s, const struct entry *e) {
   struct standing_intent *intent = intent_find(s, e);
   if (!intent) return true;
   if (json_bool_or(e->body, "ok", false) && json_str(e->body, "contains")) return false;
-  json_decref(intent->body);
+  slab_free(intent->body);
   *intent = s->intents[--s->intent_count];
   return true;
 }
@@ -205,8 +229,8 @@ static bool goes_on(const struct standing *s) {
 }
 
 void standing_rest(struct standing *s, const char *bytes, size_t len) {
-  if (s->json || s->bytes || goes_on(s) || !(s->bytes = slab_alloc(len))) return;
-  memcpy(s->bytes, bytes, len);
+  if (s->json || s->bytes || goes_on(s)) return;
+  s->bytes = copy_bytes(bytes, len);
   s->len = len;
   plain_release(s);
 }

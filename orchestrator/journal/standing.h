@@ -26,7 +26,8 @@ struct standing_intent {
   unsigned run;
   char step[STANDING_STEP];
   int64_t since;
-  json_t *body; /* all of action.intended */
+  size_t len;
+  char *body; /* all of action.intended, as its bytes: it is gone again soon, and hardly ever looked at */
 };
 
 /* Its members are standing.c's. Zeros and standing_init, and it may not move. */

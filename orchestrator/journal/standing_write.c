@@ -1,4 +1,5 @@
 /* A plain standing written as the state of state.h is stored: its members in the order of their names. */
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/id.h"
@@ -135,11 +136,14 @@ static void add_intent(struct buf *out, const struct standing_intent *intent) {
   static const char *const before[] = {"action",  "attempt", "because",     "connector", "digest",    "effect", "key",
                                        "lift_at", "params",  "send_before", "settle",    "simulated", NULL},
                            *const after[] = {"target", "timeout", "undo_of", "version", NULL};
+  json_t *body = NULL;
+  if (json_parse_stored(intent->body, intent->len, &body, NULL) < 0) abort(); /* they were written just so */
   buf_addc(out, '{');
-  for (const char *const *k = before; *k; k++) add_value(out, *k, json_object_get(intent->body, *k));
+  for (const char *const *k = before; *k; k++) add_value(out, *k, json_object_get(body, *k));
   add_int(out, "since", intent->since);
-  for (const char *const *k = after; *k; k++) add_value(out, *k, json_object_get(intent->body, *k));
+  for (const char *const *k = after; *k; k++) add_value(out, *k, json_object_get(body, *k));
   buf_addc(out, '}');
+  json_decref(body);
 }
 
 static void add_intents(struct buf *out, const struct standing *s) {

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/json.h"
+#include "base/slab.h"
 #include "run/internal.h"
 
 struct replay {
@@ -88,7 +89,7 @@ static void restore(struct run *run, const json_t *started) {
   json_decref(run->pins);
   run->pins = json_incref(json_object_get(started, "connectors"));
   if (settings) json_decref(run->settings), run->settings = json_deep_copy(settings);
-  if (!run->requester && json_str(started, "requester")) run->requester = strdup(json_str(started, "requester"));
+  if (!run->requester && json_str(started, "requester")) run->requester = slab_strdup(json_str(started, "requester"));
   if (json_bool_or(started, "simulated", false)) run->simulated = true; /* never the other way round */
   if (json_bool_or(started, "shadow", false)) run->shadow = true;
 }

@@ -8,6 +8,7 @@
 #include "base/digest.h"
 #include "base/id.h"
 #include "base/json.h"
+#include "base/slab.h"
 #include "run/internal.h"
 
 static void begin(void *arg);
@@ -42,7 +43,7 @@ int64_t run_now(const struct run *run) { return clock_wall(journal_store_of(run-
 static json_t *copy_or_null(const json_t *value) { return value ? json_deep_copy(value) : NULL; }
 
 static struct run *run_new(struct runs *rs, const struct run_spec *spec, run_done_cb *cb, void *arg) {
-  struct run *run = calloc(1, sizeof *run);
+  struct run *run = slab_calloc(1, sizeof *run);
   if (!run) abort();
   *run = (struct run){.all = rs,
                       .journal = spec->journal,
@@ -58,7 +59,7 @@ static struct run *run_new(struct runs *rs, const struct run_spec *spec, run_don
   run->settings = copy_or_null(spec->settings);
   run->trigger = copy_or_null(spec->trigger);
   run->simulate = copy_or_null(spec->simulate);
-  run->requester = spec->requester ? strdup(spec->requester) : NULL;
+  run->requester = spec->requester ? slab_strdup(spec->requester) : NULL;
   run->host = (struct script_host){.arg = run, .look = look};
   TAILQ_INIT(&run->steps);
   TAILQ_INIT(&run->ready);
@@ -316,11 +317,11 @@ void run_free(struct run *run) {
   json_decref(run->trigger);
   json_decref(run->simulate);
   buf_release(&run->story);
-  free(run->requester);
+  slab_free(run->requester);
   json_decref(run->pins);
   json_decref(run->woulds);
   free(run->error);
-  free(run);
+  slab_free(run);
 }
 
 /* --- a clock that is set ------------------------------------------------------------------------------------------ */

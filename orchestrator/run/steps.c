@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/json.h"
+#include "base/slab.h"
 #include "base/text.h"
 #include "run/internal.h"
 
@@ -26,7 +27,7 @@ void step_free(struct step *s) {
   json_decref(s->list);
   json_decref(s->body);
   if (s->branch && s->branch->step == s) s->branch->step = NULL;
-  free(s);
+  slab_free(s);
 }
 
 struct step *step_find(const struct run *run, const char *path) {
@@ -138,7 +139,7 @@ static void branch_outcome(struct branch *b, struct script_yield *out) {
 }
 
 struct branch *branch_new(struct run *run, struct step *parent, size_t index) {
-  struct branch *b = calloc(1, sizeof *b);
+  struct branch *b = slab_calloc(1, sizeof *b);
   if (!b) abort();
   b->run = run;
   b->parent = parent;
@@ -153,7 +154,7 @@ struct branch *branch_new(struct run *run, struct step *parent, size_t index) {
 void branch_free(struct branch *b) {
   if (!b) return;
   step_free(b->step);
-  free(b);
+  slab_free(b);
 }
 
 void branch_begin(struct branch *b) {
@@ -192,7 +193,7 @@ void step_wake(struct step *s) {
 /* --- the next step -------------------------------------------------------------------------------------------- */
 
 static struct step *step_new(struct branch *b, const struct verb *verb, json_t *args) {
-  struct step *s = calloc(1, sizeof *s);
+  struct step *s = slab_calloc(1, sizeof *s);
   if (!s) abort();
   *s = (struct step){
       .run = b->run, .branch = b, .verb = verb, .args = args ? json_incref(args) : json_object(), .alerts_seen = b->run->view.alerts};

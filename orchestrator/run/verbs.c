@@ -141,6 +141,7 @@ static void action_go(struct step *s, const json_t *history) {
     s->action = NULL;
     step_refuse(s, err_name(err.code), err.text);
   }
+  json_object_del(s->args, "params"); /* the action has its own; what they are made of is still in the caches */
 }
 
 static void action_begin(struct step *s) { action_go(s, NULL); }
