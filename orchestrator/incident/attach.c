@@ -103,8 +103,8 @@ static size_t longest_text(const json_t *value) {
   return all;
 }
 
-static bool finding_fits(const json_t *finding) {
-  if (longest_text(finding) <= FINDING_KEPT) return true;
+static bool finding_fits(const json_t *finding, size_t most) {
+  if ((most ? most : longest_text(finding)) <= FINDING_KEPT) return true;
   struct buf text;
   buf_init(&text, FINDING_KEPT);
   json_write(finding, &text);
@@ -117,7 +117,7 @@ static bool finding_fits(const json_t *finding) {
 static json_t *finding_kept(const struct attach *a) {
   static const char *const kept[] = {"class_uid", "time", "start_time", "severity_id", "severity", "activity_id", "metadata", NULL};
   struct buf text;
-  if (finding_fits(a->finding)) return json_incref(a->finding);
+  if (finding_fits(a->finding, a->alert.most)) return json_incref(a->finding);
   json_t *less = json_pack("{s:b}", "too_large", 1), *value;
   for (const char *const *k = kept; *k; k++) {
     value = json_object_get(a->finding, *k);

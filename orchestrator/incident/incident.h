@@ -28,6 +28,7 @@ struct alert {
   const char *source;    /* connector or webhook source */
   int64_t received;      /* µs */
   const json_t *finding; /* OCSF Detection Finding */
+  size_t most;           /* bytes that it takes as JSON at most; 0: nobody knows */
   const json_t *raw;     /* the parsed document */
   const char *raw_text;  /* its very bytes */
   size_t raw_len;

@@ -13,12 +13,9 @@ void message_free(struct message *m) {
   struct intake *in = m->in;
   timer_free(m->retry);
   normalised_release(&m->n);
-  for (size_t i = 0; i < m->field_count; i++) free(m->fields[i]);
   for (size_t i = 0; i < m->wanted_count; i++) free(m->wanted[i].playbook), free(m->wanted[i].group);
   for (size_t i = 0; i < m->watcher_count; i++) free(m->watchers[i].playbook);
   free(m->watchers);
-  free(m->fields);
-  free(m->field_lens);
   free(m->wanted);
   free(m->text);
   free(m->source);
@@ -192,6 +189,7 @@ static void attach_one(struct message *m, const struct normalised *normal, const
                         .source = m->n.connector->instance,
                         .received = m->received,
                         .finding = normal->finding,
+                        .most = normal->most,
                         .raw = normal->document,
                         .raw_text = m->text,
                         .raw_len = m->len,
@@ -339,7 +337,7 @@ static void enrich(struct message *m) {
     critical = critical || strcmp(criticality, "critical") == 0 || strcmp(criticality, "high") == 0;
   }
   int64_t severity = json_int_or(m->n.finding, "severity_id", 0);
-  if (json_array_size(found)) json_object_set(m->n.finding, "enrichments", found);
+  if (json_array_size(found)) json_object_set(m->n.finding, "enrichments", found), m->n.most = 0;
   if (critical && severity >= 1 && severity < 5) {
     json_object_set_new(m->n.finding, "severity_id", json_integer(severity + 1));
     json_object_set_new(m->n.finding, "severity", json_string(severity_name(severity + 1)));
@@ -358,10 +356,6 @@ static void alert_id_make(struct message *m) {
 static void read_and_route(struct message *m) {
   struct err err;
   struct routing routing = {0};
-  if (m->field_count == 0) {
-    bury(m, "the entry was taken out of the queue before it was read: nothing may trim or delete from tocsin:alerts");
-    return;
-  }
   if (m->len > DOCUMENT_CAP) {
     bury(m, "the document is larger than 8 MiB");
     return;
@@ -400,11 +394,12 @@ static char *copy_bytes(const char *bytes, size_t len) {
   return copy;
 }
 
-static size_t field_index(const struct message *m, const char *const *names) {
+/* The value of the first of some names that the entry has. Borrowed; NULL: it has none of them. */
+static const char *field(const struct redis_value *fields, const char *const *names, size_t *ret_len) {
   for (; *names; names++)
-    for (size_t i = 0; i + 1 < m->field_count; i += 2)
-      if (strcmp(m->fields[i], *names) == 0) return i + 1;
-  return 0;
+    for (size_t i = 0; i + 1 < redis_count(fields); i += 2)
+      if (strcmp(redis_string(redis_item(fields, i), NULL), *names) == 0) return redis_string(redis_item(fields, i + 1), ret_len);
+  return NULL;
 }
 
 /* It has ended the process while it was alone: its bytes are kept, and nobody reads them again until a person wants it. */
@@ -416,34 +411,40 @@ static bool set_aside(struct message *m) {
   return true;
 }
 
+static void text_keep(struct message *m, const char *text, size_t len) {
+  m->text = copy_bytes(text, len);
+  m->len = len;
+}
+
 /* A log shipper's fields: the message itself when it is a document, otherwise all fields as one. */
-static void text_of_fields(struct message *m) {
+static void text_of_fields(struct message *m, const struct redis_value *fields) {
   static const char *const messages[] = {"message", "MESSAGE", "msg", "MSG", NULL};
-  size_t at = field_index(m, messages);
+  size_t len = 0;
+  const char *text = field(fields, messages, &len);
   json_t *parsed = NULL;
-  if (at && ((m->field_lens[at] && json_parse(m->fields[at], m->field_lens[at], &parsed, NULL) == 0 && json_is_object(parsed)) ||
-             strncmp(m->fields[at], "CEF:", 4) == 0)) {
-    m->text = copy_bytes(m->fields[at], m->field_lens[at]);
-    m->len = m->field_lens[at];
+  if (text && ((len && json_parse(text, len, &parsed, NULL) == 0 && json_is_object(parsed)) || strncmp(text, "CEF:", 4) == 0)) {
+    text_keep(m, text, len);
   } else {
     struct buf all;
     buf_init(&all, DOCUMENT_CAP * 2);
     buf_addc(&all, '{');
-    for (size_t i = 0; i + 1 < m->field_count; i += 2) {
-      if (i) buf_addc(&all, ',');
-      buf_add_json_string(&all, m->fields[i], m->field_lens[i]);
-      buf_addc(&all, ':');
-      buf_add_json_string(&all, m->fields[i + 1], m->field_lens[i + 1]);
+    for (size_t i = 0, count = redis_count(fields) & ~(size_t)1; i < count; i++) {
+      size_t n;
+      const char *part = redis_string(redis_item(fields, i), &n);
+      if (i) buf_addc(&all, i % 2 ? ':' : ',');
+      buf_add_json_string(&all, part, n);
     }
     buf_addc(&all, '}');
     m->text = buf_take(&all, &m->len);
-    if (!m->text) m->text = copy_bytes("", 0), m->len = 0;
+    if (!m->text) text_keep(m, "", 0);
   }
   json_decref(parsed);
 }
 
 void intake_message(struct intake *in, const struct redis_value *entry) {
   static const char *const alert[] = {"alert", NULL}, *const source[] = {"source", NULL};
+  const struct redis_value *fields = redis_item(entry, 1);
+  size_t from_len = 0;
   struct message *m = calloc(1, sizeof *m);
   if (!m) abort();
   m->in = in;
@@ -451,22 +452,14 @@ void intake_message(struct intake *in, const struct redis_value *entry) {
   snprintf(m->id, sizeof m->id, "%s", redis_string(redis_item(entry, 0), NULL));
   if (in->deps.exercise) snprintf(m->name, sizeof m->name, "%.20s:%.26s", in->deps.exercise, m->id);
   else snprintf(m->name, sizeof m->name, "%.47s", m->id);
-  const struct redis_value *fields = redis_item(entry, 1);
-  m->field_count = redis_count(fields) & ~(size_t)1;
-  m->fields = calloc(m->field_count + 1, sizeof *m->fields);
-  m->field_lens = calloc(m->field_count + 1, sizeof *m->field_lens);
-  if (!m->fields || !m->field_lens) abort();
-  for (size_t i = 0; i < m->field_count; i++) {
-    const char *bytes = redis_string(redis_item(fields, i), &m->field_lens[i]);
-    m->fields[i] = copy_bytes(bytes, m->field_lens[i]);
-  }
-  size_t at = field_index(m, alert), from = field_index(m, source);
-  if (at) m->len = m->field_lens[at];
-  if (at && from && m->field_lens[from]) m->source = copy_bytes(m->fields[from], m->field_lens[from]);
+  const char *text = field(fields, alert, &m->len), *from = field(fields, source, &from_len);
+  if (text && from_len) m->source = copy_bytes(from, from_len);
   if (set_aside(m)) return;
   suspect_begin(SUSPECT_ALERT, m->name, 0);
-  if (at) m->text = copy_bytes(m->fields[at], m->field_lens[at]);
-  else text_of_fields(m);
-  read_and_route(m);
+  if (text) text_keep(m, text, m->len);
+  else text_of_fields(m, fields);
+  if (redis_count(fields) < 2)
+    bury(m, "the entry was taken out of the queue before it was read: nothing may trim or delete from tocsin:alerts");
+  else read_and_route(m);
   suspect_end();
 }

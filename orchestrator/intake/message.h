@@ -24,8 +24,6 @@ struct message {
   char name[SUSPECT_ID]; /* the same among all streams: what is noted while it is handled */
   char *text, *source;   /* the document's very bytes; the source named, or NULL */
   size_t len;
-  char **fields; /* the entry's raw fields, for the dead letters: name, value… */
-  size_t *field_lens, field_count;
   struct normalised n;
   char *alert_id;
   int64_t received;

@@ -127,7 +127,7 @@ static int find(struct normalised *n, struct err *err) {
     finding = NULL;
   }
   json_decref(failure);
-  if (r == 0) n->finding = own(finding);
+  if (r == 0) n->finding = own(finding), n->most = connector_gave(n->connector->state);
   return r;
 }
 

@@ -12,6 +12,7 @@ struct normalised {
   json_t *document; /* parsed; a string when it is no JSON (CEF) */
   json_t *parts;    /* several alerts in one body: their documents; NULL: one */
   json_t *finding;  /* NULL when there are parts */
+  size_t most;      /* bytes that the finding takes as JSON at most; 0: nobody knows */
 };
 
 struct normaliser *normaliser_new(struct registry *registry, const json_t *sources);

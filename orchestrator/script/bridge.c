@@ -6,6 +6,8 @@
 #include "base/utf8.h"
 #include "script/internal.h"
 
+enum { ESCAPE = 6, AROUND = 40 }; /* a byte's longest escape; the rest of a value, with its name's quotes: no number is longer */
+
 /* Registry keys, and the address that null is. */
 static char key_array, key_secrets, key_secret_meta, key_view_meta, null_tag;
 
@@ -460,7 +462,11 @@ static json_t *pull_number(struct pull *p, int index) {
 }
 
 static json_t *pull_userdata(struct pull *p, int index) {
-  if (bridge_is_secret(p->L, index)) return json_pack("{s:s}", "$secret", (const char *)lua_touserdata(p->L, index));
+  if (bridge_is_secret(p->L, index)) {
+    const char *slot = lua_touserdata(p->L, index);
+    p->bytes += strlen(slot);
+    return json_pack("{s:s}", "$secret", slot);
+  }
   return refuse(p, has_metatable(p->L, index, &key_view_meta) ? "is the whole list: pass what is needed of its elements"
                                                               : "cannot be passed on");
 }
@@ -483,7 +489,9 @@ json_t *bridge_try(lua_State *L, int index, char *why, size_t size) {
   struct pull p = {.L = L, .why = why, .size = size};
   why[0] = 0;
   if (!lua_checkstack(L, 8)) return refuse(&p, "is nested too deep");
-  return pull_at(&p, lua_absindex(L, index), 0);
+  json_t *value = pull_at(&p, lua_absindex(L, index), 0);
+  state_of(L)->gave = ESCAPE * p.bytes + AROUND * p.nodes;
+  return value;
 }
 
 json_t *bridge_pull(lua_State *L, int index) {

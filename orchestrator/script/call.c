@@ -234,6 +234,8 @@ static int call_function(lua_State *L) {
   return 0;
 }
 
+size_t connector_gave(const struct connector_state *c) { return c->state->gave; }
+
 /* After every call, also one that raised. */
 static int check_locals(const struct connector_state *c, const char *function, struct err *err) {
   const char *changed = restore_locals(c);

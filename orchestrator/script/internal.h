@@ -76,6 +76,7 @@ struct state {
   struct view *views;     /* what bridge_push_view pushed and nobody collected */
   struct documents documents;
   json_t *calls;       /* of a run: [{"connector", "action"}…], what act's functions leave with, without their parameters */
+  size_t gave;         /* bytes that what was pulled last takes as JSON, at most */
   bool asked;          /* its host was asked for something */
   struct spare *spare; /* how it was when it was made, when that is kept */
 };

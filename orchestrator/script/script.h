@@ -67,6 +67,9 @@ void connector_state_free(struct connector_state *c);
 int connector_call(struct connector_state *c, const char *function, const json_t *args, enum script_trust trust, json_t **ret,
                    json_t **ret_failure, struct err *err);
 
+/* How many bytes what the last call gave takes as JSON at most, whatever is escaped in it. */
+size_t connector_gave(const struct connector_state *c);
+
 /* ---- a playbook's run ------------------------------------------------------------------------------ */
 
 /* The run looks at the engine without waiting: look(arg, "incident", args) → new JSON. What is asked, and its args:

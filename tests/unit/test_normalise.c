@@ -64,6 +64,24 @@ static void test_finding_is_its_own(void **state) {
   }
 }
 
+/* What a finding takes at most is known without writing it. */
+static void test_most(void **state) {
+  static const char *const events[] = {"{}", "{\"\\u0001\\u0002\":\"\\u0003\\u0004\\\"\"}",
+                                       "[[[],{}],-9223372036854775807,1.2345678901234567e-300,null,false]"};
+  for (size_t i = 0; i < sizeof events / sizeof *events; i++) {
+    char text[256];
+    struct err err = {0};
+    struct normalised n = {0};
+    snprintf(text, sizeof text, "{\"event\":{\"e\":%s},\"list\":%s,\"odd\":\"%s\"}", events[i], events[i], i ? "parts" : "changed");
+    if (normalise(normaliser, NULL, text, strlen(text), &n, &err) < 0) fail_msg("%s", err.text);
+    char *written = json_text(n.finding);
+    assert_in_range(strlen(written), 1, n.most);
+    assert_in_range(n.most, strlen(written), 40 * strlen(written));
+    free(written);
+    normalised_release(&n);
+  }
+}
+
 static void test_no_finding(void **state) {
   struct err err = {0};
   struct normalised n = {0};
@@ -73,6 +91,7 @@ static void test_no_finding(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_finding_is_its_own), cmocka_unit_test(test_no_finding)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_finding_is_its_own), cmocka_unit_test(test_most),
+                                     cmocka_unit_test(test_no_finding)};
   return cmocka_run_group_tests(tests, prepare, release);
 }
