@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/json.h"
+#include "base/json_bytes.h"
 #include "base/utf8.h"
 
 enum { DIGITS_MOST = 18 }; /* of an integer that surely fits */
@@ -101,11 +102,21 @@ static bool read_escaped(struct reader *r, const char *start, const char *p, str
   return true;
 }
 
+/* The first special byte at or behind p, or the end. */
+static const char *plain_end(const char *p, const char *end) {
+  for (; end - p >= (ptrdiff_t)sizeof(uint64_t); p += sizeof(uint64_t)) {
+    uint64_t found = special_in(load(p, sizeof(uint64_t)));
+    if (found) return p + first_of(found);
+  }
+  while (p < end && !special[(unsigned char)*p]) p++;
+  return p;
+}
+
 /* Behind the opening quote. */
 static bool read_text(struct reader *r, struct text *ret) {
   const char *start = r->p, *p = start;
   for (;;) {
-    while (p < r->end && !special[(unsigned char)*p]) p++;
+    p = plain_end(p, r->end);
     if (p == r->end) return false;
     if (*p == '"') break;
     if (*p == '\\') return read_escaped(r, start, p, ret);

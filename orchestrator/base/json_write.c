@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/json.h"
+#include "base/json_bytes.h"
 #include "base/utf8.h"
 
 enum { DEPTH_MOST = 2048, KEYS_NEAR = 40, NUMBER_TEXT = 64, ESCAPE_MOST = 6, SPARE = 2 };
@@ -62,23 +63,6 @@ static char *put_escape(char *to, unsigned char c) {
 }
 
 static inline bool is_escaped(unsigned char c) { return c < 0x20 || c == '"' || c == '\\'; }
-
-#define EACH(byte) (UINT64_C(0x0101010101010101) * (byte))
-
-/* The top bits of those of eight bytes that need an escape or are more than ASCII. A byte's borrow can only spoil those above it, which lie further
- * on, and comes from one that is special itself: the first is right. */
-static inline uint64_t special_in(uint64_t eight) {
-  uint64_t quote = eight ^ EACH('"'), backslash = eight ^ EACH('\\');
-  return (eight | (eight - EACH(0x20)) | (quote - EACH(1)) | (backslash - EACH(1))) & EACH(0x80);
-}
-
-static inline size_t first_of(uint64_t special) { return (size_t)__builtin_ctzll(special) / 8; }
-
-static inline uint64_t load(const char *from, size_t bytes) {
-  uint64_t value = 0;
-  memcpy(&value, from, bytes);
-  return le64toh(value);
-}
 
 static inline void store(char *to, uint64_t value, size_t bytes) {
   value = htole64(value);

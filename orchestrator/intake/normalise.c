@@ -50,9 +50,8 @@ static void shape_of(const json_t *document, struct buf *out) {
   }
 }
 
-static const struct connector *recognise(struct normaliser *n, const json_t *document) {
+static const struct connector *recognise(struct normaliser *n, const json_t *document, const json_t *args) {
   struct buf shape;
-  json_t *args = json_pack("[O]", document);
   const struct connector *best = NULL, *c;
   int64_t most = 0;
   size_t at = 0;
@@ -69,7 +68,6 @@ static const struct connector *recognise(struct normaliser *n, const json_t *doc
     if (map_count(&n->shapes) >= SHAPE_CACHE) map_release(&n->shapes, NULL);
     if (best && most >= SURE) map_put(&n->shapes, shape.data, (void *)(uintptr_t)best);
   }
-  json_decref(args);
   buf_release(&shape);
   return best ? best : registry_find(n->registry, "generic", NULL);
 }
@@ -96,12 +94,10 @@ static int parse(const char *text, size_t len, json_t **ret, struct err *err) {
   return 0;
 }
 
-static int split(struct normalised *n, struct err *err) {
-  json_t *parts = NULL, *failure = NULL, *args;
+static int split(struct normalised *n, const json_t *args, struct err *err) {
+  json_t *parts = NULL, *failure = NULL;
   if (!json_object_get(json_object_get(n->connector->declaration->json, "alert"), "split")) return 0;
-  args = json_pack("[O]", n->document);
   int r = connector_call(n->connector->state, "alert.split", args, SCRIPT_DOCUMENT, &parts, &failure, err);
-  json_decref(args);
   json_decref(failure);
   if (r == 0 && json_array_size(parts) > 1) n->parts = json_incref(parts);
   json_decref(parts);
@@ -116,10 +112,9 @@ static json_t *own(json_t *finding_take) {
   return copy;
 }
 
-static int find(struct normalised *n, struct err *err) {
-  json_t *finding = NULL, *failure = NULL, *args = json_pack("[O]", n->document);
+static int find(struct normalised *n, const json_t *args, struct err *err) {
+  json_t *finding = NULL, *failure = NULL;
   int r = connector_call(n->connector->state, "alert.normalise", args, SCRIPT_DOCUMENT, &finding, &failure, err);
-  json_decref(args);
   if (r == 0 && !json_is_object(finding)) {
     r = err_set(err, ERR_INVALID, "the connector %s made no finding of it%s%s", n->connector->instance, failure ? ": " : "",
                 json_str_or(failure, "message", ""));
@@ -135,11 +130,14 @@ int normalise(struct normaliser *n, const char *source, const char *text, size_t
   struct normalised result = {0};
   int r = parse(text, len, &result.document, err);
   if (r < 0) return r;
+  json_t *args = json_array(); /* of every function that is asked */
+  json_array_append(args, result.document);
   result.connector = source ? by_source(n, source) : NULL;
-  if (!result.connector) result.connector = recognise(n, result.document);
+  if (!result.connector) result.connector = recognise(n, result.document, args);
   if (!result.connector) r = err_set(err, ERR_NOT_FOUND, "no connector knows this document, and there is no connector `generic`");
-  if (r == 0) r = split(&result, err);
-  if (r == 0 && !result.parts) r = find(&result, err);
+  if (r == 0) r = split(&result, args, err);
+  if (r == 0 && !result.parts) r = find(&result, args, err);
+  json_decref(args);
   if (r < 0) {
     normalised_release(&result);
     return r;

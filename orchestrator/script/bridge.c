@@ -364,7 +364,6 @@ static bool is_empty(lua_State *L, int index) {
 
 /* Counts what the value of a document holds, as if it were pulled. *ret_same false: a name in it is another in Lua. */
 static bool pull_measure(struct pull *p, const json_t *value, int depth, bool *ret_same) {
-  const char *key;
   json_t *item;
   size_t i;
   if (++p->nodes > BRIDGE_NODES || p->bytes > BRIDGE_BYTES) return refuse(p, "holds too much data") != NULL;
@@ -373,10 +372,12 @@ static bool pull_measure(struct pull *p, const json_t *value, int depth, bool *r
   json_array_foreach(value, i, item) {
     if (!pull_measure(p, item, depth + 1, ret_same)) return name_place(p, NULL, (lua_Integer)i + 1), false;
   }
-  json_object_foreach((json_t *)(uintptr_t)value, key, item) {
+  json_t *object = (json_t *)(uintptr_t)value;
+  for (void *it = json_object_iter(object); it; it = json_object_iter_next(object, it)) {
+    const char *key = json_object_iter_key(it);
     if (bridge_looks_secret(key)) *ret_same = false;
-    p->bytes += strlen(key);
-    if (!pull_measure(p, item, depth + 1, ret_same)) return name_place(p, key, 0), false;
+    p->bytes += json_object_iter_key_len(it);
+    if (!pull_measure(p, json_object_iter_value(it), depth + 1, ret_same)) return name_place(p, key, 0), false;
   }
   return true;
 }

@@ -9,12 +9,16 @@
 
 #include "script/ocsf.h"
 
+enum { WITHOUT_MOST = 4 };
+
 struct event {
   lua_State *L; /* whose budget is charged */
   const json_t *doc;
   json_t *out;  /* the finding */
   json_t *seen; /* "path\0value" of what is observed */
   size_t left_off;
+  const char *without[WITHOUT_MOST]; /* members of doc that the finding does not have */
+  size_t without_count;
 };
 
 static const json_t *at(const struct event *e, const json_t *node, const char *path) { return ocsf_node_get(e->L, node, ocsf_word(path)); }
@@ -35,13 +39,39 @@ static bool says(const json_t *node) {
   return ocsf_node_says(node, room, &s);
 }
 
+/* Adds those members of node that the object lacks. */
+static void add_members(json_t *object, const json_t *node) {
+  json_t *from = (json_t *)(uintptr_t)node;
+  for (void *it = json_object_iter(from); it; it = json_object_iter_next(from, it)) {
+    const char *name = json_object_iter_key(it);
+    size_t len = json_object_iter_key_len(it);
+    if (!json_object_getn(object, name, len)) json_object_setn_new_nocheck(object, name, len, share(json_object_iter_value(it)));
+  }
+}
+
 /* A new object with the members of node. */
-static json_t *copy_of(const json_t *node) { return json_is_object(node) ? json_copy((json_t *)(uintptr_t)node) : json_object(); }
+static json_t *copy_of(const json_t *node) {
+  json_t *copy = json_object();
+  add_members(copy, node);
+  return copy;
+}
 
 /* NULL: it has no such member. */
-static void set(json_t *object, const char *name, json_t *value_take) {
+static inline void set(json_t *object, const char *name, json_t *value_take) {
   if (value_take) json_object_set_new(object, name, value_take);
   else json_object_del(object, name);
+}
+
+/* A member of the finding; NULL: it has none, whatever the event has. */
+static inline void make(struct event *e, const char *name, json_t *value_take) {
+  if (value_take) json_object_set_new(e->out, name, value_take);
+  else e->without[e->without_count++] = name;
+}
+
+/* The rest of the event's members, once all others are made. */
+static void make_rest(struct event *e) {
+  add_members(e->out, e->doc);
+  while (e->without_count) json_object_del(e->out, e->without[--e->without_count]);
 }
 
 /* ---- observables ---------------------------------------------------------------------------------------------- */
@@ -165,7 +195,6 @@ static void tell_left_off(struct event *e) {
 
 static void observe_all(struct event *e) {
   const struct span none = {0};
-  json_object_set_new(e->out, "observables", json_array());
   for_each(e, e->doc, "observables", keep_observable, none);
   observe_places(e, e->doc, "");
   for_each(e, e->doc, "evidences", observe_evidence, none);
@@ -187,8 +216,8 @@ static void set_severity(struct event *e) {
   if (!ocsf_node_integer(at(e, e->doc, "severity_id"), &id))
     id = json_is_string(word) ? text_severity((struct span){json_string_value(word), json_string_length(word)}) : 0;
   if (!severity_word(id)) id = 0;
-  set(e->out, "severity_id", json_integer(id));
-  set(e->out, "severity", json_string(severity_word(id)));
+  make(e, "severity_id", json_integer(id));
+  make(e, "severity", json_string(severity_word(id)));
 }
 
 static bool time_of(const struct event *e, const char *number, const char *text, int64_t *ret_ms) {
@@ -199,8 +228,8 @@ static bool time_of(const struct event *e, const char *number, const char *text,
 static void set_times(struct event *e, const int64_t *time) {
   int64_t start;
   bool began = time_of(e, "start_time", "start_time_dt", &start) && (!time || start <= *time);
-  set(e->out, "time", time ? json_integer(*time) : NULL);
-  set(e->out, "start_time", began ? json_integer(start) : NULL);
+  make(e, "time", time ? json_integer(*time) : NULL);
+  make(e, "start_time", began ? json_integer(start) : NULL);
 }
 
 /* What the event was, when it was none of these. */
@@ -208,18 +237,17 @@ static void set_class(struct event *e) {
   int64_t activity = 1, class;
   ocsf_node_integer(at(e, e->doc, "activity_id"), &activity);
   if (ocsf_node_integer(at(e, e->doc, "class_uid"), &class) && class != OCSF_CLASS) {
-    json_t *unmapped = copy_of(json_object_get(e->out, "unmapped"));
+    json_t *unmapped = copy_of(json_object_get(e->doc, "unmapped"));
     set(unmapped, "class_uid", json_integer(class));
     set(unmapped, "class_name", text_of(at(e, e->doc, "class_name")));
-    set(e->out, "unmapped", unmapped);
-    set(e->out, "category_name", NULL);
+    make(e, "unmapped", unmapped);
+    make(e, "category_name", NULL);
   }
-  set(e->out, "class_uid", json_integer(OCSF_CLASS));
-  set(e->out, "class_name", json_string("Detection Finding"));
-  set(e->out, "category_uid", json_integer(2));
-  set(e->out, "activity_id", json_integer(activity));
-  set(e->out, "type_uid",
-      json_integer((json_int_t)((uint64_t)activity + OCSF_CLASS * UINT64_C(100)))); /* as Lua adds: any number may come */
+  make(e, "class_uid", json_integer(OCSF_CLASS));
+  make(e, "class_name", json_string("Detection Finding"));
+  make(e, "category_uid", json_integer(2));
+  make(e, "activity_id", json_integer(activity));
+  make(e, "type_uid", json_integer((json_int_t)((uint64_t)activity + OCSF_CLASS * UINT64_C(100)))); /* as Lua adds: any number may come */
 }
 
 /* ---- metadata and finding_info -------------------------------------------------------------------------------- */
@@ -241,7 +269,7 @@ static void set_metadata(struct event *e, const int64_t *time) {
   if (!says(json_object_get(meta, "correlation_uid"))) set(meta, "correlation_uid", text_of(finding));
   if (!is_table(json_object_get(meta, "product"))) set(meta, "product", json_pack("{s:s}", "name", "Unknown"));
   if (!says(json_object_get(meta, "version"))) set(meta, "version", json_string("1.3.0"));
-  set(e->out, "metadata", meta);
+  make(e, "metadata", meta);
 }
 
 static json_t *title_of(const struct event *e) {
@@ -259,8 +287,8 @@ static void set_finding_info(struct event *e) {
          *message = text_of(at(e, e->doc, "message")), *name = text_of(json_object_get(own, "title"));
   set(own, "title", name ? name : json_incref(title));
   if (is_table(attacks) && !json_object_get(own, "attacks")) set(own, "attacks", share(attacks));
-  set(e->out, "finding_info", own);
-  set(e->out, "message", message ? message : json_incref(title));
+  make(e, "finding_info", own);
+  make(e, "message", message ? message : json_incref(title));
   json_decref(title);
 }
 
@@ -271,13 +299,15 @@ int ocsf_event(lua_State *L) {
   const json_t *doc = ocsf_node_of(L, 1);
   bool ordinary = !doc && lua_istable(L, 1);
   if (ordinary) doc = document_hold(L, bridge_pull(L, 1));
-  struct event e = {.L = L, .doc = doc, .out = document_hold(L, copy_of(doc)), .seen = document_hold(L, json_object())};
+  struct event e = {.L = L, .doc = doc, .out = document_hold(L, json_object()), .seen = document_hold(L, json_object())};
   const int64_t *when = time_of(&e, "time", "time_dt", &time) ? &time : NULL;
   set_class(&e);
   set_severity(&e);
   set_times(&e, when);
   set_metadata(&e, when);
   set_finding_info(&e);
+  make(&e, "observables", json_array());
+  make_rest(&e);
   observe_all(&e);
   if (ordinary) bridge_push(L, e.out, SCRIPT_TRUSTED); /* the names in it are the script's already */
   else document_push_own(L, e.out);
