@@ -24,6 +24,63 @@ struct check {
   size_t mistakes;
 };
 
+/* ---- what a schema says -------------------------------------------------------------------------------------- */
+
+enum type {
+  TYPE_ANY,
+  TYPE_BOOLEAN,
+  TYPE_INTEGER,
+  TYPE_NUMBER,
+  TYPE_DURATION,
+  TYPE_LIST,
+  TYPE_MAP,
+  TYPE_OBJECT,
+  TYPE_SECRET,
+  TYPE_GENERATED,
+  TYPE_STRING,
+  TYPE_URL,
+  TYPE_IP,
+  TYPE_HOST,
+  TYPE_EMAIL,
+  TYPES
+};
+
+static const char *const type_names[TYPES] = {"any",    "boolean",   "integer", "number", "duration", "list", "map",  "object",
+                                              "secret", "generated", "string",  "url",    "ip",       "host", "email"};
+
+/* Read in one walk: a schema has few members, and each is wanted. NULL: not there. */
+struct rule {
+  enum type type;
+  const char *pattern;
+  const json_t *min, *max, *of, *fields, *one_of, *fallback;
+  bool optional;
+};
+
+static enum type type_by_name(const char *name) {
+  for (int i = 0; name && i < TYPES; i++)
+    if (*type_names[i] == *name && strcmp(type_names[i], name) == 0) return (enum type)i;
+  return name ? TYPE_STRING : TYPE_ANY;
+}
+
+static struct rule rule_of(const json_t *schema) {
+  struct rule r = {.type = TYPE_ANY};
+  json_t *walked = (json_t *)(uintptr_t)schema;
+  for (void *at = json_object_iter(walked); at; at = json_object_iter_next(walked, at)) {
+    const char *key = json_object_iter_key(at);
+    const json_t *value = json_object_iter_value(at);
+    if (strcmp(key, "type") == 0) r.type = type_by_name(json_string_value(value));
+    else if (strcmp(key, "pattern") == 0) r.pattern = json_string_value(value);
+    else if (strcmp(key, "min") == 0) r.min = value;
+    else if (strcmp(key, "max") == 0) r.max = value;
+    else if (strcmp(key, "of") == 0) r.of = value;
+    else if (strcmp(key, "fields") == 0) r.fields = value;
+    else if (strcmp(key, "one_of") == 0) r.one_of = value;
+    else if (strcmp(key, "default") == 0) r.fallback = value;
+    else if (strcmp(key, "optional") == 0) r.optional = json_is_true(value);
+  }
+  return r;
+}
+
 static void place_text(char out[PATH_CAP], const struct place *place) {
   char path[PATH_CAP];
   if (!place->in) {
@@ -110,52 +167,51 @@ static bool is_email(const char *s, size_t len) {
   return at && at > s && len <= 254 && !has_space(s, len) && !strpbrk(s, "<>,;\"()") && is_host(at + 1, strlen(at + 1));
 }
 
-static json_t *check_range(struct check *c, const json_t *schema, const json_t *value, const struct place *path, double n,
+static json_t *check_range(struct check *c, const struct rule *rule, const json_t *value, const struct place *path, double n,
                            const char *what) {
-  const json_t *min = json_object_get(schema, "min"), *max = json_object_get(schema, "max");
-  if (json_is_number(min) && n < json_number_value(min))
-    return mistake(c, path, "must be at least %g%s, not %g", json_number_value(min), what, n);
-  if (json_is_number(max) && n > json_number_value(max))
-    return mistake(c, path, "must be at most %g%s, not %g", json_number_value(max), what, n);
+  if (json_is_number(rule->min) && n < json_number_value(rule->min))
+    return mistake(c, path, "must be at least %g%s, not %g", json_number_value(rule->min), what, n);
+  if (json_is_number(rule->max) && n > json_number_value(rule->max))
+    return mistake(c, path, "must be at most %g%s, not %g", json_number_value(rule->max), what, n);
   return same(value);
 }
 
-static json_t *check_text(struct check *c, const json_t *schema, const json_t *value, const struct place *path) {
-  const char *type = json_str(schema, "type"), *s = json_string_value(value), *pattern = json_str(schema, "pattern");
+static json_t *check_text(struct check *c, const struct rule *rule, const json_t *value, const struct place *path) {
+  const char *s = json_string_value(value);
   size_t len = json_string_length(value);
   struct err err = {0};
   if (!s) return mistake(c, path, "must be a text, not %s", kind_of(value));
-  if (strlen(s) != len && strcmp(type, "string") != 0) return mistake(c, path, "bears a NUL byte");
-  if (strcmp(type, "url") == 0 && !is_url(s, len)) return mistake(c, path, "is no URL (https://…)");
-  if (strcmp(type, "ip") == 0 && !is_ip(s)) return mistake(c, path, "is no IP address");
-  if (strcmp(type, "host") == 0 && !is_host(s, len)) return mistake(c, path, "is no host name");
-  if (strcmp(type, "email") == 0 && !is_email(s, len)) return mistake(c, path, "is no e-mail address");
+  if (rule->type != TYPE_STRING && strlen(s) != len) return mistake(c, path, "bears a NUL byte");
+  if (rule->type == TYPE_URL && !is_url(s, len)) return mistake(c, path, "is no URL (https://…)");
+  if (rule->type == TYPE_IP && !is_ip(s)) return mistake(c, path, "is no IP address");
+  if (rule->type == TYPE_HOST && !is_host(s, len)) return mistake(c, path, "is no host name");
+  if (rule->type == TYPE_EMAIL && !is_email(s, len)) return mistake(c, path, "is no e-mail address");
   if (len > DEFAULT_MAX) return mistake(c, path, "is longer than %d bytes", DEFAULT_MAX);
-  if (pattern && !pattern_match(s, len, pattern, &err))
-    return mistake(c, path, "%s%s", err.code ? err.text : "does not have the form ", err.code ? "" : pattern);
-  return check_range(c, schema, value, path, (double)characters(s, len), " characters long");
+  if (rule->pattern && !pattern_match(s, len, rule->pattern, &err))
+    return mistake(c, path, "%s%s", err.code ? err.text : "does not have the form ", err.code ? "" : rule->pattern);
+  if (!rule->min && !rule->max) return same(value);
+  return check_range(c, rule, value, path, (double)characters(s, len), " characters long");
 }
 
 /* ---- the other types ---------------------------------------------------------------------------------------- */
 
-static json_t *check_number(struct check *c, const json_t *schema, const json_t *value, const struct place *path) {
-  bool integer = strcmp(json_str(schema, "type"), "integer") == 0;
+static json_t *check_number(struct check *c, const struct rule *rule, const json_t *value, const struct place *path) {
   if (!json_is_number(value)) return mistake(c, path, "must be a number, not %s", kind_of(value));
-  if (!integer || json_is_integer(value)) return check_range(c, schema, value, path, json_number_value(value), "");
+  if (rule->type != TYPE_INTEGER || json_is_integer(value)) return check_range(c, rule, value, path, json_number_value(value), "");
   double n = json_real_value(value);
   if (n != floor(n) || fabs(n) > 9e15) return mistake(c, path, "must be a whole number");
-  json_t *whole = json_integer((json_int_t)n), *result = check_range(c, schema, whole, path, n, "");
+  json_t *whole = json_integer((json_int_t)n), *result = check_range(c, rule, whole, path, n, "");
   json_decref(whole);
   return result;
 }
 
-static json_t *check_duration(struct check *c, const json_t *schema, const json_t *value, const struct place *path) {
+static json_t *check_duration(struct check *c, const struct rule *rule, const json_t *value, const struct place *path) {
   int64_t ms;
   if (json_is_integer(value)) ms = json_integer_value(value); /* in milliseconds already: it was checked before */
   else if (!json_is_string(value) || !duration_parse(json_string_value(value), &ms))
     return mistake(c, path, "must be a time like \"20s\", \"30m\" or \"7d\"");
   json_t *number = json_integer(ms),
-         *result = ms < 0 ? mistake(c, path, "must not be negative") : check_range(c, schema, number, path, (double)ms, " ms");
+         *result = ms < 0 ? mistake(c, path, "must not be negative") : check_range(c, rule, number, path, (double)ms, " ms");
   json_decref(number);
   return result;
 }
@@ -163,33 +219,31 @@ static json_t *check_duration(struct check *c, const json_t *schema, const json_
 static json_t *check_value(struct check *c, const json_t *schema, const json_t *value, const struct place *path);
 static json_t *check_object(struct check *c, const json_t *fields, const json_t *value, const struct place *path);
 
-static json_t *check_list(struct check *c, const json_t *schema, const json_t *value, const struct place *path) {
-  const json_t *of = json_object_get(schema, "of");
+static json_t *check_list(struct check *c, const struct rule *rule, const json_t *value, const struct place *path) {
   bool empty = json_is_object(value) && json_object_size(value) == 0; /* Lua's {} */
   if (!json_is_array(value) && !empty) return mistake(c, path, "must be a list, not %s", kind_of(value));
   json_t *list = json_array(), *item;
   size_t i, before = c->mistakes;
   json_array_foreach((json_t *)(uintptr_t)value, i, item) {
-    json_t *checked = of ? check_value(c, of, item, &(struct place){path, NULL, i + 1}) : same(item);
+    json_t *checked = rule->of ? check_value(c, rule->of, item, &(struct place){path, NULL, i + 1}) : same(item);
     if (checked) json_array_append_new(list, checked);
   }
-  json_t *result = c->mistakes == before ? check_range(c, schema, list, path, (double)json_array_size(list), " elements long") : NULL;
+  json_t *result = c->mistakes == before ? check_range(c, rule, list, path, (double)json_array_size(list), " elements long") : NULL;
   json_decref(list);
   return result;
 }
 
-static json_t *check_map(struct check *c, const json_t *schema, const json_t *value, const struct place *path) {
-  const json_t *of = json_object_get(schema, "of");
+static json_t *check_map(struct check *c, const struct rule *rule, const json_t *value, const struct place *path) {
   bool empty = json_is_array(value) && json_array_size(value) == 0;
   if ((!json_is_object(value) && !empty) || is_secret(value)) return mistake(c, path, "must be a table of names, not %s", kind_of(value));
   json_t *map = json_object(), *item;
   const char *key;
   size_t before = c->mistakes;
   json_object_foreach((json_t *)(uintptr_t)value, key, item) {
-    json_t *checked = of ? check_value(c, of, item, &(struct place){path, key, 0}) : same(item);
+    json_t *checked = rule->of ? check_value(c, rule->of, item, &(struct place){path, key, 0}) : same(item);
     if (checked) json_object_set_new(map, key, checked);
   }
-  json_t *result = c->mistakes == before ? check_range(c, schema, map, path, (double)json_object_size(map), " members") : NULL;
+  json_t *result = c->mistakes == before ? check_range(c, rule, map, path, (double)json_object_size(map), " members") : NULL;
   json_decref(map);
   return result;
 }
@@ -214,23 +268,30 @@ static json_t *check_one_of(struct check *c, const json_t *one_of, json_t *value
   return mistake(c, path, "must be one of %s%s", known, suggest_text(&near, hint, sizeof hint));
 }
 
-static json_t *check_type(struct check *c, const json_t *schema, const json_t *value, const struct place *path) {
-  const char *type = json_str_or(schema, "type", "any");
-  if (strcmp(type, "any") == 0) return same(value);
-  if (strcmp(type, "boolean") == 0)
-    return json_is_boolean(value) ? same(value) : mistake(c, path, "must be true or false, not %s", kind_of(value));
-  if (strcmp(type, "integer") == 0 || strcmp(type, "number") == 0) return check_number(c, schema, value, path);
-  if (strcmp(type, "duration") == 0) return check_duration(c, schema, value, path);
-  if (strcmp(type, "list") == 0) return check_list(c, schema, value, path);
-  if (strcmp(type, "map") == 0) return check_map(c, schema, value, path);
-  if (strcmp(type, "object") == 0) return check_object(c, json_object_get(schema, "fields"), value, path);
-  if (strcmp(type, "secret") == 0 || strcmp(type, "generated") == 0)
-    return is_secret(value) ? same(value) : mistake(c, path, "must be a secret, not %s", kind_of(value));
-  return check_text(c, schema, value, path);
+static json_t *check_type(struct check *c, const struct rule *rule, const json_t *value, const struct place *path) {
+  switch (rule->type) {
+  case TYPE_ANY: return same(value);
+  case TYPE_BOOLEAN: return json_is_boolean(value) ? same(value) : mistake(c, path, "must be true or false, not %s", kind_of(value));
+  case TYPE_INTEGER:
+  case TYPE_NUMBER: return check_number(c, rule, value, path);
+  case TYPE_DURATION: return check_duration(c, rule, value, path);
+  case TYPE_LIST: return check_list(c, rule, value, path);
+  case TYPE_MAP: return check_map(c, rule, value, path);
+  case TYPE_OBJECT: return check_object(c, rule->fields, value, path);
+  case TYPE_SECRET:
+  case TYPE_GENERATED: return is_secret(value) ? same(value) : mistake(c, path, "must be a secret, not %s", kind_of(value));
+  default: return check_text(c, rule, value, path);
+  }
+}
+
+static json_t *check_rule(struct check *c, const struct rule *rule, const json_t *value, const struct place *path) {
+  json_t *checked = check_type(c, rule, value, path);
+  return rule->one_of ? check_one_of(c, rule->one_of, checked, path) : checked;
 }
 
 static json_t *check_value(struct check *c, const json_t *schema, const json_t *value, const struct place *path) {
-  return check_one_of(c, json_object_get(schema, "one_of"), check_type(c, schema, value, path), path);
+  struct rule rule = rule_of(schema);
+  return check_rule(c, &rule, value, path);
 }
 
 /* ---- objects with named members ------------------------------------------------------------------------------ */
@@ -248,15 +309,10 @@ static void check_unknown(struct check *c, const json_t *fields, const json_t *v
   }
 }
 
-static bool may_be_absent(const json_t *schema) {
-  return json_bool_or(schema, "optional", false) || strcmp(json_str_or(schema, "type", ""), "generated") == 0;
-}
-
 /* An object whose members all have defaults is there even when nothing of it was written. */
-static json_t *absent_value(struct check *c, const json_t *schema, const struct place *place) {
-  const json_t *fallback = json_object_get(schema, "default");
-  if (fallback) return check_value(c, schema, fallback, place);
-  if (may_be_absent(schema)) return NULL;
+static json_t *absent_value(struct check *c, const struct rule *rule, const struct place *place) {
+  if (rule->fallback) return check_rule(c, rule, rule->fallback, place);
+  if (rule->optional || rule->type == TYPE_GENERATED) return NULL;
   return mistake(c, place, "is missing");
 }
 
@@ -273,7 +329,8 @@ static json_t *check_object(struct check *c, const json_t *fields, const json_t 
   json_object_foreach((json_t *)(uintptr_t)fields, name, schema) {
     const json_t *member = json_object_get(value, name);
     const struct place place = {path, name, 0};
-    json_t *checked = member && !json_is_null(member) ? check_value(c, schema, member, &place) : absent_value(c, schema, &place);
+    const struct rule rule = rule_of(schema);
+    json_t *checked = member && !json_is_null(member) ? check_rule(c, &rule, member, &place) : absent_value(c, &rule, &place);
     if (checked) json_object_set_new(result, name, checked);
   }
   if (c->mistakes == before) return result;
