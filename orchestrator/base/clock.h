@@ -32,7 +32,7 @@ void clock_steady_set(int64_t offset);
 enum { CLOCK_BOOT_ID = 40 };
 void clock_boot_id(char out[CLOCK_BOOT_ID]);
 /* This thread's CPU time in microseconds, CPU_TIME_NEAR too much at most: for budgets of many short bursts. A later one may be less by as much. */
-enum { CPU_TIME_NEAR = 200 };
+enum { CPU_TIME_NEAR = 1000 };
 int64_t clock_cpu_near(void);
 /* Does the system say that something keeps its clock right (adjtimex(2))? *ret_most (µs): by how much it may be wrong at most, as it says. */
 bool clock_synchronized(int64_t *ret_most);

@@ -101,8 +101,9 @@ struct run {
   char actor[ENTRY_ACTOR];
   json_t *params, *settings, *trigger, *simulate;
   char *requester;
-  json_t *pins; /* {instance: digest}: the connectors it is bound to, as run.started has them */
-  void *lists;  /* and the lists; NULL: those in force */
+  json_t *pins;       /* {instance: digest}: the connectors it is bound to, as run.started has them */
+  unsigned pinned_by; /* which of the registries that were in force they are all of; 0: of none */
+  void *lists;        /* and the lists; NULL: those in force */
   char seed[33];
   bool shadow;    /* it only says what it would do */
   json_t *woulds; /* in shadow: {step: its run.would's body} of what it would have contained and not undone; NULL: nothing yet */
@@ -129,7 +130,8 @@ struct run {
 struct runs {
   struct runs_deps deps;
   struct timer *trim;
-  bool ended; /* some run did, since the timer was set */
+  bool ended;          /* some run did, since the timer was set */
+  unsigned registries; /* how many were in force so far */
 };
 
 /* run.c */

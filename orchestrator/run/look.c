@@ -81,9 +81,10 @@ static void add_value(struct buf *out, const char *label, const json_t *value) {
 
 /* One line for each step that has ended, as people would tell it. */
 void story_add(struct run *run, const struct step *s, const struct answer *a) {
+  char storage[512];
   struct buf line;
   const char *verb = s->verb->name, *connector = json_str(s->args, "connector");
-  buf_init(&line, 2048);
+  buf_lend(&line, storage, sizeof storage, 2048);
   buf_adds(&line, "  ");
   buf_adds(&line, s->path);
   buf_adds(&line, "  ");

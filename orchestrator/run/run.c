@@ -19,6 +19,7 @@ struct runs *runs_new(const struct runs_deps *deps) {
   struct runs *rs = calloc(1, sizeof *rs);
   if (!rs) abort();
   rs->deps = *deps;
+  rs->registries = 1;
   return rs;
 }
 
@@ -28,7 +29,10 @@ void runs_free(struct runs *rs) {
   free(rs);
 }
 
-void runs_set_registry(struct runs *rs, const struct registry *registry) { rs->deps.registry = registry; }
+void runs_set_registry(struct runs *rs, const struct registry *registry) {
+  rs->deps.registry = registry;
+  rs->registries++;
+}
 
 unsigned run_number(const struct run *run) { return run->number; }
 const char *run_playbook(const struct run *run) { return run->playbook->name; }
@@ -117,6 +121,7 @@ static void run_announce(struct run *run) {
   if (run->all->deps.seed) run->all->deps.seed(run->all->deps.seed_arg, journal_incident(run->journal), run->number, run->seed);
   json_decref(run->pins); /* of the run that this one continues */
   run->pins = pins(run);
+  run->pinned_by = run->all->registries;
   json_t *body = json_pack("{s:s, s:s, s:O, s:O, s:s}", "playbook", run->playbook->name, "digest", run->playbook->digest, "connectors",
                            run->pins, "params", run->params, "seed", run->seed);
   if (run->trigger) json_object_set(body, "trigger", run->trigger);

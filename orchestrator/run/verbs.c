@@ -96,8 +96,9 @@ static const json_t *simulated(const struct run *run, const char *connector, con
   return json_object_get(run->simulate, "");
 }
 
-/* The digest that run.started names for it. */
+/* The digest that run.started names for it; NULL: what is in force. */
 static const char *bound_to(const struct run *run, const char *connector) {
+  if (run->pinned_by == run->all->registries) return NULL; /* what is in force */
   const struct connector *c = run->all->deps.registry ? registry_find(run->all->deps.registry, connector, NULL) : NULL;
   return c ? json_str(run->pins, c->instance) : NULL;
 }

@@ -27,7 +27,7 @@ enum {
 };
 
 /* arena.c */
-enum { ARENA_CLASSES = 32 };
+enum { ARENA_CLASSES = 64 };
 struct arena_free {
   struct arena_free *next;
 };

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/slab.h"
 #include "script/internal.h"
 
 enum { PARALLEL_MOST = 10000, TRACEBACK_CAP = 4096, STEPS_FIRST = 4 };
@@ -313,7 +314,7 @@ static int make_state(struct script *s, const struct script_limits *limits, stru
 
 int script_new(const struct declaration *playbook, const json_t *uses, const struct script_limits *limits, const struct script_host *host,
                struct script **ret, struct err *err) {
-  struct script *s = calloc(1, sizeof *s);
+  struct script *s = slab_calloc(1, sizeof *s);
   if (!s) return err_set(err, ERR_MEMORY, "not enough memory for a run");
   s->playbook = playbook;
   s->host = host;
@@ -333,9 +334,9 @@ void script_free(struct script *s) {
   for (struct script_thread *t = s->threads, *next; t; t = next) {
     next = t->next;
     json_decref(t->args);
-    free(t);
+    slab_free(t);
   }
-  free(s);
+  slab_free(s);
 }
 
 size_t script_memory(const struct script *s, size_t *ret_peak) {
@@ -540,7 +541,7 @@ static void burst(struct script_thread *t, lua_CFunction entrance, struct entran
 }
 
 static struct script_thread *thread_new(struct script *s) {
-  struct script_thread *t = calloc(1, sizeof *t);
+  struct script_thread *t = slab_calloc(1, sizeof *t);
   if (!t) abort();
   t->script = s;
   t->ref = LUA_NOREF;

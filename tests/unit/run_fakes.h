@@ -55,6 +55,7 @@ static struct {
   void *held;
   bool hold_actions; /* their callbacks do not come */
   const char *slow;  /* the step whose outcome is on record two turns before its callback */
+  char versions[64]; /* of the connector, as actions asked for them: "-" for what is in force */
 } fake;
 
 /* --- the script ------------------------------------------------------------------------------------------------- */
@@ -261,6 +262,8 @@ static void action_turn(void *arg) {
 int action_start(struct actions *all, const struct action_spec *spec, action_cb *cb, void *arg, struct action **ret, struct err *err) {
   if (strcmp(spec->action, "broken") == 0) return err_set(err, ERR_INVALID, "corp.broken: uid is missing");
   struct action *a = action_make(spec, cb, arg);
+  size_t asked = strlen(fake.versions);
+  snprintf(fake.versions + asked, sizeof fake.versions - asked, "%s ", spec->version ? spec->version : "-");
   const char *dot = strrchr(spec->step, '.');
   int attempt = dot ? (int)strtol(dot + 1, NULL, 10) : 0;
   a->ok = strcmp(spec->action, "fail") != 0;

@@ -280,6 +280,17 @@ static void test_take_up_needs_its_version(void **state) {
   assert_non_null(strstr(err.text, "the version that it began with"));
 }
 
+/* What was in force when it began is looked for by its digest once something else is. */
+static void test_a_reload_in_its_middle(void **state) {
+  static const struct line locks[] = {LOCK, {"wait", "{\"ms\": 3}"}, LOCK, {NULL, NULL}};
+  static const struct program twice = {locks, {NULL}};
+  begin(&twice);
+  while (!fake.versions[0]) loop_turn(fake.loop);
+  runs_set_registry(runs, (void *)&store);
+  finish();
+  assert_string_equal(fake.versions, "- cc ");
+}
+
 int main(void) {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
   const struct CMUnitTest tests[] = {
@@ -298,6 +309,7 @@ int main(void) {
       T(test_replay_of_every_ending),
       T(test_replay_that_differs),
       T(test_take_up_needs_its_version),
+      T(test_a_reload_in_its_middle),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
