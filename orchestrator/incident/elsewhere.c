@@ -5,6 +5,7 @@
 
 #include "base/log.h"
 #include "incident/files.h"
+#include "journal/item.h"
 
 enum { WITHIN_MS = 60000, LIST_WITHIN_MS = 5000, MOVED_MS = 250, MOVED_MOST = 40 };
 
@@ -85,10 +86,7 @@ static void on_first(void *arg, const struct redis_value *reply, const struct er
   struct finding *f = arg;
   struct call *call = f->call;
   call_cb *go_on = f->go_on;
-  const struct redis_value *fields = err ? NULL : redis_item(redis_item(reply, 0), 1);
-  const char *holder = NULL;
-  for (size_t i = 0; i + 1 < redis_count(fields); i += 2)
-    if (strcmp(redis_string(redis_item(fields, i), NULL), "n") == 0) holder = redis_string(redis_item(fields, i + 1), NULL);
+  const char *holder = err ? NULL : item_holder(redis_item(reply, 0));
   free(f);
   if (holder) holder = nodes_holder(call->desk->deps.nodes, holder);
   if (err) call_fail(call, err);

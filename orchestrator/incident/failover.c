@@ -8,6 +8,7 @@
 
 #include "base/log.h"
 #include "incident/internal.h"
+#include "journal/item.h"
 
 enum { LOOK_MS = 20, AGAIN_MS = 250 };
 
@@ -281,8 +282,8 @@ static void on_awake(struct incident *inc, void *arg, const struct err *err) {
 static void on_top(void *arg, const struct redis_value *reply, const struct err *err) {
   struct checking *c = arg;
   struct desk *d = c->desk;
-  const struct redis_value *last = redis_item(reply, 0);
-  bool lacks = !err && strtoull(redis_string(redis_item(last, 0), NULL), NULL, 10) < c->seq;
+  const char *leaf;
+  bool lacks = !err && item_end(redis_item(reply, 0), &leaf) < c->seq;
   if (lacks) incident_with(d, c->id, false, on_awake, d);
   else if (d->failover && d->failover->checking) d->failover->checking--; /* a second change of the master begins anew */
   free(c);

@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "incident/internal.h"
 #include "journal/archived.h"
+#include "journal/item.h"
 
 enum { PAGE = 100, COMPARED_AT_ONCE = 32, EVERY_MOST_MS = 3600000, EVERY_LEAST_MS = 500 };
 
@@ -216,24 +217,15 @@ static void on_loaded(struct incident *inc, void *arg, const struct err *err) {
 
 /* --- which --------------------------------------------------------------------------------------------------------------------- */
 
-static bool left_already(const struct redis_value *reply) {
-  const struct redis_value *fields = redis_item(redis_item(reply, 0), 1);
-  for (size_t i = 0; i + 1 < redis_count(fields); i += 2)
-    if (strcmp(redis_string(redis_item(fields, i), NULL), "n") == 0) return true;
-  return false;
-}
+static bool left_already(const struct redis_value *reply) { return item_holder(redis_item(reply, 0)) != NULL; }
 
 /* Nobody else's is loaded: an incident that nobody owns would be this node's by it. */
 static bool sealed_here(const struct retirement *r, const struct redis_value *reply) {
-  const struct redis_value *last = redis_item(reply, 0), *fields = redis_item(last, 1);
-  uint64_t seq;
+  const char *here;
+  uint64_t seq, end = item_end(redis_item(reply, 0), &here);
   char leaf[DIGEST_HEX];
   if (archived_last(r->desk->deps.store->archived, r->id, &seq, leaf, NULL) < 0) return false;
-  if (!last || seq != strtoull(redis_string(redis_item(last, 0), NULL), NULL, 10)) return false;
-  for (size_t i = 0; i + 1 < redis_count(fields); i += 2)
-    if (strcmp(redis_string(redis_item(fields, i), NULL), "h") == 0)
-      return strcmp(redis_string(redis_item(fields, i + 1), NULL), leaf) == 0;
-  return false;
+  return seq == end && strcmp(here, leaf) == 0;
 }
 
 static void on_last(void *arg, const struct redis_value *reply, const struct err *err) {

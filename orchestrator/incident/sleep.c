@@ -8,6 +8,7 @@
 
 #include "base/log.h"
 #include "incident/internal.h"
+#include "journal/item.h"
 
 enum {
   LOOK_MS = 50,
@@ -431,11 +432,12 @@ static void reading_end(struct reading *r, const struct err *err) {
 
 static void check_more(struct reading *r);
 
-static void on_length(void *arg, const struct redis_value *reply, const struct err *err) {
+static void on_end(void *arg, const struct redis_value *reply, const struct err *err) {
   struct checking *c = arg;
+  const char *leaf;
   struct reading *r = c->r;
   const struct lapses *lapses = questions_lapses(r->s->desk->deps.questions);
-  bool fits = !err && redis_type(reply) == REDIS_INTEGER && (uint64_t)redis_integer(reply) == c->x->seq;
+  bool fits = !err && item_end(redis_item(reply, 0), &leaf) == c->x->seq;
   if (fits) {
     c->x->due =
         c->x->by_question ? lapses_deadline(lapses, c->x->slept, c->x->due, NULL) : lapses_until(lapses, c->x->slept, c->x->due, NULL);
@@ -476,7 +478,7 @@ static void check(struct reading *r, const char *id, const char *value) {
   *c = (struct checking){r, x};
   snprintf(key, sizeof key, "tocsin:{%s}:journal", id);
   r->checking++;
-  if (redis_call(redis, redis_lane(redis, id), on_length, c, NULL, "XLEN", key, NULL) == 0) return;
+  if (redis_call(redis, redis_lane(redis, id), on_end, c, NULL, "XREVRANGE", key, "+", "-", "COUNT", "1", NULL) == 0) return;
   r->checking--;
   free(x);
   free(c);

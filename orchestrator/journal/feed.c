@@ -8,6 +8,7 @@
 
 #include "base/json.h"
 #include "base/log.h"
+#include "journal/item.h"
 
 enum { PAGE = 500, RETRY_MS = 500, REMOVED_MS = 30000, DAY_MS = 86400000, KEY = 64, NAME = ID_INCIDENT + 16 };
 
@@ -140,29 +141,21 @@ static void node_of(const char *head, size_t len, char out[NAME]) {
 }
 
 /* The newest entry is another's who lives: it seals it, and has all before it in its log, too. */
-static bool elsewhere(const struct feed *f, const struct redis_value *fields) {
+static bool elsewhere(const struct feed *f, const struct redis_value *last) {
   char node[NAME];
-  size_t len;
-  for (size_t i = 0; f->options.elsewhere && i + 1 < redis_count(fields); i += 2) {
-    if (strcmp(redis_string(redis_item(fields, i), NULL), "e") != 0) continue;
-    const char *head = redis_string(redis_item(fields, i + 1), &len);
-    node_of(head, len, node);
-    return f->options.elsewhere(f->options.arg, node);
-  }
-  return false;
+  struct item_entry e;
+  size_t at = 0;
+  if (!f->options.elsewhere || !item_next(last, &at, &e)) return false;
+  node_of(e.head, e.head_len, node); /* one node wrote all of an item */
+  return f->options.elsewhere(f->options.arg, node);
 }
 
 static void look_expect(struct look *l, const struct redis_value *reply) {
-  const struct redis_value *last = redis_item(reply, 0), *fields = redis_item(last, 1);
-  for (size_t i = 0; last && i + 1 < redis_count(fields); i += 2) /* one that has left Redis for another node's log is not this one's */
-    if (strcmp(redis_string(redis_item(fields, i), NULL), "n") == 0 &&
-        strcmp(redis_string(redis_item(fields, i + 1), NULL), l->f->options.store->node) != 0)
-      return;
-  if (last && elsewhere(l->f, fields)) return;
-  for (size_t i = 0; last && i + 1 < redis_count(fields); i += 2)
-    if (strcmp(redis_string(redis_item(fields, i), NULL), "h") == 0)
-      sealer_expect(l->f->sealer, l->journal, strtoull(redis_string(redis_item(last, 0), NULL), NULL, 10),
-                    redis_string(redis_item(fields, i + 1), NULL));
+  const struct redis_value *last = redis_item(reply, 0);
+  const char *leaf, *holder = item_holder(last);
+  uint64_t seq = item_end(last, &leaf);
+  if (holder && strcmp(holder, l->f->options.store->node) != 0) return; /* it has left Redis for another node's log: not this one's */
+  if (seq && !elsewhere(l->f, last)) sealer_expect(l->f->sealer, l->journal, seq, leaf);
 }
 
 static void look_end(struct look *l, bool missed) {

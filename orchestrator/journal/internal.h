@@ -33,6 +33,8 @@ struct journal {
   STAILQ_HEAD(, watcher) watchers;
   struct kept_list kept; /* acknowledged ones, of which the newest are remembered */
   size_t flying;
+  uint64_t bond,
+      bond_flying; /* with Redis (redis_bond) when it acknowledged the newest entry, and when the wave under way was sent; 0: none */
   bool scheduled, save_state, troubled, reading, lost, uncertain;
   bool comparing; /* with another master than the one that acknowledged its entries */
   uint64_t top;   /* what the tail that was read ends with */

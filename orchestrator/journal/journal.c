@@ -13,11 +13,13 @@
 #include "evidence/leaf.h"
 #include "journal/feed.h"
 #include "journal/internal.h"
+#include "journal/item.h"
 
 enum {
   WAVE_MOST = 512,
   WAVE_BYTES = 8 << 20,
   STATE_EVERY = 64,
+  ITEM_BYTES = 256 << 10, /* of a wave that travels as one item: readers take them by the page */
   RETRY_FIRST_MS = 50,
   RETRY_MOST_MS = 2000,
   PATIENCE_TURNS = 2,
@@ -218,6 +220,7 @@ static void acknowledge(struct journal *j, size_t count) {
 static void trouble(struct journal *j, const struct err *err) {
   j->store->retries++;
   j->troubled = true;
+  j->bond = 0;
   j->retry_ms = j->retry_ms ? (j->retry_ms * 2 > RETRY_MOST_MS ? RETRY_MOST_MS : j->retry_ms * 2) : RETRY_FIRST_MS;
   log_debug("%s: an append was not acknowledged (%s); reading the tail back", j->incident, err->text);
   if (err->code != ERR_CONFLICT && redis_lane_up(j->store->redis, j->lane)) tell(j->store, err->text); /* a lost link is told by itself */
@@ -227,13 +230,25 @@ static void trouble(struct journal *j, const struct err *err) {
 
 static void on_append(void *arg, const struct redis_value *reply, const struct err *err) {
   struct journal *j = call_end(arg);
+  struct err gone;
   if (!j || j->lost) return;
+  if (!err && redis_type(reply) == REDIS_NIL) {
+    err_set(&gone, ERR_CONFLICT, "the journal is not there any more");
+    err = &gone;
+  }
   if (err) {
     trouble(j, err);
     return;
   }
+  j->bond = j->bond_flying;
   acknowledge(j, j->flying);
   if (!STAILQ_EMPTY(&j->queue)) journal_schedule(j);
+}
+
+/* An item's id fences a stale owner's, whatever the length of either wave: both would begin behind the same entry. It tells nothing of a gap before it; so an item follows only what
+ * Redis has acknowledged over this very connection, which stood ever since, or nothing at all. */
+static bool fits_item(const struct journal *j, size_t count, size_t bytes) {
+  return count <= REDIS_ITEM_MOST && bytes <= ITEM_BYTES && (!j->acked || (j->bond && j->bond == j->bond_flying));
 }
 
 static void journal_wave(void *arg) {
@@ -246,8 +261,9 @@ static void journal_wave(void *arg) {
   if (j->flying || j->troubled || j->lost || STAILQ_EMPTY(&j->queue) || patient(j)) return;
   STAILQ_FOREACH(p, &j->queue, next) {
     const struct entry *e = p->entry;
-    bytes += e->head_len + e->envelope_len;
-    if (count == WAVE_MOST || (count && bytes > WAVE_BYTES)) break;
+    size_t more = e->head_len + e->envelope_len;
+    if (count == WAVE_MOST || (count && bytes + more > WAVE_BYTES)) break;
+    bytes += more;
     wave[count++] = (struct redis_entry){e->head, e->head_len, e->leaf, e->envelope, e->envelope_len};
   }
   char state_bytes[STATE_USUAL];
@@ -264,9 +280,13 @@ static void journal_wave(void *arg) {
   j->state_flying = stored ? j->seq : 0;
   j->flying = count;
   j->store->waves++;
+  j->bond_flying = redis_bond(j->store->redis, j->lane);
   struct call *call = call_new(j);
-  if (redis_append(j->store->redis, j->lane, j->key, j->state_key, j->acked_leaf, j->acked + 1, wave, count, stored ? state.data : NULL,
-                   stored ? state.len : 0, on_append, call, &err) < 0) {
+  int sent = !stored && fits_item(j, count, bytes)
+                 ? redis_append_item(j->store->redis, j->lane, j->key, j->acked + 1, wave, count, on_append, call, &err)
+                 : redis_append(j->store->redis, j->lane, j->key, j->state_key, j->acked_leaf, j->acked + 1, wave, count,
+                                stored ? state.data : NULL, stored ? state.len : 0, on_append, call, &err);
+  if (sent < 0) {
     call_end(call);
     if (stored) j->save_state = true;
     j->state_flying = 0;
@@ -278,12 +298,9 @@ static void journal_wave(void *arg) {
 /* --- after trouble: what does Redis hold? --------------------------------------------------------------- */
 
 static void tail_found(struct journal *j, const struct redis_value *reply) {
-  const struct redis_value *last = redis_item(reply, 0), *fields = redis_item(last, 1);
-  j->top = last ? strtoull(redis_string(redis_item(last, 0), NULL), NULL, 10) : 0;
-  memcpy(j->top_leaf, leaf_none(), DIGEST_HEX);
-  for (size_t i = 0; i + 1 < redis_count(fields); i += 2)
-    if (strcmp(redis_string(redis_item(fields, i), NULL), "h") == 0)
-      snprintf(j->top_leaf, sizeof j->top_leaf, "%s", redis_string(redis_item(fields, i + 1), NULL));
+  const char *leaf;
+  j->top = item_end(redis_item(reply, 0), &leaf);
+  snprintf(j->top_leaf, sizeof j->top_leaf, "%s", leaf);
 }
 
 /* Back to what Redis holds; what it lacks is at the head of the queue again. */
@@ -417,6 +434,7 @@ void journal_redis_up(struct journal *j) {
 /* A wave that is under way, or a tail that is being read, ends in an error: their connection was given up. */
 void journal_master_changed(struct journal *j) {
   if (j->lost) return;
+  j->bond = 0;
   j->troubled = j->comparing = true;
   j->retry_ms = 0;
   journal_redis_up(j);

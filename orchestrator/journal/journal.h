@@ -1,8 +1,9 @@
 /* journal.h: an incident's append-only journal, held by its one owner on this node.
  *
- * Appending folds the entry into the state at once and puts its bytes in a queue; the queue travels as one wave in one fenced call: at the
+ * Appending folds the entry into the state at once and puts its bytes in a queue; the queue travels as one wave in one command: at the
  * end of the loop's turn when somebody waits for durability (journal_when_durable), else two turns later. One wave is under way at a
- * time, so entries pile up behind it and share the next.
+ * time, so entries pile up behind it and share the next. A small one is one item of the stream (journal/item.h), whose id is its fence, where nothing can be missing before it; every
+ * other one is the fenced call of Redis' function (redis_append).
  * After a refusal, a time-out or a reconnect nothing new is sent: the tail is read back. Own bytes found there count as
  * written, unwritten ones are sent again byte for byte, foreign ones mean that ownership is lost (store.lost, and every waiting callback gets ERR_CONFLICT).
  * Where replicas must hold what counts (redis_replicated), an entry is acknowledged only once they do. After a change of the master the same comparison tells what the new one lacks: what

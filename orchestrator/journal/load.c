@@ -9,9 +9,10 @@
 #include "evidence/leaf.h"
 #include "journal/archived.h"
 #include "journal/internal.h"
+#include "journal/item.h"
 #include "journal/missing.h"
 
-enum { PAGE = 256, AT_ONCE = 32, KEY = 64 }; /* AT_ONCE: entries read from a disk in one turn of the loop */
+enum { PAGE = 64, AT_ONCE = 32, KEY = 64 }; /* PAGE: items; AT_ONCE: entries read from a disk in one turn of the loop */
 
 /* What stays in Redis of a journal whose entries lie in a node's evidence log: the last one's place and hash. */
 struct leftover {
@@ -24,6 +25,7 @@ struct reader {
   char incident[ID_INCIDENT + 16], key[KEY];
   unsigned lane;
   uint64_t next, to;        /* the next seq wanted, and the last one (0: the end) */
+  uint64_t place;           /* no item before this one bears it */
   char prev[DIGEST_HEX];    /* leaf of the entry before next; "" when unknown */
   struct leftover leftover; /* seq 0: none was met */
   struct archived *log;     /* that has what left */
@@ -50,32 +52,15 @@ static void reader_end(struct reader *r) {
   reader_done(r, whole ? NULL : &why);
 }
 
-/* One stream entry: [id, [e, …, h, …, b, …]]. */
-static int stream_entry_read(const struct redis_value *v, struct entry **ret, struct err *err) {
-  const struct redis_value *fields = redis_item(v, 1);
-  const char *head = NULL, *leaf = "", *body = NULL;
-  size_t head_len = 0, body_len = 0, n;
-  for (size_t i = 0; i + 1 < redis_count(fields); i += 2) {
-    const char *name = redis_string(redis_item(fields, i), &n);
-    const struct redis_value *value = redis_item(fields, i + 1);
-    if (n != 1) continue;
-    if (*name == 'e') head = redis_string(value, &head_len);
-    if (*name == 'h') leaf = redis_string(value, NULL);
-    if (*name == 'b') body = redis_string(value, &body_len);
-  }
-  if (!head) return err_set(err, ERR_INVALID, "a stream entry without a head");
-  return entry_read(head, head_len, leaf, body, body_len, ret, err);
-}
-
-static bool leftover_read(const struct redis_value *v, struct leftover *ret) {
-  const struct redis_value *fields = redis_item(v, 1);
-  *ret = (struct leftover){.seq = strtoull(redis_string(redis_item(v, 0), NULL), NULL, 10)};
-  for (size_t i = 0; i + 1 < redis_count(fields); i += 2) {
-    const char *name = redis_string(redis_item(fields, i), NULL), *value = redis_string(redis_item(fields, i + 1), NULL);
-    if (strcmp(name, "h") == 0) snprintf(ret->leaf, sizeof ret->leaf, "%s", value);
-    if (strcmp(name, "n") == 0) snprintf(ret->node, sizeof ret->node, "%s", value);
-  }
-  return ret->node[0] != 0;
+/* Only the first item of all can be one. Behind it there is nothing to ask it for. */
+static bool leftover_read(struct reader *r, const struct redis_value *item) {
+  const char *node = item_holder(item), *leaf;
+  uint64_t seq = item_end(item, &leaf);
+  if (!node || seq < r->next) return false;
+  r->leftover.seq = seq;
+  snprintf(r->leftover.leaf, sizeof r->leftover.leaf, "%s", leaf);
+  snprintf(r->leftover.node, sizeof r->leftover.node, "%s", node);
+  return true;
 }
 
 /* Takes the entry over. Returns 1 to go on, 0 when the caller has had enough, or an error. */
@@ -92,11 +77,23 @@ static int entry_take(struct reader *r, struct entry *e, struct err *err) {
   return result;
 }
 
-static int page_entry(struct reader *r, const struct redis_value *v, struct err *err) {
+static int page_entry(struct reader *r, const struct item_entry *found, struct err *err) {
   struct entry *e = NULL;
-  int result = stream_entry_read(v, &e, err);
+  if (found->seq < r->next) return 1;
+  int result = entry_read(found->head, found->head_len, found->leaf, found->envelope, found->envelope_len, &e, err);
   if (result == 0) result = entry_take(r, e, err);
-  return result < 0 ? err_wrap(err, "%s, entry %s", r->incident, redis_string(redis_item(v, 0), NULL)) : result;
+  return result < 0 ? err_wrap(err, "%s, entry %" PRIu64, r->incident, found->seq) : result;
+}
+
+static int page_item(struct reader *r, const struct redis_value *item, struct err *err) {
+  struct item_entry found;
+  const char *leaf;
+  size_t at = 0;
+  int result = 1;
+  while (result > 0 && item_next(item, &at, &found)) result = page_entry(r, &found, err);
+  if (!at && item_end(item, &leaf) >= r->next)
+    return err_set(err, ERR_INVALID, "%s: item %s bears no head", r->incident, redis_string(redis_item(item, 0), NULL));
+  return result;
 }
 
 static int archived_entry(struct reader *r, struct err *err) {
@@ -117,7 +114,10 @@ static void archived_turn(void *arg) {
   if (more < 0) reader_done(r, &why);
   else if (more == 0) reader_done(r, NULL);
   else if (r->next <= r->leftover.seq) loop_defer(r->store->loop, archived_turn, r);
-  else if (page_ask(r, &why) < 0) reader_done(r, &why);
+  else {
+    r->place = r->next;
+    if (page_ask(r, &why) < 0) reader_done(r, &why);
+  }
 }
 
 static void archived_begin(struct reader *r) {
@@ -147,12 +147,13 @@ static void on_page(void *arg, const struct redis_value *reply, const struct err
   }
   int more = 1;
   size_t count = redis_count(reply);
-  if (count && leftover_read(redis_item(reply, 0), &r->leftover)) { /* only ever the first of all */
+  if (leftover_read(r, redis_item(reply, 0))) {
     if (r->archived) *r->archived = r->leftover.seq;
     archived_begin(r);
     return;
   }
-  for (size_t i = 0; i < count && more > 0; i++) more = page_entry(r, redis_item(reply, i), &why);
+  for (size_t i = 0; i < count && more > 0; i++) more = page_item(r, redis_item(reply, i), &why);
+  r->place = r->next;
   if (more < 0) reader_done(r, &why);
   else if (more == 0) reader_done(r, NULL);
   else if (count < PAGE) reader_end(r);
@@ -161,7 +162,7 @@ static void on_page(void *arg, const struct redis_value *reply, const struct err
 
 static int page_ask(struct reader *r, struct err *err) {
   char from[32], count[16];
-  snprintf(from, sizeof from, "%" PRIu64 "-0", r->next);
+  snprintf(from, sizeof from, "%" PRIu64 "-0", r->place);
   snprintf(count, sizeof count, "%d", PAGE);
   return redis_call(r->store->redis, r->lane, on_page, r, err, "XRANGE", r->key, from, "+", "COUNT", count, NULL);
 }
@@ -175,6 +176,7 @@ static int read_begin(struct journal_store *store, const char *incident, uint64_
   snprintf(r->key, sizeof r->key, "tocsin:{%s}:journal", incident);
   r->lane = redis_lane(store->redis, incident);
   r->archived = archived;
+  r->place = r->next < REDIS_ITEM_MOST ? 1 : r->next - REDIS_ITEM_MOST + 1;
   if (r->next == 1) memcpy(r->prev, leaf_none(), DIGEST_HEX);
   int result = page_ask(r, err);
   if (result < 0) free(r);

@@ -280,7 +280,9 @@ static int reply_code(const char *text) {
       {"NOAUTH", ERR_DENIED},          {"WRONGPASS", ERR_DENIED},
       {"NOPERM", ERR_DENIED},
   };
+  static const char taken[] = "ERR The ID specified in XADD is equal or smaller";
   size_t len = strcspn(text, " ");
+  if (strncmp(text, taken, sizeof taken - 1) == 0) return ERR_CONFLICT;
   for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
     if (strlen(words[i].word) == len && memcmp(words[i].word, text, len) == 0) return words[i].code;
   }
@@ -291,13 +293,15 @@ static void answer(struct lane *lane, const redisReply *reply) {
   struct pending p = ring_pop(lane);
   bool error = reply->type == REDIS_REPLY_ERROR;
   if (error && lane->link->sentinels && strncmp(reply->str, "READONLY", 8) == 0) lane->link->leaving = true;
+  int code = error ? reply_code(reply->str) : 0;
+  lane->link->doubts += code == ERR_UNAVAILABLE;
   if (!p.cb || p.late) return;
   if (!error) {
     p.cb(p.arg, (const struct redis_value *)reply, NULL);
     return;
   }
   struct err err;
-  err_set(&err, reply_code(reply->str), "%s", reply->str);
+  err_set(&err, code, "%s", reply->str);
   p.cb(p.arg, NULL, &err);
 }
 

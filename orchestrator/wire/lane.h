@@ -78,6 +78,7 @@ struct redis {
   int64_t epoch; /* of the master that is followed */
   unsigned replicas;
   int64_t replica_ms;
+  uint64_t doubts;   /* times that the server said it serves nobody: what it had acknowledged may be another's by now */
   const void *taken; /* the reply that the callback under way keeps for itself (redis_safe.c frees it) */
   redis_master_cb *master_cb;
 };

@@ -170,6 +170,10 @@ bool redis_up(const struct redis *link) {
 
 bool redis_lane_up(const struct redis *link, unsigned lane) { return lane < link->count && link->lanes[lane]->state == LANE_READY; }
 
+uint64_t redis_bond(const struct redis *link, unsigned lane) {
+  return redis_lane_up(link, lane) ? 1 + link->lanes[lane]->epoch + link->doubts : 0;
+}
+
 unsigned redis_lane(const struct redis *link, const char *key) {
   uint32_t hash = 2166136261u; /* FNV-1a: only spreads, no stranger gains by a collision */
   for (; *key; key++) hash = (hash ^ (unsigned char)*key) * 16777619u;

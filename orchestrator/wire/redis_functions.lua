@@ -28,6 +28,17 @@ local function entry_id(seq)
   return ids_kept[seq] or digits(seq) .. '-0'
 end
 
+-- A journal's item bears one entry (e, h, b), or a whole wave: E, H, B of the first, whose seq is its id ("7-0"), then of the next, and so on.
+-- The seq of its last entry, and that one's leaf hash; 0 and zeros for no item.
+local function item_end(item)
+  local entries, hash, fields = 0, ZEROS, item and item[2] or {}
+  for i = 1, #fields, 2 do
+    local letter = string.lower(fields[i])
+    if letter == 'e' then entries = entries + 1 elseif letter == 'h' then hash = fields[i + 1] end
+  end
+  return item and string.match(item[1], '%d+') + math.max(entries - 1, 0) or 0, hash
+end
+
 -- KEYS: journal, state. ARGV: prev, first_seq, state, then e, h, b for each entry.
 local function append(keys, args)
   local call, journal, prev, first, words = redis.call, keys[1], args[1], whole(args[2]), #args -- the hottest of all: looked up once
@@ -35,14 +46,8 @@ local function append(keys, args)
   -- A new journal must not be there at all: one that was emptied is not new.
   local new = first == 1 and prev == ZEROS
   if not new or call('EXISTS', journal) == 1 then
-    local last = call('XREVRANGE', journal, '+', '-', 'COUNT', '1')[1]
-    local last_id, last_hash, fields = last and last[1] or '0-0', ZEROS, last and last[2] or {}
-    for i = 1, #fields, 2 do
-      if fields[i] == 'h' then last_hash = fields[i + 1] end
-    end
-    if new or last_hash ~= prev or last_id ~= entry_id(first - 1) then
-      return redis.error_reply('FENCE last=' .. last_id .. ' h=' .. last_hash)
-    end
+    local last, hash = item_end(call('XREVRANGE', journal, '+', '-', 'COUNT', '1')[1])
+    if new or hash ~= prev or last ~= first - 1 then return redis.error_reply('FENCE last=' .. entry_id(last) .. ' h=' .. hash) end
   end
   local seq = first
   for at = 4, words, 3 do
@@ -506,12 +511,27 @@ local function take(keys, args)
   return redis.call('ZADD', keys[2], 'NX', digits(now), args[2]) == 1 and 1 or -1
 end
 
--- The field of a stream's entry; nil when there is no such entry.
-local function stream_field(key, seq, name)
-  local entry = redis.call('XRANGE', key, seq .. '-0', seq .. '-0')[1]
-  for i = 1, entry and #entry[2] or 0, 2 do
-    if entry[2][i] == name then return entry[2][i + 1] end
+-- That entry's fields by name; nothing when it is not here.
+local function entry_of(journal, seq)
+  local item, entry = redis.call('XREVRANGE', journal, entry_id(seq), '-', 'COUNT', 1)[1], {}
+  local at = item and string.match(item[1], '%d+') - 1
+  for i = 1, item and #item[2] or 0, 2 do
+    local letter = string.lower(item[2][i])
+    if letter == 'e' then at = at + 1 end
+    if at == seq then entry[letter] = item[2][i + 1] end
   end
+  return entry
+end
+
+-- An item's fields but for the body of that entry.
+local function without_body(item, seq)
+  local at, out = string.match(item[1], '%d+') - 1, {}
+  for i = 1, #item[2], 2 do
+    local letter = string.lower(item[2][i])
+    if letter == 'e' then at = at + 1 end
+    if at ~= seq or letter ~= 'b' then out[#out + 1], out[#out + 2] = item[2][i], item[2][i + 1] end
+  end
+  return out
 end
 
 -- KEYS: journal, state, the new journal's place for the time of this call. ARGV: seq, seq of the entry that says its body is removed.
@@ -522,24 +542,20 @@ local function remove(keys, args)
   local seq, by = whole(args[1]), whole(args[2])
   if not seq or not by or by <= seq then return redis.error_reply('ERR remove: wrong arguments') end
   if call('EXISTS', journal) == 0 then return 0 end
-  local says = stream_field(journal, digits(by), 'e') or ''
+  local says = entry_of(journal, by).e or ''
   if not string.find(says, '"step":"' .. digits(seq) .. '"', 1, true) or not string.find(says, '"type":"body.removing"', 1, true) then
     return redis.error_reply('FENCE no entry ' .. digits(by) .. ' says that the body of ' .. digits(seq) .. ' is removed')
   end
-  local there = stream_field(journal, digits(seq), 'b')
+  local there = entry_of(journal, seq).b
   if there then
     local page -- the last one read
     local from = '-'
     call('DEL', fresh)
     repeat
       page = call('XRANGE', journal, from, '+', 'COUNT', 100)
-      for _, entry in ipairs(page) do
-        local fields = entry[2]
-        if entry[1] == digits(seq) .. '-0' then
-          fields = { 'e', stream_field(journal, digits(seq), 'e'), 'h', stream_field(journal, digits(seq), 'h') }
-        end
-        call('XADD', fresh, entry[1], unpack(fields))
-        from = '(' .. entry[1]
+      for _, item in ipairs(page) do
+        call('XADD', fresh, item[1], unpack(without_body(item, seq)))
+        from = '(' .. item[1]
       end
     until #page < 100
     call('RENAME', fresh, journal)
@@ -552,44 +568,28 @@ end
 -- The last entry's place and hash stay, so that the next append goes on from there and none can begin anew. 1: done; 0: it was so already.
 local function retire(keys, args)
   local last = redis.call('XREVRANGE', keys[1], '+', '-', 'COUNT', 1)[1]
-  local id, fields, found = last and last[1] or '0-0', last and last[2] or {}, {}
+  local seq, hash = item_end(last)
   if #args ~= 4 or args[3] == '' then return redis.error_reply('ERR retire: wrong arguments') end
-  for i = 1, #fields, 2 do found[fields[i]] = fields[i + 1] end
-  if id ~= args[1] .. '-0' or found.h ~= args[2] then
-    return redis.error_reply('FENCE last=' .. id .. ' h=' .. (found.h or ZEROS))
-  end
-  if found.n then return 0 end
+  if not last or seq ~= tonumber(args[1]) or hash ~= args[2] then return redis.error_reply('FENCE last=' .. entry_id(seq) .. ' h=' .. hash) end
+  for i = 1, #last[2], 2 do if last[2][i] == 'n' then return 0 end end
   redis.call('UNLINK', keys[1])
-  redis.call('XADD', keys[1], id, 'h', args[2], 'n', args[3])
+  redis.call('XADD', keys[1], entry_id(seq), 'h', args[2], 'n', args[3])
   redis.call('SET', keys[2], args[4])
   return 1
 end
 
-redis.register_function('tocsin_append', append)
-redis.register_function('tocsin_remove', remove)
-redis.register_function('tocsin_route', route)
-redis.register_function('tocsin_route_all', route_all)
--- What only ends or removes things goes on when memory is full.
-redis.register_function { function_name = 'tocsin_done', callback = done, flags = { 'allow-oom' } }
-redis.register_function { function_name = 'tocsin_done_all', callback = done_all, flags = { 'allow-oom' } }
-redis.register_function { function_name = 'tocsin_ungroup', callback = ungroup, flags = { 'allow-oom' } }
-redis.register_function('tocsin_revive', revive)
-redis.register_function { function_name = 'tocsin_tally', callback = tally, flags = { 'no-writes' } }
-redis.register_function('tocsin_hold', hold)
-redis.register_function { function_name = 'tocsin_unhold', callback = unhold, flags = { 'allow-oom' } }
-redis.register_function { function_name = 'tocsin_let_go', callback = let_go, flags = { 'allow-oom' } }
-redis.register_function('tocsin_budget', budget)
-redis.register_function('tocsin_open_id', open_id)
--- A full memory is no reason to be called dead, nor to leave a dead node's incidents alone.
-redis.register_function { function_name = 'tocsin_beat', callback = beat, flags = { 'allow-oom' } }
-redis.register_function { function_name = 'tocsin_steady', callback = steady, flags = { 'allow-oom' } }
-redis.register_function { function_name = 'tocsin_leave', callback = leave, flags = { 'allow-oom' } }
-redis.register_function { function_name = 'tocsin_brake', callback = brake, flags = { 'allow-oom' } }
-redis.register_function { function_name = 'tocsin_at_least', callback = at_least, flags = { 'allow-oom' } }
-redis.register_function { function_name = 'tocsin_claim', callback = claim, flags = { 'allow-oom' } }
-redis.register_function { function_name = 'tocsin_give', callback = give, flags = { 'allow-oom' } }
-redis.register_function { function_name = 'tocsin_retire', callback = retire, flags = { 'allow-oom' } }
-redis.register_function { function_name = 'tocsin_take', callback = take, flags = { 'allow-oom' } }
-redis.register_function {
-  function_name = 'tocsin_version', callback = function() return 11 end, flags = { 'no-writes', 'allow-stale' },
-}
+local function register(flags, list)
+  for i = 1, #list, 2 do redis.register_function { function_name = list[i], callback = list[i + 1], flags = flags } end
+end
+register({}, {
+  'tocsin_append', append, 'tocsin_remove', remove, 'tocsin_route', route, 'tocsin_route_all', route_all, 'tocsin_revive', revive,
+  'tocsin_hold', hold, 'tocsin_let_go', let_go, 'tocsin_budget', budget, 'tocsin_open_id', open_id,
+})
+-- What only ends or removes things goes on when memory is full; which is no reason to be called dead, nor to leave a dead node's incidents alone.
+register({ 'allow-oom' }, {
+  'tocsin_done', done, 'tocsin_done_all', done_all, 'tocsin_ungroup', ungroup, 'tocsin_unhold', unhold, 'tocsin_beat', beat,
+  'tocsin_steady', steady, 'tocsin_leave', leave, 'tocsin_brake', brake, 'tocsin_at_least', at_least, 'tocsin_claim', claim,
+  'tocsin_give', give, 'tocsin_retire', retire, 'tocsin_take', take,
+})
+register({ 'no-writes' }, { 'tocsin_tally', tally })
+register({ 'no-writes', 'allow-stale' }, { 'tocsin_version', function() return 12 end })

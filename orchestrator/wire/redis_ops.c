@@ -1,3 +1,4 @@
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -7,16 +8,18 @@
 
 /* --- the fenced append ------------------------------------------------------------------------------ */
 
-enum { APPEND_FIXED = 8, APPEND_PER_ENTRY = 3, APPEND_SMALL = 16, APPEND_MOST = 4096 };
+enum { ITEM_FIXED = 4, ITEM_PER_ENTRY = 6, APPEND_FIXED = 8, APPEND_PER_ENTRY = 3, APPEND_SMALL = 16, APPEND_MOST = 4096 };
 
 static bool is_leaf(const char *text) { return text && strlen(text) == 64 && strspn(text, "0123456789abcdef") == 64; }
 
-static int append_check(const char *prev, uint64_t first_seq, const struct redis_entry *entries, size_t count, struct err *err) {
+static int leaf_refused(struct err *err) { return err_set(err, ERR_INVALID, "a leaf hash must be 64 hex digits"); }
+
+static int append_check(uint64_t first_seq, const struct redis_entry *entries, size_t count, struct err *err) {
   if (count < 1 || count > APPEND_MOST) return err_set(err, ERR_INVALID, "an append takes 1 to %d entries, not %zu", APPEND_MOST, count);
   if (first_seq < 1 || first_seq > UINT64_C(1) << 52) return err_set(err, ERR_INVALID, "an append begins at seq 1 or later");
-  bool good = is_leaf(prev);
+  bool good = true;
   for (size_t i = 0; i < count; i++) good = good && is_leaf(entries[i].leaf);
-  return good ? 0 : err_set(err, ERR_INVALID, "a leaf hash must be 64 hex digits");
+  return good ? 0 : leaf_refused(err);
 }
 
 static void put(const char **argv, size_t *lens, size_t *at, const void *bytes, size_t len) {
@@ -27,7 +30,7 @@ static void put(const char **argv, size_t *lens, size_t *at, const void *bytes, 
 int redis_append(struct redis *link, unsigned lane, const char *journal, const char *state_key, const char *prev, uint64_t first_seq,
                  const struct redis_entry *entries, size_t count, const char *state, size_t state_len, redis_cb *cb, void *arg,
                  struct err *err) {
-  int code = append_check(prev, first_seq, entries, count, err);
+  int code = is_leaf(prev) ? append_check(first_seq, entries, count, err) : leaf_refused(err);
   if (code) return code;
   const char *small_argv[APPEND_FIXED + APPEND_SMALL * APPEND_PER_ENTRY];
   size_t small_lens[APPEND_FIXED + APPEND_SMALL * APPEND_PER_ENTRY];
@@ -61,6 +64,30 @@ out:
     free(lens);
   }
   return code;
+}
+
+int redis_append_item(struct redis *link, unsigned lane, const char *journal, uint64_t first_seq, const struct redis_entry *entries,
+                      size_t count, redis_cb *cb, void *arg, struct err *err) {
+  const char *argv[ITEM_FIXED + REDIS_ITEM_MOST * ITEM_PER_ENTRY];
+  size_t lens[ITEM_FIXED + REDIS_ITEM_MOST * ITEM_PER_ENTRY], n = 0;
+  if (count > REDIS_ITEM_MOST) return err_set(err, ERR_INVALID, "an item takes %d entries at most, not %zu", REDIS_ITEM_MOST, count);
+  int code = append_check(first_seq, entries, count, err);
+  if (code) return code;
+  char id[28];
+  int id_len = snprintf(id, sizeof id, "%" PRIu64 "-0", first_seq);
+  put(argv, lens, &n, "XADD", 4);
+  put(argv, lens, &n, journal, strlen(journal));
+  if (first_seq > 1) put(argv, lens, &n, "NOMKSTREAM", 10);
+  put(argv, lens, &n, id, (size_t)id_len);
+  for (size_t i = 0; i < count; i++) {
+    put(argv, lens, &n, count > 1 ? "E" : "e", 1);
+    put(argv, lens, &n, entries[i].head, entries[i].head_len);
+    put(argv, lens, &n, count > 1 ? "H" : "h", 1);
+    put(argv, lens, &n, entries[i].leaf, 64);
+    put(argv, lens, &n, count > 1 ? "B" : "b", 1);
+    put(argv, lens, &n, entries[i].body, entries[i].body_len);
+  }
+  return redis_command_safe(link, lane, cb, arg, n, argv, lens, err);
 }
 
 /* --- what the server's settings would lose ---------------------------------------------------------- */

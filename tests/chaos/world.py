@@ -16,7 +16,7 @@ import threading
 TESTS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path[:0] = [os.path.join(TESTS, "e2e"), os.path.join(TESTS, "servers")]
 from common import BUILD  # noqa: E402
-from harness import BINARY, ROOT, Client, Raw, ReplyError, Tocsin, wait_until  # noqa: E402,F401
+from harness import BINARY, ROOT, Client, Raw, ReplyError, Tocsin, journal_entries, wait_until  # noqa: E402,F401
 from nginx import Nginx  # noqa: E402
 from sink import Sink  # noqa: E402
 
@@ -257,10 +257,8 @@ def answer(tocsin, question_id, word):
 
 def entries(client, incident, after="0"):
     """[(head, body)] of an incident; bodies are envelopes of 32 random bytes and JSON."""
-    found = client.call("XRANGE", "tocsin:{%s}:journal" % incident, "-" if after == "0" else "(" + after, "+")
     rows = []
-    for _, fields in found or []:
-        field = dict(zip(fields[::2], fields[1::2]))
+    for _, field in journal_entries(client, incident, "-" if after == "0" else "(" + after):
         body = field.get(b"b") or b""
         rows.append((json.loads(field[b"e"]), json.loads(body[32:]) if len(body) > 32 else {}))
     return rows

@@ -2,7 +2,7 @@
 import hashlib
 import json
 
-from harness import Raw, Tocsin, done, is_, like, ok, wait_until
+from harness import Raw, Tocsin, done, is_, journal_entries, like, ok, wait_until
 from product import Product, alert, conservation, content, entries
 
 ASK = """
@@ -28,11 +28,8 @@ return playbook {
 def foreign_entry(tocsin, incident, kind="incident.noted", actor="engine", body=b'{"text":"written elsewhere"}', **more):
     """What another node's append would be: well formed, and chained to what is there."""
     with tocsin.redis() as redis:
-        (last_id, fields), = redis.call("XREVRANGE", "tocsin:{%s}:journal" % incident, "+", "-", "COUNT", "1")
-        last = {fields[i]: fields[i + 1] for i in range(0, len(fields), 2)}
-        prev = last.get("h", last.get(b"h"))
-        prev = prev.decode() if isinstance(prev, bytes) else prev
-        seq = int((last_id.decode() if isinstance(last_id, bytes) else last_id).split("-")[0]) + 1
+        last, entry = journal_entries(redis, incident)[-1]
+        prev, seq = entry[b"h"].decode(), last + 1
         envelope = bytes(32) + body
         head = json.dumps({"actor": actor, "body": digest(envelope), "incident": incident, "node": "n2", "prev": prev, "seq": seq, "size": len(body),
                            "time": "2026-11-23T12:00:00.000000Z", "type": kind, "v": 1, **more}, separators=(",", ":"), sort_keys=True).encode()

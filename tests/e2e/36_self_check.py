@@ -1,7 +1,7 @@
 """The engine counts itself: on record when something has changed, and an alarm when something is missing."""
 import json
 
-from harness import Raw, Tocsin, done, is_, like, ok, wait_until
+from harness import Raw, Tocsin, done, is_, journal_entries, like, ok, wait_until
 from product import conservation
 from sink import Sink
 
@@ -13,13 +13,7 @@ TELL = """return playbook { title = "Tell", when = { ["raw.kind"] = "tell" }, us
 def entries(engine):
     """The node's own journal: [(type, body)]; a body's envelope is 32 random bytes and the body."""
     with engine.redis() as redis:
-        rows = redis.call("XRANGE", "tocsin:{node-n1}:journal", "-", "+")
-    found = []
-    for _, fields in rows:
-        pairs = dict(zip([bytes(f) if isinstance(f, bytes) else f.encode() for f in fields[::2]], fields[1::2]))
-        body = pairs[b"b"] if isinstance(pairs[b"b"], bytes) else pairs[b"b"].encode("utf-8", "surrogateescape")
-        found.append((json.loads(pairs[b"e"])["type"], json.loads(body[32:])))
-    return found
+        return [(json.loads(entry[b"e"])["type"], json.loads(entry[b"b"][32:])) for _, entry in journal_entries(redis, "node-n1")]
 
 
 def of(engine, kind):

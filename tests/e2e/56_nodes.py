@@ -8,7 +8,7 @@ import random
 import signal
 import time
 
-from harness import Raw, Tocsin, done, is_, like, note, ok, wait_until
+from harness import Raw, Tocsin, done, entries_of, is_, like, note, ok, wait_until
 from product import ASKER, Product, alert, conservation, content
 from redis import Redis
 
@@ -308,7 +308,7 @@ def appended_by(redis, name):
     taken, late = [], []
     with redis.client() as client:
         for key in client.call("KEYS", "tocsin:{INC-*}:journal"):
-            heads = [json.loads(dict(zip(f[::2], f[1::2]))[b"e"]) for _, f in client.call("XRANGE", key, "-", "+")]
+            heads = [json.loads(entry[b"e"]) for _, entry in entries_of(client.call("XRANGE", key, "-", "+"))]
             owner = ""
             for head in heads:
                 owner = head["node"] if head["type"] == "incident.adopted" or not owner else owner

@@ -7,7 +7,7 @@ import json
 import os
 import signal
 
-from harness import Failed, Raw, Tocsin, diag, done, elapsed, is_, like, note, ok, wait_until
+from harness import Failed, Raw, Tocsin, diag, done, elapsed, is_, journal_entries, like, note, ok, wait_until
 from common import certificates
 from product import ASKER, Product, alert, conservation, content
 from sentinel import Secured, Sentinels
@@ -102,14 +102,13 @@ def under_load():
         is_(conservation(tocsin)["difference"], 0, "every alert is accounted for")
         is_(len(tocsin.json("incident", "list", "--status", "all", "--limit", 1000)["incidents"]), ALERTS, "each in one incident")
         with tocsin.redis() as client:
-            heads = [dict(zip(f[::2], f[1::2]))[b"e"] for _, f in client.call("XRANGE", "tocsin:{node-n1}:journal", "-", "+")]
-        ok(any(b'"redis.failover"' in h for h in heads), "it is on record")
+            ok(any(b'"redis.failover"' in entry[b"e"] for _, entry in journal_entries(client, "node-n1")), "it is on record")
         ok("uncertain" not in checks(tocsin), "and nothing is uncertain")
 
 
 def heads(redis, incident):
     with redis.client() as client:
-        return [dict(zip(f[::2], f[1::2]))[b"e"] for _, f in client.call("XRANGE", "tocsin:{%s}:journal" % incident, "-", "+")]
+        return [entry[b"e"] for _, entry in journal_entries(client, incident)]
 
 
 def owners(redis):

@@ -1,7 +1,7 @@
 """Two thousand runs that wait: asleep they cost next to nothing, and after kill -9 each is answered, expires or goes on as if nothing had been."""
 import time
 
-from harness import Tocsin, done, is_, ok
+from harness import Tocsin, done, entries_of, is_, ok
 
 KINDS = ("ask", "wait", "alert", "silent")
 EACH = 500
@@ -32,8 +32,8 @@ def asleep(tocsin):
     """Incidents that would sleep on after a kill -9."""
     with tocsin.redis() as redis:
         journals = redis.call("HGETALL", "tocsin:asleep:n1")
-        lengths = redis.pipeline([("XLEN", "tocsin:{%s}:journal" % i.decode()) for i in journals[::2]]) if journals else []
-    return sum(int(value.split()[0]) == length for value, length in zip(journals[1::2], lengths))
+        ends = redis.pipeline([("XREVRANGE", "tocsin:{%s}:journal" % i.decode(), "+", "-", "COUNT", "1") for i in journals[::2]]) if journals else []
+    return sum(int(value.split()[0]) == entries_of(end)[-1][0] for value, end in zip(journals[1::2], ends))
 
 
 def push(tocsin, kind, count):

@@ -9,7 +9,7 @@ import random
 import stat
 import subprocess
 
-from harness import BINARY, Raw, Tocsin, done, is_, like, note, ok, unlike, wait_until
+from harness import BINARY, Raw, Tocsin, done, entries_of, is_, like, note, ok, unlike, wait_until
 from product import Product, alert, content
 
 KILLS = int(os.environ.get("TOCSIN_KILLS", "5"))
@@ -31,8 +31,8 @@ def acknowledged(tocsin):
         while True:
             cursor, keys = redis.call("SCAN", cursor, "MATCH", "tocsin:{*}:journal", "COUNT", "1000")
             for key in map(text, keys):
-                rows = redis.call("XRANGE", key, "-", "+")
-                found[key.split("{")[1].split("}")[0]] = [text(dict(zip(map(text, f[::2]), f[1::2]))["e"]) for _, f in rows]
+                rows = entries_of(redis.call("XRANGE", key, "-", "+"))
+                found[key.split("{")[1].split("}")[0]] = [text(entry[b"e"]) for _, entry in rows]
             if text(cursor) == "0":
                 return found
 

@@ -5,7 +5,7 @@ import shutil
 import subprocess
 import sys
 
-from harness import BINARY, ROOT, Raw, Tocsin, done, free_port, is_, like, ok, wait_until
+from harness import BINARY, ROOT, Raw, Tocsin, done, free_port, is_, journal_entries, like, ok, wait_until
 from product import Product, alert, content
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -14,8 +14,7 @@ OTHER = os.path.join(os.path.dirname(BINARY), "tocsin-verify")
 
 def entries(tocsin, kind):
     with tocsin.redis() as redis:
-        rows = redis.call("XRANGE", "tocsin:{node-n1}:journal", "-", "+")
-    return sum(b'"type":"%s"' % kind in fields[1] for _, fields in rows)
+        return sum(b'"type":"%s"' % kind in entry[b"e"] for _, entry in journal_entries(redis, "node-n1"))
 
 
 def checks(tocsin):

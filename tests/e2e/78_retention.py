@@ -10,7 +10,7 @@ import random
 import subprocess
 import time
 
-from harness import BINARY, Raw, Tocsin, bearers, done, is_, like, note, ok, wait_until
+from harness import BINARY, Raw, Tocsin, bearers, done, is_, journal_entries, like, note, ok, wait_until
 from product import Product, alert, content
 
 SEED = int(os.environ.get("TOCSIN_SEED", random.SystemRandom().randrange(1 << 30)))
@@ -26,8 +26,7 @@ def text(value):
 def journal(tocsin, incident):
     """What Redis holds of it: [(seq, {field: value})]."""
     with tocsin.redis() as redis:
-        rows = redis.call("XRANGE", "tocsin:{%s}:journal" % incident, "-", "+")
-    return [(int(text(i).split("-")[0]), dict(zip(map(text, f[::2]), f[1::2]))) for i, f in rows]
+        return [(seq, {text(f): value for f, value in entry.items()}) for seq, entry in journal_entries(redis, incident)]
 
 
 def left(tocsin, incident):

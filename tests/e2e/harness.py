@@ -26,7 +26,7 @@ import traceback
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "servers"))
 from common import BUILD, ROOT, Failed, Missing, free_port, give_away, port_open, program, unprivileged, wait_until  # noqa: E402,F401
-from redis import Client, ReplyError  # noqa: E402,F401
+from redis import Client, ReplyError, entries_of, journal_entries  # noqa: E402,F401
 
 BINARY = os.path.abspath(os.environ.get("TOCSIN_BINARY") or os.path.join(BUILD, "tocsin"))
 

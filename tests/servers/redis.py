@@ -69,6 +69,25 @@ class Client:
         self.close()
 
 
+def entries_of(items):
+    """What XRANGE gave of a journal, entry by entry: [(seq, {field: value})]. An item bears one (e, h, b), or those of a whole wave: E, H, B again and again, from its id's seq on."""
+    found = []
+    for name, fields in items:
+        seq, entry = int(name.split(b"-")[0]), {}
+        for field, value in zip(fields[::2], fields[1::2]):
+            field = field.lower()
+            if field == b"e" and entry:
+                found.append((seq, entry))
+                seq, entry = seq + 1, {}
+            entry[field] = value
+        found.append((seq, entry))
+    return found
+
+
+def journal_entries(client, incident, start="-"):
+    return entries_of(client.call("XRANGE", "tocsin:{%s}:journal" % incident, start, "+"))
+
+
 class Redis(Server):
     name = "redis"
 

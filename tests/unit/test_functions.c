@@ -96,6 +96,27 @@ static void test_retire(void **state) {
   expect("[[3-0 [h " A " n n1]]]", "XRANGE j - +");
 }
 
+/* One item bears a whole wave. */
+static void test_items_of_several_entries(void **state) {
+  expect("1-0", "XADD j 1-0 E e1 H " A " B b1 E e2 H " B " B b2");
+  expect("!conflict ERR The ID specified in XADD is equal or smaller than the target stream top item", "XADD j NOMKSTREAM 1-0 e e h " A);
+  expect("!conflict FENCE last=2-0 h=" B, "FCALL tocsin_append 2 j s " A " 2 x e " B " b"); /* in its middle */
+  expect("!conflict FENCE last=2-0 h=" B, "FCALL tocsin_append 2 j s " ZEROS " 1 x e " B " b");
+  expect("1", "FCALL tocsin_append 2 j s " B " 3 '' e3 " A " b3");
+  expect("4-0",
+         "XADD j NOMKSTREAM 4-0 E e4 H " B " B b4 E e5 H " A " B b5 E e6 H " B " B b6 E by\"step\":\"5\",\"type\":\"body.removing\" H " A);
+  expect("!conflict FENCE no entry 6 says that the body of 5 is removed", "FCALL tocsin_remove 3 j s new 5 6");
+  expect("!conflict FENCE no entry 7 says that the body of 4 is removed", "FCALL tocsin_remove 3 j s new 4 7");
+  expect("1", "FCALL tocsin_remove 3 j s new 5 7");
+  expect("0", "FCALL tocsin_remove 3 j s new 5 7");
+  expect("[[4-0 [E e4 H " B " B b4 E e5 H " A " E e6 H " B " B b6 E by\"step\":\"5\",\"type\":\"body.removing\" H " A "]]]",
+         "XRANGE j 4 +");
+  expect("[[1-0 [E e1 H " A " B b1 E e2 H " B " B b2]] [3-0 [e e3 h " A " b b3]]]", "XRANGE j - 3");
+  expect("!conflict FENCE last=7-0 h=" A, "FCALL tocsin_retire 2 j s 4 " B " n1 left");
+  expect("1", "FCALL tocsin_retire 2 j s 7 " A " n1 left");
+  expect("[[7-0 [h " A " n n1]]]", "XRANGE j - +");
+}
+
 static void test_append_far(void **state) {
   expect("4503599627370494-0", "XADD j 4503599627370494-0 e e h " A " b b");
   expect("1", "FCALL tocsin_append 2 j s " A " 4503599627370495 '' e " B " b");
@@ -530,6 +551,7 @@ int main(void) {
       cmocka_unit_test_setup(test_append, fresh),
       cmocka_unit_test_setup(test_retire, fresh),
       cmocka_unit_test_setup(test_append_refuses_nonsense, fresh),
+      cmocka_unit_test_setup(test_items_of_several_entries, fresh),
       cmocka_unit_test_setup(test_append_far, fresh),
       cmocka_unit_test_setup(test_route_and_redelivery, fresh),
       cmocka_unit_test_setup(test_route_same_key_twice, fresh),

@@ -438,7 +438,7 @@ static void test_tampered_in_redis(void **state) {
   assert_null(load(incident));
   assert_int_equal(seen.code, ERR_INVALID);
   assert_non_null(strstr(seen.text, incident));
-  assert_non_null(strstr(seen.text, "2-0"));
+  assert_non_null(strstr(seen.text, "entry 2"));
 }
 
 int main(void) {
