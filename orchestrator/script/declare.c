@@ -88,6 +88,7 @@ void declaration_free(struct declaration *d) {
   }
   json_decref(d->json);
   json_decref(d->uses);
+  json_decref(d->calls);
   free(d->name);
   free(d->source);
   free(d);
@@ -133,10 +134,22 @@ static json_t *uses_of(const json_t *list) {
   return uses;
 }
 
+json_t *calls_of(const json_t *uses) {
+  const char *connector;
+  json_t *calls = json_array(), *actions, *action;
+  size_t i;
+  json_object_foreach((json_t *)(uintptr_t)uses, connector, actions) {
+    json_array_foreach(actions, i, action) json_array_append_new(calls, json_pack("{s:s, s:O}", "connector", connector, "action", action));
+  }
+  return calls;
+}
+
 int playbook_load(const char *file, const char *source, size_t len, struct declaration **ret, struct err *err) {
   int r = load("playbook", file, source, len, ret, err);
-  if (r == 0) (*ret)->uses = uses_of(json_object_get((*ret)->json, "uses"));
-  return r;
+  if (r < 0) return r;
+  (*ret)->uses = uses_of(json_object_get((*ret)->json, "uses"));
+  (*ret)->calls = calls_of((*ret)->uses);
+  return 0;
 }
 
 int connector_load(const char *file, const char *source, size_t len, struct declaration **ret, struct err *err) {

@@ -75,7 +75,7 @@ struct state {
   struct coverage *cover; /* counts the lines that run, or NULL */
   struct view *views;     /* what bridge_push_view pushed and nobody collected */
   struct documents documents;
-  json_t *calls;       /* of a run: [{"connector", "action"}…], what act's functions leave with, without their parameters */
+  json_t *calls;       /* of a run: its calls_of, which its act's functions point into */
   size_t gave;         /* bytes that what was pulled last takes as JSON, at most */
   bool asked;          /* its host was asked for something */
   struct spare *spare; /* how it was when it was made, when that is kept */
@@ -236,6 +236,8 @@ extern const luaL_Reg document_functions[];
 bool document_pairs(lua_State *L, int index);
 
 /* declare.c */
+/* [{"connector", "action"}…] of {"ldap": ["lock_account"…]}, in its order: what act's functions leave with, beside their parameters. New. */
+json_t *calls_of(const json_t *uses);
 struct declaration_code {
   char *chunk; /* "@playbooks/x.lua" */
   struct buf bytes;

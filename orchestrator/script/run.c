@@ -125,11 +125,11 @@ static int native_verb(lua_State *L) {
 /* Its upvalue is one of the state's calls. */
 static int act_call(lua_State *L) {
   const json_t *call = lua_touserdata(L, lua_upvalueindex(1));
-  const char *connector = json_str(call, "connector"), *action = json_str(call, "action");
   bool nothing = lua_isnoneornil(L, 1);
-  char why[320] = "";
-  if (!nothing && !lua_istable(L, 1)) return luaL_error(L, "act.%s.%s takes a table of parameters", connector, action);
-  if (!nothing && lua_gettop(L) > 1) return luaL_error(L, "act.%s.%s takes one table of parameters", connector, action);
+  char why[320];
+  if (!nothing && (!lua_istable(L, 1) || lua_gettop(L) > 1))
+    return luaL_error(L, "act.%s.%s takes %s table of parameters", json_str(call, "connector"), json_str(call, "action"),
+                      lua_istable(L, 1) ? "one" : "a");
   struct script_thread *t = leaving(L, "action");
   json_t *params = nothing ? json_object() : bridge_try(L, 1, why, sizeof why);
   if (!params) return luaL_error(L, "a value cannot leave the script: .params%s%s", why[0] == '.' || why[0] == '[' ? "" : " ", why);
@@ -194,8 +194,8 @@ static int native_parallel(lua_State *L) {
 /* Pushes act: faces of tables of closures, and nothing else. */
 static void push_act(lua_State *L, const json_t *uses) {
   const char *connector;
-  json_t *actions, *action, *calls = state_of(L)->calls = json_array();
-  size_t i;
+  json_t *actions, *action;
+  size_t i, call = 0;
   lua_createtable(L, 0, 1);
   lua_pushcfunction(L, act_unknown);
   lua_setfield(L, -2, "__index");
@@ -204,11 +204,7 @@ static void push_act(lua_State *L, const json_t *uses) {
   json_object_foreach((json_t *)(uintptr_t)uses, connector, actions) {
     lua_createtable(L, 0, (int)json_array_size(actions));
     json_array_foreach(actions, i, action) {
-      json_t *call = json_object();
-      json_object_set_new(call, "connector", json_string(connector));
-      json_object_set(call, "action", action);
-      json_array_append_new(calls, call);
-      lua_pushlightuserdata(L, call);
+      lua_pushlightuserdata(L, json_array_get(state_of(L)->calls, call++));
       lua_pushcclosure(L, act_call, 1);
       lua_setfield(L, -2, json_string_value(action));
     }
@@ -305,6 +301,7 @@ static int make_state(struct script *s, const struct script_limits *limits, stru
   int r = state_new(STATE_RUN, limits, &s->state, err);
   if (r < 0) return r;
   s->state->owner = s;
+  s->state->calls = s->uses == s->playbook->uses ? json_incref(s->playbook->calls) : calls_of(s->uses);
   state_begin(s->state, s->state->L);
   r = state_enter(s->state, make, s, err);
   state_end(s->state);

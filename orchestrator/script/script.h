@@ -44,6 +44,7 @@ struct declaration {
   char digest[65]; /* SHA-256 of source, hex */
   json_t *json;
   json_t *uses;                  /* of a playbook: {"ldap": ["lock_account"…]}; shared, never changed */
+  json_t *calls;                 /* and its calls_of; internal */
   struct declaration_code *code; /* compiled, internal */
 };
 /* name without path and ".lua". `file` is only for messages ("playbooks/contain-account.lua:12: …"). */
