@@ -5,9 +5,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/json_warm.h"
 #include "intake/message.h"
 
-enum { TOGETHER_MOST = 64, PAIRS_MOST = 512 };
+enum { TOGETHER_MOST = 64, PAIRS_MOST = 512, WARM_TOGETHER = 8 };
 
 struct together {
   struct intake *in;
@@ -20,9 +21,25 @@ struct together {
 
 static size_t pairs_of(const struct message *m) { return m->wanted_count < INCIDENTS_MOST ? m->wanted_count : INCIDENTS_MOST; }
 
+/* What the next messages are made of has waited for the answer as long as they have. */
+static void warm(struct message *const *messages, size_t count) {
+  const json_t *trees[2 * WARM_TOGETHER];
+  for (size_t i = 0; i < count; i++) __builtin_prefetch(&messages[i]->n), __builtin_prefetch(&messages[i]->wanted);
+  for (size_t i = 0; i < count; i++) {
+    __builtin_prefetch(messages[i]->wanted);
+    __builtin_prefetch(messages[i]->alert_id);
+    __builtin_prefetch(messages[i]->text);
+    trees[2 * i] = messages[i]->n.finding;
+    trees[2 * i + 1] = messages[i]->n.document;
+  }
+  json_warm(trees, 2 * count);
+}
+
 /* answers: one for each message; NULL when they have none. */
 static void tell_all(struct together *t, const struct redis_value *answers, const struct err *err) {
   for (size_t i = 0; i < t->count; i++) {
+    size_t left = t->count - i;
+    if (i % WARM_TOGETHER == 0) warm(t->messages + i, left < WARM_TOGETHER ? left : WARM_TOGETHER);
     if (err && err->code == ERR_INVALID) t->messages[i]->apart = true;
     t->tell(t->messages[i], redis_item(answers, i), err);
   }
