@@ -1,5 +1,7 @@
 #include "base/slab.h"
 
+#include <dlfcn.h>
+#include <errno.h>
 #include <jansson.h>
 #include <malloc.h>
 #include <stdatomic.h>
@@ -8,6 +10,34 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SANITIZED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define SANITIZED 1
+#endif
+#endif
+#ifndef SANITIZED
+#define SANITIZED 0
+#endif
+
+/* malloc and its kin are defined below, and these are the system's. */
+#if SANITIZED
+#define system_malloc malloc
+#define system_calloc calloc
+#define system_realloc realloc
+#define system_free free
+#else
+#define system_malloc __libc_malloc
+#define system_calloc __libc_calloc
+#define system_realloc __libc_realloc
+#define system_free __libc_free
+void *system_malloc(size_t size);
+void *system_calloc(size_t count, size_t size);
+void *system_realloc(void *block, size_t size);
+void system_free(void *block);
+#endif
 
 enum {
   STEP = 16,
@@ -35,14 +65,21 @@ static struct {
 } slab;
 static _Thread_local bool owner;
 
-/* Larger blocks are malloc's; those of the sizes that are asked for most (libcurl's buffers and connections among them) are kept when they come
- * back: malloc would join them with their neighbours, only to cut them out again. */
+/* Larger blocks are the system's; those of the sizes that are asked for most (entries, libcurl's buffers and connections) are kept when they come
+ * back: the system would join them with their neighbours, only to cut them out again. */
 static const size_t large_sizes[] = {768, 1024, 1536, 2048, 4096, 8192, 16400};
-enum { LARGES = sizeof large_sizes / sizeof *large_sizes, KEPT = 128, SLACK = 24 /* bytes that malloc may give more */ };
+enum {
+  LARGES = sizeof large_sizes / sizeof *large_sizes,
+  KEPT = 1024,
+  KEPT_BYTES = 2 << 20,
+  SLACK = 24 /* bytes that the system may give more */
+};
 static struct {
   void *blocks[KEPT];
   size_t count;
 } kept[LARGES];
+
+static size_t (*system_size)(void *block); /* malloc_usable_size */
 
 static size_t class_for(size_t size) { return size ? (size - 1) / STEP : 0; }
 
@@ -90,7 +127,7 @@ static bool grow(size_t class) {
 static __attribute__((noinline)) void *alloc_fresh(size_t class, size_t size) {
   take_returned();
   if (slab.free[class]) return slab_alloc(size);
-  if (!slab.fresh_left[class] && !grow(class)) return malloc(size);
+  if (!slab.fresh_left[class] && !grow(class)) return system_malloc(size);
   void *block = slab.fresh[class];
   slab.fresh[class] += (class + 1) * STEP;
   slab.fresh_left[class]--;
@@ -100,19 +137,24 @@ static __attribute__((noinline)) void *alloc_fresh(size_t class, size_t size) {
 static void *large_alloc(size_t size) {
   size_t i = 0;
   while (i < LARGES && large_sizes[i] < size) i++;
-  if (i == LARGES) return malloc(size);
-  return kept[i].count ? kept[i].blocks[--kept[i].count] : malloc(large_sizes[i]);
+  if (i == LARGES) return system_malloc(size);
+  return kept[i].count ? kept[i].blocks[--kept[i].count] : system_malloc(large_sizes[i]);
+}
+
+static bool keep(size_t i, void *block) {
+  if (kept[i].count == KEPT || kept[i].count * large_sizes[i] >= KEPT_BYTES) return false;
+  kept[i].blocks[kept[i].count++] = block;
+  return true;
 }
 
 static void large_free(void *block) {
-  size_t size = malloc_usable_size(block), i = LARGES;
+  size_t size = system_size(block), i = LARGES;
   while (i > 0 && large_sizes[i - 1] > size) i--;
-  if (i > 0 && size <= large_sizes[i - 1] + SLACK && kept[i - 1].count < KEPT) kept[i - 1].blocks[kept[i - 1].count++] = block;
-  else free(block);
+  if (i == 0 || size > large_sizes[i - 1] + SLACK || !keep(i - 1, block)) system_free(block);
 }
 
 void *slab_alloc(size_t size) {
-  if (!owner) return malloc(size);
+  if (!owner) return system_malloc(size);
   if (size > SLAB_MOST) return large_alloc(size);
   size_t class = class_for(size), page;
   struct block *b = slab.free[class];
@@ -129,7 +171,7 @@ void slab_free(void *block) {
   if (!b) return;
   if (!ours(b, &page)) {
     if (owner) large_free(b);
-    else free(b);
+    else system_free(b);
   } else if (owner) {
     b->next = slab.free[slab.class_of[page]];
     slab.free[slab.class_of[page]] = b;
@@ -141,8 +183,8 @@ void slab_free(void *block) {
 
 void *slab_calloc(size_t count, size_t size) {
   size_t all;
-  if (__builtin_mul_overflow(count, size, &all)) return NULL;
-  if (!owner) return calloc(count, size);
+  if (__builtin_mul_overflow(count, size, &all)) return errno = ENOMEM, NULL;
+  if (!owner || all > large_sizes[LARGES - 1]) return system_calloc(count, size); /* fresh pages are zero as they come */
   void *block = slab_alloc(all);
   return block ? memset(block, 0, all) : NULL;
 }
@@ -150,7 +192,7 @@ void *slab_calloc(size_t count, size_t size) {
 void *slab_realloc(void *block, size_t size) {
   size_t page;
   if (!block) return slab_alloc(size);
-  if (!ours(block, &page)) return realloc(block, size);
+  if (!ours(block, &page)) return system_realloc(block, size);
   size_t before = (slab.class_of[page] + 1U) * STEP;
   if (size <= before) return block;
   void *larger = slab_alloc(size);
@@ -166,19 +208,28 @@ char *slab_strdup(const char *text) {
   return copy ? memcpy(copy, text, size) : NULL;
 }
 
-#if defined(__SANITIZE_ADDRESS__)
-#define SANITIZED 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define SANITIZED 1
-#endif
-#endif
-#ifndef SANITIZED
-#define SANITIZED 0
+#if !SANITIZED
+/* For every library of the process. What the system's other calls give (posix_memalign) comes back to it here. */
+void *malloc(size_t size) { return slab_alloc(size); }
+void *calloc(size_t count, size_t size) { return slab_calloc(count, size); }
+void free(void *block) { slab_free(block); }
+
+void *realloc(void *block, size_t size) {
+  if (size || !block) return slab_realloc(block, size);
+  slab_free(block);
+  return NULL;
+}
+
+size_t malloc_usable_size(void *block) {
+  size_t page;
+  if (!system_size) *(void **)&system_size = dlsym(RTLD_NEXT, "malloc_usable_size");
+  return ours(block, &page) ? (slab.class_of[page] + 1U) * STEP : system_size(block);
+}
 #endif
 
 void slab_install(void) {
   if (SANITIZED || slab.base) return;
+  if (!(*(void **)&system_size = dlsym(RTLD_NEXT, "malloc_usable_size"))) return;
   const size_t size = (size_t)PAGES << PAGE_SHIFT, large = (size_t)GROW_PAGES << PAGE_SHIFT;
   void *range = mmap(NULL, size + large, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (range == MAP_FAILED) return; /* a limit on addresses: malloc will do */

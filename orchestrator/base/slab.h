@@ -1,12 +1,11 @@
-/* slab.h: small blocks for jansson and libcurl, which make and drop hundreds of them for every run.
+/* slab.h: small blocks, of which hundreds are made and dropped for every run.
  *
  * A freed block is the next one given out, so the blocks in use stay in the processor's caches, and no free ever looks at its neighbours:
- * the engine spends a quarter less time than with malloc alone. Blocks over SLAB_MOST come from malloc, a few of them being kept for whoever
- * asks next; all blocks that other threads than the installing one ask for come from malloc too; any thread may free any block. Memory is
- * never given back to the system: it stays at the most that was in use at one time. Under AddressSanitizer nothing is installed, so that it
- * sees every mistake.
- *
- * What jansson itself allocates for its caller (json_dumps) must be freed by slab_free: use json_text instead. */
+ * the engine spends a quarter less time than with the system's malloc alone. On the thread that installed it malloc itself gives such blocks, to
+ * every library too, and free, realloc and malloc_usable_size know them on any thread: the functions here are for those who want to save the look-up
+ * (jansson, libcurl), and blocks of the one are freed by the other as well. Blocks over SLAB_MOST come from the system, some being kept for
+ * whoever asks next; all that other threads ask for does, too. Memory is never given back to the system: it stays at the most that was in
+ * use at one time. Under a sanitizer nothing is installed, so that it sees every mistake. */
 #ifndef TOCSIN_BASE_SLAB_H
 #define TOCSIN_BASE_SLAB_H
 

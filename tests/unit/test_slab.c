@@ -1,8 +1,11 @@
 /* slab: blocks do not overlap, are used again, and may be freed by another thread. */
+#include <errno.h>
+#include <malloc.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -134,11 +137,65 @@ static void test_large(void **state) {
   for (size_t i = 0; i < COUNT; i++) slab_free(held[i]);
 }
 
+/* What the C library makes for its caller, what is aligned, and what is freed by the other's free. */
+static void test_malloc_itself(void **state) {
+  char *text = NULL, *copy = strdup("text");
+  void *aligned = NULL;
+  assert_int_equal(asprintf(&text, "%0600d", 7), 600);
+  assert_true(malloc_usable_size(text) >= 601 && malloc_usable_size(copy) >= 5);
+  assert_true(malloc_usable_size(copy = realloc(copy, 3000)) >= 3000);
+  assert_string_equal(copy, "text");
+  for (size_t size = 0; size < 1000; size += 7) {
+    assert_int_equal(posix_memalign(&aligned, 256, size), 0);
+    assert_int_equal((uintptr_t)aligned % 256, 0);
+    free(aligned);
+    char *one = malloc(size), *other = slab_alloc(size);
+    assert_ptr_not_equal(one, other);
+    memset(one, 1, size), memset(other, 2, size);
+    assert_true(malloc_usable_size(one) >= size);
+    slab_free(one), free(other);
+  }
+  free(text);
+  assert_null(realloc(copy, 0));
+  free(NULL);
+  volatile size_t half = SIZE_MAX / 2; /* the compiler would see that it is too much */
+  errno = 0;
+  assert_null(calloc(half, 3));
+  assert_int_equal(errno, ENOMEM);
+  unsigned char *zeros = calloc(1000, 1000);
+  for (size_t i = 0; i < 1000000; i += 999) assert_int_equal(zeros[i], 0);
+  free(zeros);
+}
+
+static void *mix(void *arg) {
+  for (size_t i = 0; i < MANY; i++) {
+    free(blocks[i]);
+    blocks[i] = i % 2 ? malloc(sizes[i]) : strdup("elsewhere");
+    if (i % 2) memset(blocks[i], (int)(i & 255), sizes[i]);
+  }
+  return arg;
+}
+
+static void test_free_elsewhere(void **state) {
+  pthread_t thread;
+  for (size_t i = 0; i < MANY; i++) fill(i);
+  assert_int_equal(pthread_create(&thread, NULL, mix, NULL), 0);
+  for (int i = 0; i < MANY; i++) free(calloc((size_t)i % 2000, 1));
+  assert_int_equal(pthread_join(thread, NULL), 0);
+  for (size_t i = 0; i < MANY; i++) {
+    if (i % 2) check(i);
+    else assert_string_equal(blocks[i], "elsewhere");
+    assert_non_null(blocks[i] = realloc(blocks[i], 700));
+    free(blocks[i]);
+  }
+}
+
 int main(void) {
   slab_install();
   slab_install(); /* the second is of no consequence */
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_blocks_keep_their_bytes), cmocka_unit_test(test_threads), cmocka_unit_test(test_threads_while_it_grows),
-      cmocka_unit_test(test_jansson_uses_it),         cmocka_unit_test(test_larger),  cmocka_unit_test(test_large)};
+      cmocka_unit_test(test_blocks_keep_their_bytes), cmocka_unit_test(test_threads),       cmocka_unit_test(test_threads_while_it_grows),
+      cmocka_unit_test(test_jansson_uses_it),         cmocka_unit_test(test_larger),        cmocka_unit_test(test_large),
+      cmocka_unit_test(test_malloc_itself),           cmocka_unit_test(test_free_elsewhere)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
