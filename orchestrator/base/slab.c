@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <jansson.h>
 #include <malloc.h>
+#include <pthread.h>
+#include <stdalign.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -45,25 +47,13 @@ enum {
   PAGE_SHIFT = 16,
   PAGE = 1 << PAGE_SHIFT,
   PAGES = 1 << 18,
-  GROW_PAGES = 32 /* a large page of the processor's, 2 MiB */
+  GROW_PAGES = 32, /* a large page of the processor's, 2 MiB */
+  HEAPS = 8
 };
 
 struct block {
   struct block *next;
 };
-
-/* One range of addresses for all pages, so that a block's address alone says whether it is ours and how large. */
-static struct {
-  uintptr_t base;
-  _Atomic(size_t) used; /* pages handed to a class; other threads read it, too */
-  size_t ready;         /* pages that may be written */
-  struct block *free[CLASSES];
-  char *fresh[CLASSES]; /* the rest of a page, of which no block was given out yet */
-  uint32_t fresh_left[CLASSES];
-  uint8_t class_of[PAGES];
-  _Atomic(struct block *) returned; /* freed by other threads */
-} slab;
-static _Thread_local bool owner;
 
 /* Larger blocks are the system's; those of the sizes that are asked for most (entries, libcurl's buffers and connections) are kept when they come
  * back: the system would join them with their neighbours, only to cut them out again. */
@@ -74,10 +64,35 @@ enum {
   KEPT_BYTES = 2 << 20,
   SLACK = 24 /* bytes that the system may give more */
 };
-static struct {
+
+struct kept {
   void *blocks[KEPT];
   size_t count;
-} kept[LARGES];
+};
+
+/* A thread's own. */
+struct heap {
+  alignas(64) struct block *free[CLASSES];
+  char *fresh[CLASSES]; /* the rest of a page, of which no block was given out yet */
+  uint32_t fresh_left[CLASSES];
+  struct kept kept[LARGES];
+  bool taken;                                   /* under the lock */
+  alignas(64) _Atomic(struct block *) returned; /* freed by other threads */
+};
+
+/* One range of addresses for all pages, so that a block's address alone says whether it is ours, how large, and whose. */
+static struct {
+  uintptr_t base;
+  _Atomic(size_t) used; /* pages handed to a class of a heap */
+  pthread_mutex_t lock; /* over what follows, to change it */
+  size_t ready;         /* pages that may be written */
+  uint8_t class_of[PAGES], heap_of[PAGES];
+  struct heap heaps[HEAPS];
+} slab = {.lock = PTHREAD_MUTEX_INITIALIZER};
+static _Thread_local struct heap *own;
+
+static void lock(void) { pthread_mutex_lock(&slab.lock); }
+static void unlock(void) { pthread_mutex_unlock(&slab.lock); }
 
 static size_t (*system_size)(void *block); /* malloc_usable_size */
 
@@ -91,46 +106,51 @@ static bool ours(const void *block, size_t *ret_page) {
   return slab.base && *ret_page < used();
 }
 
-static void give_back(struct block *b) {
-  size_t page;
-  if (!ours(b, &page)) abort(); /* somebody wrote into a freed block */
-  struct block **list = &slab.free[slab.class_of[page]];
-  b->next = *list;
-  *list = b;
+static void take_returned(void) {
+  struct block *b = atomic_exchange(&own->returned, NULL), *next;
+  for (size_t page; b; b = next) {
+    next = b->next;
+    if (!ours(b, &page)) abort(); /* somebody wrote into a freed block */
+    struct block **list = &own->free[slab.class_of[page]];
+    b->next = *list;
+    *list = b;
+  }
 }
 
-static void take_returned(void) {
-  struct block *b = atomic_exchange(&slab.returned, NULL), *next;
-  for (; b; b = next) {
-    next = b->next;
-    give_back(b);
-  }
+/* Under the lock. */
+static bool ready(size_t page) {
+  if (page < slab.ready) return true;
+  if (page == PAGES ||
+      mprotect((void *)(slab.base + (slab.ready << PAGE_SHIFT)), (size_t)GROW_PAGES << PAGE_SHIFT, PROT_READ | PROT_WRITE) != 0)
+    return false;
+  slab.ready += GROW_PAGES;
+  return true;
 }
 
 /* A fresh page for blocks of one class, which are cut off it one by one: of a class that is hardly used little is touched. */
 static bool grow(size_t class) {
+  lock();
   size_t page = used();
-  if (page == PAGES) return false;
-  if (page == slab.ready) {
-    if (mprotect((void *)(slab.base + (slab.ready << PAGE_SHIFT)), (size_t)GROW_PAGES << PAGE_SHIFT, PROT_READ | PROT_WRITE) != 0)
-      return false;
-    slab.ready += GROW_PAGES;
+  bool good = ready(page);
+  if (good) {
+    own->fresh[class] = (char *)(slab.base + (page << PAGE_SHIFT));
+    own->fresh_left[class] = PAGE / ((uint32_t)(class + 1) * STEP);
+    slab.class_of[page] = (uint8_t) class;
+    slab.heap_of[page] = (uint8_t)(own - slab.heaps);
+    atomic_store_explicit(&slab.used, page + 1, memory_order_release);
   }
-  slab.fresh[class] = (char *)(slab.base + (page << PAGE_SHIFT));
-  slab.fresh_left[class] = PAGE / ((uint32_t)(class + 1) * STEP);
-  slab.class_of[page] = (uint8_t) class;
-  atomic_store_explicit(&slab.used, page + 1, memory_order_relaxed);
-  return true;
+  unlock();
+  return good;
 }
 
 /* No block of the class is free. */
 static __attribute__((noinline)) void *alloc_fresh(size_t class, size_t size) {
   take_returned();
-  if (slab.free[class]) return slab_alloc(size);
-  if (!slab.fresh_left[class] && !grow(class)) return system_malloc(size);
-  void *block = slab.fresh[class];
-  slab.fresh[class] += (class + 1) * STEP;
-  slab.fresh_left[class]--;
+  if (own->free[class]) return slab_alloc(size);
+  if (!own->fresh_left[class] && !grow(class)) return system_malloc(size);
+  void *block = own->fresh[class];
+  own->fresh[class] += (class + 1) * STEP;
+  own->fresh_left[class]--;
   return block;
 }
 
@@ -138,12 +158,14 @@ static void *large_alloc(size_t size) {
   size_t i = 0;
   while (i < LARGES && large_sizes[i] < size) i++;
   if (i == LARGES) return system_malloc(size);
-  return kept[i].count ? kept[i].blocks[--kept[i].count] : system_malloc(large_sizes[i]);
+  struct kept *k = &own->kept[i];
+  return k->count ? k->blocks[--k->count] : system_malloc(large_sizes[i]);
 }
 
 static bool keep(size_t i, void *block) {
-  if (kept[i].count == KEPT || kept[i].count * large_sizes[i] >= KEPT_BYTES) return false;
-  kept[i].blocks[kept[i].count++] = block;
+  struct kept *k = &own->kept[i];
+  if (k->count == KEPT || k->count * large_sizes[i] >= KEPT_BYTES) return false;
+  k->blocks[k->count++] = block;
   return true;
 }
 
@@ -154,13 +176,13 @@ static void large_free(void *block) {
 }
 
 void *slab_alloc(size_t size) {
-  if (!owner) return system_malloc(size);
+  if (!own) return system_malloc(size);
   if (size > SLAB_MOST) return large_alloc(size);
   size_t class = class_for(size), page;
-  struct block *b = slab.free[class];
+  struct block *b = own->free[class];
   if (!b) return alloc_fresh(class, size);
   if (!ours(b, &page)) abort(); /* the same: better an end than an answer from a wrong place */
-  slab.free[class] = b->next;
+  own->free[class] = b->next;
   __builtin_prefetch(b->next, 1); /* freed long ago, it has left the caches; it is the next one given out */
   return b;
 }
@@ -170,21 +192,24 @@ void slab_free(void *block) {
   struct block *b = block;
   if (!b) return;
   if (!ours(b, &page)) {
-    if (owner) large_free(b);
+    if (own) large_free(b);
     else system_free(b);
-  } else if (owner) {
-    b->next = slab.free[slab.class_of[page]];
-    slab.free[slab.class_of[page]] = b;
+    return;
+  }
+  struct heap *of = &slab.heaps[slab.heap_of[page]];
+  if (of == own) {
+    b->next = of->free[slab.class_of[page]];
+    of->free[slab.class_of[page]] = b;
   } else {
-    b->next = atomic_load(&slab.returned);
-    while (!atomic_compare_exchange_weak(&slab.returned, &b->next, b)) continue;
+    b->next = atomic_load(&of->returned);
+    while (!atomic_compare_exchange_weak(&of->returned, &b->next, b)) continue;
   }
 }
 
 void *slab_calloc(size_t count, size_t size) {
   size_t all;
   if (__builtin_mul_overflow(count, size, &all)) return errno = ENOMEM, NULL;
-  if (!owner || all > large_sizes[LARGES - 1]) return system_calloc(count, size); /* fresh pages are zero as they come */
+  if (!own || all > large_sizes[LARGES - 1]) return system_calloc(count, size); /* fresh pages are zero as they come */
   void *block = slab_alloc(all);
   return block ? memset(block, 0, all) : NULL;
 }
@@ -236,6 +261,25 @@ void slab_install(void) {
   slab.base = ((uintptr_t)range + large - 1) & ~(large - 1);
   /* Blocks lie scattered: with large pages the processor finds them sooner. The first 2 MiB are all that an idle engine needs. */
   madvise((void *)(slab.base + large), size - large, MADV_HUGEPAGE);
-  owner = true;
+  pthread_atfork(lock, unlock, unlock);
   json_set_alloc_funcs(slab_alloc, slab_free);
+  slab_join();
+}
+
+/* What the last thread left in a heap is taken over with it. */
+void slab_join(void) {
+  if (!slab.base || own) return;
+  lock();
+  for (size_t i = 0; !own && i < HEAPS; i++)
+    if (!slab.heaps[i].taken) own = &slab.heaps[i];
+  if (own) own->taken = true;
+  unlock();
+}
+
+void slab_leave(void) {
+  if (!own) return;
+  lock();
+  own->taken = false;
+  unlock();
+  own = NULL;
 }

@@ -11,6 +11,7 @@
 #include <time.h>
 
 #include "base/map.h"
+#include "base/slab.h"
 #include "evidence/pace.h"
 #include "evidence/store.h"
 #include "evidence/tiles.h"
@@ -261,6 +262,7 @@ static void cosign_run(struct sealer *s) {
 static void *sealer_thread(void *arg) {
   struct sealer *s = arg;
   int64_t next = 0, not_before = 0;
+  slab_join();
   pthread_mutex_lock(&s->lock);
   while (!s->stop) {
     int64_t now = now_ms(), step = s->status.open && !s->status.failures ? pace_next(&s->pace) : INT64_MAX;
@@ -292,6 +294,7 @@ static void *sealer_thread(void *arg) {
   s->ended = true;
   pthread_cond_signal(&s->over);
   pthread_mutex_unlock(&s->lock);
+  slab_leave();
   return NULL;
 }
 

@@ -9,6 +9,8 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "base/slab.h"
+
 enum { STACK_BYTES = 512 * 1024 };
 
 struct handover {
@@ -127,6 +129,7 @@ static bool exchange(struct handover *h, struct piece **ret_sent, struct piece *
 static void *thread_run(void *arg) {
   struct handover *h = arg;
   struct piece *sent, *recalled, *next;
+  slab_join();
   h->side.begin(h->arg);
   while (exchange(h, &sent, &recalled)) {
     bool wait = !sent && !recalled;
@@ -135,6 +138,7 @@ static void *thread_run(void *arg) {
     h->side.work(h->arg, wait);
   }
   h->side.end(h->arg);
+  slab_leave();
   return NULL;
 }
 

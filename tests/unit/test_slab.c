@@ -190,12 +190,57 @@ static void test_free_elsewhere(void **state) {
   }
 }
 
+enum { JOINED = 6, ROUNDS = 40, BATCH = 3000 };
+
+/* Blocks go from hand to hand: each thread fills some, and frees what another one has filled. */
+static struct hand {
+  pthread_mutex_t lock;
+  unsigned char *blocks[BATCH];
+  size_t sizes[BATCH];
+} hands[JOINED];
+
+static void swap(struct hand *h, unsigned *seed, size_t i) {
+  if (h->blocks[i]) {
+    for (size_t n = 0; n < h->sizes[i]; n++) assert_int_equal(h->blocks[i][n], (i + h->sizes[i]) & 255);
+    free(h->blocks[i]);
+  }
+  h->sizes[i] = (size_t)rand_r(seed) % (i % 50 ? 600 : 5000) + 1;
+  h->blocks[i] = i % 3 ? malloc(h->sizes[i]) : slab_calloc(1, h->sizes[i]);
+  if (i % 3 == 0) assert_int_equal(h->blocks[i][h->sizes[i] / 2], 0);
+  memset(h->blocks[i], (int)((i + h->sizes[i]) & 255), h->sizes[i]);
+}
+
+static void *joined(void *arg) {
+  unsigned seed = (unsigned)(uintptr_t)arg + 1;
+  slab_join();
+  for (int round = 0; round < ROUNDS; round++) {
+    struct hand *h = &hands[(size_t)rand_r(&seed) % JOINED];
+    pthread_mutex_lock(&h->lock);
+    for (size_t i = 0; i < BATCH; i++) swap(h, &seed, i);
+    pthread_mutex_unlock(&h->lock);
+  }
+  slab_leave();
+  return arg;
+}
+
+/* More threads than there are heaps, some of them one after the other. */
+static void test_joined_threads(void **state) {
+  for (size_t i = 0; i < JOINED; i++) pthread_mutex_init(&hands[i].lock, NULL);
+  for (int again = 0; again < 3; again++) {
+    pthread_t threads[2 * JOINED];
+    for (size_t i = 0; i < 2 * JOINED; i++) assert_int_equal(pthread_create(&threads[i], NULL, joined, (void *)(uintptr_t)i), 0);
+    for (size_t i = 0; i < 2 * JOINED; i++) assert_int_equal(pthread_join(threads[i], NULL), 0);
+  }
+  for (size_t i = 0; i < JOINED; i++)
+    for (size_t k = 0; k < BATCH; k++) free(hands[i].blocks[k]);
+}
+
 int main(void) {
   slab_install();
   slab_install(); /* the second is of no consequence */
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_blocks_keep_their_bytes), cmocka_unit_test(test_threads),       cmocka_unit_test(test_threads_while_it_grows),
-      cmocka_unit_test(test_jansson_uses_it),         cmocka_unit_test(test_larger),        cmocka_unit_test(test_large),
-      cmocka_unit_test(test_malloc_itself),           cmocka_unit_test(test_free_elsewhere)};
+      cmocka_unit_test(test_blocks_keep_their_bytes), cmocka_unit_test(test_threads),        cmocka_unit_test(test_threads_while_it_grows),
+      cmocka_unit_test(test_jansson_uses_it),         cmocka_unit_test(test_larger),         cmocka_unit_test(test_large),
+      cmocka_unit_test(test_malloc_itself),           cmocka_unit_test(test_free_elsewhere), cmocka_unit_test(test_joined_threads)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
