@@ -19,6 +19,7 @@
 enum {
   PAGE_BYTES = 64 << 10,
   LARGE = 8 /* th part of a page */,
+  SPARE_PAGES = 64,
   PATH_MOST = 4096,
   INTERVAL_MS = 1000,
   COSIGNED_CAP = 1 << 16,
@@ -27,6 +28,7 @@ enum {
 
 /* Items are copied in one after the other and freed with their page, by another thread, once all of it is sealed: to allocate each of them cost as much as to copy it. */
 struct page {
+  struct page *next;     /* while it is spare */
   atomic_size_t holders; /* items, and whoever still fills it */
   size_t used, size;
   max_align_t bytes[];
@@ -67,6 +69,10 @@ struct sealer {
   struct store *store; /* the thread's own, and so is: */
   struct pace pace;
   struct page *page; /* the owner's: what comes next goes there; NULL: into a new one */
+  /* Pages that have served, for the owner: a new one would be cut from the heap here, and put together with it again over there. */
+  struct page *spare;              /* the owner's */
+  _Atomic(struct page *) returned; /* by either; the owner takes all of them at once */
+  atomic_size_t spares;
 };
 
 static int64_t now_ms(void) {
@@ -134,8 +140,18 @@ static size_t batch_take(struct sealer *s, struct store_entry entries[SEAL_BATCH
   return full(s) ? tile_end(s, items, count) : count;
 }
 
-static void page_leave(struct page *p) {
-  if (p && atomic_fetch_sub(&p->holders, 1) == 1) free(p);
+static void page_drop(struct sealer *s, struct page *p) {
+  if (p->size != PAGE_BYTES || atomic_load(&s->spares) >= SPARE_PAGES) {
+    free(p);
+    return;
+  }
+  atomic_fetch_add(&s->spares, 1);
+  p->next = atomic_load(&s->returned);
+  while (!atomic_compare_exchange_weak(&s->returned, &p->next, p)) continue;
+}
+
+static void page_leave(struct sealer *s, struct page *p) {
+  if (p && atomic_fetch_sub(&p->holders, 1) == 1) page_drop(s, p);
 }
 
 static void items_drop(struct sealer *s, size_t count) {
@@ -147,7 +163,7 @@ static void items_drop(struct sealer *s, size_t count) {
     s->bytes -= sizeof *gone + gone->head_len + gone->envelope_len;
     s->status.waiting -= gone->head_len > 0;
     s->status.removing -= gone->removal;
-    page_leave(gone->page);
+    page_leave(s, gone->page);
   }
 }
 
@@ -300,9 +316,19 @@ static void *sealer_thread(void *arg) {
 
 /* ---- the owner's side */
 
+/* NULL: there is none. */
+static struct page *page_spare(struct sealer *s) {
+  struct page *p = s->spare ? s->spare : atomic_exchange(&s->returned, NULL);
+  if (!p) return NULL;
+  s->spare = p->next;
+  atomic_fetch_sub(&s->spares, 1);
+  return p;
+}
+
 static void sealer_free(struct sealer *s) {
   items_drop(s, s->items);
-  page_leave(s->page);
+  page_leave(s, s->page);
+  for (struct page *p; (p = page_spare(s));) free(p);
   buf_release(&s->cosigned);
   map_release(&s->behind, NULL);
   map_release(&s->troubled, free);
@@ -355,8 +381,9 @@ int sealer_start(const struct sealer_options *o, struct sealer **ret, struct err
   return r;
 }
 
-static struct page *page_new(size_t size, size_t holders) {
-  struct page *p = malloc(sizeof *p + size);
+static struct page *page_new(struct sealer *s, size_t size, size_t holders) {
+  struct page *p = size == PAGE_BYTES ? page_spare(s) : NULL;
+  if (!p) p = malloc(sizeof *p + size);
   if (!p) abort();
   atomic_init(&p->holders, holders);
   p->used = 0;
@@ -366,10 +393,10 @@ static struct page *page_new(size_t size, size_t holders) {
 
 /* Room for so many bytes. What is large has a page to itself, and the one that is being filled goes on being filled: little of a page that is held lies idle. */
 static struct page *page_for(struct sealer *s, size_t bytes) {
-  if (bytes > PAGE_BYTES / LARGE) return page_new(bytes, 0);
+  if (bytes > PAGE_BYTES / LARGE) return page_new(s, bytes, 0);
   if (s->page && s->page->size - s->page->used >= bytes) return s->page;
-  page_leave(s->page);
-  return s->page = page_new(PAGE_BYTES, 1);
+  page_leave(s, s->page);
+  return s->page = page_new(s, PAGE_BYTES, 1);
 }
 
 static struct item *item_new(struct sealer *s, size_t bytes) {
@@ -387,7 +414,7 @@ static struct item *item_new(struct sealer *s, size_t bytes) {
 static void item_back(struct sealer *s, struct item *i) {
   struct page *p = i->page;
   if (p == s->page) p->used = (size_t)((char *)i - (char *)p->bytes);
-  page_leave(p);
+  page_leave(s, p);
 }
 
 static void item_push(struct sealer *s, struct item *i) {
