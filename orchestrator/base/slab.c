@@ -43,7 +43,9 @@ void system_free(void *block);
 
 enum {
   STEP = 16,
-  CLASSES = SLAB_MOST / STEP,
+  SMALL = 512, /* up to there a class for each step */
+  SMALLS = SMALL / STEP,
+  CLASSES = SMALLS + 5,
   PAGE_SHIFT = 16,
   PAGE = 1 << PAGE_SHIFT,
   PAGES = 1 << 18,
@@ -55,15 +57,12 @@ struct block {
   struct block *next;
 };
 
-/* Larger blocks are the system's; those of the sizes that are asked for most (entries, libcurl's buffers and connections) are kept when they come
- * back: the system would join them with their neighbours, only to cut them out again. */
-static const size_t large_sizes[] = {768, 1024, 1536, 2048, 4096, 8192, 16400};
-enum {
-  LARGES = sizeof large_sizes / sizeof *large_sizes,
-  KEPT = 1024,
-  KEPT_BYTES = 2 << 20,
-  SLACK = 24 /* bytes that the system may give more */
-};
+static const size_t middle_sizes[CLASSES - SMALLS] = {768, 1024, 1536, 2048, SLAB_MOST};
+
+/* Larger blocks are the system's; those of the sizes that are asked for most (libcurl's buffers and connections) are kept when they come back: the
+ * system would join them with their neighbours, only to cut them out again. */
+static const size_t large_sizes[] = {8192, 16400};
+enum { LARGES = sizeof large_sizes / sizeof *large_sizes, KEPT = 128, SLACK = 24 /* bytes that the system may give more */ };
 
 struct kept {
   void *blocks[KEPT];
@@ -96,7 +95,14 @@ static void unlock(void) { pthread_mutex_unlock(&slab.lock); }
 
 static size_t (*system_size)(void *block); /* malloc_usable_size */
 
-static size_t class_for(size_t size) { return size ? (size - 1) / STEP : 0; }
+static size_t class_for(size_t size) {
+  if (size <= SMALL) return size ? (size - 1) / STEP : 0;
+  size_t class = SMALLS;
+  while (middle_sizes[class - SMALLS] < size) class ++;
+  return class;
+}
+
+static size_t class_size(size_t class) { return class < SMALLS ? (class + 1) * STEP : middle_sizes[class - SMALLS]; }
 
 /* Whoever has a block of ours from another thread knows its page too: what passed the block on passed that on with it. */
 static size_t used(void) { return atomic_load_explicit(&slab.used, memory_order_relaxed); }
@@ -134,7 +140,7 @@ static bool grow(size_t class) {
   bool good = ready(page);
   if (good) {
     own->fresh[class] = (char *)(slab.base + (page << PAGE_SHIFT));
-    own->fresh_left[class] = PAGE / ((uint32_t)(class + 1) * STEP);
+    own->fresh_left[class] = (uint32_t)(PAGE / class_size(class));
     slab.class_of[page] = (uint8_t) class;
     slab.heap_of[page] = (uint8_t)(own - slab.heaps);
     atomic_store_explicit(&slab.used, page + 1, memory_order_release);
@@ -149,7 +155,7 @@ static __attribute__((noinline)) void *alloc_fresh(size_t class, size_t size) {
   if (own->free[class]) return slab_alloc(size);
   if (!own->fresh_left[class] && !grow(class)) return system_malloc(size);
   void *block = own->fresh[class];
-  own->fresh[class] += (class + 1) * STEP;
+  own->fresh[class] += class_size(class);
   own->fresh_left[class]--;
   return block;
 }
@@ -164,7 +170,7 @@ static void *large_alloc(size_t size) {
 
 static bool keep(size_t i, void *block) {
   struct kept *k = &own->kept[i];
-  if (k->count == KEPT || k->count * large_sizes[i] >= KEPT_BYTES) return false;
+  if (k->count == KEPT) return false;
   k->blocks[k->count++] = block;
   return true;
 }
@@ -218,7 +224,7 @@ void *slab_realloc(void *block, size_t size) {
   size_t page;
   if (!block) return slab_alloc(size);
   if (!ours(block, &page)) return system_realloc(block, size);
-  size_t before = (slab.class_of[page] + 1U) * STEP;
+  size_t before = class_size(slab.class_of[page]);
   if (size <= before) return block;
   void *larger = slab_alloc(size);
   if (!larger) return NULL;
@@ -248,7 +254,7 @@ void *realloc(void *block, size_t size) {
 size_t malloc_usable_size(void *block) {
   size_t page;
   if (!system_size) *(void **)&system_size = dlsym(RTLD_NEXT, "malloc_usable_size");
-  return ours(block, &page) ? (slab.class_of[page] + 1U) * STEP : system_size(block);
+  return ours(block, &page) ? class_size(slab.class_of[page]) : system_size(block);
 }
 #endif
 

@@ -11,7 +11,7 @@
 
 #include <stddef.h>
 
-enum { SLAB_MOST = 512 };
+enum { SLAB_MOST = 4096 };
 
 /* Once, before jansson is used and any other thread begins, by the thread that will run the loop. */
 void slab_install(void);
