@@ -63,11 +63,10 @@ struct flight {
   bool read_only, ending;
   int64_t timeout_ms, started_us;
   size_t response_cap;
-  struct timer *timer;
   exchange_cb *cb;
   void *arg;
-  struct exchange_result result;
   struct flight *prev, *next;
+  struct exchange_result result; /* its long text for errors is the last of all */
 };
 
 struct transports {
@@ -75,7 +74,9 @@ struct transports {
   struct secrets *secrets;
   struct multi *multi;
   struct pool *pool;
-  struct map tokens; /* slot -> int64_t, when an OAuth token ends by the boot clock */
+  struct timer *alarm; /* for time-outs */
+  int64_t alarm_us;    /* when it rings, by the boot clock */
+  struct map tokens;   /* slot -> int64_t, when an OAuth token ends by the boot clock */
   struct flight *flights;
   size_t count;
   const struct clock *simulated_by; /* not NULL: nothing else is done here */

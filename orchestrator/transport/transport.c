@@ -18,6 +18,9 @@
 static const struct transport *const table[] = {&transport_http,  &transport_ldap, &transport_sql,
                                                 &transport_redis, &transport_smtp, &transport_exec};
 
+static const int64_t LONGEST_MS = INT64_C(315360000000) /* ten years: no overflow */,
+                     LATE_US = 10000 /* how late a time-out may be noticed */;
+
 /* ---- the passage ------------------------------------------------------------------------------------ */
 
 static struct passage *passage_new(const struct exchange *x, atomic_uint_least64_t *sent) {
@@ -82,14 +85,13 @@ int64_t flight_left_ms(const struct flight *f) {
 /* ---- the end ---------------------------------------------------------------------------------------- */
 
 static void flight_release(struct flight *f) {
-  timer_free(f->timer);
   passage_unref(f->passage);
   form_wipe(f->form);
   json_decref(f->network);
   json_decref(f->simulate);
   json_decref(f->result.response);
-  free(f->connector);
-  free(f->idempotency_key);
+  slab_free(f->connector);
+  slab_free(f->idempotency_key);
   slab_free(f);
 }
 
@@ -164,8 +166,6 @@ static void flight_stop(struct flight *f, int code, const char *text) {
   f->ending = true;
   passage_close(f->passage);
   f->transport->cancel(f);
-  timer_free(f->timer);
-  f->timer = NULL;
   result_reason(f, code, text);
 }
 
@@ -181,11 +181,41 @@ void transport_cancel(struct flight *f) {
   loop_defer(f->t->loop, flight_end, f);
 }
 
-static void flight_timeout(void *arg) {
-  struct flight *f = arg;
+/* ---- time-outs -------------------------------------------------------------------------------------- */
+
+static int64_t flight_due(const struct flight *f) {
+  return f->started_us + (f->timeout_ms < LONGEST_MS ? f->timeout_ms : LONGEST_MS) * 1000;
+}
+
+static void flight_timeout(struct flight *f) {
   char text[96];
   snprintf(text, sizeof text, "no answer within %lld ms", (long long)f->timeout_ms);
-  flight_abort(f, ERR_TIMEOUT, text);
+  flight_stop(f, ERR_TIMEOUT, text);
+  loop_defer(f->t->loop, flight_end, f);
+}
+
+static void alarm_rings(void *arg);
+
+static void alarm_set(struct transports *t, int64_t due_us) {
+  if (t->alarm && t->alarm_us <= due_us) return;
+  timer_free(t->alarm);
+  t->alarm = timer_start(t->loop, (due_us - clock_boot(clock_system()) + 999) / 1000, alarm_rings, t);
+  t->alarm_us = due_us;
+}
+
+/* One alarm for all: most flights end long before their time, and leave it alone. */
+static void alarm_rings(void *arg) {
+  struct transports *t = arg;
+  int64_t now = clock_boot(clock_system()), next = INT64_MAX;
+  timer_free(t->alarm);
+  t->alarm = NULL;
+  for (struct flight *f = t->flights; f; f = f->next) {
+    int64_t due = flight_due(f);
+    if (f->ending) continue;
+    if (due <= now) flight_timeout(f);
+    else if (due < next) next = due;
+  }
+  if (next != INT64_MAX) alarm_set(t, next > now + LATE_US ? next : now + LATE_US);
 }
 
 /* ---- the start -------------------------------------------------------------------------------------- */
@@ -214,14 +244,15 @@ static int check_args(const struct transport *transport, const json_t *form, str
 }
 
 static char *copy(const char *text) {
-  char *result = text ? strdup(text) : NULL;
+  char *result = text ? slab_strdup(text) : NULL;
   if (text && !result) abort();
   return result;
 }
 
 static struct flight *flight_new(struct transports *t, const struct exchange *x, exchange_cb *cb, void *arg) {
-  struct flight *f = slab_calloc(1, sizeof *f);
+  struct flight *f = slab_alloc(sizeof *f);
   if (!f) abort();
+  memset(f, 0, offsetof(struct flight, result.err.text) + 1);
   f->t = t;
   f->passage = passage_new(x, &t->sent);
   f->connector = copy(x->connector ? x->connector : "");
@@ -260,7 +291,7 @@ int transport_start(struct transports *t, const struct exchange *x, exchange_cb 
     flight_release(f);
     return r;
   }
-  if (!t->simulated_by) f->timer = timer_start(t->loop, f->timeout_ms, flight_timeout, f);
+  if (!t->simulated_by) alarm_set(t, flight_due(f));
   f->next = t->flights;
   if (t->flights) t->flights->prev = f;
   t->flights = f;
@@ -292,6 +323,7 @@ void transports_free(struct transports *t) {
     else loop_undefer(t->loop, flight_end, f);
     flight_end(f);
   }
+  timer_free(t->alarm);
   map_release(&t->tokens, free);
   multi_free(t->multi);
   pool_free(t->pool);

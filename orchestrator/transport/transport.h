@@ -56,9 +56,9 @@ struct exchange_result {
                              "text"}, sql {"rows", "affected", "sqlstate"}, ldap {"code", "message", "entries"}, … redacted */
   const void *bytes; /* http: the answer's body as it came, not redacted; borrowed during the callback */
   size_t bytes_len;
-  struct err err;         /* code 0 when answered */
   int64_t retry_after_ms; /* from 429/503, -1: none */
   int64_t took_us;
+  struct err err; /* code 0 when answered */
 };
 
 struct transports;

@@ -122,7 +122,8 @@ static void waiting(void **state) {
   help_wait(&late);
   assert_int_equal(late.delivery, DELIVERY_NOT_SENT);
   assert_int_equal(late.err.code, ERR_TIMEOUT);
-  assert_int_equal(asked, MOST);
+  for (int64_t until = now_ms() + GUARD_MS; asked_now(&asked) < MOST && now_ms() < until;) loop_turn(loop);
+  assert_int_equal(asked_now(&asked), MOST);
   transport_cancel(waits);
   help_wait(&called_off);
   assert_int_equal(called_off.delivery, DELIVERY_NOT_SENT);

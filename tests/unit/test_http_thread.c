@@ -39,13 +39,11 @@ static void turns(int ms) {
 }
 
 static void wait_until_asked(const int *asked) {
-  for (int64_t until = now_ms() + GUARD_MS; __atomic_load_n(asked, __ATOMIC_SEQ_CST) == 0; poll(NULL, 0, 1)) {
+  for (int64_t until = now_ms() + GUARD_MS; asked_now(asked) == 0; poll(NULL, 0, 1)) {
     if (now_ms() > until) fail_msg("the gate was never asked");
     loop_turn(loop);
   }
 }
-
-static bool gate_counts(void *arg) { return __atomic_add_fetch((int *)arg, 1, __ATOMIC_SEQ_CST) > 0; }
 
 static bool gate_open_while(void *arg) { return atomic_load((atomic_bool *)arg); }
 
@@ -104,7 +102,7 @@ static void called_off_connecting(void **state) {
   for (int ms = 0; ms <= 60; ms += 20) {
     struct outcome c = {0};
     struct flight *flight;
-    start(q, gate_counts, &asked, &c, &flight);
+    start(q, gate_yes, &asked, &c, &flight);
     if (ms) turns(ms);
     transport_cancel(flight);
     expect_cancelled(&c, DELIVERY_NOT_SENT);
@@ -120,7 +118,7 @@ static void called_off_sending(void **state) {
   struct outcome c = {0};
   struct flight *flight;
   json_t *q = large_request(port);
-  start(q, gate_counts, &asked, &c, &flight);
+  start(q, gate_yes, &asked, &c, &flight);
   wait_until_asked(&asked);
   transport_cancel(flight);
   expect_cancelled(&c, DELIVERY_IN_DOUBT);
@@ -152,8 +150,10 @@ static void called_off_too_late(void **state) {
   struct outcome c = {0};
   struct flight *flight;
   json_t *q = request("POST", "/ok", "");
-  start(q, gate_counts, &asked, &c, &flight);
-  while (atomic_load(&server.requests) == requests) loop_turn(loop);
+  start(q, gate_yes, &asked, &c, &flight);
+  loop_turn(loop);
+  loop_turn(loop); /* it is handed over; from here on the loop does not turn */
+  WAIT_FOR(atomic_load(&server.requests) > requests);
   poll(NULL, 0, 50);
   transport_cancel(flight);
   expect_cancelled(&c, DELIVERY_IN_DOUBT);
@@ -199,7 +199,7 @@ static void called_off_before_the_second_try(void **state) {
            server.port);
   json_t *q = request("POST", "/always-401", more);
   int requests = atomic_load(&server.requests);
-  start(q, gate_counts, &asked, &c, &flight);
+  start(q, gate_yes, &asked, &c, &flight);
   while (atomic_load(&server.requests) < requests + 3) loop_turn(loop); /* token, 401, token: the second try is being handed over */
   transport_cancel(flight);
   expect_cancelled(&c, DELIVERY_IN_DOUBT);
@@ -222,7 +222,7 @@ static void left_behind(void **state) {
     if (i == (KINDS - 1) * EACH) { /* the last of them have only just been handed over */
       while (atomic_load(&server.requests) < requests + 2 * EACH) loop_turn(loop);
     }
-    start(ways[i / EACH], gate_counts, &asked[i / EACH], &all[i], &flight);
+    start(ways[i / EACH], gate_yes, &asked[i / EACH], &all[i], &flight);
   }
   int64_t from = now_ms();
   transports_free(transports);
@@ -240,6 +240,35 @@ static void left_behind(void **state) {
   close(fd);
 }
 
+/* One alarm serves all: whichever was started first, each ends at its own time, and those that ended before do not matter. */
+static void each_at_its_time(void **state) {
+  static const int64_t ms[] = {400, 60, 9000, 200, 60, 130};
+  enum { COUNT = sizeof ms / sizeof *ms };
+  struct outcome all[COUNT];
+  struct flight *flights[COUNT];
+  json_t *silent = request("POST", "/silent", "");
+  memset(all, 0, sizeof all);
+  for (int i = 0; i < COUNT; i++) {
+    struct exchange x = {.request = silent, .timeout_ms = ms[i]};
+    assert_int_equal(transport_start(transports, &x, outcome_cb, &all[i], &flights[i], NULL), 0);
+  }
+  get("/ok");
+  expect(DELIVERY_ANSWERED, 0);
+  transport_cancel(flights[4]);
+  expect_cancelled(&all[4], DELIVERY_IN_DOUBT);
+  for (int i = 0; i < COUNT; i++) {
+    if (i == 2 || i == 4) continue;
+    help_wait(&all[i]);
+    assert_int_equal(all[i].err.code, ERR_TIMEOUT);
+    assert_true(all[i].took_us >= ms[i] * 1000);
+    assert_true(all[i].took_us < ms[i] * 1000 + 2000000); /* the machine may be busy */
+  }
+  assert_int_equal(all[2].calls, 0);
+  transport_cancel(flights[2]);
+  expect_cancelled(&all[2], DELIVERY_IN_DOUBT);
+  json_decref(silent);
+}
+
 int main(void) {
   slab_install(); /* as the engine does */
   const struct CMUnitTest tests[] = {cmocka_unit_test_setup_teardown(only_when_needed, begin, end),
@@ -249,6 +278,7 @@ int main(void) {
                                      cmocka_unit_test_setup_teardown(called_off_too_late, begin, end),
                                      cmocka_unit_test_setup_teardown(held_back_on_the_way, begin, end),
                                      cmocka_unit_test_setup_teardown(called_off_before_the_second_try, begin, end),
-                                     cmocka_unit_test_setup_teardown(left_behind, begin, end)};
+                                     cmocka_unit_test_setup_teardown(left_behind, begin, end),
+                                     cmocka_unit_test_setup_teardown(each_at_its_time, begin, end)};
   return cmocka_run_group_tests(tests, up, down);
 }

@@ -109,15 +109,12 @@ static inline int help_refused(struct exchange x, json_t *request, struct err *r
   return r;
 }
 
-static inline bool gate_no(void *arg) {
-  (*(int *)arg)++;
-  return false;
-}
+/* They are asked on the thread that sends. */
+static inline bool gate_no(void *arg) { return __atomic_add_fetch((int *)arg, 1, __ATOMIC_SEQ_CST) == 0; }
 
-static inline bool gate_yes(void *arg) {
-  (*(int *)arg)++;
-  return true;
-}
+static inline bool gate_yes(void *arg) { return __atomic_add_fetch((int *)arg, 1, __ATOMIC_SEQ_CST) != 0; }
+
+static inline int asked_now(const int *asked) { return __atomic_load_n(asked, __ATOMIC_SEQ_CST); }
 
 static inline int free_port(void) {
   struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
