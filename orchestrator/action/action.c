@@ -108,6 +108,7 @@ void action_free(struct action *x) {
   json_decref(x->params);
   json_decref(x->target);
   json_decref(x->request);
+  slab_free(x->rendered);
   json_decref(x->simulate);
   json_decref(x->returns);
   slab_free(x->actor);
@@ -195,24 +196,6 @@ static int action_resolve_names(struct action *x, const struct action_spec *spec
   return 0;
 }
 
-static int render(struct action *x, const json_t *found, struct err *err) {
-  json_t *request = NULL, *failure = NULL;
-  json_t *args = found ? json_pack("[O, O]", x->params, found) : json_pack("[O]", x->params);
-  int r = connector_call(x->connector->state, x->form->request, args, SCRIPT_TRUSTED, &request, &failure, err);
-  json_decref(args);
-  if (r == 0 && failure) r = err_set(err, ERR_INVALID, "%s", json_str_or(failure, "message", "request() refused the parameters"));
-  if (r == 0 && !json_is_object(request))
-    r = err_set(err, ERR_INVALID, "request() of %s.%s returned no table", x->connector->instance, x->name);
-  json_decref(failure);
-  if (r < 0) {
-    json_decref(request);
-    return r;
-  }
-  x->request = request;
-  if (x->effect != EFFECT_READ) json_digest(request, x->digest); /* nobody is asked about a read, and no intent names it */
-  return 0;
-}
-
 static bool needs_search(const struct action *x) { return x->form->resolve != NULL; }
 
 static int prepare(struct action *x, const struct action_spec *spec, struct err *err) {
@@ -223,7 +206,7 @@ static int prepare(struct action *x, const struct action_spec *spec, struct err 
   key_derive(x);
   if ((r = params_check(x, spec->params, err)) < 0) return r;
   target_read(x);
-  if (!needs_search(x) && (!x->simulated || x->exercise || x->shadow) && (r = render(x, NULL, err)) < 0)
+  if (!needs_search(x) && (!x->simulated || x->exercise || x->shadow) && (r = action_render(x, NULL, err)) < 0)
     return err_wrap(err, "%s.%s", x->connector->instance, x->name), r;
   return 0;
 }
@@ -293,11 +276,11 @@ json_t *action_named(const struct action *x) {
   return body;
 }
 
-json_t *action_about(const struct action *x) {
+json_t *action_about(struct action *x) {
   json_t *about = action_named(x);
   json_object_set_new(about, "digest", json_string(x->digest));
   json_object_set(about, "params", x->params);
-  if (x->request) json_object_set(about, "request", x->request);
+  if (action_request(x)) json_object_set(about, "request", x->request);
   if (x->because) json_object_set_new(about, "because", json_string(x->because));
   return about;
 }
@@ -367,7 +350,7 @@ static void on_search(void *arg, const struct outcome *outcome) {
   if (!outcome->ok) {
     json_t *why = json_deep_copy(outcome->returns);
     action_end(x, false, why, NULL, NULL);
-  } else if (render(x, outcome->returns, &err) < 0) {
+  } else if (action_render(x, outcome->returns, &err) < 0) {
     action_end(x, false, failure_new("refused", err.text, false), NULL, NULL);
   } else {
     approval_stage(x);
@@ -376,7 +359,7 @@ static void on_search(void *arg, const struct outcome *outcome) {
 
 static void search_stage(struct action *x) {
   struct err err;
-  if (!needs_search(x) || (x->simulated && !x->exercise) || x->request) {
+  if (!needs_search(x) || (x->simulated && !x->exercise) || action_request(x)) {
     approval_stage(x);
     return;
   }

@@ -211,7 +211,7 @@ void action_send(struct action *x) {
   struct err err;
   int64_t latency_ms = 0;
   json_t *simulate = x->simulated ? action_simulated(x, &latency_ms) : NULL, *nothing = json_object();
-  struct exchange exchange = {.request = x->request ? x->request : nothing,
+  struct exchange exchange = {.request = action_request(x) ? x->request : nothing,
                               .incident = journal_incident(x->journal),
                               .simulated = x->simulated,
                               .simulate = simulate,
@@ -228,6 +228,7 @@ void action_send(struct action *x) {
   int r = transport_start(x->all->deps.transports, &exchange, on_answer, x, &x->flight, &err);
   json_decref(simulate);
   json_decref(nothing);
+  if (r == 0) action_request_sent(x);
   if (r == 0) return;
   x->all->in_flight--;
   action_end(x, false, failure_new(err_name(err.code), err.text, false), NULL, NULL);

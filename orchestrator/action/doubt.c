@@ -7,6 +7,7 @@
 #include "action/internal.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "base/slab.h"
 
 bool action_is_message(const struct action *x) { return !x->run && !x->requester && x->effect <= EFFECT_NOTIFY; }
 
@@ -33,6 +34,8 @@ void history_read(struct action *x, const json_t *history) {
       if (json_is_object(request)) { /* sending again uses what was rendered then */
         json_decref(x->request);
         x->request = json_deep_copy(request);
+        slab_free(x->rendered);
+        x->rendered = NULL;
         snprintf(x->digest, sizeof x->digest, "%s", json_str_or(body, "digest", ""));
       }
     }

@@ -34,7 +34,10 @@ struct action {
   const struct form *form;
   const char *name; /* the form's, and its effect */
   enum effect effect;
-  json_t *params, *target, *request, *simulate;
+  json_t *params, *target, *simulate;
+  json_t *request; /* ask action_request */
+  char *rendered;  /* its bytes, from which it is made again; NULL: there is the tree alone, or nothing yet */
+  size_t rendered_len;
   char digest[65], key[33]; /* of the request as rendered; the idempotency key */
   char approved_for[65];    /* the digest that people were shown when they approved; "": in this life, so it is the same */
   int64_t lift_ms;
@@ -118,13 +121,21 @@ json_t *failure_new(const char *kind, const char *message, bool retry);
 int64_t action_now(const struct action *x);
 /* One of the engine's own messages to people (settings' notify), which belongs to no run. */
 bool action_is_message(const struct action *x);
-json_t *action_about(const struct action *x);
+json_t *action_about(struct action *x);
 /* {"connector","action","effect","target"}, with which all bodies about it begin. New. */
 json_t *action_named(const struct action *x);
 /* Its outcome is there: the caller hears of it in the next turn, and it is freed. */
 void action_call_back(struct action *x);
 /* A read on behalf of x ("resolve" or "probe"), at the step "<step>.0.<k>". */
 int action_helper_start(struct action *x, const char *name, const json_t *params, action_cb *cb, struct err *err);
+
+/* render.c */
+/* found: what its search found, or NULL. */
+int action_render(struct action *x, const json_t *found, struct err *err);
+/* As rendered; borrowed. NULL: it is not rendered yet. */
+json_t *action_request(struct action *x);
+/* It is on its way. Should it have to be sent again it is made from its bytes: the tree would have left the caches when its time came to be freed. */
+void action_request_sent(struct action *x);
 
 /* would.c */
 /* May nothing of it leave because its playbook is in shadow? The one place where that is decided. */

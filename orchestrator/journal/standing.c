@@ -13,6 +13,8 @@ void standing_init(struct standing *s, const char *incident) {
   s->next_run = 1;
 }
 
+static void view_settle(struct standing *s);
+
 static void drop(json_t **value) {
   json_decref(*value);
   *value = NULL;
@@ -36,11 +38,16 @@ static void plain_release(struct standing *s) {
   s->recent_count = s->run_count = s->intent_count = 0;
 }
 
-void standing_release(struct standing *s) {
+static void form_release(struct standing *s) {
   plain_release(s);
   drop(&s->json);
   slab_free(s->bytes);
   s->bytes = NULL;
+}
+
+void standing_release(struct standing *s) {
+  view_settle(s);
+  form_release(s);
 }
 
 void standing_set(struct standing *s, json_t *state_take) {
@@ -196,6 +203,7 @@ static bool fold_usual(struct standing *s, const struct entry *e) {
 }
 
 void standing_fold(struct standing *s, const struct entry *e) {
+  if (e->kind <= KIND_INCIDENT_REOPENED || e->kind == KIND_ALERT_ATTACHED) view_settle(s);
   if (!s->json && !s->bytes && json_is_object(e->body) && fold_usual(s, e)) {
     s->updated = e->time;
     if (strncmp(e->actor, "person:", 7) == 0 && !s->has_acknowledged) s->has_acknowledged = true, s->acknowledged = e->time;
@@ -218,7 +226,8 @@ json_t *standing_json(struct standing *s) {
   if (!s->bytes) standing_write(s, &text);
   if (!buf_ok(&text) || json_parse_stored(s->bytes ? s->bytes : text.data, s->bytes ? s->len : text.len, &json, &err) < 0) abort();
   buf_release(&text);
-  standing_set(s, json);
+  form_release(s);
+  s->json = json;
   return json;
 }
 
@@ -309,7 +318,7 @@ static json_t *plain_shown(const struct standing *s) {
   return shown;
 }
 
-json_t *standing_shown(struct standing *s) {
+static json_t *shown_now(struct standing *s) {
   static const char *const kept[] = {"id",   "title",       "severity",   "severity_id", "status", "owner",
                                      "mode", "first_alert", "last_alert", "opened",      NULL};
   if (!s->json && !s->bytes) return plain_shown(s);
@@ -319,4 +328,41 @@ json_t *standing_shown(struct standing *s) {
   json_object_set_new(shown, "tags", json_copy(json_object_get(state, "tags")));
   json_object_set_new(shown, "attack", json_copy(json_object_get(state, "attack")));
   return shown;
+}
+
+struct standing_view {
+  unsigned holders;
+  struct standing *of; /* NULL: it is another by now, and fields are there if anybody holds this */
+  json_t *fields;
+};
+
+struct standing_view *standing_look(struct standing *s) {
+  if (!s->view) {
+    s->view = slab_alloc(sizeof *s->view);
+    if (!s->view) abort();
+    *s->view = (struct standing_view){.holders = 1, .of = s};
+  }
+  s->view->holders++;
+  return s->view;
+}
+
+const json_t *standing_view_fields(struct standing_view *v) {
+  if (!v->fields && v->of) v->fields = shown_now(v->of);
+  return v->fields;
+}
+
+void standing_view_drop(struct standing_view *v) {
+  if (!v || --v->holders) return;
+  json_decref(v->fields);
+  slab_free(v);
+}
+
+/* What it shows is about to change. */
+static void view_settle(struct standing *s) {
+  struct standing_view *v = s->view;
+  if (!v) return;
+  if (v->holders > 1) standing_view_fields(v);
+  v->of = NULL;
+  s->view = NULL;
+  standing_view_drop(v);
 }

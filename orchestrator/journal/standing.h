@@ -30,6 +30,9 @@ struct standing_intent {
   char *body; /* all of action.intended, as its bytes: it is gone again soon, and hardly ever looked at */
 };
 
+/* What a playbook may see of it at one moment. Most never look, so that its members are made when somebody does, or when they are about to change. */
+struct standing_view;
+
 /* Its members are standing.c's. Zeros and standing_init, and it may not move. */
 struct standing {
   const char *incident;
@@ -47,6 +50,7 @@ struct standing {
   } recent[STANDING_ALERTS];
   struct standing_run runs[STANDING_RUNS];
   struct standing_intent intents[STANDING_INTENTS];
+  struct standing_view *view; /* of now; NULL: nobody has taken it */
 };
 
 void standing_init(struct standing *s, const char *incident); /* state_blank; the incident's id is borrowed until standing_release */
@@ -72,7 +76,9 @@ bool standing_ran(struct standing *s, const char *playbook, bool shadow, bool ru
 bool standing_busy(const struct standing *s); /* a question, an intent or a held action is open */
 bool standing_holds_targets(const struct standing *s);
 size_t standing_intents(const struct standing *s, size_t *ret_in_doubt); /* open ones */
-/* What a playbook sees of it at once: some of its members, with tags and attack as they are now. New. */
-json_t *standing_shown(struct standing *s);
+/* The view of now, for standing_view_drop; it may outlive the standing. */
+struct standing_view *standing_look(struct standing *s);
+const json_t *standing_view_fields(struct standing_view *v); /* those members of the state that a playbook may see; borrowed */
+void standing_view_drop(struct standing_view *v);
 
 #endif

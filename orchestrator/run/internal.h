@@ -15,9 +15,9 @@ enum { STEPS_MOST = 5000, BRANCHES_MOST = 10000, AT_ONCE = 8, STORY_CAP = 64 << 
 
 /* The incident as folded up to one entry. */
 struct view {
-  int64_t time;   /* of that entry */
-  size_t alerts;  /* how many there were */
-  json_t *fields; /* members of the state that a playbook may see; shared, never changed */
+  int64_t time;                /* of that entry */
+  size_t alerts;               /* how many there were */
+  struct standing_view *shown; /* members of the state that a playbook may see */
 };
 
 /* What a step gives back to the playbook; always made from the ending entry, so that replay gives the same. */
@@ -58,7 +58,8 @@ struct step {
   bool ended, called, queued;
   enum kind kind;
   uint64_t seq;
-  json_t *body;
+  json_t *body;         /* NULL where the verb answers at once */
+  struct answer answer; /* what it answered then */
   struct view view;
   TAILQ_ENTRY(step) next, ready;
 };
@@ -113,7 +114,6 @@ struct run {
   struct branch *main;
   struct step_list steps, ready; /* all that wait; those that have ended, in the order of their ending entries */
   struct view view;              /* of the burst under way */
-  json_t *fields;                /* of the state now, or NULL: not made yet */
   struct branch *current;
   unsigned taken, draws;
   int line;
@@ -180,6 +180,8 @@ void parallel_branch_ended(struct branch *b, bool ok, json_t *value_take);
 
 /* verbs.c, waits.c, undo.c, collect.c */
 const struct verb *verb_find(const char *name);
+/* It answers from its ending entry's body alone, of which nothing else is needed later. */
+bool verb_at_once(const struct verb *verb);
 extern const struct verb verb_wait, verb_wait_for, verb_poll, verb_undo, verb_release, verb_collect;
 json_t *collect_shown(const struct step *s); /* new: digest and size of what it would keep */
 const struct connector *run_connector(const struct run *run, const char *name, struct err *err);
@@ -213,7 +215,7 @@ void replay_free(struct replay *r);
 
 /* look.c */
 int look(void *arg, const char *what, const json_t *args, json_t **ret, struct err *err);
-void view_take(struct view *out, json_t **cache, int64_t time, struct standing *now);
+void view_take(struct view *out, int64_t time, struct standing *now);
 void run_view_release(struct view *v);
 void story_add(struct run *run, const struct step *s, const struct answer *a);
 

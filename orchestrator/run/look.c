@@ -13,16 +13,17 @@ enum { SHOWN = 10 };
 
 /* --- views -------------------------------------------------------------------------------------------------------- */
 
-void view_take(struct view *out, json_t **cache, int64_t time, struct standing *now) {
-  if (!*cache) *cache = standing_shown(now);
+void view_take(struct view *out, int64_t time, struct standing *now) {
   run_view_release(out);
-  *out = (struct view){.time = time, .alerts = standing_alerts(now), .fields = json_incref(*cache)};
+  *out = (struct view){.time = time, .alerts = standing_alerts(now), .shown = standing_look(now)};
 }
 
 void run_view_release(struct view *v) {
-  json_decref(v->fields);
-  v->fields = NULL;
+  standing_view_drop(v->shown);
+  v->shown = NULL;
 }
+
+static const json_t *fields(const struct run *run) { return run->view.shown ? standing_view_fields(run->view.shown) : NULL; }
 
 /* --- alerts and observables ----------------------------------------------------------------------------------------- */
 
@@ -107,7 +108,7 @@ void story_add(struct run *run, const struct step *s, const struct answer *a) {
 }
 
 static json_t *summary(const struct run *run) {
-  const json_t *f = run->view.fields;
+  const json_t *f = fields(run);
   struct buf text;
   json_t *found = observables(run, NULL), *o;
   size_t i;
@@ -146,10 +147,10 @@ static const char *text_of(const json_t *args) {
 }
 
 static json_t *incident_member(const struct run *run, const char *name) {
-  if (!name) return json_incref(run->view.fields);
+  if (!name) return json_incref((json_t *)(uintptr_t)fields(run));
   if (strcmp(name, "alert_count") == 0) return json_integer((json_int_t)run->view.alerts);
   if (strcmp(name, "run") == 0) return json_integer((json_int_t)run->number);
-  json_t *value = json_object_get(run->view.fields, name);
+  json_t *value = json_object_get(fields(run), name);
   return value ? json_incref(value) : json_null();
 }
 

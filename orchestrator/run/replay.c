@@ -65,8 +65,6 @@ static struct entry entry_of(const json_t *e) {
 static void fold_next(struct run *run, struct replay *r, struct entry *out) {
   *out = entry_of(json_array_get(r->entries, r->at++));
   if (out->kind != KIND_COUNT) standing_fold(&r->now, out);
-  json_decref(run->fields); /* made from another state */
-  run->fields = NULL;
 }
 
 static void index_entry(struct replay *r, json_t *e, const struct entry *entry) {
@@ -120,7 +118,7 @@ int replay_prepare(struct run *run, const json_t *entries, struct err *err) {
   struct entry entry = {0};
   do fold_next(run, r, &entry);
   while (r->at < json_array_size(r->entries) && (entry.run != run->number || entry.kind != KIND_RUN_STARTED));
-  view_take(&run->view, &run->fields, entry.time, &r->now);
+  view_take(&run->view, entry.time, &r->now);
   return 0;
 }
 
@@ -249,8 +247,6 @@ void replay_feed(struct run *run) {
   feed(run, r);
   const char *missed = r->differs ? NULL : left_out(r);
   if (missed) diverged(run, missed, json_object_get(r->history, missed), NULL);
-  json_decref(run->fields);
-  run->fields = NULL;
   settle(run, r);
   run->replay = NULL;
   replay_free(r);

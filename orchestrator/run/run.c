@@ -316,7 +316,6 @@ void run_free(struct run *run) {
   replay_free(run->replay);
   lists_drop(run);
   run_view_release(&run->view);
-  json_decref(run->fields);
   json_decref(run->params);
   json_decref(run->settings);
   json_decref(run->trigger);

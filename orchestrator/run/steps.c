@@ -11,6 +11,8 @@
 
 static void step_begin(struct branch *b, const char *verb, json_t *args);
 
+static const struct answer fresh_answer = {.ok = true, .trust = SCRIPT_TRUSTED};
+
 /* --- steps ---------------------------------------------------------------------------------------------------- */
 
 void step_free(struct step *s) {
@@ -26,6 +28,7 @@ void step_free(struct step *s) {
   json_decref(s->args);
   json_decref(s->list);
   json_decref(s->body);
+  json_decref(s->answer.value);
   if (s->branch && s->branch->step == s) s->branch->step = NULL;
   slab_free(s);
 }
@@ -40,6 +43,14 @@ uint64_t step_add(struct step *s, enum kind kind, json_t *body_take) {
   return journal_add(s->run->journal, kind, s->run->actor, s->run->number, s->path, body_take);
 }
 
+/* The body goes with its entry, while what it is made of (a server's whole response, mostly) is still in the caches. */
+static void answer_now(struct step *s) {
+  s->answer = fresh_answer;
+  s->verb->answer(s, &s->answer);
+  json_decref(s->body);
+  s->body = NULL;
+}
+
 void step_ended(struct step *s, enum kind kind, const json_t *body, int64_t time, struct standing *now) {
   if (s->ended) return;
   s->ended = true;
@@ -47,7 +58,8 @@ void step_ended(struct step *s, enum kind kind, const json_t *body, int64_t time
   s->seq = standing_seq(now);
   s->body = json_incref((json_t *)(uintptr_t)body);
   if (s->run->shadow) shadow_ended(s);
-  view_take(&s->view, &s->run->fields, time, now);
+  if (verb_at_once(s->verb)) answer_now(s);
+  view_take(&s->view, time, now);
   s->queued = true;
   TAILQ_INSERT_TAIL(&s->run->ready, s, ready);
 }
@@ -72,12 +84,8 @@ void step_refuse(struct step *s, const char *kind, const char *why) {
 /* Every entry of the journal passes here once it is folded. Only looks: what follows comes in a later turn. */
 void run_watch(void *arg, struct journal *j, const struct entry *e) {
   struct run *run = arg;
-  if (e->kind <= KIND_INCIDENT_REOPENED || e->kind == KIND_ALERT_ATTACHED) {
-    json_decref(run->fields);
-    run->fields = NULL;
-  }
   if (e->run != run->number || run->over) return;
-  if (e->kind == KIND_RUN_STARTED) view_take(&run->view, &run->fields, e->time, journal_standing(j));
+  if (e->kind == KIND_RUN_STARTED) view_take(&run->view, e->time, journal_standing(j));
   struct step *s = e->step[0] ? step_find(run, e->step) : NULL;
   if (s && s->verb->ends(s, e->kind, e->body)) step_ended(s, e->kind, e->body, e->time, journal_standing(j));
 }
@@ -173,9 +181,10 @@ void step_wake(struct step *s) {
   struct run *run = s->run;
   struct branch *b = s->branch;
   struct script_yield out = {0};
-  struct answer a = {.ok = true, .trust = SCRIPT_TRUSTED};
+  struct answer a = verb_at_once(s->verb) ? s->answer : fresh_answer;
   run_burst(run);
-  s->verb->answer(s, &a);
+  if (!verb_at_once(s->verb)) s->verb->answer(s, &a);
+  s->answer.value = NULL;
   story_add(run, s, &a);
   run_view_release(&run->view);
   run->view = s->view;

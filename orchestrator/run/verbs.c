@@ -343,6 +343,8 @@ static const struct verb verb_continue = {"continue_as", continue_begin, never_e
 
 /* --- the table --------------------------------------------------------------------------------------------------------- */
 
+bool verb_at_once(const struct verb *verb) { return verb == &verb_action; }
+
 const struct verb *verb_find(const char *name) {
   static const struct verb *const verbs[] = {&verb_action,  &verb_ask,      &verb_wait,      &verb_wait_for, &verb_poll,   &verb_undo,
                                              &verb_release, &verb_parallel, &verb_hand_over, &verb_continue, &verb_collect};

@@ -531,6 +531,10 @@ static int http_start(struct flight *f, struct err *err) {
       (r = http_request_init(&h->request, h->form, f->body, f->body_len, f->idempotency_key, err)) < 0 ||
       (r = http_auth_check(&h->request, &h->auth, err)) < 0)
     goto out;
+  if (!h->request.auth && !h->request.bearer) { /* all else was copied */
+    form_wipe(h->form);
+    h->form = NULL;
+  }
   if (h->auth == AUTH_OAUTH2) http_token_slot(&h->request, f->connector, h->slot, sizeof h->slot);
   r = h->auth == AUTH_OAUTH2 && !token_valid(h) ? fetch_token(h, err) : send_request(h, LEAVE_GATE, err);
   f->state = h;

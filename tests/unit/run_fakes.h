@@ -381,6 +381,11 @@ int redis_append(struct redis *link, unsigned lane, const char *journal, const c
   return 0;
 }
 
+uint64_t redis_bond(const struct redis *link, unsigned lane) { return 0; }
+int redis_append_item(struct redis *link, unsigned lane, const char *journal, uint64_t first_seq, const struct redis_entry *entries,
+                      size_t count, redis_cb *cb, void *arg, struct err *err) {
+  return err_set(err, ERR_UNAVAILABLE, "never without a bond");
+}
 unsigned redis_lane(const struct redis *link, const char *key) { return 0; }
 bool redis_lane_up(const struct redis *link, unsigned lane) { return true; }
 int redis_call(struct redis *link, unsigned lane, redis_cb *cb, void *arg, struct err *err, ...) {

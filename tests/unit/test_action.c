@@ -152,6 +152,12 @@ static void test_asked_to_wait(void **state) {
   assert_true(test_now_ms() - began >= 900);
   assert_int_equal(product.requests, 2);
   assert_string_equal(verdict(), "not_sent");
+  const json_t *intent = bodies[KIND_ACTION_INTENDED], *request = json_object_get(intent, "request");
+  char digest[65];
+  assert_int_equal(json_int_or(intent, "attempt", 0), 2);
+  assert_true(json_object_size(request) == 1);
+  json_digest(request, digest); /* the second intent has the request that the digest is of */
+  assert_string_equal(json_str_or(intent, "digest", ""), digest);
 }
 
 static void test_found_and_shared(void **state) {
