@@ -28,7 +28,8 @@ struct script_thread {
   int ref;
   char verb[24];
   json_t *args;
-  bool over, last; /* last: its verb ends the run */
+  bool over, last;               /* last: its verb ends the run */
+  const struct entrance *answer; /* to its verb, while it goes on with it */
 };
 
 static struct script *script_of(lua_State *L) { return state_of(L)->owner; }
@@ -42,6 +43,8 @@ static struct script_thread *leaving(lua_State *L, const char *verb) {
   return t;
 }
 
+static int resumed(lua_State *L, int status, lua_KContext context);
+
 /* Every verb leaves through here: its arguments were copied out first, so that nothing can fail between the yield and the engine. */
 static int script_yield(lua_State *L, struct script_thread *t, const char *verb, json_t *args_take) {
   json_decref(t->args);
@@ -50,7 +53,7 @@ static int script_yield(lua_State *L, struct script_thread *t, const char *verb,
   memcpy(t->verb, verb, len);
   t->verb[len] = 0;
   t->last = strcmp(verb, "hand_over") == 0 || strcmp(verb, "continue_as") == 0;
-  return lua_yield(L, 0);
+  return lua_yieldk(L, 0, (lua_KContext)t, resumed);
 }
 
 static int native_yield(lua_State *L) {
@@ -349,7 +352,7 @@ struct state *script_state(struct script *s) {
 
 /* ---- bursts ---------------------------------------------------------------------------------------------------------- */
 
-/* What is moved onto a coroutine before it goes on. */
+/* What a coroutine begins with, or goes on with. */
 struct entrance {
   struct script_thread *thread;
   const json_t *params, *settings; /* a start */
@@ -418,43 +421,43 @@ static void push_action_result(lua_State *L, const struct entrance *e) {
 /* The values that branches returned are still here: they know more than their copies (which step they came from). */
 static void push_parallel_result(lua_State *L, const struct entrance *e) {
   bridge_push(L, e->value, e->trust);
-  lua_rawgetp(L, LUA_REGISTRYINDEX, e->thread);
-  if (!lua_istable(L, -1) || !lua_istable(L, -2)) {
-    lua_pop(L, 1);
+  int results = lua_gettop(L);
+  if (lua_rawgetp(L, LUA_REGISTRYINDEX, e->thread) != LUA_TTABLE || !lua_istable(L, results)) {
+    lua_settop(L, results);
     return;
   }
   lua_rawgeti(L, -1, 3);
-  lua_replace(L, -2);
-  for (lua_Integer i = 1, n = (lua_Integer)lua_rawlen(L, -2); i <= n; i++) {
-    if (lua_rawgeti(L, -2, i) == LUA_TTABLE && lua_getfield(L, -1, "ok") == LUA_TBOOLEAN && lua_toboolean(L, -1)) {
-      lua_rawgeti(L, -3, i);
+  for (lua_Integer i = 1, n = (lua_Integer)lua_rawlen(L, results); i <= n; i++) {
+    if (lua_rawgeti(L, results, i) == LUA_TTABLE && lua_getfield(L, -1, "ok") == LUA_TBOOLEAN && lua_toboolean(L, -1)) {
+      lua_rawgeti(L, results + 2, i);
       lua_setfield(L, -3, "result");
     }
-    lua_settop(L, 3);
+    lua_settop(L, results + 2);
   }
-  lua_pop(L, 1);
+  lua_settop(L, results);
   lua_pushnil(L);
   lua_rawsetp(L, LUA_REGISTRYINDEX, e->thread);
 }
 
 static bool answers_nil(const char *verb) { return strcmp(verb, "ask") == 0 || strcmp(verb, "wait_for") == 0 || strcmp(verb, "poll") == 0; }
 
-static int enter_resume(lua_State *L) {
-  struct entrance *e = lua_touserdata(L, 1);
-  const char *verb = e->thread->verb;
+/* On the coroutine itself: what its verb returns. */
+static int resumed(lua_State *L, int status, lua_KContext context) {
+  const struct script_thread *t = (const struct script_thread *)context;
+  const struct entrance *e = t->answer;
+  const char *verb = t->verb;
+  luaL_checkstack(L, 8, "stack overflow");
   if (!e->ok) {
     lua_pushnil(L);
     bridge_push(L, e->value, SCRIPT_DATA);
-    move_to(L, e, 2);
-    return 0;
+    return 2;
   }
   if (strcmp(verb, "action") == 0) push_action_result(L, e);
   else if (strcmp(verb, "parallel") == 0) push_parallel_result(L, e);
   else if (e->value && !json_is_null(e->value)) bridge_push(L, e->value, e->trust);
   else if (answers_nil(verb)) lua_pushnil(L);
   else lua_pushboolean(L, 1); /* so that must(incident:undo(x)) holds */
-  move_to(L, e, 1);
-  return 0;
+  return 1;
 }
 
 struct leaving {
@@ -514,24 +517,36 @@ static void finish(struct script_thread *t, int status, int results, struct scri
   luaL_unref(s->state->L, LUA_REGISTRYINDEX, t->ref); /* into the free list: takes no memory */
 }
 
+/* On the state's main thread, which makes the coroutine. */
+static int enter(struct script_thread *t, lua_CFunction entrance, struct entrance *e, struct script_yield *out) {
+  struct state *state = t->script->state;
+  state_begin(state, state->L);
+  int r = state_enter(state, entrance, e, &out->err);
+  if (r == 0) state_switch(state, t->co);
+  return r;
+}
+
+/* entrance NULL: it is under way, and e answers its verb. */
 static void burst(struct script_thread *t, lua_CFunction entrance, struct entrance *e, struct script_yield *out) {
   struct script *s = t->script;
   memset(out, 0, sizeof *out);
   e->thread = t;
   s->bursts++;
   int64_t before = s->state->spent_us;
-  state_begin(s->state, s->state->L);
-  int results = 0, r = state_enter(s->state, entrance, e, &out->err);
+  int results = 0, r = 0;
+  if (entrance) r = enter(t, entrance, e, out);
+  else state_begin(s->state, t->co);
   if (r < 0) {
     out->status = SCRIPT_FAILED;
     t->over = true;
   } else {
     s->current = t;
-    state_switch(s->state, t->co);
-    int status = lua_resume(t->co, s->state->L, e->pushed, &results);
+    t->answer = e;
+    int status = lua_resume(t->co, NULL, e->pushed, &results);
     if (s->state->killed && (status == LUA_YIELD || status == LUA_OK)) status = LUA_ERRRUN, lua_pushliteral(t->co, "the script was ended");
     finish(t, status, results, out);
     s->current = NULL;
+    t->answer = NULL;
   }
   state_end(s->state);
   out->spent_us = s->state->spent_us - before;
@@ -563,7 +578,7 @@ void script_resume(struct script_thread *t, const char *step, bool ok, const jso
     t->over = true;
     return;
   }
-  burst(t, enter_resume, &e, out);
+  burst(t, NULL, &e, out);
 }
 
 struct script_thread *script_branch(struct script_thread *parent, size_t i, struct script_yield *out) {
