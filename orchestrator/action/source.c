@@ -25,8 +25,10 @@ static void on_kept(void *arg, const struct redis_value *reply, const struct err
 /* On the journal's own lane: Redis has it before the entry that names it. */
 void actions_keep_source(struct actions *a, const char *incident, const char *digest, const char *source, size_t len, unsigned days) {
   char key[SOURCE_KEY], seconds[24];
-  int64_t now = clock_boot(clock_system()), kept = json_int_or(a->kept, digest, -1);
-  if (!source || (kept >= 0 && (!days || now - kept < ANEW_US))) return;
+  int64_t now, kept = json_int_or(a->kept, digest, -1);
+  if (!source || (kept >= 0 && !days)) return;
+  now = clock_boot(clock_system());
+  if (kept >= 0 && now - kept < ANEW_US) return;
   struct source_call *c = calloc(1, sizeof *c);
   if (!c) abort();
   c->all = a;

@@ -1,5 +1,7 @@
 #include "base/text.h"
 
+#include <string.h>
+
 char *text_add(char *p, char *end, const char *text) {
   while (*text && p < end) *p++ = *text++;
   return p;
@@ -11,4 +13,10 @@ char *text_add_number(char *p, char *end, uint64_t value) {
   do *--first = (char)('0' + value % 10);
   while (value /= 10);
   return text_add(p, end, first);
+}
+
+void text_copy(char *room, size_t size, const char *text) {
+  size_t n = strnlen(text, size - 1);
+  memcpy(room, text, n);
+  room[n] = 0;
 }

@@ -6,6 +6,7 @@
 #include "base/id.h"
 #include "base/slab.h"
 #include "base/suspect.h"
+#include "base/text.h"
 #include "base/utf8.h"
 #include "incident/internal.h"
 
@@ -13,13 +14,13 @@ struct attach {
   struct desk *desk;
   struct alert alert;
   json_t *finding, *raw;
-  char *id, *source, *raw_text, *group;
+  const char *id, *source, *raw_text, *group; /* they lie behind the playbooks */
   char queued[SUSPECT_ID];
-  char **playbooks;
   size_t count;
   desk_cb *cb;
   void *arg;
   bool remote; /* another node sent it on: it goes no further */
+  const char *playbooks[];
 };
 
 /* Once it is on record: what it is made of is freed while it is still in the caches, not when Redis has answered. */
@@ -31,13 +32,7 @@ static void alert_let_go(struct attach *a) {
 
 static void attach_end(struct attach *a, const struct err *err) {
   if (a->cb) a->cb(a->arg, err);
-  for (size_t i = 0; i < a->count; i++) free(a->playbooks[i]);
-  free(a->playbooks);
   alert_let_go(a);
-  free(a->id);
-  free(a->source);
-  free(a->raw_text);
-  free(a->group);
   slab_free(a);
 }
 
@@ -75,9 +70,13 @@ static const char *title_of(const json_t *finding) {
 static void open_for(struct incident *inc, const struct attach *a) {
   json_t *groups = json_array();
   if (a->group) json_array_append_new(groups, json_string(a->group));
-  json_t *body = json_pack("{s:s, s:I, s:s, s:o, s:s, s:s*}", "title", title_of(a->finding), "severity_id",
-                           (json_int_t)json_int_or(a->finding, "severity_id", 0), "mode", id_exercise(inc->id) ? "exercise" : "live",
-                           "groups", groups, "by", "alert", "exercise", inc->desk->deps.exercise);
+  json_t *body = json_object();
+  json_object_set_new(body, "title", json_string(title_of(a->finding)));
+  json_object_set_new(body, "severity_id", json_integer(json_int_or(a->finding, "severity_id", 0)));
+  json_object_set_new(body, "mode", json_string(id_exercise(inc->id) ? "exercise" : "live"));
+  json_object_set_new(body, "groups", groups);
+  json_object_set_new(body, "by", json_string("alert"));
+  if (inc->desk->deps.exercise) json_object_set_new(body, "exercise", json_string(inc->desk->deps.exercise));
   incident_open(inc, "engine", body);
 }
 
@@ -132,11 +131,14 @@ static json_t *finding_kept(const struct attach *a) {
 static json_t *attached_body(const struct attach *a) {
   json_t *finding = finding_kept(a);
   bool whole = finding == a->finding;
-  json_t *body =
-      json_pack("{s:s, s:s, s:I, s:O, s:I, s:o, s:o}", "id", a->id, "source", a->source, "received", (json_int_t)a->alert.received,
-                "finding", finding, "severity_id", (json_int_t)json_int_or(a->finding, "severity_id", 0), "observables",
-                whole ? short_observables(a->finding) : json_array(), "attack", whole ? techniques(a->finding) : json_array());
-  json_decref(finding);
+  json_t *body = json_object();
+  json_object_set_new(body, "id", json_string(a->id));
+  json_object_set_new(body, "source", json_string(a->source));
+  json_object_set_new(body, "received", json_integer(a->alert.received));
+  json_object_set_new(body, "finding", finding);
+  json_object_set_new(body, "severity_id", json_integer(json_int_or(a->finding, "severity_id", 0)));
+  json_object_set_new(body, "observables", whole ? short_observables(a->finding) : json_array());
+  json_object_set_new(body, "attack", whole ? techniques(a->finding) : json_array());
   if (utf8_valid(a->raw_text, a->alert.raw_len) && !escapes_swell(a->raw_text, a->alert.raw_len)) {
     json_object_set_new(body, "raw", json_stringn_nocheck(a->raw_text, a->alert.raw_len));
   } else { /* not UTF-8, or it would swell: the very bytes all the same */
@@ -252,29 +254,43 @@ static void attach_to(struct incident *inc, void *arg, const struct err *err) {
   incident_touch(inc);
 }
 
-static char *copy_bytes(const char *bytes, size_t len) {
-  char *copy = malloc(len + 1);
-  if (!copy) abort();
+/* Copies the bytes to *at, which moves on behind them and a 0. */
+static const char *lay(char **at, const char *bytes, size_t len) {
+  char *copy = *at;
   memcpy(copy, bytes, len);
   copy[len] = 0;
+  *at += len + 1;
   return copy;
+}
+
+static const char *lay_text(char **at, const char *text) { return lay(at, text, strlen(text)); }
+
+/* In one block with all that the caller may let go of. */
+static struct attach *attach_new(const struct alert *alert, const char *const *playbooks, size_t count, const char *group) {
+  size_t texts = strlen(alert->id) + strlen(alert->source) + alert->raw_len + (group ? strlen(group) : 0) + 4;
+  for (size_t i = 0; i < count; i++) texts += strlen(playbooks[i]) + 1;
+  struct attach *a = slab_alloc(sizeof *a + count * sizeof *a->playbooks + texts);
+  if (!a) abort();
+  char *at = (char *)&a->playbooks[count];
+  *a = (struct attach){.alert = *alert, .count = count};
+  a->finding = json_incref((json_t *)(uintptr_t)alert->finding);
+  a->raw = json_incref((json_t *)(uintptr_t)alert->raw);
+  a->id = lay_text(&at, alert->id);
+  a->source = lay_text(&at, alert->source);
+  a->group = group ? lay_text(&at, group) : NULL;
+  text_copy(a->queued, sizeof a->queued, alert->queued ? alert->queued : "");
+  for (size_t i = 0; i < count; i++) a->playbooks[i] = lay_text(&at, playbooks[i]);
+  a->raw_text = lay(&at, alert->raw_text, alert->raw_len);
+  return a;
 }
 
 static void attach_begin(struct desk *d, const char *incident, bool created, const struct alert *alert, const char *const *playbooks,
                          size_t count, const char *group, bool remote, desk_cb *cb, void *arg) {
-  struct attach *a = slab_calloc(1, sizeof *a);
-  if (!a) abort();
-  *a = (struct attach){.desk = d, .alert = *alert, .cb = cb, .arg = arg, .count = count, .remote = remote};
-  a->finding = json_incref((json_t *)(uintptr_t)alert->finding);
-  a->raw = json_incref((json_t *)(uintptr_t)alert->raw);
-  a->id = strdup(alert->id);
-  a->source = strdup(alert->source);
-  a->raw_text = copy_bytes(alert->raw_text, alert->raw_len);
-  a->group = group ? strdup(group) : NULL;
-  snprintf(a->queued, sizeof a->queued, "%s", alert->queued ? alert->queued : "");
-  a->playbooks = calloc(count + 1, sizeof *a->playbooks);
-  if (!a->playbooks) abort();
-  for (size_t i = 0; i < count; i++) a->playbooks[i] = strdup(playbooks[i]);
+  struct attach *a = attach_new(alert, playbooks, count, group);
+  a->desk = d;
+  a->cb = cb;
+  a->arg = arg;
+  a->remote = remote;
   incident_with_some(d, incident, created, attach_wakes, attach_to, a);
 }
 

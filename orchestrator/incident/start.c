@@ -5,16 +5,19 @@
 
 #include "base/log.h"
 #include "base/slab.h"
+#include "base/text.h"
 #include "incident/internal.h"
 
 json_t *playbook_settings(struct desk *d, const struct declaration *p) {
-  json_t *checked = NULL, *nothing = json_object();
+  json_t *checked = NULL, *nothing;
   const json_t *given = json_object_get(json_object_get(d->deps.settings, "playbooks"), p->name),
                *schema = json_object_get(p->json, "settings");
   struct err err;
   char where[256];
+  if (!schema) return NULL;
+  nothing = json_object();
   snprintf(where, sizeof where, "playbooks[\"%s\"]", p->name);
-  if (schema && schema_check(schema, given ? given : nothing, where, &checked, &err) < 0) log_error("%s", err.text);
+  if (schema_check(schema, given ? given : nothing, where, &checked, &err) < 0) log_error("%s", err.text);
   json_decref(nothing);
   return checked;
 }
@@ -59,7 +62,7 @@ void incident_run_done(void *arg, struct run *run, const char *status) {
   struct ending *e = slab_calloc(1, sizeof *e);
   if (!e) abort();
   *e = (struct ending){.desk = d, .run = run};
-  snprintf(e->id, sizeof e->id, "%s", journal_incident(run_journal(run)));
+  text_copy(e->id, sizeof e->id, journal_incident(run_journal(run)));
   loop_defer(d->deps.loop, run_bury, e);
 }
 
@@ -101,7 +104,7 @@ int incident_start(struct incident *inc, const char *playbook, const json_t *par
   if (!p) return err->code;
   json_t *checked = NULL, *settings = NULL;
   char where[256];
-  snprintf(where, sizeof where, "playbook %s", playbook);
+  *text_add(text_add(where, where + sizeof where - 1, "playbook "), where + sizeof where - 1, playbook) = 0;
   int r = schema_check(json_object_get(p->json, "params"), params, where, &checked, err);
   if (r < 0) return r;
   pin(d, inc->id, p);
@@ -224,7 +227,7 @@ static struct choosing *choosing_of(struct incident *inc, const json_t *about, c
                          .params = json_deep_copy(json_object_get(about, "params")),
                          .trigger = json_deep_copy(json_object_get(about, "trigger")),
                          .finding = json_deep_copy(json_object_get(body, "finding"))};
-  snprintf(c->id, sizeof c->id, "%s", inc->id);
+  text_copy(c->id, sizeof c->id, inc->id);
   if (raw && json_parse(raw, strlen(raw), &c->raw, NULL) < 0) c->raw = NULL;
   return c;
 }
@@ -352,7 +355,7 @@ void incident_start_for_alert(struct incident *inc, const char *playbook, const 
                          .playbook = strdup(playbook),
                          .params = json_object(),
                          .trigger = json_pack("{s:s}", "alert", alert->id)};
-  snprintf(c->id, sizeof c->id, "%s", inc->id);
+  text_copy(c->id, sizeof c->id, inc->id);
   c->finding = json_incref((json_t *)(uintptr_t)alert->finding);
   c->raw = json_incref((json_t *)(uintptr_t)alert->raw);
   params_go_on(inc, c);

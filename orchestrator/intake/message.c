@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/slab.h"
+#include "base/text.h"
 #include "intake/message.h"
 
 static void finish(struct message *m);
@@ -13,14 +15,14 @@ void message_free(struct message *m) {
   struct intake *in = m->in;
   timer_free(m->retry);
   normalised_release(&m->n);
-  for (size_t i = 0; i < m->wanted_count; i++) free(m->wanted[i].playbook), free(m->wanted[i].group);
-  for (size_t i = 0; i < m->watcher_count; i++) free(m->watchers[i].playbook);
-  free(m->watchers);
-  free(m->wanted);
-  free(m->text);
-  free(m->source);
-  free(m->alert_id);
-  free(m);
+  for (size_t i = 0; i < m->wanted_count; i++) slab_free(m->wanted[i].playbook), slab_free(m->wanted[i].group);
+  for (size_t i = 0; i < m->watcher_count; i++) slab_free(m->watchers[i].playbook);
+  slab_free(m->watchers);
+  slab_free(m->wanted);
+  slab_free(m->text);
+  slab_free(m->source);
+  slab_free(m->alert_id);
+  slab_free(m);
   intake_one_less(in);
 }
 
@@ -254,9 +256,9 @@ void message_routed(struct message *m, const struct redis_value *answer, const s
 /* --- which playbooks, which groups --------------------------------------------------------------------------------------------- */
 
 static void want(struct message *m, const char *playbook, const char *group, int64_t window_ms) {
-  m->wanted = realloc(m->wanted, (m->wanted_count + 1) * sizeof *m->wanted);
+  m->wanted = slab_realloc(m->wanted, (m->wanted_count + 1) * sizeof *m->wanted);
   if (!m->wanted) abort();
-  m->wanted[m->wanted_count++] = (struct wanted){playbook ? strdup(playbook) : NULL, strdup(group ? group : ""), window_ms};
+  m->wanted[m->wanted_count++] = (struct wanted){playbook ? slab_strdup(playbook) : NULL, slab_strdup(group ? group : ""), window_ms};
 }
 
 /* Without a group of the playbook's own, what the product itself correlates (firing and resolved) still belongs together. */
@@ -265,7 +267,9 @@ static char *own_group(const struct message *m) {
   struct buf key;
   if (!correlation) return NULL;
   buf_init(&key, 8192);
-  buf_addf(&key, "metadata.correlation_uid=%s:", m->n.connector->instance);
+  buf_adds(&key, "metadata.correlation_uid=");
+  buf_adds(&key, m->n.connector->instance);
+  buf_addc(&key, ':');
   buf_add_json_string(&key, correlation, strlen(correlation));
   return buf_take(&key, NULL);
 }
@@ -298,9 +302,9 @@ static void watch(struct message *m, const struct route_match *match) {
     if (m->wanted[i].playbook && strcmp(m->wanted[i].playbook, match->playbook) == 0) return; /* the default one, which starts anyway */
   for (size_t i = m->wanted_count; match->group && i-- > 0;)
     if (strcmp(m->wanted[i].group, match->group) == 0) host = i;
-  m->watchers = realloc(m->watchers, (m->watcher_count + 1) * sizeof *m->watchers);
+  m->watchers = slab_realloc(m->watchers, (m->watcher_count + 1) * sizeof *m->watchers);
   if (!m->watchers) abort();
-  m->watchers[m->watcher_count++] = (struct watcher){strdup(match->playbook), host};
+  m->watchers[m->watcher_count++] = (struct watcher){slab_strdup(match->playbook), host};
 }
 
 static void wanted_find(struct message *m, const struct routing *routing) {
@@ -349,7 +353,9 @@ static void alert_id_make(struct message *m) {
   const char *uid = json_string_value(json_at(m->n.finding, "metadata.uid"));
   struct buf id;
   buf_init(&id, 4096);
-  buf_addf(&id, "%s:%s", m->n.connector->instance, uid && *uid && strlen(uid) < 1024 ? uid : m->id);
+  buf_adds(&id, m->n.connector->instance);
+  buf_addc(&id, ':');
+  buf_adds(&id, uid && *uid && strlen(uid) < 1024 ? uid : m->id);
   m->alert_id = buf_take(&id, NULL);
 }
 
@@ -387,7 +393,7 @@ static void read_and_route(struct message *m) {
 /* --- the entry ------------------------------------------------------------------------------------------------------------------- */
 
 static char *copy_bytes(const char *bytes, size_t len) {
-  char *copy = malloc(len + 1);
+  char *copy = slab_alloc(len + 1);
   if (!copy) abort();
   memcpy(copy, bytes, len);
   copy[len] = 0;
@@ -445,13 +451,13 @@ void intake_message(struct intake *in, const struct redis_value *entry) {
   static const char *const alert[] = {"alert", NULL}, *const source[] = {"source", NULL};
   const struct redis_value *fields = redis_item(entry, 1);
   size_t from_len = 0;
-  struct message *m = calloc(1, sizeof *m);
+  struct message *m = slab_calloc(1, sizeof *m);
   if (!m) abort();
   m->in = in;
   m->received = now_us(m);
-  snprintf(m->id, sizeof m->id, "%s", redis_string(redis_item(entry, 0), NULL));
+  text_copy(m->id, sizeof m->id, redis_string(redis_item(entry, 0), NULL));
   if (in->deps.exercise) snprintf(m->name, sizeof m->name, "%.20s:%.26s", in->deps.exercise, m->id);
-  else snprintf(m->name, sizeof m->name, "%.47s", m->id);
+  else text_copy(m->name, sizeof m->name, m->id);
   const char *text = field(fields, alert, &m->len), *from = field(fields, source, &from_len);
   if (text && from_len) m->source = copy_bytes(from, from_len);
   if (set_aside(m)) return;

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/text.h"
 #include "intake/internal.h"
 
 static void keys_make(struct intake *in) {
@@ -97,7 +98,7 @@ static void on_read(void *arg, const struct redis_value *reply, const struct err
   const struct redis_value *entries = redis_item(redis_item(reply, 0), 1);
   size_t count = redis_count(entries);
   for (size_t i = 0; i < count; i++) {
-    snprintf(in->after, sizeof in->after, "%s", redis_string(redis_item(redis_item(entries, i), 0), NULL));
+    text_copy(in->after, sizeof in->after, redis_string(redis_item(redis_item(entries, i), 0), NULL));
     in->under_way++;
     in->taken++;
     intake_message(in, redis_item(entries, i));

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/json_warm.h"
+#include "base/text.h"
 #include "intake/message.h"
 
 enum { TOGETHER_MOST = 64, PAIRS_MOST = 512, WARM_TOGETHER = 8 };
@@ -98,12 +99,12 @@ static int send_routing(struct together *t, struct err *err) {
   memcpy(argv, head, sizeof head);
   for (size_t i = 0; i < t->count; i++) {
     const struct message *m = t->messages[i];
-    snprintf(numbers[n], sizeof *numbers, "%zu", pairs_of(m));
+    *text_add_number(numbers[n], numbers[n] + sizeof *numbers - 1, pairs_of(m)) = 0;
     argv[argc++] = m->alert_id;
     argv[argc++] = m->id;
     argv[argc++] = numbers[n++];
     for (size_t k = 0; k < pairs_of(m); k++) {
-      snprintf(numbers[n], sizeof *numbers, "%" PRId64, m->wanted[k].window_ms);
+      *text_add_number(numbers[n], numbers[n] + sizeof *numbers - 1, (uint64_t)m->wanted[k].window_ms) = 0;
       argv[argc++] = m->wanted[k].group;
       argv[argc++] = numbers[n++];
     }
