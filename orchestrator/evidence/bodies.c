@@ -280,39 +280,47 @@ static int file_append(struct bodies *b, uint64_t number, unsigned at, const str
   return r < 0 ? r : disk_append(&b->disk, path + strlen(b->folder) + 1, (size_t)offset, records->data, records->len, err);
 }
 
-/* The batch as its files' records, one buffer for each file, encrypted; all keys in one transaction, in which those go that a batch left there which was not published. */
-static int records_make(struct bodies *b, uint64_t first, const struct body *list, size_t count, struct buf *files, struct err *err) {
-  struct fresh fresh = {.count = 0};
+/* All keys of a batch go in by one transaction, by which those go that a batch left there which was not published. */
+static int keys_begin(struct bodies *b, uint64_t first, size_t count, struct err *err) {
   const uint64_t range[] = {first, first + count - 1};
   int r = keys_do(b, "BEGIN IMMEDIATE", err);
-  if (r == 0) r = key_run(b, KEY_DROP_MANY, range, NULL, 2, err);
-  for (size_t i = 0; r == 0 && i < count; i++) {
-    struct buf *records = &files[(first + i) / TILE_WIDTH - first / TILE_WIDTH];
-    r = record_add(b, first + i, &list[i], &fresh, records, err);
-  }
-  if (r == 0) r = fresh_put(b, &fresh, err);
-  OPENSSL_cleanse(&fresh, sizeof fresh);
+  return r < 0 ? r : key_run(b, KEY_DROP_MANY, range, NULL, 2, err);
+}
+
+static int keys_end(struct bodies *b, int r, struct fresh *fresh, struct err *err) {
+  if (r == 0) r = fresh_put(b, fresh, err);
+  OPENSSL_cleanse(fresh, sizeof *fresh);
   cipher_forget(b);
   if (r == 0) r = keys_do(b, "COMMIT", err);
   if (r < 0 && !sqlite3_get_autocommit(b->keys)) keys_do(b, "ROLLBACK", NULL);
   return r;
 }
 
+/* Up to the end of a file, encrypted. */
+static int records_append(struct bodies *b, uint64_t first, const struct body *list, size_t count, struct fresh *fresh, struct buf *records,
+                          struct err *err) {
+  int r = 0;
+  buf_reset(records);
+  for (size_t i = 0; r == 0 && i < count; i++) r = record_add(b, first + i, &list[i], fresh, records, err);
+  return r < 0 ? r : file_append(b, first / TILE_WIDTH, (unsigned)(first % TILE_WIDTH), records, err);
+}
+
+/* File by file, so that the records of a few hundred bodies at a time are in memory, and that in the same place. */
 int bodies_append(struct bodies *b, uint64_t first, const struct body *list, size_t count, struct err *err) {
   if (!count) return 0;
-  uint64_t number = first / TILE_WIDTH;
-  size_t files = (size_t)((first + count - 1) / TILE_WIDTH - number + 1);
-  struct buf *records = calloc(files, sizeof *records);
-  if (!records) abort();
-  for (size_t i = 0; i < files; i++) buf_init(&records[i], SIZE_MAX / 2);
+  struct fresh fresh = {.count = 0};
+  struct buf records;
+  buf_init(&records, SIZE_MAX / 2);
   disk_forget(&b->disk);
-  int r = records_make(b, first, list, count, records, err);
-  for (size_t i = 0; r == 0 && i < files; i++)
-    r = file_append(b, number + i, i == 0 ? (unsigned)(first % TILE_WIDTH) : 0, &records[i], err);
-  if (r == 0) r = disk_sync(&b->disk, err);
-  for (size_t i = 0; i < files; i++) buf_release(&records[i]);
-  free(records);
-  return r;
+  int r = keys_begin(b, first, count, err);
+  for (size_t i = 0, n; r == 0 && i < count; i += n) {
+    size_t room = TILE_WIDTH - (first + i) % TILE_WIDTH;
+    n = count - i < room ? count - i : room;
+    r = records_append(b, first + i, list + i, n, &fresh, &records, err);
+  }
+  r = keys_end(b, r, &fresh, err);
+  buf_release(&records);
+  return r < 0 ? r : disk_sync(&b->disk, err);
 }
 
 int bodies_read(struct bodies *b, uint64_t index, const struct hash *leaf, struct buf *out, struct err *err) {

@@ -117,7 +117,7 @@ static int judge(struct store *s, struct store_entry *e, const struct store_entr
   e->verdict = STORE_BROKEN;
   e->journal[0] = 0;
   if (e->head_len > TILE_ENTRY_MAX || !head_scan(e->head, e->head_len, &head)) return 0;
-  snprintf(e->journal, sizeof e->journal, "%s", head.incident);
+  memcpy(e->journal, head.incident, sizeof e->journal);
   e->seq = head.seq;
   merkle_leaf(e->head, e->head_len, &leaf);
   if (!hash_equal(&leaf, &e->leaf)) return 0;
