@@ -216,15 +216,12 @@ static void flush_deferred(void *arg) {
 enum { LENGTH_MOST = 24 }; /* a mark, a number and the line's end */
 
 static char *put_length(char *at, char mark, size_t n) {
-  char digits[20];
-  size_t count = 0;
-  do digits[count++] = (char)('0' + n % 10);
-  while (n /= 10);
+  size_t count = 1;
+  for (size_t rest = n; rest >= 10; rest /= 10) count++;
   *at++ = mark;
-  while (count) *at++ = digits[--count];
-  *at++ = '\r';
-  *at++ = '\n';
-  return at;
+  for (size_t i = count; i-- > 0; n /= 10) at[i] = (char)('0' + n % 10);
+  memcpy(at + count, "\r\n", 2);
+  return at + count + 2;
 }
 
 /* The whole command, or nothing of it when it does not fit. */
@@ -241,9 +238,8 @@ static bool add_command(struct buf *out, size_t argc, const char *const *argv, c
     size_t len = lens ? lens[i] : strlen(argv[i]);
     at = put_length(at, '$', len);
     memcpy(at, argv[i], len);
-    at += len;
-    *at++ = '\r';
-    *at++ = '\n';
+    memcpy(at + len, "\r\n", 2);
+    at += len + 2;
   }
   *at = 0;
   out->len = (size_t)(at - out->data);
