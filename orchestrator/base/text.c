@@ -16,7 +16,7 @@ char *text_add_number(char *p, char *end, uint64_t value) {
 }
 
 void text_copy(char *room, size_t size, const char *text) {
-  size_t n = strnlen(text, size - 1);
-  memcpy(room, text, n);
+  size_t n = text ? strnlen(text, size - 1) : 0;
+  if (n) memcpy(room, text, n);
   room[n] = 0;
 }

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/slab.h"
+#include "base/text.h"
 #include "incident/internal.h"
 
 enum { AGAIN_MS = 250 };
@@ -72,7 +73,7 @@ static void place(struct desk *d, const char *id, bool open, bool fresh) {
   }
   if (!(p = slab_calloc(1, sizeof *p))) abort();
   *p = (struct place){.desk = d, .open = open, .fresh = fresh};
-  snprintf(p->id, sizeof p->id, "%s", id);
+  text_copy(p->id, sizeof p->id, id);
   snprintf(p->score, sizeof p->score, "%" PRId64, clock_wall(d->deps.store->clock) / 1000);
   LIST_INSERT_HEAD(&d->places, p, next);
   place_send(p);

@@ -5,6 +5,7 @@
 
 #include "base/log.h"
 #include "base/slab.h"
+#include "base/text.h"
 #include "incident/internal.h"
 
 enum { REPLAYS_MOST = 32 };
@@ -251,7 +252,7 @@ static struct incident *incident_new(struct desk *d, const char *id) {
   if (!inc) abort();
   inc->desk = d;
   struct id parsed;
-  snprintf(inc->id, sizeof inc->id, "%s", id);
+  text_copy(inc->id, sizeof inc->id, id);
   if (id_parse(id, &parsed) && parsed.number > d->highest) d->highest = parsed.number;
   inc->alerts = json_array();
   STAILQ_INIT(&inc->unread);

@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/json.h"
 #include "base/slab.h"
+#include "base/text.h"
 #include "evidence/leaf.h"
 
 static const struct {
@@ -93,13 +94,6 @@ static void head_write(const struct entry *e, const struct buf *envelope, const 
   out->len -= most - (size_t)(at - head);
 }
 
-static void copy_text(char *out, size_t size, const char *text) {
-  size_t n = text ? strlen(text) : 0;
-  if (n >= size) n = size - 1;
-  if (n) memcpy(out, text, n);
-  out[n] = 0;
-}
-
 /* All of it in one block, made of what is known of it and its bytes. */
 static struct entry *entry_new(const struct entry *of, const char *head, size_t head_len, const char *envelope, size_t envelope_len) {
   struct entry *e = slab_alloc(sizeof *e + head_len + envelope_len + 2);
@@ -126,8 +120,8 @@ int entry_make(const struct entry_spec *spec, const char *incident, const char *
   bool redacted = false;
   buf_lend(&head, head_bytes, sizeof head_bytes, SIZE_MAX / 2);
   buf_lend(&envelope, envelope_bytes, sizeof envelope_bytes, ENTRY_BODY_CAP + ENVELOPE_PREFIX);
-  copy_text(of.step, sizeof of.step, spec->step);
-  copy_text(of.actor, sizeof of.actor, spec->actor);
+  text_copy(of.step, sizeof of.step, spec->step);
+  text_copy(of.actor, sizeof of.actor, spec->actor);
   int r = envelope_make(spec->body, secrets, &envelope, &redacted, err);
   if (r < 0) goto out;
   /* What is folded must be what is stored: a body that lost a secret on the way is read back. */
@@ -189,8 +183,8 @@ static int head_parse(struct entry *e, char digest[DIGEST_HEX], struct err *err)
     e->seq = (uint64_t)json_int_or(head, "seq", 0);
     e->kind = kind_by_name(type);
     e->run = (unsigned)json_int_or(head, "run", 0);
-    copy_text(e->step, sizeof e->step, json_str(head, "step"));
-    copy_text(e->actor, sizeof e->actor, json_str(head, "actor"));
+    text_copy(e->step, sizeof e->step, json_str(head, "step"));
+    text_copy(e->actor, sizeof e->actor, json_str(head, "actor"));
     memcpy(digest, body, DIGEST_HEX);
   }
   json_decref(head);

@@ -10,6 +10,7 @@
 #include "base/json.h"
 #include "base/slab.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "evidence/leaf.h"
 #include "journal/feed.h"
 #include "journal/internal.h"
@@ -76,13 +77,18 @@ void journal_folded(struct journal *j, const struct entry *e) {
 
 bool journal_uncertain(const struct journal *j) { return j->uncertain; }
 
+static void key_make(const char *incident, const char *what, char key[JOURNAL_KEY]) {
+  char *end = key + JOURNAL_KEY - 1;
+  *text_add(text_add(text_add(key, end, "tocsin:{"), end, incident), end, what) = 0;
+}
+
 struct journal *journal_new(struct journal_store *store, const char *incident) {
   struct journal *j = slab_calloc(1, sizeof *j);
   if (!j) abort();
   j->store = store;
-  snprintf(j->incident, sizeof j->incident, "%s", incident);
-  snprintf(j->key, sizeof j->key, "tocsin:{%s}:journal", j->incident);
-  snprintf(j->state_key, sizeof j->state_key, "tocsin:{%s}:state", j->incident);
+  text_copy(j->incident, sizeof j->incident, incident);
+  key_make(j->incident, "}:journal", j->key);
+  key_make(j->incident, "}:state", j->state_key);
   j->lane = redis_lane(store->redis, j->incident);
   standing_init(&j->standing, j->incident);
   memcpy(j->prev, leaf_none(), DIGEST_HEX);

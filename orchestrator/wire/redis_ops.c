@@ -1,8 +1,7 @@
-#include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/text.h"
 #include "wire/lane.h"
 #include "wire/redis.h"
 
@@ -49,14 +48,14 @@ int redis_append(struct redis *link, unsigned lane, const char *journal, const c
     goto out;
   }
   char seq[24];
-  int seq_len = snprintf(seq, sizeof seq, "%llu", (unsigned long long)first_seq);
+  size_t seq_len = (size_t)(text_add_number(seq, seq + sizeof seq, first_seq) - seq);
   put(argv, lens, &n, "FCALL", 5);
   put(argv, lens, &n, "tocsin_append", 13);
   put(argv, lens, &n, "2", 1);
   put(argv, lens, &n, journal, strlen(journal));
   put(argv, lens, &n, state_key, strlen(state_key));
   put(argv, lens, &n, prev, 64);
-  put(argv, lens, &n, seq, (size_t)seq_len);
+  put(argv, lens, &n, seq, seq_len);
   put(argv, lens, &n, state, state ? state_len : 0);
   for (size_t i = 0; i < count; i++) {
     put(argv, lens, &n, entries[i].head, entries[i].head_len);
@@ -80,11 +79,11 @@ int redis_append_item(struct redis *link, unsigned lane, const char *journal, ui
   int code = append_check(first_seq, entries, count, err);
   if (code) return code;
   char id[28];
-  int id_len = snprintf(id, sizeof id, "%" PRIu64 "-0", first_seq);
+  size_t id_len = (size_t)(text_add(text_add_number(id, id + sizeof id, first_seq), id + sizeof id, "-0") - id);
   put(argv, lens, &n, "XADD", 4);
   put(argv, lens, &n, journal, strlen(journal));
   if (first_seq > 1) put(argv, lens, &n, "NOMKSTREAM", 10);
-  put(argv, lens, &n, id, (size_t)id_len);
+  put(argv, lens, &n, id, id_len);
   for (size_t i = 0; i < count; i++) {
     put(argv, lens, &n, count > 1 ? "E" : "e", 1);
     put(argv, lens, &n, entries[i].head, entries[i].head_len);
