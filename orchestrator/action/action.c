@@ -161,23 +161,31 @@ static void target_read(struct action *x) {
 }
 
 /* lift_after belongs to the core; because is read by it and stays a parameter where the connector declares it. */
-static int own_params(struct action *x, json_t *params, struct err *err) {
+static int own_params(struct action *x, const json_t *params, struct err *err) {
   const char *lift = json_str(params, "lift_after"), *because = json_str(params, "because");
   if (lift && !duration_parse(lift, &x->lift_ms))
     return err_set(err, ERR_INVALID, "lift_after: \"%s\" is no duration; write \"4h\" or \"30m\"", lift);
   if (!lift) x->lift_ms = json_int_or(params, "lift_after", 0);
-  json_object_del(params, "lift_after");
   if (x->effect >= EFFECT_CONTAIN && (!because || !*because))
     return err_set(err, ERR_INVALID, "`because` is missing: every action that contains or destroys says why");
   x->because = copy_or_null(because);
   return 0;
 }
 
+/* The others; a copy where it will not be as it was given. New. */
+static json_t *connectors_own(const struct action *x, const json_t *given) {
+  bool because = json_object_get(given, "because") && !json_object_get(x->form->params, "because");
+  if (given && !because && !x->form->generates && !json_object_get(given, "lift_after")) return json_incref((json_t *)(uintptr_t)given);
+  json_t *params = given ? json_copy((json_t *)(uintptr_t)given) : json_object();
+  json_object_del(params, "lift_after");
+  if (because) json_object_del(params, "because");
+  return params;
+}
+
 static int params_check(struct action *x, const json_t *given, struct err *err) {
   const json_t *schema = x->form->params;
-  json_t *params = given ? json_copy((json_t *)(uintptr_t)given) : json_object(), *checked = NULL;
-  int r = own_params(x, params, err);
-  if (r == 0 && !json_object_get(schema, "because")) json_object_del(params, "because");
+  json_t *params = connectors_own(x, given), *checked = NULL;
+  int r = own_params(x, given, err);
   if (r == 0 && x->form->generates) r = sealed_generate(x, schema, params, err);
   if (r == 0) r = schema_check(schema, params, "", &checked, err);
   if (r < 0) err_wrap(err, "%s.%s", x->connector->instance, x->name);

@@ -103,9 +103,8 @@ static void conclude(struct action *x, json_t *returns_take, json_t *kept) {
 
 static void read_answer(struct action *x, const json_t *response) {
   struct err err;
-  json_t *returns = NULL, *failure = NULL, *args = json_pack("[O]", response);
-  int r = connector_call(x->connector->state, x->form->result, args, SCRIPT_DOCUMENT, &returns, &failure, &err);
-  json_decref(args);
+  json_t *returns = NULL, *failure = NULL;
+  int r = connector_call_with(x->connector->state, x->form->result, response, SCRIPT_DOCUMENT, &returns, &failure, &err);
   json_t *kept = kept_response(x, response);
   if (r < 0 && x->effect != EFFECT_READ) {
     action_doubt(x, err.text, kept);
@@ -186,11 +185,9 @@ static void on_answer(void *arg, const struct exchange_result *result) {
 /* What the connector's own simulate() says. New. */
 static json_t *simulated_own(struct action *x) {
   struct err err;
-  json_t *returns = NULL, *failure = NULL, *args;
+  json_t *returns = NULL, *failure = NULL;
   if (!x->form->simulates) return json_object();
-  args = json_pack("[O]", x->params);
-  int r = connector_call(x->connector->state, x->form->simulate, args, SCRIPT_DATA, &returns, &failure, &err);
-  json_decref(args);
+  int r = connector_call_with(x->connector->state, x->form->simulate, x->params, SCRIPT_DATA, &returns, &failure, &err);
   if (r < 0) failure = failure_new("simulation", err.text, false);
   if (failure) {
     json_decref(returns);
@@ -210,8 +207,8 @@ json_t *action_simulated(struct action *x, int64_t *ret_latency_ms) {
 void action_send(struct action *x) {
   struct err err;
   int64_t latency_ms = 0;
-  json_t *simulate = x->simulated ? action_simulated(x, &latency_ms) : NULL, *nothing = json_object();
-  struct exchange exchange = {.request = action_request(x) ? x->request : nothing,
+  json_t *simulate = x->simulated ? action_simulated(x, &latency_ms) : NULL, *nothing = action_request(x) ? NULL : json_object();
+  struct exchange exchange = {.request = nothing ? nothing : x->request,
                               .incident = journal_incident(x->journal),
                               .simulated = x->simulated,
                               .simulate = simulate,

@@ -11,7 +11,7 @@
 
 bool guard_paused(const struct actions *a, const struct action *x, const char **ret_scope) {
   const char *const scopes[] = {"all", x->playbook, x->connector->instance, x->connector->name};
-  if (x->effect == EFFECT_READ || x->simulated) return false;
+  if (x->effect == EFFECT_READ || x->simulated || !json_object_size(a->paused)) return false;
   for (size_t i = 0; i < sizeof scopes / sizeof *scopes; i++)
     if (scopes[i] && json_object_get(a->paused, scopes[i])) {
       if (ret_scope) *ret_scope = scopes[i];

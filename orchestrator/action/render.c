@@ -31,11 +31,18 @@ void action_request_sent(struct action *x) {
   x->request = NULL;
 }
 
+static int ask(struct action *x, const json_t *found, json_t **ret, json_t **ret_failure, struct err *err) {
+  struct connector_state *state = x->connector->state;
+  if (!found) return connector_call_with(state, x->form->request, x->params, SCRIPT_TRUSTED, ret, ret_failure, err);
+  json_t *args = json_pack("[O, O]", x->params, found);
+  int r = connector_call(state, x->form->request, args, SCRIPT_TRUSTED, ret, ret_failure, err);
+  json_decref(args);
+  return r;
+}
+
 int action_render(struct action *x, const json_t *found, struct err *err) {
   json_t *request = NULL, *failure = NULL;
-  json_t *args = found ? json_pack("[O, O]", x->params, found) : json_pack("[O]", x->params);
-  int r = connector_call(x->connector->state, x->form->request, args, SCRIPT_TRUSTED, &request, &failure, err);
-  json_decref(args);
+  int r = ask(x, found, &request, &failure, err);
   if (r == 0 && failure) r = err_set(err, ERR_INVALID, "%s", json_str_or(failure, "message", "request() refused the parameters"));
   if (r == 0 && !json_is_object(request))
     r = err_set(err, ERR_INVALID, "request() of %s.%s returned no table", x->connector->instance, x->name);

@@ -163,7 +163,7 @@ void connector_state_free(struct connector_state *c) {
 
 struct call {
   const char *function;
-  const json_t *args;
+  const json_t *args, *only; /* only: the one argument, in place of a list */
   enum script_trust trust;
   json_t *result, *failure;
 };
@@ -221,10 +221,10 @@ static void take_results(lua_State *L, struct call *call) {
 static int call_function(lua_State *L) {
   struct call *call = lua_touserdata(L, 1);
   push_function(L, call->function);
-  int n = (int)json_array_size(call->args);
+  int n = call->only ? 1 : (int)json_array_size(call->args);
   luaL_checkstack(L, n + 4, "too many arguments");
   for (int i = 0; i < n; i++) {
-    const json_t *arg = json_array_get(call->args, (size_t)i);
+    const json_t *arg = call->only ? call->only : json_array_get(call->args, (size_t)i);
     if (call->trust == SCRIPT_DOCUMENT) document_push(L, arg);
     else bridge_push(L, arg, call->trust);
   }
@@ -244,23 +244,33 @@ static int check_locals(const struct connector_state *c, const char *function, s
   return err_set(err, ERR_INVALID, "`%s` changed `%s`, a local of its file: connector functions must be pure", function, changed);
 }
 
+static int call_do(struct connector_state *c, struct call *call, json_t **ret, json_t **ret_failure, struct err *err) {
+  struct err local;
+  state_begin(c->state, c->state->L);
+  int r = state_enter(c->state, call_function, call, err ? err : &local);
+  state_end(c->state);
+  int after = check_locals(c, call->function, r == 0 ? err : NULL);
+  if (r == 0) r = after;
+  if (r < 0) {
+    json_decref(call->result);
+    json_decref(call->failure);
+    return r;
+  }
+  if (ret) *ret = call->result;
+  else json_decref(call->result);
+  if (ret_failure) *ret_failure = call->failure;
+  else json_decref(call->failure);
+  return 0;
+}
+
 int connector_call(struct connector_state *c, const char *function, const json_t *args, enum script_trust trust, json_t **ret,
                    json_t **ret_failure, struct err *err) {
   struct call call = {.function = function, .args = args, .trust = trust};
-  struct err local;
-  state_begin(c->state, c->state->L);
-  int r = state_enter(c->state, call_function, &call, err ? err : &local);
-  state_end(c->state);
-  int after = check_locals(c, function, r == 0 ? err : NULL);
-  if (r == 0) r = after;
-  if (r < 0) {
-    json_decref(call.result);
-    json_decref(call.failure);
-    return r;
-  }
-  if (ret) *ret = call.result;
-  else json_decref(call.result);
-  if (ret_failure) *ret_failure = call.failure;
-  else json_decref(call.failure);
-  return 0;
+  return call_do(c, &call, ret, ret_failure, err);
+}
+
+int connector_call_with(struct connector_state *c, const char *function, const json_t *arg, enum script_trust trust, json_t **ret,
+                        json_t **ret_failure, struct err *err) {
+  struct call call = {.function = function, .only = arg, .trust = trust};
+  return call_do(c, &call, ret, ret_failure, err);
 }

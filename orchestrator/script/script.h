@@ -67,6 +67,9 @@ void connector_state_free(struct connector_state *c);
  * "retry"} or a string turned into that). ERR_INVALID for a raise (with its message), ERR_LIMIT for a budget. Purity is enforced: no yield, globals frozen. */
 int connector_call(struct connector_state *c, const char *function, const json_t *args, enum script_trust trust, json_t **ret,
                    json_t **ret_failure, struct err *err);
+/* The same with one argument before the settings. */
+int connector_call_with(struct connector_state *c, const char *function, const json_t *arg, enum script_trust trust, json_t **ret,
+                        json_t **ret_failure, struct err *err);
 
 /* How many bytes what the last call gave takes as JSON at most, whatever is escaped in it. */
 size_t connector_gave(const struct connector_state *c);
