@@ -4,15 +4,16 @@
  * to hash another hundred bytes, and each journal entry is hashed four times on its way. */
 #define OPENSSL_SUPPRESS_DEPRECATED
 #include <endian.h>
-#include <errno.h>
+#include <limits.h>
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
+#include <openssl/rand.h>
 #include <openssl/sha.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 
-enum { HMAC_BLOCK = 64, RANDOM_AHEAD = 1024, RANDOM_SMALL = 64 };
+enum { HMAC_BLOCK = 64, RANDOM_AHEAD = 4096, RANDOM_SMALL = 64 };
 
 void digest_sha256_parts(const struct digest_part *parts, size_t count, uint8_t out[DIGEST_BYTES]) {
   SHA256_CTX context;
@@ -61,23 +62,25 @@ void digest_hmac_sha256(const void *key, size_t key_len, const void *bytes, size
 
 bool digest_equal(const void *a, const void *b, size_t len) { return CRYPTO_memcmp(a, b, len) == 0; }
 
-/* Four bytes at a time: their eight half-bytes, each in a byte of its own, and nine is where the letters begin. */
-static uint64_t hex_of_four(const uint8_t *p) {
-  const uint64_t each = UINT64_C(0x0101010101010101), half = UINT64_C(0x000f000f000f000f);
-  uint64_t x = (uint64_t)p[0] | (uint64_t)p[1] << 16 | (uint64_t)p[2] << 32 | (uint64_t)p[3] << 48;
-  x = (x >> 4 & half) | (x & half) << 8;
-  uint64_t letters = (x + 6 * each) >> 4 & each;
-  return x + '0' * each + letters * ('a' - '0' - 10);
+typedef uint8_t sixteen __attribute__((vector_size(16)));
+
+static sixteen digits_of(sixteen halves) { return halves + '0' + ((sixteen)(halves > 9) & ('a' - '0' - 10)); }
+
+static void hex_of_sixteen(const uint8_t *p, char *out) {
+  sixteen bytes;
+  memcpy(&bytes, p, sizeof bytes);
+  sixteen high = digits_of(bytes >> 4), low = digits_of(bytes & 15);
+  sixteen first = __builtin_shufflevector(high, low, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23),
+          rest = __builtin_shufflevector(high, low, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+  memcpy(out, &first, sizeof first);
+  memcpy(out + sizeof first, &rest, sizeof rest);
 }
 
 void hex_encode(const void *bytes, size_t len, char *out) {
   static const char hex[] = "0123456789abcdef";
   const uint8_t *p = bytes;
   size_t i = 0;
-  for (; len - i >= 4; i += 4) {
-    uint64_t eight = htole64(hex_of_four(p + i));
-    memcpy(out + 2 * i, &eight, sizeof eight);
-  }
+  for (; len - i >= sizeof(sixteen); i += sizeof(sixteen)) hex_of_sixteen(p + i, out + 2 * i);
   for (; i < len; i++) {
     out[2 * i] = hex[p[i] >> 4];
     out[2 * i + 1] = hex[p[i] & 15];
@@ -143,25 +146,32 @@ uint8_t *base64_decode(const char *text, size_t text_len, size_t *ret_len) {
   return out;
 }
 
-static void random_from_system(uint8_t *p, size_t len) {
-  while (len) {
-    ssize_t n = getrandom(p, len, 0);
-    if (n < 0 && errno == EINTR) continue;
-    if (n <= 0) abort(); /* nothing that needs randomness may go on without it */
-    p += n;
-    len -= (size_t)n;
-  }
+static _Thread_local uint8_t ahead[RANDOM_AHEAD];
+static _Thread_local size_t left;
+
+/* The child of a fork: what lies there is its parent's, too. */
+static void forget(void) {
+  OPENSSL_cleanse(ahead, sizeof ahead);
+  left = 0;
 }
 
-/* Every journal entry wants a few: they are fetched many at a time, given out once, and wiped. */
+static void forget_after_fork(void) { pthread_atfork(NULL, NULL, forget); }
+
+static void generate(uint8_t *out, size_t len) {
+  if (len > INT_MAX || RAND_priv_bytes(out, (int)len) != 1) abort(); /* nothing that needs randomness may go on without it */
+}
+
+/* Every journal entry wants a few: they are made many at a time, given out once, and wiped. */
 void random_bytes(void *out, size_t len) {
-  static __thread uint8_t ahead[RANDOM_AHEAD];
-  static __thread size_t left;
+  static pthread_once_t once = PTHREAD_ONCE_INIT;
   if (len > RANDOM_SMALL) {
-    random_from_system(out, len);
+    generate(out, len);
     return;
   }
-  if (left < len) random_from_system(ahead, left = sizeof ahead);
+  if (left < len) {
+    pthread_once(&once, forget_after_fork);
+    generate(ahead, left = sizeof ahead);
+  }
   left -= len;
   memcpy(out, ahead + left, len);
   OPENSSL_cleanse(ahead + left, len);

@@ -6,7 +6,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -36,8 +38,8 @@ static void test_hmac(void **state) {
 
 /* Each byte at each place, and back. */
 static void test_hex(void **state) {
-  uint8_t bytes[11], back[11];
-  char text[23], wanted[23];
+  uint8_t bytes[50], back[50];
+  char text[101], wanted[101];
   for (size_t len = 0; len <= sizeof bytes; len++)
     for (unsigned first = 0; first < 256; first++) {
       for (size_t i = 0; i < len; i++) bytes[i] = (uint8_t)(first + 41 * i);
@@ -100,6 +102,23 @@ static void test_random_is_never_given_twice(void **state) {
   uint8_t large[300], none[300] = {0};
   random_bytes(large, sizeof large);
   assert_memory_not_equal(large, none, sizeof large);
+}
+
+/* Nor to the child of a fork, which has all that the parent's memory holds. */
+static void test_random_is_not_shared_with_a_child(void **state) {
+  uint8_t ours[16], theirs[16];
+  int pipes[2], status;
+  random_bytes(ours, sizeof ours);
+  assert_int_equal(pipe(pipes), 0);
+  pid_t child = fork();
+  random_bytes(ours, sizeof ours);
+  if (child == 0) _exit(write(pipes[1], ours, sizeof ours) != sizeof ours);
+  assert_int_equal(read(pipes[0], theirs, sizeof theirs), sizeof theirs);
+  assert_int_equal(waitpid(child, &status, 0), child);
+  assert_int_equal(status, 0);
+  assert_memory_not_equal(ours, theirs, sizeof ours);
+  close(pipes[0]);
+  close(pipes[1]);
 }
 
 static void time_is(int64_t us, const char *wanted) {
@@ -200,6 +219,7 @@ int main(void) {
                                      cmocka_unit_test(test_hex),
                                      cmocka_unit_test(test_hex_refuses),
                                      cmocka_unit_test(test_random_is_never_given_twice),
+                                     cmocka_unit_test(test_random_is_not_shared_with_a_child),
                                      cmocka_unit_test(test_time),
                                      cmocka_unit_test(test_time_of_each_day),
                                      cmocka_unit_test(test_redaction),
