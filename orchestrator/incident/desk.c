@@ -82,7 +82,7 @@ static void runs_free_all(struct incident *inc) {
   while ((h = LIST_FIRST(&inc->runs))) {
     LIST_REMOVE(h, next);
     run_free(h->run);
-    free(h->playbook);
+    slab_free(h->playbook);
     slab_free(h);
     inc->desk->run_count--;
   }

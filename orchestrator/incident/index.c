@@ -74,7 +74,7 @@ static void place(struct desk *d, const char *id, bool open, bool fresh) {
   if (!(p = slab_calloc(1, sizeof *p))) abort();
   *p = (struct place){.desk = d, .open = open, .fresh = fresh};
   text_copy(p->id, sizeof p->id, id);
-  snprintf(p->score, sizeof p->score, "%" PRId64, clock_wall(d->deps.store->clock) / 1000);
+  *text_add_number(p->score, p->score + sizeof p->score - 1, (uint64_t)(clock_wall(d->deps.store->clock) / 1000)) = 0;
   LIST_INSERT_HEAD(&d->places, p, next);
   place_send(p);
 }

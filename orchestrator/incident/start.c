@@ -25,7 +25,7 @@ json_t *playbook_settings(struct desk *d, const struct declaration *p) {
 void incident_run_keep(struct incident *inc, struct run *run, const char *playbook) {
   struct held_run *h = slab_calloc(1, sizeof *h);
   if (!h) abort();
-  *h = (struct held_run){.inc = inc, .run = run, .number = run_number(run), .playbook = strdup(playbook)};
+  *h = (struct held_run){.inc = inc, .run = run, .number = run_number(run), .playbook = slab_strdup(playbook)};
   LIST_INSERT_HEAD(&inc->runs, h, next);
   inc->desk->run_count++;
   inc->desk->runs_started++;
@@ -48,7 +48,7 @@ static void run_bury(void *arg) {
     if (h->run != e->run) continue;
     LIST_REMOVE(h, next);
     run_free(h->run);
-    free(h->playbook);
+    slab_free(h->playbook);
     slab_free(h);
     e->desk->run_count--;
     e->desk->runs_ended++;

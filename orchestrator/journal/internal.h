@@ -18,35 +18,36 @@ struct pending {
 
 enum { JOURNAL_KEY = 64 };
 
+/* What each entry touches stands side by side. */
 struct journal {
   struct journal_store *store;
-  char incident[ID_INCIDENT + 16];
-  char key[JOURNAL_KEY], state_key[JOURNAL_KEY];
-  unsigned lane;
-  struct standing standing;
-  uint64_t seq;          /* of the newest entry appended here */
-  uint64_t acked;        /* of the newest that Redis has acknowledged */
-  char prev[DIGEST_HEX]; /* leaf of the newest appended */
-  char acked_leaf[DIGEST_HEX];
+  uint64_t seq;                 /* of the newest entry appended here */
+  uint64_t acked;               /* of the newest that Redis has acknowledged */
   STAILQ_HEAD(, pending) queue; /* not acknowledged yet, in order; the first `flying` of them are under way */
-  STAILQ_HEAD(, waiter) waiters;
   STAILQ_HEAD(, watcher) watchers;
-  struct kept_list kept; /* acknowledged ones, of which the newest are remembered */
   size_t flying;
+  STAILQ_HEAD(, waiter) waiters;
+  unsigned since_state, patience, lane;
+  bool scheduled, save_state, troubled, reading, lost, uncertain;
+  bool comparing;    /* with another master than the one that acknowledged its entries */
+  struct call *call; /* the Redis call under way; detached when the journal is freed first */
   uint64_t bond,
       bond_flying; /* with Redis (redis_bond) when it acknowledged the newest entry, and when the wave under way was sent; 0: none */
-  bool scheduled, save_state, troubled, reading, lost, uncertain;
-  bool comparing; /* with another master than the one that acknowledged its entries */
-  uint64_t top;   /* what the tail that was read ends with */
+  uint64_t state_seq, state_flying; /* what the stored state folds, and what the one under way does (0: none is) */
+  int64_t retry_ms;
+  char prev[DIGEST_HEX]; /* leaf of the newest appended */
+  char acked_leaf[DIGEST_HEX];
+  char incident[ID_INCIDENT + 16];
+  char key[JOURNAL_KEY];
+  struct standing standing;
+  char state_key[JOURNAL_KEY];
+  struct kept_list kept; /* acknowledged ones, of which the newest are remembered */
+  uint64_t top;          /* what the tail that was read ends with */
   char top_leaf[DIGEST_HEX];
   char last_node[48];
   int64_t last_time;
-  uint64_t state_seq, state_flying; /* what the stored state folds, and what the one under way does (0: none is) */
-  unsigned since_state, patience;
-  int64_t retry_ms;
   struct timer *retry;
   struct journal **guard; /* who folds it anew */
-  struct call *call;      /* the Redis call under way; detached when the journal is freed first */
   struct retiring *retiring;
 };
 

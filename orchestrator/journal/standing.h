@@ -35,22 +35,23 @@ struct standing_view;
 
 /* Its members are standing.c's. Zeros and standing_init, and it may not move. */
 struct standing {
-  const char *incident;
   json_t *json; /* NULL: it is plain, or bytes */
   char *bytes;  /* NULL: it is plain, or JSON */
-  size_t len;
   uint64_t seq; /* in every form; of the other members JSON has its own, bytes have alerts, next_run and severity too */
-  int64_t alerts, next_run, severity, notes, updated, opened, first_alert, last_alert, acknowledged;
+  int64_t updated, acknowledged;
   bool has_acknowledged;
+  struct standing_view *view; /* of now; NULL: nobody has taken it */
+  size_t intent_count, run_count, recent_count;
+  struct standing_intent intents[STANDING_INTENTS];
+  int64_t alerts, next_run, severity, notes, opened, first_alert, last_alert;
   json_t *opening, *groups, *observables, *attack;
-  size_t recent_count, run_count, intent_count;
+  struct standing_run runs[STANDING_RUNS];
   struct {
     json_t *id;
     uint64_t seq;
   } recent[STANDING_ALERTS];
-  struct standing_run runs[STANDING_RUNS];
-  struct standing_intent intents[STANDING_INTENTS];
-  struct standing_view *view; /* of now; NULL: nobody has taken it */
+  const char *incident;
+  size_t len; /* of bytes */
 };
 
 void standing_init(struct standing *s, const char *incident); /* state_blank; the incident's id is borrowed until standing_release */

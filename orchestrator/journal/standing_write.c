@@ -48,41 +48,47 @@ static void add_named(struct buf *out, const struct named *n) {
   buf_addc(out, ':');
 }
 
+/* A member's name that stands in the program, behind another member. */
+#define NAME(name) ",\"" name "\":"
+
 static void add_number(struct buf *out, int64_t number) {
-  char text[NUMBER], *end = text + sizeof text - 1;
-  if (number < 0) buf_addc(out, '-');
-  buf_add(out, text, (size_t)(text_add_number(text, end, number < 0 ? 0 - (uint64_t)number : (uint64_t)number) - text));
+  char text[NUMBER], *p = text + sizeof text;
+  uint64_t left = number < 0 ? 0 - (uint64_t)number : (uint64_t)number;
+  do *--p = (char)('0' + left % 10);
+  while (left /= 10);
+  if (number < 0) *--p = '-';
+  buf_add(out, p, (size_t)(text + sizeof text - p));
 }
 
-static void add_int(struct buf *out, const char *name, int64_t number) {
-  add_name(out, name);
+static inline void add_int(struct buf *out, const char *name, int64_t number) {
+  buf_adds(out, name);
   add_number(out, number);
 }
 
 static void add_text(struct buf *out, const char *name, const char *text) {
   json_t *value = json_string(text);
-  add_name(out, name);
+  buf_adds(out, name);
   json_write(value, out);
   json_decref(value);
 }
 
 /* The same for a text of the program's own, or an id: there is nothing to escape. */
-static void add_word(struct buf *out, const char *name, const char *word) {
-  add_name(out, name);
+static inline void add_word(struct buf *out, const char *name, const char *word) {
+  buf_adds(out, name);
   buf_addc(out, '"');
   buf_adds(out, word);
   buf_addc(out, '"');
 }
 
 /* A member that may be missing. */
-static void add_value(struct buf *out, const char *name, const json_t *value) {
+static inline void add_value(struct buf *out, const char *name, const json_t *value) {
   if (!value) return;
-  add_name(out, name);
+  buf_adds(out, name);
   json_write(value, out);
 }
 
-static void add_list(struct buf *out, const char *name, const json_t *list) {
-  add_name(out, name);
+static inline void add_list(struct buf *out, const char *name, const json_t *list) {
+  buf_adds(out, name);
   if (list) json_write(list, out);
   else buf_add(out, "[]", 2);
 }
@@ -100,19 +106,18 @@ static void add_recent(struct buf *out, const struct standing *s) {
 }
 
 static void add_run(struct buf *out, const struct standing_run *r) {
-  buf_addc(out, '{');
-  add_text(out, "actor", r->actor);
-  add_value(out, "digest", r->digest);
-  if (r->otherwise) add_int(out, "ended", r->ended);
-  add_value(out, "error", r->error);
-  add_value(out, "group", r->group);
-  add_value(out, "playbook", r->playbook);
-  add_value(out, "shadow", r->shadow);
-  add_int(out, "started", r->started);
-  if (r->status) add_value(out, "status", r->status);
-  else add_word(out, "status", r->otherwise ? r->otherwise : "running");
-  add_value(out, "text", r->text);
-  add_value(out, "trigger", r->trigger);
+  add_text(out, "{\"actor\":", r->actor);
+  add_value(out, NAME("digest"), r->digest);
+  if (r->otherwise) add_int(out, NAME("ended"), r->ended);
+  add_value(out, NAME("error"), r->error);
+  add_value(out, NAME("group"), r->group);
+  add_value(out, NAME("playbook"), r->playbook);
+  add_value(out, NAME("shadow"), r->shadow);
+  add_int(out, NAME("started"), r->started);
+  if (r->status) add_value(out, NAME("status"), r->status);
+  else add_word(out, NAME("status"), r->otherwise ? r->otherwise : "running");
+  add_value(out, NAME("text"), r->text);
+  add_value(out, NAME("trigger"), r->trigger);
   buf_addc(out, '}');
 }
 
@@ -132,6 +137,13 @@ static void add_runs(struct buf *out, const struct standing *s) {
   buf_addc(out, '}');
 }
 
+static void add_member(struct buf *out, const json_t *of, const char *name) {
+  json_t *value = json_object_get(of, name);
+  if (!value) return;
+  add_name(out, name);
+  json_write(value, out);
+}
+
 static void add_intent(struct buf *out, const struct standing_intent *intent) {
   static const char *const before[] = {"action",  "attempt", "because",     "connector", "digest",    "effect", "key",
                                        "lift_at", "params",  "send_before", "settle",    "simulated", NULL},
@@ -139,9 +151,10 @@ static void add_intent(struct buf *out, const struct standing_intent *intent) {
   json_t *body = NULL;
   if (json_parse_stored(intent->body, intent->len, &body, NULL) < 0) abort(); /* they were written just so */
   buf_addc(out, '{');
-  for (const char *const *k = before; *k; k++) add_value(out, *k, json_object_get(body, *k));
-  add_int(out, "since", intent->since);
-  for (const char *const *k = after; *k; k++) add_value(out, *k, json_object_get(body, *k));
+  for (const char *const *k = before; *k; k++) add_member(out, body, *k);
+  add_name(out, "since");
+  add_number(out, intent->since);
+  for (const char *const *k = after; *k; k++) add_member(out, body, *k);
   buf_addc(out, '}');
   json_decref(body);
 }
@@ -162,45 +175,41 @@ static void add_intents(struct buf *out, const struct standing *s) {
   buf_addc(out, '}');
 }
 
-static void add_opening(struct buf *out, const struct standing *s, const char *name) {
-  add_value(out, name, json_object_get(s->opening, name));
-}
-
 static void add_first(struct buf *out, const struct standing *s) {
-  if (s->has_acknowledged) add_int(out, "acknowledged", s->acknowledged);
-  add_int(out, "alerts", s->alerts);
-  add_list(out, "attack", s->attack);
-  add_opening(out, s, "by");
+  if (s->has_acknowledged) add_int(out, "{\"acknowledged\":", s->acknowledged);
+  add_int(out, s->has_acknowledged ? NAME("alerts") : "{\"alerts\":", s->alerts);
+  add_list(out, NAME("attack"), s->attack);
+  add_value(out, NAME("by"), json_object_get(s->opening, "by"));
   buf_adds(out, ",\"containments\":{}");
-  add_opening(out, s, "exercise");
-  if (s->alerts) add_int(out, "first_alert", s->first_alert);
-  add_list(out, "groups", s->groups);
+  add_value(out, NAME("exercise"), json_object_get(s->opening, "exercise"));
+  if (s->alerts) add_int(out, NAME("first_alert"), s->first_alert);
+  add_list(out, NAME("groups"), s->groups);
   buf_adds(out, ",\"held\":{}");
-  add_word(out, "id", s->incident);
+  add_word(out, NAME("id"), s->incident);
   add_intents(out, s);
-  if (s->alerts) add_int(out, "last_alert", s->last_alert);
-  if (!json_object_get(s->opening, "mode")) add_word(out, "mode", state_mode(s->incident));
-  add_opening(out, s, "mode");
+  if (s->alerts) add_int(out, NAME("last_alert"), s->last_alert);
+  if (!json_object_get(s->opening, "mode")) add_word(out, NAME("mode"), state_mode(s->incident));
+  add_value(out, NAME("mode"), json_object_get(s->opening, "mode"));
 }
 
 static void add_last(struct buf *out, const struct standing *s) {
-  add_int(out, "next_run", s->next_run);
-  add_int(out, "notes", s->notes);
-  add_list(out, "observables", s->observables);
-  add_opening(out, s, "occurred");
-  if (s->opening) add_int(out, "opened", s->opened);
-  add_opening(out, s, "playbook");
+  add_int(out, NAME("next_run"), s->next_run);
+  add_int(out, NAME("notes"), s->notes);
+  add_list(out, NAME("observables"), s->observables);
+  add_value(out, NAME("occurred"), json_object_get(s->opening, "occurred"));
+  if (s->opening) add_int(out, NAME("opened"), s->opened);
+  add_value(out, NAME("playbook"), json_object_get(s->opening, "playbook"));
   buf_adds(out, ",\"questions\":{}");
   add_recent(out, s);
   add_runs(out, s);
-  add_int(out, "seq", (int64_t)s->seq);
-  add_word(out, "severity", severity_name(s->severity));
-  add_int(out, "severity_id", s->severity);
+  add_int(out, NAME("seq"), (int64_t)s->seq);
+  add_word(out, NAME("severity"), severity_name(s->severity));
+  add_int(out, NAME("severity_id"), s->severity);
   buf_adds(out, ",\"status\":\"open\",\"tags\":[]");
-  add_opening(out, s, "tenant");
+  add_value(out, NAME("tenant"), json_object_get(s->opening, "tenant"));
   buf_adds(out, ",\"ticks\":{}");
-  add_opening(out, s, "title");
-  if (s->seq) add_int(out, "updated", s->updated);
+  add_value(out, NAME("title"), json_object_get(s->opening, "title"));
+  if (s->seq) add_int(out, NAME("updated"), s->updated);
   buf_adds(out, ",\"v\":1,\"waits\":{}");
 }
 
@@ -210,7 +219,6 @@ void standing_write(const struct standing *s, struct buf *out) {
   } else if (s->bytes) {
     buf_add(out, s->bytes, s->len);
   } else {
-    buf_addc(out, '{');
     add_first(out, s);
     add_last(out, s);
     buf_addc(out, '}');

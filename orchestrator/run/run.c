@@ -9,6 +9,7 @@
 #include "base/id.h"
 #include "base/json.h"
 #include "base/slab.h"
+#include "base/text.h"
 #include "run/internal.h"
 
 static void begin(void *arg);
@@ -44,7 +45,7 @@ int64_t run_now(const struct run *run) { return clock_wall(journal_store_of(run-
 
 /* --- starting ----------------------------------------------------------------------------------------------- */
 
-static json_t *copy_or_null(const json_t *value) { return value ? json_deep_copy(value) : NULL; }
+static json_t *shared(const json_t *value) { return json_incref((json_t *)(uintptr_t)value); }
 
 static struct run *run_new(struct runs *rs, const struct run_spec *spec, run_done_cb *cb, void *arg) {
   struct run *run = slab_calloc(1, sizeof *run);
@@ -58,11 +59,12 @@ static struct run *run_new(struct runs *rs, const struct run_spec *spec, run_don
                       .status = "running",
                       .cb = cb,
                       .arg = arg};
-  snprintf(run->actor, sizeof run->actor, "playbook:%s", spec->playbook->name);
-  run->params = spec->params ? json_deep_copy(spec->params) : json_object();
-  run->settings = copy_or_null(spec->settings);
-  run->trigger = copy_or_null(spec->trigger);
-  run->simulate = copy_or_null(spec->simulate);
+  char *end = run->actor + sizeof run->actor - 1;
+  *text_add(text_add(run->actor, end, "playbook:"), end, spec->playbook->name) = 0;
+  run->params = spec->params ? shared(spec->params) : json_object();
+  run->settings = shared(spec->settings);
+  run->trigger = shared(spec->trigger);
+  run->simulate = spec->simulate ? json_deep_copy(spec->simulate) : NULL; /* it is used up */
   run->requester = spec->requester ? slab_strdup(spec->requester) : NULL;
   run->host = (struct script_host){.arg = run, .look = look};
   TAILQ_INIT(&run->steps);
@@ -122,8 +124,12 @@ static void run_announce(struct run *run) {
   json_decref(run->pins); /* of the run that this one continues */
   run->pins = pins(run);
   run->pinned_by = run->all->registries;
-  json_t *body = json_pack("{s:s, s:s, s:O, s:O, s:s}", "playbook", run->playbook->name, "digest", run->playbook->digest, "connectors",
-                           run->pins, "params", run->params, "seed", run->seed);
+  json_t *body = json_object();
+  json_object_set(body, "connectors", run->pins);
+  json_object_set_new(body, "digest", json_string(run->playbook->digest));
+  json_object_set(body, "params", run->params);
+  json_object_set_new(body, "playbook", json_string(run->playbook->name));
+  json_object_set_new(body, "seed", json_string(run->seed));
   if (run->trigger) json_object_set(body, "trigger", run->trigger);
   if (run->settings) json_object_set(body, "settings", run->settings);
   if (run->requester) json_object_set_new(body, "requester", json_string(run->requester));

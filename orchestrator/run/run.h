@@ -70,7 +70,7 @@ struct run_spec {
   struct journal *journal;
   unsigned number;                    /* journal_state's next_run */
   const struct declaration *playbook; /* must outlive the run */
-  const json_t *params;               /* checked; borrowed during the call */
+  const json_t *params;               /* checked; as settings and trigger, shared from now on: nobody changes it any more */
   const json_t *settings;             /* the playbook's own settings, or NULL */
   const json_t *trigger;              /* {"alert": id} or {"person": "person:…", "because": text}; stored */
   const char *requester;              /* "person:…" or NULL */
