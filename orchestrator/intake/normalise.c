@@ -28,10 +28,10 @@ void normaliser_free(struct normaliser *n) {
   free(n);
 }
 
-static int64_t score(const struct connector *c, const json_t *args) {
+static int64_t score(const struct connector *c, const json_t *document) {
   json_t *value = NULL, *failure = NULL;
   if (!json_object_get(json_object_get(c->declaration->json, "alert"), "recognise")) return 0;
-  int r = connector_call(c->state, "alert.recognise", args, SCRIPT_DOCUMENT, &value, &failure, NULL);
+  int r = connector_call_with(c->state, "alert.recognise", document, SCRIPT_DOCUMENT, &value, &failure, NULL);
   int64_t points = r == 0 && json_is_number(value) ? (int64_t)json_number_value(value) : r == 0 && json_is_true(value) ? 100 : 0;
   json_decref(value);
   json_decref(failure);
@@ -50,7 +50,7 @@ static void shape_of(const json_t *document, struct buf *out) {
   }
 }
 
-static const struct connector *recognise(struct normaliser *n, const json_t *document, const json_t *args) {
+static const struct connector *recognise(struct normaliser *n, const json_t *document) {
   struct buf shape;
   const struct connector *best = NULL, *c;
   int64_t most = 0;
@@ -58,11 +58,11 @@ static const struct connector *recognise(struct normaliser *n, const json_t *doc
   buf_init(&shape, 4096);
   shape_of(document, &shape);
   const struct connector *last = map_get(&n->shapes, shape.data);
-  if (last && score(last, args) >= SURE) {
+  if (last && score(last, document) >= SURE) {
     best = last;
   } else {
     while ((c = registry_next(n->registry, &at))) {
-      int64_t points = score(c, args);
+      int64_t points = score(c, document);
       if (points > most || (points == most && best && points > 0 && strcmp(c->instance, best->instance) < 0)) best = c, most = points;
     }
     if (map_count(&n->shapes) >= SHAPE_CACHE) map_release(&n->shapes, NULL);
@@ -94,10 +94,10 @@ static int parse(const char *text, size_t len, json_t **ret, struct err *err) {
   return 0;
 }
 
-static int split(struct normalised *n, const json_t *args, struct err *err) {
+static int split(struct normalised *n, struct err *err) {
   json_t *parts = NULL, *failure = NULL;
   if (!json_object_get(json_object_get(n->connector->declaration->json, "alert"), "split")) return 0;
-  int r = connector_call(n->connector->state, "alert.split", args, SCRIPT_DOCUMENT, &parts, &failure, err);
+  int r = connector_call_with(n->connector->state, "alert.split", n->document, SCRIPT_DOCUMENT, &parts, &failure, err);
   json_decref(failure);
   if (r == 0 && json_array_size(parts) > 1) n->parts = json_incref(parts);
   json_decref(parts);
@@ -112,9 +112,9 @@ static json_t *own(json_t *finding_take) {
   return copy;
 }
 
-static int find(struct normalised *n, const json_t *args, struct err *err) {
+static int find(struct normalised *n, struct err *err) {
   json_t *finding = NULL, *failure = NULL;
-  int r = connector_call(n->connector->state, "alert.normalise", args, SCRIPT_DOCUMENT, &finding, &failure, err);
+  int r = connector_call_with(n->connector->state, "alert.normalise", n->document, SCRIPT_DOCUMENT, &finding, &failure, err);
   if (r == 0 && !json_is_object(finding)) {
     r = err_set(err, ERR_INVALID, "the connector %s made no finding of it%s%s", n->connector->instance, failure ? ": " : "",
                 json_str_or(failure, "message", ""));
@@ -130,14 +130,11 @@ int normalise(struct normaliser *n, const char *source, const char *text, size_t
   struct normalised result = {0};
   int r = parse(text, len, &result.document, err);
   if (r < 0) return r;
-  json_t *args = json_array(); /* of every function that is asked */
-  json_array_append(args, result.document);
   result.connector = source ? by_source(n, source) : NULL;
-  if (!result.connector) result.connector = recognise(n, result.document, args);
+  if (!result.connector) result.connector = recognise(n, result.document);
   if (!result.connector) r = err_set(err, ERR_NOT_FOUND, "no connector knows this document, and there is no connector `generic`");
-  if (r == 0) r = split(&result, args, err);
-  if (r == 0 && !result.parts) r = find(&result, args, err);
-  json_decref(args);
+  if (r == 0) r = split(&result, err);
+  if (r == 0 && !result.parts) r = find(&result, err);
   if (r < 0) {
     normalised_release(&result);
     return r;
