@@ -588,13 +588,13 @@ const char redis_functions_code[] =
     "end\n"
     "register({}, {\n"
     "  'tocsin_append', append, 'tocsin_remove', remove, 'tocsin_route', route, 'tocsin_route_all', route_all, 'tocsin_revive', revive,\n"
-    "  'tocsin_hold', hold, 'tocsin_let_go', let_go, 'tocsin_budget', budget, 'tocsin_open_id', open_id,\n"
+    "  'tocsin_hold', hold, 'tocsin_budget', budget, 'tocsin_open_id', open_id,\n"
     "})\n"
     "-- What only ends or removes things goes on when memory is full; which is no reason to be called dead, nor to leave a dead node's incidents alone.\n"
     "register({ 'allow-oom' }, {\n"
-    "  'tocsin_done', done, 'tocsin_done_all', done_all, 'tocsin_ungroup', ungroup, 'tocsin_unhold', unhold, 'tocsin_beat', beat,\n"
-    "  'tocsin_steady', steady, 'tocsin_leave', leave, 'tocsin_brake', brake, 'tocsin_at_least', at_least, 'tocsin_claim', claim,\n"
+    "  'tocsin_done', done, 'tocsin_done_all', done_all, 'tocsin_ungroup', ungroup, 'tocsin_unhold', unhold, 'tocsin_let_go', let_go,\n"
+    "  'tocsin_beat', beat, 'tocsin_steady', steady, 'tocsin_leave', leave, 'tocsin_brake', brake, 'tocsin_at_least', at_least, 'tocsin_claim', claim,\n"
     "  'tocsin_give', give, 'tocsin_retire', retire, 'tocsin_take', take,\n"
     "})\n"
     "register({ 'no-writes' }, { 'tocsin_tally', tally })\n"
-    "register({ 'no-writes', 'allow-stale' }, { 'tocsin_version', function() return 12 end })\n";
+    "register({ 'no-writes', 'allow-stale' }, { 'tocsin_version', function() return 13 end })\n";

@@ -533,10 +533,18 @@ static void test_let_go(void **state) {
 static void test_ends_when_memory_is_full(void **state) {
   char id[64];
   deliver(id);
+  expect("1", "SADD holders a|1/1");
+  expect("1", "HSET contained a|1/1 {}");
   expect("OK", "CONFIG SET maxmemory 1");
   const char *refused = ask(loop, link_, "FCALL tocsin_append 2 j s " ZEROS " 1 x e " A " b");
   assert_int_equal(strncmp(refused, "!limit OOM", 10), 0);
   expect("1", DONE "%s a1 suppressed 2000 5000", id);
+  expect("[]", "FCALL tocsin_let_go 1 holders a|1/1");
+  expect("1", "FCALL tocsin_unhold 1 contained a|1/1");
+  expect("0", "FCALL tocsin_ungroup 1 groups INC-000001 g");
+  assert_non_null(strstr(ask(loop, link_, BEAT "n1 r1 '' {}"), "\"beat\":1"));
+  expect("1", "FCALL tocsin_leave 1 tocsin:nodes n1 r1");
+  expect("1", "FCALL tocsin_brake 2 tocsin:nodes tocsin:brakes all why");
   expect("OK", "CONFIG SET maxmemory 0");
 }
 
