@@ -4,6 +4,7 @@
  * to hash another hundred bytes, and each journal entry is hashed four times on its way. */
 #define OPENSSL_SUPPRESS_DEPRECATED
 #include <endian.h>
+#include <errno.h>
 #include <limits.h>
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
@@ -12,6 +13,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 
 enum { HMAC_BLOCK = 64, RANDOM_AHEAD = 4096, RANDOM_SMALL = 64 };
 
@@ -157,8 +159,19 @@ static void forget(void) {
 
 static void forget_after_fork(void) { pthread_atfork(NULL, NULL, forget); }
 
+static void random_from_system(uint8_t *p, size_t len) {
+  while (len) {
+    ssize_t n = getrandom(p, len, 0);
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) abort(); /* nothing that needs randomness may go on without it */
+    p += n;
+    len -= (size_t)n;
+  }
+}
+
+/* The generator ends before the process does, at which a thread may still be at work. */
 static void generate(uint8_t *out, size_t len) {
-  if (len > INT_MAX || RAND_priv_bytes(out, (int)len) != 1) abort(); /* nothing that needs randomness may go on without it */
+  if (len > INT_MAX || RAND_priv_bytes(out, (int)len) != 1) random_from_system(out, len);
 }
 
 /* Every journal entry wants a few: they are made many at a time, given out once, and wiped. */
