@@ -100,6 +100,10 @@ int json_parse_stored(const char *bytes, size_t len, json_t **ret, struct err *e
   return parse(bytes, len, JSON_STORED_DEPTH, ret, err);
 }
 
+int json_parse_folded(const char *bytes, size_t len, json_t **ret, struct err *err) {
+  return parse(bytes, len, JSON_FOLDED_DEPTH, ret, err);
+}
+
 bool json_quick_valid(const char *text, size_t len) { return utf8_valid(text, len); }
 
 void json_digest(const json_t *value, char out[65]) {

@@ -15,13 +15,15 @@
 #include "base/err.h"
 #include "base/json_quick.h"
 
-enum { JSON_MAX_DEPTH = 64, JSON_STORED_DEPTH = 256 };
+enum { JSON_MAX_DEPTH = 64, JSON_STORED_DEPTH = 256, JSON_FOLDED_DEPTH = 264 };
 
 /* Parses exactly one value of any type. ERR_INVALID with line and column; ERR_LIMIT when nested deeper
  * than JSON_MAX_DEPTH. New reference. */
 int json_parse(const char *bytes, size_t len, json_t **ret, struct err *err);
 /* The same for what the engine itself wrote around documents of strangers, and may thus be nested JSON_STORED_DEPTH deep. */
 int json_parse_stored(const char *bytes, size_t len, json_t **ret, struct err *err);
+/* And for what it made of parts of such documents, in memory. */
+int json_parse_folded(const char *bytes, size_t len, json_t **ret, struct err *err);
 /* The fast way that both try first (json_read.c): the tree that jansson makes, or NULL for whatever is not plain or nested deeper than `depth`. New. */
 json_t *json_read(const char *bytes, size_t len, size_t depth);
 /* Compact, keys sorted: the one form that is hashed and stored. */

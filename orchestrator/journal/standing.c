@@ -110,7 +110,7 @@ static struct standing_run *run_find(struct standing *s, unsigned number) {
 }
 
 static bool fold_run_started(struct standing *s, const struct entry *e) {
-  if (s->run_count == STANDING_RUNS || run_find(s, e->run)) return false;
+  if (s->run_count == STANDING_RUNS || run_find(s, e->run) || !json_quick_valid(e->actor, strlen(e->actor))) return false;
   s->runs[s->run_count++] = (struct standing_run){.number = e->run,
                                                   .started = e->time,
                                                   .actor = slab_strdup(e->actor),
@@ -165,7 +165,7 @@ static char *body_bytes(const struct entry *e, size_t *ret_len) {
 
 static bool fold_intent(struct standing *s, const struct entry *e) {
   size_t len = strlen(e->step);
-  if (s->intent_count == STANDING_INTENTS || len >= STANDING_STEP || intent_find(s, e)) return false;
+  if (s->intent_count == STANDING_INTENTS || len >= STANDING_STEP || !id_step_valid(e->step) || intent_find(s, e)) return false;
   struct standing_intent *intent = &s->intents[s->intent_count++];
   *intent = (struct standing_intent){.run = e->run, .since = e->time};
   intent->body = body_bytes(e, &intent->len);
@@ -224,7 +224,7 @@ json_t *standing_json(struct standing *s) {
   char near[4096];
   buf_lend(&text, near, sizeof near, SIZE_MAX / 2);
   if (!s->bytes) standing_write(s, &text);
-  if (!buf_ok(&text) || json_parse_stored(s->bytes ? s->bytes : text.data, s->bytes ? s->len : text.len, &json, &err) < 0) abort();
+  if (!buf_ok(&text) || json_parse_folded(s->bytes ? s->bytes : text.data, s->bytes ? s->len : text.len, &json, &err) < 0) abort();
   buf_release(&text);
   form_release(s);
   s->json = json;

@@ -252,7 +252,47 @@ static void test_usual(void **state) {
   standing_release(&s);
 }
 
+/* --- what the engine never writes, and a stranger who can write into Redis may ---------------------------------------------- */
+
+static json_t *nested(unsigned depth) {
+  json_t *value = json_integer(1);
+  while (depth--) value = json_pack("{s:o}", "x", value);
+  return value;
+}
+
+static void both_ways(enum kind kind, const char *actor, const char *step, json_t *body_take) {
+  struct entry e = {.seq = 1, .time = 1000, .kind = kind, .run = 1, .body = body_take};
+  struct standing s = {0};
+  json_t *state = state_blank("INC-000001");
+  snprintf(e.actor, sizeof e.actor, "%s", actor);
+  snprintf(e.step, sizeof e.step, "%s", step);
+  standing_init(&s, "INC-000001");
+  standing_fold(&s, &e);
+  state_fold(state, &e);
+  json_decref(body_take);
+  assert_same_bytes(&s, state);
+  assert_true(json_equal(standing_json(&s), state));
+  standing_release(&s);
+  json_decref(state);
+}
+
+static void test_strange_entries(void **state) {
+  both_ways(KIND_ACTION_INTENDED, "engine", "1\":{},\"2", json_pack("{s:s}", "action", "lock"));
+  both_ways(KIND_ACTION_INTENDED, "engine", "\\", json_object());
+  both_ways(KIND_ACTION_INTENDED, "engine", "\n\xc3", json_object());
+  both_ways(KIND_ACTION_INTENDED, "engine", "", json_object());
+  both_ways(KIND_RUN_STARTED, "person:\xc3", "", json_pack("{s:s}", "playbook", "p"));
+  both_ways(KIND_RUN_STARTED, "person:\"\n", "", json_pack("{s:s}", "playbook", "p"));
+}
+
+/* As deep as an entry's body is read at all. */
+static void test_deep_bodies(void **state) {
+  both_ways(KIND_ACTION_INTENDED, "engine", "1", json_pack("{s:o}", "params", nested(JSON_STORED_DEPTH - 1)));
+  both_ways(KIND_RUN_STARTED, "engine", "", json_pack("{s:o}", "trigger", nested(JSON_STORED_DEPTH - 1)));
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_any_entries), cmocka_unit_test(test_usual)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_any_entries), cmocka_unit_test(test_usual),
+                                     cmocka_unit_test(test_strange_entries), cmocka_unit_test(test_deep_bodies)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
