@@ -20,21 +20,28 @@ static void drop(json_t **value) {
   *value = NULL;
 }
 
+static void bytes_drop(char **bytes) {
+  slab_free(*bytes);
+  *bytes = NULL;
+}
+
 static void run_release(struct standing_run *r) {
-  slab_free(r->actor);
-  json_t **const values[] = {&r->playbook, &r->digest, &r->trigger, &r->group, &r->shadow, &r->status, &r->error, &r->text};
-  for (size_t i = 0; i < sizeof values / sizeof *values; i++) drop(values[i]);
+  bytes_drop(&r->actor);
+  bytes_drop(&r->began.bytes);
+  drop(&r->status);
+  drop(&r->error);
+  drop(&r->text);
 }
 
 /* What it is made of while it is plain. */
 static void plain_release(struct standing *s) {
-  drop(&s->opening);
-  drop(&s->groups);
-  drop(&s->observables);
-  drop(&s->attack);
-  for (size_t i = 0; i < s->recent_count; i++) drop(&s->recent[i].id);
+  bytes_drop(&s->opening.bytes);
+  bytes_drop(&s->groups.bytes);
+  bytes_drop(&s->observables.bytes);
+  bytes_drop(&s->attack.bytes);
+  for (size_t i = 0; i < s->recent_count; i++) bytes_drop(&s->recent[i].id);
   for (size_t i = 0; i < s->run_count; i++) run_release(&s->runs[i]);
-  for (size_t i = 0; i < s->intent_count; i++) slab_free(s->intents[i].body);
+  for (size_t i = 0; i < s->intent_count; i++) bytes_drop(&s->intents[i].body);
   s->recent_count = s->run_count = s->intent_count = 0;
 }
 
@@ -65,41 +72,42 @@ static void fold_severity(struct standing *s, const json_t *body, bool raise_onl
   if (id >= 0 && id <= 6 && (!raise_only || id > s->severity)) s->severity = id;
 }
 
-/* Made only once there is something to put into it. */
-static json_t *list_of(json_t **list, const json_t *more) {
-  if (!*list && more) *list = json_array();
-  return *list;
+static void list_add(struct standing_list *l, const json_t *more, void (*add)(json_t *list, const json_t *more)) {
+  if (!more) return;
+  json_t *list = standing_list_value(l);
+  add(list, more);
+  standing_list_take(l, list);
+  json_decref(list);
 }
 
 static bool fold_opened(struct standing *s, const struct entry *e) {
-  const json_t *groups = json_object_get(e->body, "groups");
-  if (s->opening) return false;
-  s->opening = json_incref(e->body);
+  static const char *const names[] = {"by", "exercise", "mode", "occurred", "playbook", "tenant", "title", NULL};
+  if (s->opening.bytes) return false;
+  standing_members_take(&s->opening, e->body, names);
   s->opened = e->time;
   fold_severity(s, e->body, false);
-  json_array_add_each(list_of(&s->groups, groups), groups);
+  list_add(&s->groups, json_object_get(e->body, "groups"), json_array_add_each);
   return true;
 }
 
 static size_t recent_find(const struct standing *s, const char *id) {
   size_t i = 0;
-  while (i < s->recent_count && strcmp(json_string_value(s->recent[i].id), id) != 0) i++;
+  while (i < s->recent_count && strcmp(s->recent[i].id, id) != 0) i++;
   return i;
 }
 
 static bool fold_alert(struct standing *s, const struct entry *e) {
   json_t *id = json_object_get(e->body, "id");
-  const json_t *observables = json_object_get(e->body, "observables"), *attack = json_object_get(e->body, "attack");
   if (!json_is_string(id) || strlen(json_string_value(id)) != json_string_length(id)) return false;
   size_t at = recent_find(s, json_string_value(id));
   if (at == STANDING_ALERTS) return false;
-  if (at == s->recent_count) s->recent[s->recent_count++].id = json_incref(id);
+  if (at == s->recent_count) s->recent[s->recent_count++].id = standing_copy(json_string_value(id), json_string_length(id));
   s->recent[at].seq = e->seq;
   if (!s->alerts++) s->first_alert = e->time;
   s->last_alert = e->time;
   fold_severity(s, e->body, true);
-  state_observables_add(list_of(&s->observables, observables), observables);
-  json_array_add_each(list_of(&s->attack, attack), attack);
+  list_add(&s->observables, json_object_get(e->body, "observables"), state_observables_add);
+  list_add(&s->attack, json_object_get(e->body, "attack"), json_array_add_each);
   return true;
 }
 
@@ -110,15 +118,11 @@ static struct standing_run *run_find(struct standing *s, unsigned number) {
 }
 
 static bool fold_run_started(struct standing *s, const struct entry *e) {
+  static const char *const names[] = {"digest", "group", "playbook", "shadow", "trigger", NULL};
   if (s->run_count == STANDING_RUNS || run_find(s, e->run) || !json_quick_valid(e->actor, strlen(e->actor))) return false;
-  s->runs[s->run_count++] = (struct standing_run){.number = e->run,
-                                                  .started = e->time,
-                                                  .actor = slab_strdup(e->actor),
-                                                  .playbook = ref(e->body, "playbook"),
-                                                  .digest = ref(e->body, "digest"),
-                                                  .trigger = ref(e->body, "trigger"),
-                                                  .group = ref(e->body, "group"),
-                                                  .shadow = ref(e->body, "shadow")};
+  struct standing_run *r = &s->runs[s->run_count++];
+  *r = (struct standing_run){.number = e->run, .started = e->time, .actor = slab_strdup(e->actor)};
+  standing_members_take(&r->began, e->body, names);
   if ((int64_t)e->run >= s->next_run) s->next_run = (int64_t)e->run + 1;
   return true;
 }
@@ -141,24 +145,16 @@ static struct standing_intent *intent_find(struct standing *s, const struct entr
   return NULL;
 }
 
-static char *copy_bytes(const char *bytes, size_t len) {
-  char *copy = slab_alloc(len + 1);
-  if (!copy) abort();
-  memcpy(copy, bytes, len);
-  copy[len] = 0;
-  return copy;
-}
-
 /* An entry that was written or read has its bytes with it. */
 static char *body_bytes(const struct entry *e, size_t *ret_len) {
   struct buf text;
   char near[2048];
   *ret_len = e->envelope_len - ENVELOPE_PREFIX;
-  if (e->envelope_len > ENVELOPE_PREFIX) return copy_bytes(e->envelope + ENVELOPE_PREFIX, *ret_len);
+  if (e->envelope_len > ENVELOPE_PREFIX) return standing_copy(e->envelope + ENVELOPE_PREFIX, *ret_len);
   buf_lend(&text, near, sizeof near, SIZE_MAX / 2);
   json_write(e->body, &text);
   if (!buf_ok(&text)) abort();
-  char *bytes = copy_bytes(text.data, *ret_len = text.len);
+  char *bytes = standing_copy(text.data, *ret_len = text.len);
   buf_release(&text);
   return bytes;
 }
@@ -239,7 +235,7 @@ static bool goes_on(const struct standing *s) {
 
 void standing_rest(struct standing *s, const char *bytes, size_t len) {
   if (s->json || s->bytes || goes_on(s)) return;
-  s->bytes = copy_bytes(bytes, len);
+  s->bytes = standing_copy(bytes, len);
   s->len = len;
   plain_release(s);
 }
@@ -265,12 +261,20 @@ static bool run_fits(const json_t *playbook, const json_t *shadow, const char *w
   return strcmp(name ? name : "", wanted) == 0 && json_is_true(shadow) == in_shadow;
 }
 
+static bool plain_run_fits(const struct standing_run *r, const char *wanted, bool in_shadow) {
+  json_t *playbook = standing_member_value(&r->began, BEGAN_PLAYBOOK), *shadow = standing_member_value(&r->began, BEGAN_SHADOW);
+  bool fits = run_fits(playbook, shadow, wanted, in_shadow);
+  json_decref(playbook);
+  json_decref(shadow);
+  return fits;
+}
+
 bool standing_ran(struct standing *s, const char *playbook, bool shadow, bool running) {
   const char *number;
   json_t *run;
   if (standing_next_run(s) == 1) return false;
   for (size_t i = 0; i < s->run_count; i++)
-    if (run_fits(s->runs[i].playbook, s->runs[i].shadow, playbook, shadow) && (!running || !s->runs[i].otherwise)) return true;
+    if ((!running || !s->runs[i].otherwise) && plain_run_fits(&s->runs[i], playbook, shadow)) return true;
   if (!s->json && !s->bytes) return false;
   json_object_foreach(json_object_get(standing_json(s), "runs"), number, run) {
     bool fits = run_fits(json_object_get(run, "playbook"), json_object_get(run, "shadow"), playbook, shadow);
@@ -300,21 +304,21 @@ static void show(json_t *shown, const char *name, json_t *value) {
   if (value) json_object_set(shown, name, value);
 }
 
-static json_t *copy_or_empty(json_t *list) { return list ? json_copy(list) : json_array(); }
-
 static json_t *plain_shown(const struct standing *s) {
-  json_t *shown = json_object(), *mode = json_object_get(s->opening, "mode");
+  json_t *shown = json_object(), *title = standing_member_value(&s->opening, OPENED_TITLE),
+         *mode = standing_member_value(&s->opening, OPENED_MODE);
   json_object_set_new(shown, "id", json_string(s->incident));
-  show(shown, "title", json_object_get(s->opening, "title"));
+  show(shown, "title", title);
   json_object_set_new(shown, "severity", json_string(severity_name(s->severity)));
   json_object_set_new(shown, "severity_id", json_integer(s->severity));
   json_object_set_new(shown, "status", json_string("open"));
-  json_object_set_new(shown, "mode", mode ? json_incref(mode) : json_string(state_mode(s->incident)));
+  json_object_set_new(shown, "mode", mode ? mode : json_string(state_mode(s->incident)));
   if (s->alerts) json_object_set_new(shown, "first_alert", json_integer(s->first_alert));
   if (s->alerts) json_object_set_new(shown, "last_alert", json_integer(s->last_alert));
-  if (s->opening) json_object_set_new(shown, "opened", json_integer(s->opened));
+  if (s->opening.bytes) json_object_set_new(shown, "opened", json_integer(s->opened));
   json_object_set_new(shown, "tags", json_array());
-  json_object_set_new(shown, "attack", copy_or_empty(s->attack));
+  json_object_set_new(shown, "attack", standing_list_value(&s->attack));
+  json_decref(title);
   return shown;
 }
 

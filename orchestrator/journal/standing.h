@@ -12,12 +12,24 @@
 
 enum { STANDING_ALERTS = 4, STANDING_RUNS = 2, STANDING_INTENTS = 4, STANDING_STEP = 24 };
 
+/* Some members of an entry's body as they are stored, in one block: each with a comma, its name and its value, or nothing when the body lacks it. */
+struct standing_members {
+  char *bytes;
+  uint32_t ends[7]; /* of each */
+};
+
+/* An array as it is stored; NULL: []. */
+struct standing_list {
+  char *bytes;
+  size_t len;
+};
+
 /* Members that an entry's body may lack are NULL. */
 struct standing_run {
   unsigned number;
   int64_t started, ended;
   char *actor;
-  json_t *playbook, *digest, *trigger, *group, *shadow;
+  struct standing_members began;
   const char *otherwise; /* how it ended, if `status` does not say; NULL: it runs */
   json_t *status, *error, *text;
 };
@@ -44,10 +56,11 @@ struct standing {
   size_t intent_count, run_count, recent_count;
   struct standing_intent intents[STANDING_INTENTS];
   int64_t alerts, next_run, severity, notes, opened, first_alert, last_alert;
-  json_t *opening, *groups, *observables, *attack;
+  struct standing_members opening;
+  struct standing_list groups, observables, attack;
   struct standing_run runs[STANDING_RUNS];
   struct {
-    json_t *id;
+    char *id;
     uint64_t seq;
   } recent[STANDING_ALERTS];
   const char *incident;
@@ -81,5 +94,20 @@ size_t standing_intents(const struct standing *s, size_t *ret_in_doubt); /* open
 struct standing_view *standing_look(struct standing *s);
 const json_t *standing_view_fields(struct standing_view *v); /* those members of the state that a playbook may see; borrowed */
 void standing_view_drop(struct standing_view *v);
+
+/* --- for standing.c and standing_write.c alone ------------------------------------------------------------------------ */
+
+/* What those bytes are made of, in the order of their ends. */
+enum { OPENED_BY, OPENED_EXERCISE, OPENED_MODE, OPENED_OCCURRED, OPENED_PLAYBOOK, OPENED_TENANT, OPENED_TITLE };
+enum { BEGAN_DIGEST, BEGAN_GROUP, BEGAN_PLAYBOOK, BEGAN_SHADOW, BEGAN_TRIGGER };
+
+char *standing_copy(const char *bytes, size_t len); /* with a 0 behind it; for slab_free */
+/* names ends with NULL. */
+void standing_members_take(struct standing_members *m, const json_t *of, const char *const *names);
+const char *standing_member(const struct standing_members *m, size_t i,
+                            size_t *ret_len);                              /* with its comma and name; len 0: it is missing */
+json_t *standing_member_value(const struct standing_members *m, size_t i); /* new; NULL: it is missing */
+void standing_list_take(struct standing_list *l, const json_t *list);
+json_t *standing_list_value(const struct standing_list *l); /* new */
 
 #endif

@@ -4,6 +4,7 @@
 
 #include "base/id.h"
 #include "base/json.h"
+#include "base/slab.h"
 #include "base/text.h"
 #include "journal/standing.h"
 
@@ -12,11 +13,11 @@ enum { NUMBER = 24, MOST = STANDING_ALERTS > STANDING_INTENTS ? STANDING_ALERTS 
 /* A member of an object whose members' names are not known beforehand. */
 struct named {
   char place[ID_PATH];
-  const json_t *id; /* the name is this text, instead */
+  const char *id; /* the name is this text, instead */
   size_t at;
 };
 
-static const char *name_of(const struct named *n) { return n->id ? json_string_value(n->id) : n->place; }
+static const char *name_of(const struct named *n) { return n->id ? n->id : n->place; }
 
 static void sort(struct named *all, size_t count) {
   for (size_t i = 1; i < count; i++) {
@@ -38,13 +39,20 @@ static void add_name(struct buf *out, const char *name) {
   buf_add(out, "\":", 2);
 }
 
+static void add_text(struct buf *out, const char *name, const char *text) {
+  json_t *value = json_string(text);
+  buf_adds(out, name);
+  json_write(value, out);
+  json_decref(value);
+}
+
 static void add_named(struct buf *out, const struct named *n) {
   if (!n->id) {
     add_name(out, n->place);
     return;
   }
   separate(out);
-  json_write(n->id, out);
+  add_text(out, "", n->id);
   buf_addc(out, ':');
 }
 
@@ -65,13 +73,6 @@ static inline void add_int(struct buf *out, const char *name, int64_t number) {
   add_number(out, number);
 }
 
-static void add_text(struct buf *out, const char *name, const char *text) {
-  json_t *value = json_string(text);
-  buf_adds(out, name);
-  json_write(value, out);
-  json_decref(value);
-}
-
 /* The same for a text of the program's own, or an id: there is nothing to escape. */
 static inline void add_word(struct buf *out, const char *name, const char *word) {
   buf_adds(out, name);
@@ -87,11 +88,84 @@ static inline void add_value(struct buf *out, const char *name, const json_t *va
   json_write(value, out);
 }
 
-static inline void add_list(struct buf *out, const char *name, const json_t *list) {
+static inline void add_list(struct buf *out, const char *name, const struct standing_list *l) {
   buf_adds(out, name);
-  if (list) json_write(list, out);
+  if (l->bytes) buf_add(out, l->bytes, l->len);
   else buf_add(out, "[]", 2);
 }
+
+/* One that may be missing, too, as it was written when its entry was folded. */
+static void add_written(struct buf *out, const struct standing_members *m, size_t i) {
+  size_t len;
+  const char *bytes = standing_member(m, i, &len);
+  buf_add(out, bytes, len);
+}
+
+/* --- what is written as soon as it is folded --------------------------------------------------------------------------- */
+
+char *standing_copy(const char *bytes, size_t len) {
+  char *copy = slab_alloc(len + 1);
+  if (!copy) abort();
+  memcpy(copy, bytes, len);
+  copy[len] = 0;
+  return copy;
+}
+
+static char *taken(struct buf *text) {
+  if (!buf_ok(text)) abort();
+  char *bytes = standing_copy(text->data, text->len);
+  buf_release(text);
+  return bytes;
+}
+
+void standing_members_take(struct standing_members *m, const json_t *of, const char *const *names) {
+  struct buf text;
+  char near[1024];
+  buf_lend(&text, near, sizeof near, UINT32_MAX / 2);
+  for (size_t i = 0; names[i]; i++) {
+    json_t *value = json_object_get(of, names[i]);
+    if (value) {
+      buf_add(&text, ",\"", 2);
+      buf_adds(&text, names[i]);
+      buf_add(&text, "\":", 2);
+      json_write(value, &text);
+    }
+    m->ends[i] = (uint32_t)text.len;
+  }
+  m->bytes = taken(&text);
+}
+
+const char *standing_member(const struct standing_members *m, size_t i, size_t *ret_len) {
+  size_t from = i ? m->ends[i - 1] : 0;
+  *ret_len = m->bytes ? m->ends[i] - from : 0;
+  return m->bytes ? m->bytes + from : "";
+}
+
+static json_t *parsed(const char *bytes, size_t len) {
+  json_t *value = NULL;
+  if (json_parse_stored(bytes, len, &value, NULL) < 0) abort(); /* they were written just so */
+  return value;
+}
+
+json_t *standing_member_value(const struct standing_members *m, size_t i) {
+  size_t len;
+  const char *bytes = standing_member(m, i, &len), *value = len ? memchr(bytes, ':', len) : NULL; /* no name has one */
+  return value ? parsed(value + 1, len - (size_t)(value + 1 - bytes)) : NULL;
+}
+
+void standing_list_take(struct standing_list *l, const json_t *list) {
+  struct buf text;
+  char near[1024];
+  buf_lend(&text, near, sizeof near, SIZE_MAX / 2);
+  json_write(list, &text);
+  slab_free(l->bytes);
+  l->len = text.len;
+  l->bytes = taken(&text);
+}
+
+json_t *standing_list_value(const struct standing_list *l) { return l->bytes ? parsed(l->bytes, l->len) : json_array(); }
+
+/* --- all of it ------------------------------------------------------------------------------------------------------------ */
 
 static void add_recent(struct buf *out, const struct standing *s) {
   struct named all[MOST];
@@ -107,17 +181,17 @@ static void add_recent(struct buf *out, const struct standing *s) {
 
 static void add_run(struct buf *out, const struct standing_run *r) {
   add_text(out, "{\"actor\":", r->actor);
-  add_value(out, NAME("digest"), r->digest);
+  add_written(out, &r->began, BEGAN_DIGEST);
   if (r->otherwise) add_int(out, NAME("ended"), r->ended);
   add_value(out, NAME("error"), r->error);
-  add_value(out, NAME("group"), r->group);
-  add_value(out, NAME("playbook"), r->playbook);
-  add_value(out, NAME("shadow"), r->shadow);
+  add_written(out, &r->began, BEGAN_GROUP);
+  add_written(out, &r->began, BEGAN_PLAYBOOK);
+  add_written(out, &r->began, BEGAN_SHADOW);
   add_int(out, NAME("started"), r->started);
   if (r->status) add_value(out, NAME("status"), r->status);
   else add_word(out, NAME("status"), r->otherwise ? r->otherwise : "running");
   add_value(out, NAME("text"), r->text);
-  add_value(out, NAME("trigger"), r->trigger);
+  add_written(out, &r->began, BEGAN_TRIGGER);
   buf_addc(out, '}');
 }
 
@@ -148,8 +222,7 @@ static void add_intent(struct buf *out, const struct standing_intent *intent) {
   static const char *const before[] = {"action",  "attempt", "because",     "connector", "digest",    "effect", "key",
                                        "lift_at", "params",  "send_before", "settle",    "simulated", NULL},
                            *const after[] = {"target", "timeout", "undo_of", "version", NULL};
-  json_t *body = NULL;
-  if (json_parse_stored(intent->body, intent->len, &body, NULL) < 0) abort(); /* they were written just so */
+  json_t *body = parsed(intent->body, intent->len);
   buf_addc(out, '{');
   for (const char *const *k = before; *k; k++) add_member(out, body, *k);
   add_name(out, "since");
@@ -176,29 +249,31 @@ static void add_intents(struct buf *out, const struct standing *s) {
 }
 
 static void add_first(struct buf *out, const struct standing *s) {
+  size_t mode;
   if (s->has_acknowledged) add_int(out, "{\"acknowledged\":", s->acknowledged);
   add_int(out, s->has_acknowledged ? NAME("alerts") : "{\"alerts\":", s->alerts);
-  add_list(out, NAME("attack"), s->attack);
-  add_value(out, NAME("by"), json_object_get(s->opening, "by"));
+  add_list(out, NAME("attack"), &s->attack);
+  add_written(out, &s->opening, OPENED_BY);
   buf_adds(out, ",\"containments\":{}");
-  add_value(out, NAME("exercise"), json_object_get(s->opening, "exercise"));
+  add_written(out, &s->opening, OPENED_EXERCISE);
   if (s->alerts) add_int(out, NAME("first_alert"), s->first_alert);
-  add_list(out, NAME("groups"), s->groups);
+  add_list(out, NAME("groups"), &s->groups);
   buf_adds(out, ",\"held\":{}");
   add_word(out, NAME("id"), s->incident);
   add_intents(out, s);
   if (s->alerts) add_int(out, NAME("last_alert"), s->last_alert);
-  if (!json_object_get(s->opening, "mode")) add_word(out, NAME("mode"), state_mode(s->incident));
-  add_value(out, NAME("mode"), json_object_get(s->opening, "mode"));
+  standing_member(&s->opening, OPENED_MODE, &mode);
+  if (!mode) add_word(out, NAME("mode"), state_mode(s->incident));
+  add_written(out, &s->opening, OPENED_MODE);
 }
 
 static void add_last(struct buf *out, const struct standing *s) {
   add_int(out, NAME("next_run"), s->next_run);
   add_int(out, NAME("notes"), s->notes);
-  add_list(out, NAME("observables"), s->observables);
-  add_value(out, NAME("occurred"), json_object_get(s->opening, "occurred"));
-  if (s->opening) add_int(out, NAME("opened"), s->opened);
-  add_value(out, NAME("playbook"), json_object_get(s->opening, "playbook"));
+  add_list(out, NAME("observables"), &s->observables);
+  add_written(out, &s->opening, OPENED_OCCURRED);
+  if (s->opening.bytes) add_int(out, NAME("opened"), s->opened);
+  add_written(out, &s->opening, OPENED_PLAYBOOK);
   buf_adds(out, ",\"questions\":{}");
   add_recent(out, s);
   add_runs(out, s);
@@ -206,9 +281,9 @@ static void add_last(struct buf *out, const struct standing *s) {
   add_word(out, NAME("severity"), severity_name(s->severity));
   add_int(out, NAME("severity_id"), s->severity);
   buf_adds(out, ",\"status\":\"open\",\"tags\":[]");
-  add_value(out, NAME("tenant"), json_object_get(s->opening, "tenant"));
+  add_written(out, &s->opening, OPENED_TENANT);
   buf_adds(out, ",\"ticks\":{}");
-  add_value(out, NAME("title"), json_object_get(s->opening, "title"));
+  add_written(out, &s->opening, OPENED_TITLE);
   if (s->seq) add_int(out, NAME("updated"), s->updated);
   buf_adds(out, ",\"v\":1,\"waits\":{}");
 }
