@@ -19,7 +19,7 @@ static const struct transport *const table[] = {&transport_http,  &transport_lda
                                                 &transport_redis, &transport_smtp, &transport_exec};
 
 static const int64_t LONGEST_MS = INT64_C(315360000000) /* ten years: no overflow */,
-                     LATE_US = 10000 /* how late a time-out may be noticed */;
+                     LATE_US = 10000 /* how late a time-out may be noticed */, LOOK_US = 1000000;
 
 /* ---- the passage ------------------------------------------------------------------------------------ */
 
@@ -196,11 +196,13 @@ static void flight_timeout(struct flight *f) {
 
 static void alarm_rings(void *arg);
 
+/* Never far ahead: while the machine sleeps a timer stands still, and the clock by which it is set does not. */
 static void alarm_set(struct transports *t, int64_t due_us) {
   if (t->alarm && t->alarm_us <= due_us) return;
+  int64_t now = clock_boot(clock_system()), most = now + LOOK_US;
   timer_free(t->alarm);
-  t->alarm = timer_start(t->loop, (due_us - clock_boot(clock_system()) + 999) / 1000, alarm_rings, t);
-  t->alarm_us = due_us;
+  t->alarm_us = due_us < most ? due_us : most;
+  t->alarm = timer_start(t->loop, (t->alarm_us - now + 999) / 1000, alarm_rings, t);
 }
 
 /* One alarm for all: most flights end long before their time, and leave it alone. */

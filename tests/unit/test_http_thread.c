@@ -1,6 +1,7 @@
 /* test_http_thread.c: what happens between the loop and libcurl's thread: an exchange that is called off, held back or left behind at any moment
  * of its way ends once, as what is known of it says. */
 #include <dirent.h>
+#include <sys/syscall.h>
 
 #include "base/slab.h"
 #include "http_ask.h"
@@ -8,6 +9,14 @@
 enum { MOST = 64 /* with one server at a time */, LARGE = 12 << 20 };
 
 static struct transports *kept;
+static atomic_llong slept_s; /* how long the machine was asleep */
+
+/* Which is counted by one clock alone; timers stood still meanwhile. */
+int clock_gettime(clockid_t id, struct timespec *t) {
+  int r = (int)syscall(SYS_clock_gettime, id, t);
+  if (id == CLOCK_BOOTTIME) t->tv_sec += atomic_load(&slept_s);
+  return r;
+}
 
 static int begin(void **state) {
   kept = transports;
@@ -269,6 +278,26 @@ static void each_at_its_time(void **state) {
   json_decref(silent);
 }
 
+/* A timer that was set before the machine slept is late by as long; no time-out waits for it. */
+static void in_time_after_a_sleep(void **state) {
+  struct outcome before = {0}, after = {0};
+  json_t *silent = request("POST", "/silent", "");
+  struct exchange x = {.request = silent, .timeout_ms = 20000};
+  assert_int_equal(transport_start(transports, &x, outcome_cb, &before, NULL, NULL), 0);
+  turns(20);
+  atomic_fetch_add(&slept_s, 30);
+  int64_t from = now_ms();
+  x.timeout_ms = 60;
+  assert_int_equal(transport_start(transports, &x, outcome_cb, &after, NULL, NULL), 0);
+  help_wait(&after);
+  assert_int_equal(after.err.code, ERR_TIMEOUT);
+  assert_true(now_ms() - from < 8000); /* the machine may be busy */
+  help_wait(&before);
+  assert_int_equal(before.err.code, ERR_TIMEOUT);
+  assert_int_equal(before.delivery, DELIVERY_IN_DOUBT);
+  json_decref(silent);
+}
+
 int main(void) {
   slab_install(); /* as the engine does */
   const struct CMUnitTest tests[] = {cmocka_unit_test_setup_teardown(only_when_needed, begin, end),
@@ -279,6 +308,7 @@ int main(void) {
                                      cmocka_unit_test_setup_teardown(held_back_on_the_way, begin, end),
                                      cmocka_unit_test_setup_teardown(called_off_before_the_second_try, begin, end),
                                      cmocka_unit_test_setup_teardown(left_behind, begin, end),
-                                     cmocka_unit_test_setup_teardown(each_at_its_time, begin, end)};
+                                     cmocka_unit_test_setup_teardown(each_at_its_time, begin, end),
+                                     cmocka_unit_test_setup_teardown(in_time_after_a_sleep, begin, end)};
   return cmocka_run_group_tests(tests, up, down);
 }
