@@ -40,7 +40,8 @@ struct step {
   struct branch *branch;
   const struct verb *verb;
   char path[ID_STEP];
-  json_t *args;
+  json_t *args;       /* NULL once its action has them */
+  char *action_name;  /* "connector.action", then */
   size_t alerts_seen; /* when the playbook asked */
   /* what it waits for */
   struct action *action;

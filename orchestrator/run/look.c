@@ -89,7 +89,9 @@ void story_add(struct run *run, const struct step *s, const struct answer *a) {
   buf_adds(&line, "  ");
   buf_adds(&line, s->path);
   buf_adds(&line, "  ");
-  if (connector) {
+  if (s->action_name) {
+    buf_adds(&line, s->action_name);
+  } else if (connector) {
     if (strcmp(verb, "poll") == 0) buf_adds(&line, "poll ");
     buf_adds(&line, connector);
     buf_addc(&line, '.');

@@ -416,7 +416,8 @@ static json_t *waiting_for(const struct run *run) {
   TAILQ_FOREACH(s, &run->steps, next) {
     const char *connector = json_str(s->args, "connector");
     buf_addf(&text, "%s%s %s", text.len ? ", " : "", s->path, s->verb->name);
-    if (connector) buf_addf(&text, " %s.%s", connector, json_str_or(s->args, "action", ""));
+    if (s->action_name) buf_addf(&text, " %s", s->action_name);
+    else if (connector) buf_addf(&text, " %s.%s", connector, json_str_or(s->args, "action", ""));
   }
   json_t *result = text.len ? json_string(text.data) : json_null();
   buf_release(&text);

@@ -26,6 +26,7 @@ void step_free(struct step *s) {
   group_free(s->group);
   run_view_release(&s->view);
   json_decref(s->args);
+  slab_free(s->action_name);
   json_decref(s->list);
   json_decref(s->body);
   json_decref(s->answer.value);

@@ -4,6 +4,8 @@
 #include <string.h>
 
 #include "base/json.h"
+#include "base/slab.h"
+#include "base/text.h"
 #include "run/internal.h"
 
 /* --- shared ----------------------------------------------------------------------------------------------------- */
@@ -133,6 +135,18 @@ static void on_action(void *arg, const struct outcome *outcome) {
   step_called(s);
 }
 
+/* The action has its own; what they are made of is still in the caches. */
+static void args_let_go(struct step *s) {
+  const char *connector = json_str_or(s->args, "connector", ""), *action = json_str_or(s->args, "action", "");
+  size_t size = strlen(connector) + strlen(action) + 2;
+  s->action_name = slab_alloc(size);
+  if (!s->action_name) abort();
+  char *end = s->action_name + size - 1;
+  *text_add(text_add(text_add(s->action_name, end, connector), end, "."), end, action) = 0;
+  json_decref(s->args);
+  s->args = NULL;
+}
+
 static void action_go(struct step *s, const json_t *history) {
   struct action_spec spec;
   struct err err;
@@ -142,7 +156,7 @@ static void action_go(struct step *s, const json_t *history) {
     s->action = NULL;
     step_refuse(s, err_name(err.code), err.text);
   }
-  json_object_del(s->args, "params"); /* the action has its own; what they are made of is still in the caches */
+  args_let_go(s);
 }
 
 static void action_begin(struct step *s) { action_go(s, NULL); }
