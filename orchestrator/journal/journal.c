@@ -253,8 +253,9 @@ static void on_append(void *arg, const struct redis_value *reply, const struct e
 
 /* An item's id fences a stale owner's, whatever the length of either wave: both would begin behind the same entry. It tells nothing of a gap before it; so an item follows only what
  * Redis has acknowledged over this very connection, which stood ever since, or nothing at all. */
-static bool fits_item(const struct journal *j, size_t count, size_t bytes) {
-  return count <= REDIS_ITEM_MOST && bytes <= ITEM_BYTES && (!j->acked || (j->bond && j->bond == j->bond_flying));
+static bool fits_item(const struct journal *j, size_t count, size_t bytes, bool with_state) {
+  bool follows = j->acked ? j->bond && j->bond == j->bond_flying : !with_state;
+  return follows && count <= REDIS_ITEM_MOST && bytes <= ITEM_BYTES;
 }
 
 static void journal_wave(void *arg) {
@@ -288,10 +289,11 @@ static void journal_wave(void *arg) {
   j->store->waves++;
   j->bond_flying = redis_bond(j->store->redis, j->lane);
   struct call *call = call_new(j);
-  int sent = !stored && fits_item(j, count, bytes)
-                 ? redis_append_item(j->store->redis, j->lane, j->key, j->acked + 1, wave, count, on_append, call, &err)
-                 : redis_append(j->store->redis, j->lane, j->key, j->state_key, j->acked_leaf, j->acked + 1, wave, count,
-                                stored ? state.data : NULL, stored ? state.len : 0, on_append, call, &err);
+  const char *text = stored ? state.data : NULL;
+  int sent = fits_item(j, count, bytes, stored) ? redis_append_item(j->store->redis, j->lane, j->key, j->state_key, j->acked + 1, wave,
+                                                                    count, text, state.len, on_append, call, &err)
+                                                : redis_append(j->store->redis, j->lane, j->key, j->state_key, j->acked_leaf, j->acked + 1,
+                                                               wave, count, text, state.len, on_append, call, &err);
   if (sent < 0) {
     call_end(call);
     if (stored) j->save_state = true;
