@@ -81,6 +81,7 @@ static const char settings[] = "# Written by tocsin at every start: changes here
                                "appendfsync always\n"
                                "aof-load-truncated no\n"
                                "no-appendfsync-on-rewrite no\n"
+                               "rdbcompression no\n"
                                "maxmemory-policy noeviction\n";
 
 int embedded_write_config(const char *folder, const char *maxmemory, struct err *err) {

@@ -105,7 +105,7 @@ class Redis(Server):
     def prepare(self):
         lines = {"port": self.port, "bind": "127.0.0.1", "unixsocket": self.socket_path, "unixsocketperm": 777, "dir": self.folder,
                  "daemonize": "no", "save": '""', "appendonly": "yes" if self.durable else "no", "maxmemory-policy": "noeviction",
-                 "aof-load-truncated": "no", "no-appendfsync-on-rewrite": "no", "appendfsync": "always" if self.durable else "no"}
+                 "aof-load-truncated": "no", "no-appendfsync-on-rewrite": "no", "rdbcompression": "no", "appendfsync": "always" if self.durable else "no"}
         if self.passwords:
             lines["aclfile"] = self.path("users.acl")
         if self.tls:

@@ -125,6 +125,7 @@ static void test_start_and_stop(void **state) {
   assert_int_equal(redis_check_durability(link, no_problems, (void *)&done, NULL), 0);
   assert_true(test_until(loop, &done, 5000));
   assert_string_equal(ask(loop, link, "CONFIG GET maxmemory"), "[maxmemory 67108864]");
+  assert_string_equal(ask(loop, link, "CONFIG GET rdbcompression"), "[rdbcompression no]");
   struct stat st;
   assert_int_equal(stat(embedded_socket(e), &st), 0);
   assert_int_equal(st.st_mode & 0777, 0600);
