@@ -261,7 +261,7 @@ void actions_orphan(struct actions *a, const struct journal *journal) {
   if (journal && !*living_of(a, journal)) return;
   for (x = TAILQ_FIRST(&a->all); x; x = next) {
     next = TAILQ_NEXT(x, among);
-    if (journal && x->journal != journal) continue;
+    if (x->orphan || (journal && x->journal != journal)) continue; /* an orphan waits for its flight alone; its journal may be gone */
     x->orphan = x->abandoned = true;
     x->cb = NULL;
     x->helper = NULL; /* an orphan of its own */

@@ -315,6 +315,22 @@ static void test_abandoned_at_every_stage(void **state) {
   assert_int_equal(live(), 0);
 }
 
+/* As at the end of a process: its incident goes, then all that is left is let go, and only then the flight comes back. */
+static void test_an_orphan_outlives_its_journal(void **state) {
+  struct result r;
+  char id[32];
+  product.script = "s";
+  start(&r, "isolate", HOST, (struct how){0});
+  UNTIL(product.requests == 1);
+  actions_orphan(actions, journal);
+  journal_free(journal);
+  snprintf(id, sizeof id, "INC-%06u", ++incidents);
+  journal = journal_new(&store, id);
+  actions_orphan(actions, NULL);
+  UNTIL(live() == 0);
+  assert_int_equal(r.calls, 0);
+}
+
 static json_t *history(const char *text) { return json_of("%s", text); }
 
 /* What the journal of a process that died holds of a step, and what the next one makes of it. */
@@ -540,6 +556,7 @@ int main(void) {
       TEST(test_no_undo),
       TEST(test_abandoned_in_flight),
       TEST(test_abandoned_at_every_stage),
+      TEST(test_an_orphan_outlives_its_journal),
       TEST(test_taken_up),
       TEST(test_lift_after),
       TEST(test_lift_after_by_its_incidents_clock),
