@@ -101,7 +101,8 @@ static int watch_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void 
   struct multi *m = arg;
   struct watch *w = watch_of(m, fd);
   w->wanted = what != CURL_POLL_REMOVE;
-  if (!w->wanted && !w->kept) watch_end(w);
+  if (!w->wanted && (!w->kept || w->events == (EV_WRITE | EV_PERSIST)))
+    watch_end(w); /* one that never connected is closed without a word */
   if (!w->wanted) return 0;
   short events = (short)((what & CURL_POLL_IN ? EV_READ : 0) | (what & CURL_POLL_OUT ? EV_WRITE : 0) | EV_PERSIST);
   if (w->added && w->events == events) return 0;
