@@ -135,7 +135,7 @@ static int act_call(lua_State *L) {
                       lua_istable(L, 1) ? "one" : "a");
   struct script_thread *t = leaving(L, "action");
   json_t *params = nothing ? json_object() : bridge_try(L, 1, why, sizeof why);
-  if (!params) return luaL_error(L, "a value cannot leave the script: .params%s%s", why[0] == '.' || why[0] == '[' ? "" : " ", why);
+  if (!params) return luaL_error(L, "a value cannot leave the script: it.params%s%s", why[0] == '.' || why[0] == '[' ? "" : " ", why);
   json_t *args = json_copy((json_t *)(uintptr_t)call);
   json_object_set_new(args, "params", params);
   return script_yield(L, t, "action", args);

@@ -190,6 +190,7 @@ static const char *const mistakes[][2] = {
     {"incident:poll { 'rt.nothing', within = '1m', when = {} }", "is not in this playbook's `uses`"},
     {"act.ldap.loock {}", "`loock` is not in this playbook's `uses`; did you mean `lock`?"},
     {"act.ldap.lock 'x'", "act.ldap.lock takes a table of parameters"},
+    {"act.ldap.lock { uid = { type } }", "a value cannot leave the script: it.params.uid[1] is a function, which cannot be passed on"},
     {"incident:undo {}", "incident:undo takes what an action returned"},
     {"return incident.broken", "the host says no"},
     {"return incidnt.title", "unknown name `incidnt`"},
