@@ -48,6 +48,7 @@ void actions_free(struct actions *a) {
   json_decref(a->paused);
   json_decref(a->untold);
   explicit_bzero(a->seal_key, sizeof a->seal_key);
+  explicit_bzero(&a->step_key, sizeof a->step_key);
   free(a);
 }
 
@@ -146,7 +147,7 @@ static struct action *action_new(struct actions *a, const struct action_spec *sp
 /* "INC-000042/1/3" → 32 hex digits that depend on the place alone, never on the attempt. */
 static void key_derive(struct action *x) {
   uint8_t mac[DIGEST_BYTES];
-  digest_hmac_sha256(x->all->seal_key, sizeof x->all->seal_key, x->id, strlen(x->id), mac);
+  digest_key_hmac(&x->all->step_key, x->id, strlen(x->id), mac);
   hex_encode(mac, 16, x->key);
 }
 

@@ -105,6 +105,7 @@ struct actions {
   atomic_uint epoch; /* raised by every brake */
   bool stopping;     /* nothing more is begun */
   uint8_t seal_key[DIGEST_BYTES];
+  struct digest_key step_key; /* the same, for idempotency keys */
   actions_lift_cb *lift_cb;
   void *lift_arg;
   uint64_t intents, outcomes, in_doubt, in_flight, refused;

@@ -29,6 +29,7 @@ int actions_seal_key(const json_t *setting, const struct secrets *secrets, const
 int sealed_init(struct actions *a, struct err *err) {
   int r = actions_seal_key(a->deps.seal_key, a->deps.secrets, a->deps.data, a->seal_key, err);
   if (r < 0) return r;
+  digest_key_init(&a->step_key, a->seal_key, sizeof a->seal_key);
   secrets_fingerprint_key(a->deps.secrets, a->seal_key, sizeof a->seal_key);
   return 0;
 }

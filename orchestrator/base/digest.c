@@ -3,6 +3,7 @@
 /* OpenSSL 3 wants EVP for SHA-256, too: that makes a context of its provider for each digest and wipes it away again, which is as much work as
  * to hash another hundred bytes, and each journal entry is hashed four times on its way. */
 #define OPENSSL_SUPPRESS_DEPRECATED
+#include <assert.h>
 #include <endian.h>
 #include <errno.h>
 #include <limits.h>
@@ -51,15 +52,44 @@ void digest_sha256(const void *bytes, size_t len, uint8_t out[DIGEST_BYTES]) {
 }
 
 /* RFC 2104 by hand: HMAC() looks its algorithm up by name each time, which takes ten times as long as the hashing. */
-void digest_hmac_sha256(const void *key, size_t key_len, const void *bytes, size_t len, uint8_t out[DIGEST_BYTES]) {
-  uint8_t pad[HMAC_BLOCK] = {0}, inner[DIGEST_BYTES];
-  if (key_len > sizeof pad) digest_sha256(key, key_len, pad);
-  else if (key_len) memcpy(pad, key, key_len);
-  for (size_t i = 0; i < sizeof pad; i++) pad[i] ^= 0x36;
-  digest_sha256_parts((const struct digest_part[]){{pad, sizeof pad}, {bytes, len}}, 2, inner);
-  for (size_t i = 0; i < sizeof pad; i++) pad[i] ^= 0x36 ^ 0x5c;
-  digest_sha256_parts((const struct digest_part[]){{pad, sizeof pad}, {inner, sizeof inner}}, 2, out);
+static_assert(sizeof(SHA256_CTX) == sizeof(((struct digest_key *)0)->inner), "a key keeps two of them");
+
+static void block_hashed(uint64_t out[14], const uint8_t block[HMAC_BLOCK], uint8_t mask) {
+  uint8_t pad[HMAC_BLOCK];
+  SHA256_CTX context;
+  for (size_t i = 0; i < sizeof pad; i++) pad[i] = block[i] ^ mask;
+  SHA256_Init(&context);
+  SHA256_Update(&context, pad, sizeof pad);
+  memcpy(out, &context, sizeof context);
   OPENSSL_cleanse(pad, sizeof pad);
+  OPENSSL_cleanse(&context, sizeof context);
+}
+
+void digest_key_init(struct digest_key *k, const void *key, size_t len) {
+  uint8_t block[HMAC_BLOCK] = {0};
+  if (len > sizeof block) digest_sha256(key, len, block);
+  else if (len) memcpy(block, key, len);
+  block_hashed(k->inner, block, 0x36);
+  block_hashed(k->outer, block, 0x5c);
+  OPENSSL_cleanse(block, sizeof block);
+}
+
+void digest_key_hmac(const struct digest_key *k, const void *bytes, size_t len, uint8_t out[DIGEST_BYTES]) {
+  SHA256_CTX context;
+  memcpy(&context, k->inner, sizeof context);
+  SHA256_Update(&context, bytes, len);
+  SHA256_Final(out, &context);
+  memcpy(&context, k->outer, sizeof context);
+  SHA256_Update(&context, out, DIGEST_BYTES);
+  SHA256_Final(out, &context);
+  OPENSSL_cleanse(&context, sizeof context);
+}
+
+void digest_hmac_sha256(const void *key, size_t key_len, const void *bytes, size_t len, uint8_t out[DIGEST_BYTES]) {
+  struct digest_key k;
+  digest_key_init(&k, key, key_len);
+  digest_key_hmac(&k, bytes, len, out);
+  OPENSSL_cleanse(&k, sizeof k);
 }
 
 bool digest_equal(const void *a, const void *b, size_t len) { return CRYPTO_memcmp(a, b, len) == 0; }
