@@ -173,6 +173,59 @@ static void test_a_wave_that_arrived_is_not_sent_again(void **state) {
   journal_free(j);
 }
 
+/* Entries that Redis refuses for now. */
+static void held_back(struct journal *j, struct redis_entry *out, int from, int to, struct flag *f) {
+  uint64_t retries = store.retries;
+  assert_string_equal(ask(loop, redis_link, "CONFIG SET maxmemory 1"), "OK");
+  for (int n = from; n <= to; n++) {
+    add(j, n);
+    const struct entry *e = journal_newest(j);
+    if (out) *out++ = (struct redis_entry){e->head, e->head_len, e->leaf, e->envelope, e->envelope_len};
+  }
+  journal_when_durable(j, on_durable, f);
+  while (store.retries < retries + 3) loop_turn(loop);
+  assert_false(f->done);
+}
+
+static void test_a_full_memory_holds_a_wave_back(void **state) {
+  char incident[32];
+  struct journal *j = begun(incident, 2);
+  struct flag f = {0};
+  held_back(j, NULL, 3, 5, &f);
+  assert_int_equal(length(incident), 1);
+  assert_string_equal(ask(loop, redis_link, "CONFIG SET maxmemory 0"), "OK");
+  assert_true(test_until(loop, &f.done, PATIENCE_MS));
+  assert_int_equal(f.code, 0);
+  wave(j, 2);
+  assert_int_equal(length(incident), 1 + 3 + 1);
+  holds(incident, 7);
+  assert_int_equal(lost, 0);
+  journal_free(j);
+}
+
+/* A connection that was given up still delivers its wave, when the tail was read already and more was put behind it. */
+static void test_a_wave_that_arrives_late_is_not_doubled(void **state) {
+  for (int late = 1; late <= 4; late++) {
+    char incident[32], key[64];
+    struct journal *j = begun(incident, 2);
+    struct redis_entry sent[4];
+    struct flag f = {0};
+    unsigned lane = redis_lane(redis_link, incident);
+    snprintf(key, sizeof key, "tocsin:{%s}:journal", incident);
+    held_back(j, sent, 3, 6, &f);
+    assert_int_equal(redis_call(redis_link, lane, NULL, NULL, NULL, "CONFIG", "SET", "maxmemory", "0", NULL), 0);
+    assert_int_equal(redis_append_item(redis_link, lane, key, NULL, 3, sent, (size_t)late, NULL, 0, NULL, NULL, NULL), 0);
+    assert_true(test_until(loop, &f.done, PATIENCE_MS));
+    assert_int_equal(f.code, 0);
+    assert_int_equal(length(incident), 1 + 1 + 4 - late);
+    holds(incident, 6);
+    wave(j, 2);
+    holds(incident, 8);
+    assert_int_equal(lost, 0);
+    journal_free(j);
+  }
+}
+
 static void test_a_journal_that_is_gone_is_not_made_anew(void **state) {
   for (int with_state = 0; with_state <= 1; with_state++) {
     char incident[32];
@@ -328,6 +381,8 @@ int main(void) {
       cmocka_unit_test(test_a_stale_owner_is_refused),
       cmocka_unit_test(test_an_adopter_that_was_late_is_refused),
       cmocka_unit_test(test_a_wave_that_arrived_is_not_sent_again),
+      cmocka_unit_test(test_a_full_memory_holds_a_wave_back),
+      cmocka_unit_test(test_a_wave_that_arrives_late_is_not_doubled),
       cmocka_unit_test(test_a_journal_that_is_gone_is_not_made_anew),
       cmocka_unit_test(test_one_that_was_emptied_is_not_new),
       cmocka_unit_test(test_a_lost_end_is_found_after_a_restart),
