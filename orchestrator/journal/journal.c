@@ -219,6 +219,7 @@ static void acknowledge(struct journal *j, size_t count) {
   if (j->state_flying && j->state_flying <= j->acked) j->state_seq = j->state_flying;
   j->state_flying = 0;
   tell(j->store, "");
+  if (j->save_state && !j->troubled) journal_store_state(j);
   waiters_call(j, NULL);
 }
 
@@ -238,10 +239,7 @@ static void on_append(void *arg, const struct redis_value *reply, const struct e
   struct journal *j = call_end(arg);
   struct err gone;
   if (!j || j->lost) return;
-  if (!err && redis_type(reply) == REDIS_NIL) {
-    err_set(&gone, ERR_CONFLICT, "the journal is not there any more");
-    err = &gone;
-  }
+  if (!err && redis_type(reply) == REDIS_NIL) err_set(&gone, ERR_CONFLICT, "the journal is not there any more"), err = &gone;
   if (err) {
     trouble(j, err);
     return;
@@ -253,9 +251,16 @@ static void on_append(void *arg, const struct redis_value *reply, const struct e
 
 /* An item's id fences a stale owner's, whatever the length of either wave: both would begin behind the same entry. It tells nothing of a gap before it; so an item follows only what
  * Redis has acknowledged over this very connection, which stood ever since, or nothing at all. */
-static bool fits_item(const struct journal *j, size_t count, size_t bytes, bool with_state) {
-  bool follows = j->acked ? j->bond && j->bond == j->bond_flying : !with_state;
-  return follows && count <= REDIS_ITEM_MOST && bytes <= ITEM_BYTES;
+static bool fits_item(const struct journal *j, size_t count, size_t bytes) {
+  return count <= REDIS_ITEM_MOST && bytes <= ITEM_BYTES && (!j->acked || (j->bond && j->bond == j->bond_flying));
+}
+
+/* As it will be stored. It rests in these bytes when nothing of it goes on. */
+static void state_for(struct journal *j, struct buf *out) {
+  standing_write(&j->standing, out);
+  if (buf_ok(out)) standing_rest(&j->standing, out->data, out->len);
+  j->save_state = false;
+  j->since_state = 0;
 }
 
 static void journal_wave(void *arg) {
@@ -273,27 +278,21 @@ static void journal_wave(void *arg) {
     bytes += more;
     wave[count++] = (struct redis_entry){e->head, e->head_len, e->leaf, e->envelope, e->envelope_len};
   }
+  j->bond_flying = redis_bond(j->store->redis, j->lane);
+  bool item = fits_item(j, count, bytes),
+       whole = p == NULL; /* the state folds all that was appended, so it goes only with the last of it */
   char state_bytes[STATE_USUAL];
   struct buf state;
   buf_lend(&state, state_bytes, sizeof state_bytes, SIZE_MAX / 2);
-  bool whole = p == NULL; /* the state folds all that was appended, so it goes only with the last of it */
-  if (whole && (j->save_state || j->since_state >= STATE_EVERY)) {
-    standing_write(&j->standing, &state);
-    if (buf_ok(&state)) standing_rest(&j->standing, state.data, state.len);
-    j->save_state = false;
-    j->since_state = 0;
-  }
+  if (whole && (j->since_state >= STATE_EVERY || (j->save_state && !item))) state_for(j, &state);
   bool stored = buf_ok(&state) && state.len;
   j->state_flying = stored ? j->seq : 0;
   j->flying = count;
   j->store->waves++;
-  j->bond_flying = redis_bond(j->store->redis, j->lane);
   struct call *call = call_new(j);
-  const char *text = stored ? state.data : NULL;
-  int sent = fits_item(j, count, bytes, stored) ? redis_append_item(j->store->redis, j->lane, j->key, j->state_key, j->acked + 1, wave,
-                                                                    count, text, state.len, on_append, call, &err)
-                                                : redis_append(j->store->redis, j->lane, j->key, j->state_key, j->acked_leaf, j->acked + 1,
-                                                               wave, count, text, state.len, on_append, call, &err);
+  int sent = !stored && item ? redis_append_item(j->store->redis, j->lane, j->key, j->acked + 1, wave, count, on_append, call, &err)
+                             : redis_append(j->store->redis, j->lane, j->key, j->state_key, j->acked_leaf, j->acked + 1, wave, count,
+                                            stored ? state.data : NULL, stored ? state.len : 0, on_append, call, &err);
   if (sent < 0) {
     call_end(call);
     if (stored) j->save_state = true;
@@ -527,16 +526,17 @@ void journal_forget(struct journal *j, journal_durable_cb *cb, void *arg) {
 bool journal_idle(const struct journal *j) { return STAILQ_EMPTY(&j->queue) && STAILQ_EMPTY(&j->waiters); }
 void journal_save_state(struct journal *j) { j->save_state = true; }
 
-/* Needs no fence: all that it folds is in Redis, so even a stale owner's is a true state of that very journal, only an older one. */
+/* Needs no fence: all that it folds is in Redis, so even a stale owner's is a true state of that very journal, only an older one; a load sees what was removed since. */
 void journal_store_state(struct journal *j) {
   if (j->state_seq == j->seq || j->seq != j->acked) return;
-  struct buf text;
-  buf_init(&text, SIZE_MAX / 2);
-  standing_write(&j->standing, &text);
-  char *state = buf_take(&text, NULL);
-  if (state && redis_call(j->store->redis, j->lane, NULL, NULL, NULL, "SET", j->state_key, state, NULL) == 0) j->state_seq = j->seq;
-  free(state);
-  buf_release(&text);
+  char bytes[STATE_USUAL];
+  struct buf state;
+  buf_lend(&state, bytes, sizeof bytes, SIZE_MAX / 2);
+  state_for(j, &state);
+  if (buf_ok(&state) && redis_call(j->store->redis, j->lane, NULL, NULL, NULL, "SET", j->state_key, state.data, NULL) == 0)
+    j->state_seq = j->seq;
+  else j->save_state = true;
+  buf_release(&state);
 }
 
 void journal_set_archived(struct journal *j, uint64_t seq) {

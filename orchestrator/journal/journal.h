@@ -102,7 +102,7 @@ void journal_watch(struct journal *j, journal_watch_cb *cb, void *arg);
 void journal_unwatch(struct journal *j, journal_watch_cb *cb, void *arg);
 /* Tell it after the link came back: a journal in trouble reads its tail. */
 void journal_redis_up(struct journal *j);
-/* Has the next wave carry the folded state along (done by itself every 64 entries). */
+/* Has the folded state stored with the next wave, or once Redis has that (done by itself every 64 entries). */
 void journal_save_state(struct journal *j);
 /* Before the journal is let go of: stores the state by itself, unless Redis has this one. Nothing when there are unacknowledged entries. */
 void journal_store_state(struct journal *j);

@@ -263,6 +263,8 @@ int journal_refold(struct journal *j, journal_entry_cb *entry_cb, journal_read_c
 struct loader {
   struct journal *j;
   bool from_scratch; /* no state was stored */
+  uint64_t folded;   /* what the stored one folds */
+  bool removed;      /* it may tell of a body that was removed afterwards */
   uint64_t archived; /* entries that have left Redis, as what was left of the journal says */
   journal_load_cb *cb;
   void *arg;
@@ -270,6 +272,7 @@ struct loader {
 
 static bool load_entry(void *arg, const struct entry *e) {
   struct loader *l = arg;
+  l->removed |= e->kind == KIND_BODY_REMOVING && e->seq > l->folded;
   journal_take_entry(l->j, e);
   return true;
 }
@@ -294,7 +297,7 @@ static void load_done(void *arg, const struct err *err) {
   }
   /* What was kept of removed bodies stands behind them: a second time, knowing it. */
   if (!err && l->archived) journal_set_archived(l->j, l->archived);
-  if (!err && l->from_scratch && json_object_get(journal_state(l->j), "removals")) {
+  if (!err && (l->from_scratch || l->removed) && json_object_get(journal_state(l->j), "removals")) {
     if (journal_refold(l->j, NULL, load_end, l, &why) == 0) return;
     err = &why;
   }
@@ -316,9 +319,10 @@ static void on_state(void *arg, const struct redis_value *reply, const struct er
     if (json_int_or(state, "seq", 0)) journal_set_state(l->j, state);
     else json_decref(state); /* only what lists show: all of it is folded anew */
   }
-  uint64_t folded = standing_seq(journal_standing(l->j));
-  l->from_scratch = !folded;
-  if (read_begin(journal_store_of(l->j), journal_incident(l->j), folded ? folded : 1, 0, &l->archived, load_entry, load_done, l, &why) < 0)
+  l->folded = standing_seq(journal_standing(l->j));
+  l->from_scratch = !l->folded;
+  if (read_begin(journal_store_of(l->j), journal_incident(l->j), l->folded ? l->folded : 1, 0, &l->archived, load_entry, load_done, l,
+                 &why) < 0)
     load_done(l, &why);
 }
 

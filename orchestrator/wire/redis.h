@@ -131,11 +131,9 @@ int redis_append(struct redis *link, unsigned lane, const char *journal, const c
 
 /* The same as one plain XADD, which costs a tenth of it: all entries in one item of the stream (journal/item.h) whose id bears the first one's seq. Redis
  * refuses it when an entry of that seq is there already (ERR_CONFLICT), and answers nil when first_seq is not 1 and the journal is gone; but it takes it when entries before it are
- * missing. So it is only for a journal whose last append was acknowledged while redis_bond was what it is now, and for a new one. At most REDIS_ITEM_MOST entries.
- * With a state it is a call of a function (tocsin_append_item) that does both or nothing, and not for a new journal. */
-int redis_append_item(struct redis *link, unsigned lane, const char *journal, const char *state_key, uint64_t first_seq,
-                      const struct redis_entry *entries, size_t count, const char *state, size_t state_len, redis_cb *cb, void *arg,
-                      struct err *err);
+ * missing. So it is only for a journal whose last append was acknowledged while redis_bond was what it is now, and for a new one. At most REDIS_ITEM_MOST entries. */
+int redis_append_item(struct redis *link, unsigned lane, const char *journal, uint64_t first_seq, const struct redis_entry *entries,
+                      size_t count, redis_cb *cb, void *arg, struct err *err);
 /* A number that stays the same, and is not 0, as long as what Redis acknowledged on this lane is certainly still there: the connection stood, and the server never said that it serves
  * nobody (READONLY, LOADING …). 0 while the lane is down. */
 uint64_t redis_bond(const struct redis *link, unsigned lane);

@@ -49,18 +49,13 @@ local function append(keys, args)
     local last, hash = item_end(call('XREVRANGE', journal, '+', '-', 'COUNT', '1')[1])
     if new or hash ~= prev or last ~= first - 1 then return redis.error_reply('FENCE last=' .. entry_id(last) .. ' h=' .. hash) end
   end
+  local seq = first
   for at = 4, words, 3 do
-    call('XADD', journal, entry_id(first + (at - 4) / 3), 'e', args[at], 'h', args[at + 1], 'b', args[at + 2])
+    call('XADD', journal, entry_id(seq), 'e', args[at], 'h', args[at + 1], 'b', args[at + 2])
+    seq = seq + 1
   end
   if args[3] ~= '' then call('SET', keys[2], args[3]) end
-  return words / 3 - 1
-end
-
--- KEYS: journal, state. ARGV: first_seq, state, then the fields of one item with all entries. Fenced by its id alone (redis.h says when that does).
-local function append_item(keys, args)
-  local added = redis.pcall('XADD', keys[1], 'NOMKSTREAM', args[1] .. '-0', unpack(args, 3))
-  if type(added) == 'string' then redis.call('SET', keys[2], args[2]) end
-  return added
+  return seq - first
 end
 
 -- One command for a list of any length; of one that asks, all that it answers.
@@ -202,7 +197,9 @@ end
 -- KEYS: routed, seen, group, ids, seen_in, perhaps owner. ARGV: alert id, stream id, now_ms, prefix or prefix|node, then group key, window_ms pairs.
 local function route(keys, args)
   local now, prefix, node = whole(args[3]), prefix_node(args[4])
-  if #args < 6 or #args % 2 ~= 0 or args[1] == '' or prefix == '' or not now then return redis.error_reply('ERR route: wrong arguments') end
+  if #args < 6 or #args % 2 ~= 0 or args[1] == '' or prefix == '' or not now then
+    return redis.error_reply('ERR route: wrong arguments')
+  end
   if not pairs_good(args, 5, #args) then return redis.error_reply('ERR route: wrong window') end
   return route_alerts(keys, args, { { id = args[1], stream = args[2], from = 5, to = #args } }, now, prefix, node)[1]
 end
@@ -332,7 +329,9 @@ local OUTCOMES = { attached = 'plain', duplicate = 'plain', suppressed = 'plain'
 local function done(keys, args)
   local queue, dead, outcome = keys[1], keys[6], args[4]
   local now, keep = whole(args[5]), whole(args[6])
-  if not now or not keep or not OUTCOMES[outcome] or (outcome == 'dead' and (#args < 7 or #args % 2 ~= 1)) then return redis.error_reply('ERR done: wrong arguments') end
+  if not now or not keep or not OUTCOMES[outcome] or (outcome == 'dead' and (#args < 7 or #args % 2 ~= 1)) then
+    return redis.error_reply('ERR done: wrong arguments')
+  end
   local parts = {}
   if outcome == 'split' then
     for i = 7, #args do
@@ -549,7 +548,8 @@ local function remove(keys, args)
   end
   local there = entry_of(journal, seq).b
   if there then
-    local from, page = '-' -- where the next page begins, and the last one read
+    local page -- the last one read
+    local from = '-'
     call('DEL', fresh)
     repeat
       page = call('XRANGE', journal, from, '+', 'COUNT', 100)
@@ -582,8 +582,8 @@ local function register(flags, list)
   for i = 1, #list, 2 do redis.register_function { function_name = list[i], callback = list[i + 1], flags = flags } end
 end
 register({}, {
-  'tocsin_append', append, 'tocsin_append_item', append_item, 'tocsin_remove', remove, 'tocsin_route', route, 'tocsin_route_all', route_all,
-  'tocsin_revive', revive, 'tocsin_hold', hold, 'tocsin_budget', budget, 'tocsin_open_id', open_id,
+  'tocsin_append', append, 'tocsin_remove', remove, 'tocsin_route', route, 'tocsin_route_all', route_all, 'tocsin_revive', revive,
+  'tocsin_hold', hold, 'tocsin_budget', budget, 'tocsin_open_id', open_id,
 })
 -- What only ends or removes things goes on when memory is full; which is no reason to be called dead, nor to leave a dead node's incidents alone.
 register({ 'allow-oom' }, {
@@ -592,4 +592,4 @@ register({ 'allow-oom' }, {
   'tocsin_give', give, 'tocsin_retire', retire, 'tocsin_take', take,
 })
 register({ 'no-writes' }, { 'tocsin_tally', tally })
-register({ 'no-writes', 'allow-stale' }, { 'tocsin_version', function() return 14 end })
+register({ 'no-writes', 'allow-stale' }, { 'tocsin_version', function() return 15 end })

@@ -7,7 +7,7 @@
 
 /* --- the fenced append ------------------------------------------------------------------------------ */
 
-enum { ITEM_FIXED = 7, ITEM_PER_ENTRY = 6, APPEND_FIXED = 8, APPEND_PER_ENTRY = 3, APPEND_SMALL = 16, APPEND_MOST = 4096 };
+enum { ITEM_FIXED = 4, ITEM_PER_ENTRY = 6, APPEND_FIXED = 8, APPEND_PER_ENTRY = 3, APPEND_SMALL = 16, APPEND_MOST = 4096 };
 
 static bool is_leaf(const char *text) {
   if (!text || strlen(text) != 64) return false;
@@ -71,34 +71,19 @@ out:
   return code;
 }
 
-/* The words before the item's fields. */
-static void put_item_begin(const char **argv, size_t *lens, size_t *n, const char *journal, const char *state_key, const char *seq,
-                           const char *state, size_t state_len) {
-  if (state) {
-    put(argv, lens, n, "FCALL", 5);
-    put(argv, lens, n, "tocsin_append_item", 18);
-    put(argv, lens, n, "2", 1);
-  } else {
-    put(argv, lens, n, "XADD", 4);
-  }
-  put(argv, lens, n, journal, strlen(journal));
-  if (state) put(argv, lens, n, state_key, strlen(state_key));
-  else if (strcmp(seq, "1") != 0) put(argv, lens, n, "NOMKSTREAM", 10);
-  put(argv, lens, n, seq, strlen(seq)); /* for XADD, 7 is 7-0 */
-  if (state) put(argv, lens, n, state, state_len);
-}
-
-int redis_append_item(struct redis *link, unsigned lane, const char *journal, const char *state_key, uint64_t first_seq,
-                      const struct redis_entry *entries, size_t count, const char *state, size_t state_len, redis_cb *cb, void *arg,
-                      struct err *err) {
+int redis_append_item(struct redis *link, unsigned lane, const char *journal, uint64_t first_seq, const struct redis_entry *entries,
+                      size_t count, redis_cb *cb, void *arg, struct err *err) {
   const char *argv[ITEM_FIXED + REDIS_ITEM_MOST * ITEM_PER_ENTRY];
   size_t lens[ITEM_FIXED + REDIS_ITEM_MOST * ITEM_PER_ENTRY], n = 0;
   if (count > REDIS_ITEM_MOST) return err_set(err, ERR_INVALID, "an item takes %d entries at most, not %zu", REDIS_ITEM_MOST, count);
   int code = append_check(first_seq, entries, count, err);
   if (code) return code;
-  char seq[24];
-  *text_add_number(seq, seq + sizeof seq - 1, first_seq) = 0;
-  put_item_begin(argv, lens, &n, journal, state_key, seq, state, state_len);
+  char id[28];
+  size_t id_len = (size_t)(text_add(text_add_number(id, id + sizeof id, first_seq), id + sizeof id, "-0") - id);
+  put(argv, lens, &n, "XADD", 4);
+  put(argv, lens, &n, journal, strlen(journal));
+  if (first_seq > 1) put(argv, lens, &n, "NOMKSTREAM", 10);
+  put(argv, lens, &n, id, id_len);
   for (size_t i = 0; i < count; i++) {
     put(argv, lens, &n, count > 1 ? "E" : "e", 1);
     put(argv, lens, &n, entries[i].head, entries[i].head_len);

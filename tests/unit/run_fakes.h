@@ -382,9 +382,8 @@ int redis_append(struct redis *link, unsigned lane, const char *journal, const c
 }
 
 uint64_t redis_bond(const struct redis *link, unsigned lane) { return 0; }
-int redis_append_item(struct redis *link, unsigned lane, const char *journal, const char *state_key, uint64_t first_seq,
-                      const struct redis_entry *entries, size_t count, const char *state, size_t state_len, redis_cb *cb, void *arg,
-                      struct err *err) {
+int redis_append_item(struct redis *link, unsigned lane, const char *journal, uint64_t first_seq, const struct redis_entry *entries,
+                      size_t count, redis_cb *cb, void *arg, struct err *err) {
   return err_set(err, ERR_UNAVAILABLE, "never without a bond");
 }
 unsigned redis_lane(const struct redis *link, const char *key) { return 0; }
