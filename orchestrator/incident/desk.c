@@ -128,6 +128,7 @@ void desk_free(struct desk *d) {
   desk_unload(d);
   if (d->own && d->own->lost) incident_free(d->own); /* it has left the map */
   map_release(&d->incidents, incident_free_value);
+  owners_end(d);
   loading_end(d);
   redactions_free(d);
   files_free(d);

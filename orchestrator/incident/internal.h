@@ -73,6 +73,8 @@ struct alone {
   void *arg;
 };
 
+enum { GIVEN_UP_AT_ONCE = 64 };
+
 struct desk {
   struct desk_deps deps;
   LIST_HEAD(, redaction) redactions;
@@ -96,6 +98,8 @@ struct desk {
   struct alone alone;
   struct post *post; /* NULL: no other nodes */
   struct adopting *adopting;
+  char giving[GIVEN_UP_AT_ONCE][ID_INCIDENT]; /* incidents that are nobody's from the end of this turn on */
+  size_t giving_count;
   uint64_t highest;          /* number of an incident that this process has heard of */
   json_t *unsure;            /* {node: {epoch, since}}: what it wrote before that moment was not compared with the master of that epoch */
   json_t *torn;              /* {incident: {from, to, head, known}}: ends that a new master lacks */
@@ -183,6 +187,7 @@ void incident_free(struct incident *inc);
 void owner_claim(struct incident *inc); /* goes on with incident_load or incident_load_failed */
 void owner_release(struct incident *inc);
 void owner_unclaim(struct incident *inc); /* it could not be loaded here */
+void owners_end(struct desk *d);
 /* Its first entry here, when another had it; then incident_loaded. */
 void owner_adopted(struct incident *inc);
 void desk_adopt(struct desk *d, const char *id, const char *from);

@@ -13,9 +13,12 @@ static unsigned owner_lane(const struct desk *d) { return redis_lane(d->deps.red
 
 /* --- claiming ------------------------------------------------------------------------------------------------------- */
 
+static void give_now(void *arg);
+
 static void claim(struct incident *inc, const char *from, redis_cb *cb) {
   struct desk *d = inc->desk;
   struct err err;
+  give_now(d); /* it may be among them */
   if (redis_call(d->deps.redis, owner_lane(d), cb, inc, &err, "FCALL", "tocsin_claim", "1", NODES_OWNER, inc->id, nodes_self(d->deps.nodes),
                  from, NULL) < 0)
     incident_load_failed(inc, &err);
@@ -58,12 +61,24 @@ void owner_claim(struct incident *inc) {
   else claim(inc, "", on_claim);
 }
 
+static void give_now(void *arg) {
+  struct desk *d = arg;
+  const char *argv[5 + GIVEN_UP_AT_ONCE] = {"FCALL", "tocsin_give_up", "1", NODES_OWNER, d->giving_count ? nodes_self(d->deps.nodes) : ""};
+  for (size_t i = 0; i < d->giving_count; i++) argv[5 + i] = d->giving[i];
+  if (d->giving_count) redis_command(d->deps.redis, owner_lane(d), NULL, NULL, 5 + d->giving_count, argv, NULL, NULL);
+  d->giving_count = 0;
+  loop_undefer(d->deps.loop, give_now, d);
+}
+
 void owner_unclaim(struct incident *inc) {
   struct desk *d = inc->desk;
   if (!d->deps.nodes) return;
-  redis_call(d->deps.redis, owner_lane(d), NULL, NULL, NULL, "FCALL", "tocsin_give", "1", NODES_OWNER, inc->id, nodes_self(d->deps.nodes),
-             "", NULL);
+  if (d->giving_count == GIVEN_UP_AT_ONCE) give_now(d);
+  if (!d->giving_count) loop_last(d->deps.loop, give_now, d);
+  snprintf(d->giving[d->giving_count++], ID_INCIDENT, "%s", inc->id);
 }
+
+void owners_end(struct desk *d) { give_now(d); }
 
 /* Nobody's, until somebody wants it. What it contains stays ours to lift. */
 void owner_release(struct incident *inc) {

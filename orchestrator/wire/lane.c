@@ -256,7 +256,7 @@ int lane_send(struct lane *lane, redis_cb *cb, void *arg, int64_t timeout_ms, si
   /* Once per turn: everything that the turn's callbacks send leaves in one write. */
   if (!lane->flush_due && !lane->out_blocked) {
     lane->flush_due = true;
-    loop_defer(lane->link->loop, flush_deferred, lane);
+    loop_last(lane->link->loop, flush_deferred, lane);
   }
   return 0;
 }

@@ -29,6 +29,7 @@ struct loop {
   struct event *later; /* zero time-out: fires once in the next turn */
   struct queue deferred;
   struct queue soon; /* while a deferred call runs: what comes right after it */
+  struct queue last; /* at the end of the turn */
   unsigned links;    /* of the call that runs */
   bool running;
   struct call
@@ -117,23 +118,28 @@ static void soon_to_front(struct loop *loop) {
   queue_init(&loop->soon);
 }
 
+static void run_first(struct loop *loop, struct queue *q) {
+  struct call *c = queue_pop(q);
+  loop_cb *cb = c->cb;
+  void *cb_arg = c->arg;
+  loop->links = c->links;
+  if (cb) pending_remove(c);
+  c->next = loop->spare;
+  loop->spare = c;
+  if (cb) cb(cb_arg);
+}
+
 static void run_deferred(evutil_socket_t fd, short what, void *arg) {
   struct loop *loop = arg;
   uint64_t turn = loop->turn++; /* what is deferred from here on waits for the next turn */
   loop->running = true;
   while (loop->deferred.first && loop->deferred.first->turn <= turn) {
-    struct call *c = queue_pop(&loop->deferred);
-    loop_cb *cb = c->cb;
-    void *cb_arg = c->arg;
-    loop->links = c->links;
-    if (cb) pending_remove(c);
-    c->next = loop->spare;
-    loop->spare = c;
-    if (cb) cb(cb_arg);
+    run_first(loop, &loop->deferred);
     soon_to_front(loop);
   }
   loop->running = false;
-  if (loop->deferred.first) schedule_later(loop);
+  while (loop->last.first && loop->last.first->turn <= loop->turn) run_first(loop, &loop->last);
+  if (loop->deferred.first || loop->last.first) schedule_later(loop);
 }
 
 static void run_posted(evutil_socket_t fd, short what, void *arg) {
@@ -157,6 +163,7 @@ struct loop *loop_new(void) {
   event_config_free(config);
   queue_init(&loop->deferred);
   queue_init(&loop->soon);
+  queue_init(&loop->last);
   queue_init(&loop->posted);
   pthread_mutex_init(&loop->post_lock, NULL);
   loop->later = need(event_new(loop->base, -1, 0, run_deferred, loop));
@@ -176,6 +183,7 @@ void loop_free(struct loop *loop) {
   close(loop->post_fd);
   event_base_free(loop->base);
   queue_release(&loop->deferred);
+  queue_release(&loop->last);
   queue_release(&loop->posted);
   while (loop->spare) {
     struct call *c = loop->spare;
@@ -213,6 +221,11 @@ static struct call *call_new(struct loop *loop, loop_cb *cb, void *arg) {
 void loop_defer(struct loop *loop, loop_cb *cb, void *arg) {
   if (!loop->deferred.first) schedule_later(loop);
   queue_push(&loop->deferred, call_new(loop, cb, arg));
+}
+
+void loop_last(struct loop *loop, loop_cb *cb, void *arg) {
+  if (!loop->deferred.first && !loop->last.first && !loop->running) schedule_later(loop);
+  queue_push(&loop->last, call_new(loop, cb, arg));
 }
 
 void loop_soon(struct loop *loop, loop_cb *cb, void *arg) {

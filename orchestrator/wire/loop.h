@@ -32,6 +32,8 @@ void loop_defer(struct loop *loop, loop_cb *cb, void *arg);
 /* The same, but called by a deferred call it comes right after that one has returned: the small steps that follow from each other stay
  * together, and what they touch in the processor's caches. After 16 in a row it is the next turn's, so that no chain keeps others waiting. */
 void loop_soon(struct loop *loop, loop_cb *cb, void *arg);
+/* The same, but at the end of this turn, behind all deferred calls of it: what these have gathered leaves now, and not a turn later. */
+void loop_last(struct loop *loop, loop_cb *cb, void *arg);
 void loop_undefer(struct loop *loop, loop_cb *cb, void *arg);
 
 /* Calls cb once after ms milliseconds (at least one turn later). timer_free stops it; NULL is legal. */

@@ -11,9 +11,7 @@ local MOST_FIELDS = 3000 -- pairs that one XADD may bear (Lua's stack bounds unp
 local WORDS_AT_ONCE = 4000 -- of one command for many things
 
 -- Lua 5.1 would write 1e+15 for large numbers.
-local function digits(n)
-  return string.format('%.0f', n)
-end
+local function digits(n) return string.format('%.0f', n) end
 
 local function whole(text)
   local n = tonumber(text)
@@ -24,9 +22,7 @@ end
 local ids_kept = {} -- those that are not made anew each time
 for seq = 1, 1000 do ids_kept[seq] = seq .. '-0' end
 
-local function entry_id(seq)
-  return ids_kept[seq] or digits(seq) .. '-0'
-end
+local function entry_id(seq) return ids_kept[seq] or digits(seq) .. '-0' end
 
 -- A journal's item bears one entry (e, h, b), or a whole wave: E, H, B of the first, whose seq is its id ("7-0"), then of the next, and so on.
 -- The seq of its last entry, and that one's leaf hash; 0 and zeros for no item.
@@ -112,7 +108,7 @@ local function place(alert, args, groups, changed, made, now)
       incident, group.expires = group.incident, math.max(group.expires, now + window)
       changed[key] = group
     elseif not incident then
-      incident, created = {}, 1
+      incident, created = { id = false }, 1
       made[#made + 1] = incident
       group = key ~= '' and { incident = incident, expires = now + window } or nil
       groups[key], changed[key] = group, group
@@ -209,7 +205,7 @@ local function route_all(keys, args)
   local now, prefix, node = whole(args[1]), prefix_node(args[2])
   local alerts, at, good = {}, 3, now and prefix ~= '' and #args > 2
   while good and at <= #args do
-    local alert = { id = args[at], stream = args[at + 1], from = at + 3, to = at + 2 + 2 * (whole(args[at + 2]) or 0) }
+    local alert = { id = args[at], stream = args[at + 1], from = at + 3, to = at + 2 + 2 * (whole(args[at + 2]) or 0), known = false, placed = false }
     good = alert.id ~= '' and pairs_good(args, alert.from, alert.to)
     alerts[#alerts + 1] = alert
     at = alert.to + 1
@@ -394,14 +390,10 @@ local function ungroup(keys, args)
 end
 
 -- KEYS: contained. ARGV: field, json. 1 when the field is new.
-local function hold(keys, args)
-  return redis.call('HSET', keys[1], args[1], args[2])
-end
+local function hold(keys, args) return redis.call('HSET', keys[1], args[1], args[2]) end
 
 -- KEYS: contained. ARGV: field.
-local function unhold(keys, args)
-  return redis.call('HDEL', keys[1], args[1])
-end
+local function unhold(keys, args) return redis.call('HDEL', keys[1], args[1]) end
 
 -- KEYS: a target's holders (a set). ARGV: one of them. Lets go in one step, so that of several exactly the last sees nobody left. Who still holds it.
 local function let_go(keys, args)
@@ -502,6 +494,14 @@ local function give(keys, args)
   return 1
 end
 
+-- KEYS: owner. ARGV: node, incidents. Those that are the node's become nobody's; how many they were.
+local function give_up(keys, args)
+  local node, mine = table.remove(args, 1), {}
+  for i, owner in ipairs(many('HMGET', keys[1], args)) do if owner == node then mine[#mine + 1] = args[i] end end
+  many('HDEL', keys[1], mine)
+  return #mine
+end
+
 -- KEYS: inbox, nonces. ARGV: message id, nonce, now_ms, keep_ms. 1: it is the caller's to carry out, 0: somebody else took it, -1: replayed.
 local function take(keys, args)
   local now, keep = whole(args[3]), whole(args[4])
@@ -589,7 +589,7 @@ register({}, {
 register({ 'allow-oom' }, {
   'tocsin_done', done, 'tocsin_done_all', done_all, 'tocsin_ungroup', ungroup, 'tocsin_unhold', unhold, 'tocsin_let_go', let_go,
   'tocsin_beat', beat, 'tocsin_steady', steady, 'tocsin_leave', leave, 'tocsin_brake', brake, 'tocsin_at_least', at_least, 'tocsin_claim', claim,
-  'tocsin_give', give, 'tocsin_retire', retire, 'tocsin_take', take,
+  'tocsin_give', give, 'tocsin_give_up', give_up, 'tocsin_retire', retire, 'tocsin_take', take,
 })
 register({ 'no-writes' }, { 'tocsin_tally', tally })
-register({ 'no-writes', 'allow-stale' }, { 'tocsin_version', function() return 15 end })
+register({ 'no-writes', 'allow-stale' }, { 'tocsin_version', function() return 16 end })

@@ -466,7 +466,6 @@ static void test_open_id(void **state) {
 
 static void test_owners(void **state) {
   expect("INC-000001", "FCALL tocsin_open_id 2 {tocsin:alerts}:ids " OWNER "INC|n1");
-  expect("n1", "HGET " OWNER "INC-000001");
   expect("[n1 n1]", "FCALL tocsin_claim 1 " OWNER "INC-000001 n2 ''"); /* it stays n1's */
   expect("[n1 n1]", "FCALL tocsin_claim 1 " OWNER "INC-000001 n1 ''");
   expect("[n1 n1]", "FCALL tocsin_claim 1 " OWNER "INC-000001 n2 n3");
@@ -476,6 +475,9 @@ static void test_owners(void **state) {
   expect("1", "FCALL tocsin_give 1 " OWNER "INC-000001 n2 n3");
   expect("1", "FCALL tocsin_give 1 " OWNER "INC-000001 n3 ''");
   expect("[n1 ]", "FCALL tocsin_claim 1 " OWNER "INC-000001 n1 ''");
+  expect("2", "HSET " OWNER "INC-000002 n2 INC-000003 n1");
+  expect("2", "FCALL tocsin_give_up 1 " OWNER "n1 INC-000001 INC-000002 INC-000003 INC-000004"); /* only its own */
+  expect("[n2]", "HVALS {tocsin:alerts}:owner");
 }
 
 static void test_route_names_the_owner(void **state) {

@@ -87,6 +87,37 @@ static void test_soon_comes_right_after(void **state) {
   assert_string_equal(said, "1234n");
 }
 
+static void say_and_last(void *arg) {
+  say(W("1"));
+  loop_last(loop, say, W("z"));
+  loop_defer(loop, say, W("3"));
+}
+
+static void last_from_last(void *arg) {
+  say(W("x"));
+  loop_last(loop, say, W("y"));
+}
+
+/* Behind what was deferred before, also by others, and before the next turn; asked for from outside it comes with the next turn's. */
+static void test_last_ends_the_turn(void **state) {
+  loop_defer(loop, say_and_last, NULL);
+  loop_defer(loop, say, W("2"));
+  loop_turn(loop);
+  assert_string_equal(said, "12z");
+  loop_turn(loop);
+  assert_string_equal(said, "12z3");
+  said[0] = 0;
+  loop_last(loop, last_from_last, NULL);
+  loop_last(loop, say, W("never"));
+  loop_undefer(loop, say, W("never"));
+  loop_defer(loop, say, W("a"));
+  loop_turn(loop);
+  assert_string_equal(said, "axy");
+  loop_last(loop, say, W("b")); /* alone it wakes the loop, too */
+  loop_wait(loop);
+  assert_string_equal(said, "axyb");
+}
+
 static void test_soon_from_outside_is_deferred(void **state) {
   loop_soon(loop, say, W("a"));
   loop_undefer(loop, say, W("a"));
@@ -268,6 +299,7 @@ int main(void) {
       T(test_defer_in_defer_waits_for_the_next_turn),
       T(test_soon_comes_right_after),
       T(test_soon_from_outside_is_deferred),
+      T(test_last_ends_the_turn),
       T(test_a_long_chain_lets_others_in),
       T(test_undefer_takes_what_comes_soon),
       T(test_undefer_takes_all_of_them),
