@@ -54,7 +54,7 @@ struct entry_spec {
   const json_t *body;
 };
 
-/* Writes head and envelope and hashes them. ERR_LIMIT when the body is over ENTRY_BODY_CAP. secrets may be NULL. */
+/* Writes head and envelope and hashes them. prev: 64 hex digits, leaf_none() for the first. ERR_LIMIT when the body is over ENTRY_BODY_CAP. secrets may be NULL. */
 int entry_make(const struct entry_spec *spec, const char *incident, const char *node, uint64_t seq, const char *prev, int64_t time,
                const struct secrets *secrets, struct entry **ret, struct err *err);
 /* Reads stored bytes back; checks that head, leaf and body fit together (ERR_INVALID says which does not). A missing body (len 0) is legal. */

@@ -197,11 +197,6 @@ int handover_ready(struct handover *h, struct err *err) {
   return err_set(err, ERR_LIMIT, "cannot start the thread for HTTP: %s", strerror(r));
 }
 
-static void wake(struct handover *h) {
-  const uint64_t one = 1;
-  while (write(h->fd, &one, sizeof one) < 0 && errno == EINTR) continue;
-}
-
 /* What was sent and recalled in this turn. */
 static void flush(void *arg) {
   struct handover *h = arg;
@@ -211,7 +206,7 @@ static void flush(void *arg) {
   bool sleeps = h->asleep && (!ring_empty(&h->sent) || !ring_empty(&h->recalled));
   if (sleeps) h->asleep = false;
   pthread_mutex_unlock(&h->lock);
-  if (sleeps) wake(h);
+  if (sleeps) loop_ring(h->fd);
 }
 
 static void flush_later(struct handover *h) {
@@ -244,7 +239,7 @@ void handover_free(struct handover *h) {
     pthread_mutex_lock(&h->lock);
     h->closing = true;
     pthread_mutex_unlock(&h->lock);
-    wake(h);
+    loop_ring(h->fd);
     pthread_join(h->thread, NULL);
     close(h->fd);
   }

@@ -9,7 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { PENDING_SLOTS = 1024, SOON_MOST = 16 };
+enum { PENDING_SLOTS = 1024, SOON_MOST = 16, RING_TRIES = 100 };
 
 struct call {
   struct call *next;
@@ -326,12 +326,16 @@ void loop_unpost(struct loop *loop, loop_cb *cb, void *arg) {
   pthread_mutex_unlock(&loop->post_lock);
 }
 
+void loop_ring(int fd) {
+  const uint64_t one = 1;
+  for (int tries = 0; tries < RING_TRIES && write(fd, &one, sizeof one) < 0 && errno != EAGAIN;) tries += errno != EINTR;
+}
+
 void loop_post(struct loop *loop, loop_cb *cb, void *arg) {
   struct call *c = need(malloc(sizeof *c));
   *c = (struct call){.cb = cb, .arg = arg};
   pthread_mutex_lock(&loop->post_lock);
   queue_push(&loop->posted, c);
   pthread_mutex_unlock(&loop->post_lock);
-  uint64_t one = 1;
-  while (write(loop->post_fd, &one, sizeof one) < 0 && errno == EINTR) continue;
+  loop_ring(loop->post_fd);
 }

@@ -48,8 +48,10 @@ struct watch *watch_fd(struct loop *loop, int fd, int events, watch_cb *cb, void
 struct watch *watch_signal(struct loop *loop, int signo, loop_cb *cb, void *arg);
 void watch_free(struct watch *watch);
 
-/* Another thread asks the loop to call cb soon. The only function here that other threads may call. */
+/* Another thread asks the loop to call cb soon. This and loop_ring are the only functions here that other threads may call. */
 void loop_post(struct loop *loop, loop_cb *cb, void *arg);
+/* Wakes whoever reads this eventfd. Tried again when it fails, since nobody would ring a second time. */
+void loop_ring(int fd);
 /* Removes every pending one with this cb and arg: of the loop's thread, when whoever posted has ended. */
 void loop_unpost(struct loop *loop, loop_cb *cb, void *arg);
 

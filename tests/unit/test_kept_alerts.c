@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "evidence/leaf.h"
 #include "base/digest.h"
 #include "incident/internal.h"
 
@@ -32,7 +33,7 @@ static json_t *body_of(const char *member, const char *text) {
 static void attach(const json_t *body) {
   struct entry *e;
   struct entry_spec spec = {.kind = KIND_ALERT_ATTACHED, .actor = "engine", .body = body};
-  assert_int_equal(entry_make(&spec, "INC-000001", "n1", 1, "", 0, NULL, &e, NULL), 0);
+  assert_int_equal(entry_make(&spec, "INC-000001", "n1", 1, leaf_none(), 0, NULL, &e, NULL), 0);
   incident_alert_keep(&inc, e);
   entry_free(e);
 }
