@@ -325,8 +325,9 @@ def conserved(tocsin):
 
 
 def verified(tocsin, incident):
+    """A fault right after the end of a run may have cut the link to Redis: the export is asked for until it is there again. The check is made once."""
     path = os.path.join(tocsin.folder, incident + ".jsonl")
-    return tocsin.run("evidence", "export", incident, "-o", path).status == 0 and tocsin.run("evidence", "verify", path).status == 0
+    return wait_until(lambda: tocsin.run("evidence", "export", incident, "-o", path).status == 0, 10) and tocsin.run("evidence", "verify", path).status == 0
 
 
 # ---- the table
