@@ -129,7 +129,8 @@ def play(seed, alerts, seconds, tsv=None, verify=20):
         adopted = sum(n.log().count("was taken over from node") for n in both)
         ok(adopted > 0, name + ": %d incidents were taken over" % adopted)
         ok(not any("Sanitizer" in n.log() or "runtime error" in n.log() for n in both), name + ": no memory error was seen")
-        is_([n.terminate(60) for n in both], [0, 0], name + ": and both end well when asked to")
+        if not is_([n.terminate(60) for n in both], [0, 0], name + ": and both end well when asked to"):
+            diag(*[n.log()[-3000:] for n in both])
     note("%s; a person was asked %d times" % (", ".join("%s %d" % item for item in hand.done.items()), len(person.seen)))
 
 

@@ -165,8 +165,8 @@ class Truth:
         return self.look().counts[uri]
 
     def audit(self, wanted):
-        """(effects sent, [lost], [repeated though not idempotent, or repeated under another key]) of {URI: once}."""
-        self.look()
+        """(effects sent, [lost], [repeated though not idempotent, or repeated under another key]) of {URI: once}. nginx answers before it writes the line."""
+        wait_until(lambda: self.look() and all(self.counts[u] for u in wanted), 5)
         lost = [u for u in wanted if not self.counts[u]]
         repeated = [u for u, once in wanted.items() if (once and self.counts[u] > 1) or len(self.keys[u]) > 1]
         return sum(self.counts[u] for u in wanted), lost, repeated
