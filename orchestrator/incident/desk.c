@@ -121,14 +121,15 @@ void desk_unload(struct desk *d) {
     incident_free(all[i]);
   }
   free(all);
+  owners_give_up(d);
 }
 
 void desk_free(struct desk *d) {
   if (!d) return;
+  owners_end(d);
   desk_unload(d);
   if (d->own && d->own->lost) incident_free(d->own); /* it has left the map */
   map_release(&d->incidents, incident_free_value);
-  owners_end(d);
   loading_end(d);
   redactions_free(d);
   files_free(d);

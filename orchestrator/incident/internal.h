@@ -187,7 +187,8 @@ void incident_free(struct incident *inc);
 void owner_claim(struct incident *inc); /* goes on with incident_load or incident_load_failed */
 void owner_release(struct incident *inc);
 void owner_unclaim(struct incident *inc); /* it could not be loaded here */
-void owners_end(struct desk *d);
+void owners_give_up(struct desk *d);      /* now, and not at the end of the turn */
+void owners_end(struct desk *d);          /* there is no Redis any more */
 /* Its first entry here, when another had it; then incident_loaded. */
 void owner_adopted(struct incident *inc);
 void desk_adopt(struct desk *d, const char *id, const char *from);

@@ -78,7 +78,12 @@ void owner_unclaim(struct incident *inc) {
   snprintf(d->giving[d->giving_count++], ID_INCIDENT, "%s", inc->id);
 }
 
-void owners_end(struct desk *d) { give_now(d); }
+void owners_give_up(struct desk *d) { give_now(d); }
+
+void owners_end(struct desk *d) {
+  d->giving_count = 0;
+  loop_undefer(d->deps.loop, give_now, d);
+}
 
 /* Nobody's, until somebody wants it. What it contains stays ours to lift. */
 void owner_release(struct incident *inc) {
