@@ -13,19 +13,10 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define SANITIZED 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define SANITIZED 1
-#endif
-#endif
-#ifndef SANITIZED
-#define SANITIZED 0
-#endif
+#include "base/sanitized.h"
 
 /* malloc and its kin are defined below, and these are the system's. */
-#if SANITIZED
+#if TOCSIN_SANITIZED
 #define system_malloc malloc
 #define system_calloc calloc
 #define system_realloc realloc
@@ -239,7 +230,7 @@ char *slab_strdup(const char *text) {
   return copy ? memcpy(copy, text, size) : NULL;
 }
 
-#if !SANITIZED
+#if !TOCSIN_SANITIZED
 /* For every library of the process. What the system's other calls give (posix_memalign) comes back to it here. */
 void *malloc(size_t size) { return slab_alloc(size); }
 void *calloc(size_t count, size_t size) { return slab_calloc(count, size); }
@@ -259,7 +250,7 @@ size_t malloc_usable_size(void *block) {
 #endif
 
 void slab_install(void) {
-  if (SANITIZED || slab.base) return;
+  if (TOCSIN_SANITIZED || slab.base) return;
   if (!(*(void **)&system_size = dlsym(RTLD_NEXT, "malloc_usable_size"))) return;
   const size_t size = (size_t)PAGES << PAGE_SHIFT, large = (size_t)GROW_PAGES << PAGE_SHIFT;
   void *range = mmap(NULL, size + large, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);

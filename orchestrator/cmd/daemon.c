@@ -16,6 +16,7 @@
 #include "base/json.h"
 #include "base/keyfile.h"
 #include "base/log.h"
+#include "base/sanitized.h"
 #include "base/trust.h"
 #include "cmd/command.h"
 #include "anchor/anchor.h"
@@ -24,15 +25,6 @@
 
 enum { DRAIN_POLL_MS = 20, START_RETRY_MS = 250, LEAVE_MS = 1000, SEAL_LAST_MS = 1000 };
 static const json_int_t HOT_MS = 30 * 86400000LL;
-
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define TOCSIN_SANITIZED 1
-#endif
-#endif
-#ifndef TOCSIN_SANITIZED
-#define TOCSIN_SANITIZED 0
-#endif
 
 static void redis_end(struct daemon *d);
 
@@ -485,7 +477,7 @@ static void daemon_release(struct daemon *d) {
 static void memory_keep(void) {
   struct rlimit none = {0, 0};
   setrlimit(RLIMIT_CORE, &none);
-#if !defined(__SANITIZE_ADDRESS__) && !TOCSIN_SANITIZED /* the leak checker has to look into it */
+#if !TOCSIN_SANITIZED /* the leak checker has to look into it */
   prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
 #endif
 }

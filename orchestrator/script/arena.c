@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/sanitized.h"
 #include "script/internal.h"
 
 enum { GRAIN = 16, SMALL = ARENA_CLASSES * GRAIN, CHUNK = 64 << 10, KEPT_CHUNKS = 32 };
@@ -26,17 +27,6 @@ struct arena_image {
   char bytes[];
 };
 
-#if defined(__SANITIZE_ADDRESS__)
-#define SANITIZED 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define SANITIZED 1
-#endif
-#endif
-#ifndef SANITIZED
-#define SANITIZED 0
-#endif
-
 /* What the last states left: still in the processor's cache, while malloc would join it with its neighbours and cut it anew. */
 static _Thread_local struct {
   struct arena_chunk *first;
@@ -52,7 +42,7 @@ static struct arena_chunk *chunk_new(void) {
 }
 
 static void chunk_free(struct arena_chunk *c) {
-  if (SANITIZED || kept.count == KEPT_CHUNKS) {
+  if (TOCSIN_SANITIZED || kept.count == KEPT_CHUNKS) {
     free(c);
     return;
   }

@@ -9,8 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "evidence/leaf.h"
 #include "base/digest.h"
+#include "evidence/leaf.h"
 #include "incident/internal.h"
 
 static struct incident inc;
