@@ -96,7 +96,7 @@ int redis_command_safe(struct redis *link, unsigned lane, redis_cb *cb, void *ar
   if (!w) abort();
   struct lane *l = lane < link->count ? link->lanes[lane] : NULL;
   *w = (struct waited){.lane = l, .cb = cb, .arg = arg};
-  if (l && !l->wait_due && !l->waiting) loop_defer(link->loop, wait_send, l); /* before the turn's write */
+  if (l && !l->wait_due && !l->waiting) loop_last(link->loop, wait_send, l); /* with the turn's write, or right behind it */
   if (l && !l->waiting) l->wait_due = true;
   int r = redis_command(link, lane, on_done, w, argc, argv, lens, err);
   if (r < 0) free(w);
