@@ -26,6 +26,8 @@ static struct {
   const struct clock *clock;
   const char *node;
   struct run_world lists;
+  void (*nodes_up)(void); /* makes `nodes` once Redis is there; NULL: a desk without any */
+  struct nodes *nodes;
   char id[64];
 } t;
 
@@ -90,6 +92,7 @@ static void desk_up(void) {
   struct redis_config config = {.lanes = 2, .socket = t.server.socket};
   if (redis_new(t.loop, &config, t.secrets, on_link, NULL, &t.redis, &err) < 0) fail_msg("%s", err.text);
   UNTIL(redis_up(t.redis));
+  if (t.nodes_up) t.nodes_up();
   t.transports = transports_new(t.loop, t.secrets);
   t.questions = questions_new(t.loop, t.people);
   struct actions_deps actions = {.loop = t.loop,
@@ -108,6 +111,7 @@ static void desk_up(void) {
                            .actions = t.actions,
                            .questions = t.questions,
                            .people = t.people,
+                           .nodes = t.nodes,
                            .settings = t.settings,
                            .lists = t.lists,
                            .values = path_values};
@@ -120,6 +124,8 @@ static void desk_down(void) {
   actions_orphan(t.actions, NULL);
   transports_free(t.transports);
   redis_free(t.redis); /* as the daemon: what it still owed is told first */
+  nodes_free(t.nodes);
+  t.nodes = NULL;
   desk_free(t.desk);
   questions_free(t.questions);
   actions_free(t.actions);
