@@ -25,6 +25,7 @@ struct store {
   /* journal → struct position, of those lately seen. While `whole`, every journal is there of which the log holds an entry that the catalogue does not: that may lag behind. */
   struct map positions;
   bool whole;
+  bool doubts; /* a batch was not sealed: an entry may have been changed in memory, and the next batch is looked through for it */
 };
 
 static void positions_forget(struct store *s) {
@@ -94,13 +95,13 @@ static struct position *position_of(struct store *s, const char *journal, struct
 }
 
 /* Whether the log holds e, which is no news of its journal, or will with what comes before it in its batch. */
-static int judge_again(struct store *s, struct store_entry *e, const struct store_entry *batch, const struct hash *leaf, struct err *err) {
+static int judge_again(struct store *s, struct store_entry *e, const struct store_entry *batch, struct err *err) {
   struct place place;
   int r = catalogue_size(s->catalogue) == store_size(s) ? 0 : store_follow(s, err);
   if (r == 0) r = catalogue_find(s->catalogue, e->journal, e->seq, &place, err);
-  bool same = r == 0 && hash_equal(&place.leaf, leaf);
+  bool same = r == 0 && hash_equal(&place.leaf, &e->leaf);
   for (const struct store_entry *b = batch; r == ERR_NOT_FOUND && !same && b < e; b++)
-    same = b->verdict == STORE_NEW && b->seq == e->seq && hash_equal(&b->leaf, leaf) && strcmp(b->journal, e->journal) == 0;
+    same = b->verdict == STORE_NEW && b->seq == e->seq && hash_equal(&b->leaf, &e->leaf) && strcmp(b->journal, e->journal) == 0;
   e->verdict = same ? STORE_KNOWN : STORE_FORK;
   return r == ERR_NOT_FOUND ? 0 : r;
 }
@@ -111,27 +112,32 @@ static bool follows(const struct position *p, const char *prev) {
   return hex_decode(prev, h.bytes, DIGEST_BYTES) && hash_equal(&h, &p->leaf);
 }
 
+static bool intact(const struct store_entry *e) {
+  struct hash leaf;
+  merkle_leaf(e->head, e->head_len, &leaf);
+  return hash_equal(&leaf, &e->leaf);
+}
+
+/* The next one of its journal is hashed once, when the log reads back what it wrote, and not here before: should it have been changed in memory, nothing of its batch is sealed, and
+ * then every entry is hashed here until that one is found. */
 static int judge(struct store *s, struct store_entry *e, const struct store_entry *batch, struct err *err) {
   struct head head;
-  struct hash leaf;
   e->verdict = STORE_BROKEN;
   e->journal[0] = 0;
   if (e->head_len > TILE_ENTRY_MAX || !head_scan(e->head, e->head_len, &head)) return 0;
   memcpy(e->journal, head.incident, sizeof e->journal);
   e->seq = head.seq;
-  merkle_leaf(e->head, e->head_len, &leaf);
-  if (!hash_equal(&leaf, &e->leaf)) return 0;
   struct position *p = position_of(s, e->journal, err);
   if (!p) return ERR_IO;
+  bool next = e->seq == p->seq + 1 && follows(p, head.prev);
+  if ((!next || s->doubts) && !intact(e)) return 0;
   e->from = p->seq + 1;
-  if (e->seq <= p->seq) return judge_again(s, e, batch, &leaf, err);
-  if (e->seq > p->seq + 1) {
-    e->verdict = STORE_AHEAD;
-  } else if (!follows(p, head.prev)) {
-    e->verdict = STORE_FORK;
-  } else {
+  if (e->seq <= p->seq) return judge_again(s, e, batch, err);
+  if (next) {
     e->verdict = STORE_NEW;
-    *p = (struct position){e->seq, leaf};
+    *p = (struct position){e->seq, e->leaf};
+  } else {
+    e->verdict = e->seq > p->seq + 1 ? STORE_AHEAD : STORE_FORK;
   }
   return 0;
 }
@@ -179,6 +185,7 @@ int store_seal(struct store *s, const struct store_entry *entries, size_t count,
     heads[n++] = (struct tlog_entry){e->head, e->head_len, &e->leaf};
   }
   int r = n ? batch_write(s, bodies, heads, n, err) : 0;
+  s->doubts = r < 0;
   if (r < 0) positions_forget(s);
   free(bodies);
   free(heads);

@@ -43,7 +43,8 @@ int store_ready(struct store *s, struct err *err);
 int store_judge(struct store *s, struct store_entry *batch, size_t from, size_t count, struct err *err);
 /* What a journal's newest entry in Redis says of the log: KNOWN, AHEAD (from is set), or FORK: the log holds another, or more than Redis does. */
 int store_compare(struct store *s, const char *journal, uint64_t seq, const struct hash *leaf, struct store_entry *ret, struct err *err);
-/* Seals those judged STORE_NEW under one checkpoint, all or none: 0 when they are in, whatever went wrong meanwhile. */
+/* Seals those judged STORE_NEW under one checkpoint, all or none: 0 when they are in, whatever went wrong meanwhile. One that has not the bytes which its journal hashed is found here
+ * when it is read back (ERR_IO), and called STORE_BROKEN when its batch is judged again. */
 int store_seal(struct store *s, const struct store_entry *entries, size_t count, struct err *err);
 int store_cosign(struct store *s, uint64_t size, const char *lines, size_t len, struct err *err); /* tlog_cosign */
 /* The body of a sealed entry is removed: its key, and its texts in the catalogue. The head stays. 0 also when it was removed before, or the log does not know the entry. */

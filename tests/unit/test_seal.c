@@ -109,18 +109,23 @@ static struct store_entry entry_of(const struct made *m) {
   return e;
 }
 
+/* The head with one digit of its body's digest changed. */
+static char *changed_head(const struct made *m) {
+  char *changed = strdup(m->head), *at = strstr(changed, "\"body\":\"") + 8;
+  *at = *at == '0' ? '1' : '0';
+  return changed;
+}
+
 /* A journal that another node gave up is read from its beginning while its new owner appends to it: the same entries come twice, within one batch. */
 static void comes_twice(void **state) {
   enum { FIRST = 3 * JOURNALS, ALL = 2 * FIRST + 1 };
   static struct store_entry batch[ALL];
-  char folder[64], *changed = strdup(made[JOURNALS].head);
+  char folder[64], *changed = changed_head(&made[JOURNALS]);
   struct store *s = NULL;
   struct err err = {0};
   folder_make(folder);
   if (store_open(folder, &signer, NULL, NULL, &s, &err) < 0 || store_ready(s, &err) < 0) fail_msg("%s", err.text);
   for (size_t i = 0; i < 2 * FIRST; i++) batch[i] = entry_of(&made[i % FIRST]);
-  char *at = strstr(changed, "\"body\":\"") + 8;
-  *at = *at == '0' ? '1' : '0';
   batch[2 * FIRST] = batch[JOURNALS];
   batch[2 * FIRST].head = changed;
   merkle_leaf(changed, strlen(changed), &batch[2 * FIRST].leaf);
@@ -132,6 +137,50 @@ static void comes_twice(void **state) {
   store_close(s);
   expect(folder, FIRST);
   free(changed);
+  folder_remove(folder);
+}
+
+/* An entry that was changed in memory is never sealed: its batch is refused once, then it is left out and asked for again. */
+static void changed_in_memory(void **state) {
+  enum { ALL = 3 * JOURNALS, CHANGED = JOURNALS + 2 };
+  static struct store_entry batch[ALL];
+  char folder[64], journal[HEAD_INCIDENT], *changed = changed_head(&made[CHANGED]), *last = changed_head(&made[ALL - 1]);
+  uint64_t from = 0;
+  struct sealer_status st;
+  struct store *s = NULL;
+  struct err err = {0};
+  folder_make(folder);
+  if (store_open(folder, &signer, NULL, NULL, &s, &err) < 0 || store_ready(s, &err) < 0) fail_msg("%s", err.text);
+  for (size_t i = 0; i < ALL; i++) batch[i] = entry_of(&made[i]);
+  batch[CHANGED].head = changed;
+  assert_int_equal(store_judge(s, batch, 0, ALL, &err), 0);
+  assert_int_equal(store_seal(s, batch, ALL, &err), ERR_IO);
+  assert_int_equal(store_size(s), 0);
+  assert_int_equal(store_ready(s, &err), 0);
+  assert_int_equal(store_judge(s, batch, 0, ALL, &err), 0);
+  for (size_t i = 0; i < ALL; i++)
+    assert_int_equal(batch[i].verdict, i == CHANGED ? STORE_BROKEN : i == CHANGED + JOURNALS ? STORE_AHEAD : STORE_NEW);
+  assert_string_equal(batch[CHANGED].journal, made[CHANGED].journal);
+  assert_int_equal(batch[CHANGED].seq, 2);
+  assert_int_equal(store_seal(s, batch, CHANGED, &err), 0);
+  store_close(s);
+  expect(folder, CHANGED);
+  struct sealer *sealer = start(folder, NULL);
+  add(sealer, CHANGED, ALL - 1);
+  sealer_add(sealer, made[ALL - 1].journal, 3, last, made[ALL - 1].head_len, made[ALL - 1].leaf, made[ALL - 1].body,
+             made[ALL - 1].body_len);
+  wait_size(sealer, ALL - 1);
+  assert_true(sealer_behind(sealer, journal, &from));
+  assert_string_equal(journal, made[ALL - 1].journal);
+  assert_int_equal(from, 3);
+  add_one(sealer, ALL - 1);
+  wait_size(sealer, ALL);
+  sealer_status(sealer, &st);
+  assert_true(st.failed > 0 && st.failures == 0 && st.troubled == 0);
+  assert_int_equal(sealer_stop(sealer, 20000, NULL), 0);
+  expect(folder, ALL);
+  free(changed);
+  free(last);
   folder_remove(folder);
 }
 
@@ -379,9 +428,10 @@ static void removes(void **state) {
 int main(void) {
   all_make(6000);
   signer = test_signer("example.com/ir/evidence");
-  const struct CMUnitTest tests[] = {cmocka_unit_test(seals),        cmocka_unit_test(comes_twice),   cmocka_unit_test(cosigned),
-                                     cmocka_unit_test(keeps_trying), cmocka_unit_test(says_so),       cmocka_unit_test(exact),
-                                     cmocka_unit_test(bounded),      cmocka_unit_test(holds_no_more), cmocka_unit_test(removes)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(seals),    cmocka_unit_test(comes_twice),  cmocka_unit_test(changed_in_memory),
+                                     cmocka_unit_test(cosigned), cmocka_unit_test(keeps_trying), cmocka_unit_test(says_so),
+                                     cmocka_unit_test(exact),    cmocka_unit_test(bounded),      cmocka_unit_test(holds_no_more),
+                                     cmocka_unit_test(removes)};
   int r = cmocka_run_group_tests(tests, NULL, NULL);
   free(made);
   return r;
