@@ -66,8 +66,11 @@ struct sealer {
   struct note_signer signer;
   disk_fault_cb *fault;
   void *fault_arg;
-  struct store *store; /* the thread's own, and so is: */
+  struct store *store; /* the thread's own, and so are: */
   struct pace pace;
+  /* SEAL_BATCH of each, for the batch at hand: to clear a megabyte and give it back each time cost as much as to fill it. */
+  struct item **taken;
+  struct store_entry *entries;
   struct page *page; /* the owner's: what comes next goes there; NULL: into a new one */
   /* Pages that have served, for the owner: a new one would be cut from the heap here, and put together with it again over there. */
   struct page *spare;              /* the owner's */
@@ -129,15 +132,24 @@ static size_t tile_end(const struct sealer *s, struct item *const *items, size_t
   return count;
 }
 
-static size_t batch_take(struct sealer *s, struct store_entry entries[SEAL_BATCH], struct item *items[SEAL_BATCH]) {
+/* Under the lock. They stay where they are until they are dropped, and only the thread itself drops them. */
+static size_t batch_take(struct sealer *s) {
   size_t count = 0, bytes = 0;
   for (struct item *i = s->first; i && count < SEAL_BATCH && (!count || bytes + i->envelope_len < SEAL_BATCH_BYTES); i = i->next) {
-    entries[count] = (struct store_entry){i->bytes, i->bytes + i->head_len, i->head_len, i->envelope_len, .seq = i->seq};
-    hex_decode(i->leaf, entries[count].leaf.bytes, DIGEST_BYTES);
-    items[count++] = i;
+    s->taken[count++] = i;
     bytes += i->head_len + i->envelope_len;
   }
-  return full(s) ? tile_end(s, items, count) : count;
+  return full(s) ? tile_end(s, s->taken, count) : count;
+}
+
+static void entry_set(struct store_entry *e, const struct item *i) {
+  e->head = i->bytes;
+  e->head_len = i->head_len;
+  e->envelope = i->bytes + i->head_len;
+  e->envelope_len = i->envelope_len;
+  e->seq = i->seq;
+  e->journal[0] = 0;
+  if (!hex_decode(i->leaf, e->leaf.bytes, DIGEST_BYTES)) memset(&e->leaf, 0, sizeof e->leaf);
 }
 
 static void page_drop(struct sealer *s, struct page *p) {
@@ -225,13 +237,12 @@ static void succeeded(struct sealer *s, size_t sealed) {
 
 /* Under the lock, which it lets go of while it writes. False when it failed: all of it stays as it was. */
 static bool batch_run(struct sealer *s) {
-  struct item **items = calloc(SEAL_BATCH, sizeof(struct item *));
-  struct store_entry *entries = calloc(SEAL_BATCH, sizeof *entries);
+  struct item **items = s->taken;
+  struct store_entry *entries = s->entries;
   struct err err = {0};
-  size_t count, sealed = 0;
-  if (!items || !entries) abort();
-  count = batch_take(s, entries, items);
+  size_t count = batch_take(s), sealed = 0;
   pthread_mutex_unlock(&s->lock);
+  for (size_t i = 0; i < count; i++) entry_set(&entries[i], items[i]);
   int r = folder_open(s, &err);
   if (r == 0 && count) r = batch_judge(s, entries, items, count, &err);
   if (r == 0 && count) r = store_seal(s->store, entries, count, &err);
@@ -241,8 +252,6 @@ static bool batch_run(struct sealer *s) {
   if (r == 0) items_drop(s, count), succeeded(s, sealed);
   else failed(s, &err);
   tell(s);
-  free(items);
-  free(entries);
   return r == 0;
 }
 
@@ -332,6 +341,8 @@ static void sealer_free(struct sealer *s) {
   buf_release(&s->cosigned);
   map_release(&s->behind, NULL);
   map_release(&s->troubled, free);
+  free(s->taken);
+  free(s->entries);
   note_signer_wipe(&s->signer);
   pthread_cond_destroy(&s->wake);
   pthread_cond_destroy(&s->over);
@@ -352,7 +363,7 @@ static int thread_start(struct sealer *s) {
 int sealer_start(const struct sealer_options *o, struct sealer **ret, struct err *err) {
   pthread_condattr_t monotonic;
   struct sealer *s = calloc(1, sizeof *s);
-  if (!s) abort();
+  if (!s || !(s->taken = malloc(SEAL_BATCH * sizeof(struct item *))) || !(s->entries = malloc(SEAL_BATCH * sizeof *s->entries))) abort();
   s->end = &s->first;
   s->interval_ms = o->interval_ms ? o->interval_ms : INTERVAL_MS;
   s->retry_ms = o->retry_ms ? o->retry_ms : SEAL_RETRY_MS;

@@ -174,8 +174,8 @@ static int batch_write(struct store *s, const struct body *bodies, const struct 
 }
 
 int store_seal(struct store *s, const struct store_entry *entries, size_t count, struct err *err) {
-  struct body *bodies = calloc(count + 1, sizeof *bodies);
-  struct tlog_entry *heads = calloc(count + 1, sizeof *heads);
+  struct body *bodies = malloc((count + 1) * sizeof *bodies);
+  struct tlog_entry *heads = malloc((count + 1) * sizeof *heads);
   size_t n = 0;
   if (!bodies || !heads) abort();
   for (size_t i = 0; i < count; i++) {
