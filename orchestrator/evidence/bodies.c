@@ -392,6 +392,7 @@ int bodies_open(const char *folder, struct bodies **ret, struct err *err) {
   if ((size_t)snprintf(b->folder, sizeof b->folder, "%s", folder) >= sizeof b->folder)
     r = err_set(err, ERR_INVALID, "the path of the evidence folder is too long");
   if (r == 0) r = disk_open(&b->disk, folder, NULL, NULL, err);
+  b->disk.unchecked = true; /* each body is checked when it is read */
   if (r == 0) r = keys_open(b, err);
   if (r == 0) *ret = b;
   else bodies_close(b);

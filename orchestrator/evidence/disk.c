@@ -64,7 +64,7 @@ static int files_sync(struct disk *d, struct err *err) {
     const struct disk_file *f = &d->files[i];
     if (broken(d, DISK_FSYNC, f->path, NULL) || fsync(f->fd) != 0) r = err_errno(err, "cannot sync %s", f->path);
     /* Out of the cache: what is read back to be checked should come from the disk. */
-    if (r == 0) posix_fadvise(f->fd, 0, 0, POSIX_FADV_DONTNEED);
+    if (r == 0 && !d->unchecked) posix_fadvise(f->fd, 0, 0, POSIX_FADV_DONTNEED);
   }
   while (d->file_count) {
     const struct disk_file *f = &d->files[--d->file_count];
@@ -80,9 +80,13 @@ int disk_sync(struct disk *d, struct err *err) {
   return r;
 }
 
-static int folder_add(struct disk *d, const char *path, size_t len, struct err *err) {
+static bool folder_known(const struct disk *d, const char *path, size_t len) {
   for (size_t i = 0; i < d->folder_count; i++)
-    if (strlen(d->folders[i]) == len && memcmp(d->folders[i], path, len) == 0) return 0;
+    if (memcmp(d->folders[i], path, len) == 0 && !d->folders[i][len]) return true;
+  return false;
+}
+
+static int folder_add(struct disk *d, const char *path, size_t len, struct err *err) {
   int r = d->folder_count == DISK_FOLDERS ? disk_sync(d, err) : 0;
   if (r < 0) return r;
   memcpy(d->folders[d->folder_count], path, len);
@@ -93,9 +97,10 @@ static int folder_add(struct disk *d, const char *path, size_t len, struct err *
 /* Makes every folder on the way. Each is synced later, also one that was there: a crash may have left it unsynced. */
 static int folders_make(struct disk *d, const char *path, struct err *err) {
   char part[DISK_PATH];
-  int r = folder_add(d, ".", 1, err);
+  int r = folder_known(d, ".", 1) ? 0 : folder_add(d, ".", 1, err);
   for (const char *slash = strchr(path, '/'); r == 0 && slash; slash = strchr(slash + 1, '/')) {
     size_t len = (size_t)(slash - path);
+    if (folder_known(d, path, len)) continue;
     memcpy(part, path, len);
     part[len] = 0;
     struct stat st;
@@ -132,11 +137,12 @@ int disk_append(struct disk *d, const char *path, size_t at, const void *bytes, 
   if (r < 0) return r;
   struct disk_file *f = &d->files[d->file_count];
   if (broken(d, DISK_OPEN, path, NULL)) return err_errno(err, "cannot open %s", path);
-  f->fd = openat(d->fd, path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+  f->fd = openat(d->fd, path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW | (at ? 0 : O_TRUNC), 0600);
   if (f->fd < 0) return err_errno(err, "cannot open %s", path);
   snprintf(f->path, sizeof f->path, "%s", path);
   d->file_count++;
-  return ftruncate(f->fd, (off_t)at) == 0 ? bytes_write(d, f, at, bytes, len, err) : err_errno(err, "cannot cut %s", path);
+  if (at && ftruncate(f->fd, (off_t)at) != 0) return err_errno(err, "cannot cut %s", path);
+  return bytes_write(d, f, at, bytes, len, err);
 }
 
 int disk_write(struct disk *d, const char *path, const void *bytes, size_t len, struct err *err) {

@@ -22,6 +22,7 @@ struct disk {
   int fd;
   disk_fault_cb *fault; /* NULL but in tests */
   void *arg;
+  bool unchecked;                  /* what is written is not read back to be checked, and may stay in the cache for who reads it next */
   size_t file_count, folder_count; /* written and yet to be synced; with more files the earlier ones are synced on the way */
   struct disk_file {
     int fd;
