@@ -77,6 +77,7 @@ struct transports {
   struct timer *alarm; /* for time-outs */
   int64_t alarm_us;    /* when it rings, by the boot clock */
   struct map tokens;   /* slot -> int64_t, when an OAuth token ends by the boot clock */
+  struct map servers;  /* "https://host:port" -> struct http_server, a bounded number */
   struct flight *flights;
   size_t count;
   const struct clock *simulated_by; /* not NULL: nothing else is done here */
@@ -95,6 +96,8 @@ void flight_fail(struct flight *f, int code, const char *format, ...) __attribut
 void flight_fail_unsent(struct flight *f, int code, const char *format, ...) __attribute__((format(printf, 3, 4)));
 /* Stops the transport's work first; legal before or after anything. */
 void flight_abort(struct flight *f, int code, const char *text);
+
+void http_server_unref(void *server); /* of transports.servers; NULL is legal */
 
 extern const struct transport transport_http, transport_ldap, transport_sql, transport_exec, transport_smtp, transport_redis,
     transport_simulated;

@@ -197,20 +197,34 @@ void form_wipe(json_t *form) {
   json_decref(form);
 }
 
-int form_members(const json_t *form, const char *where, const char *const *names, struct err *err) {
-  const char *key;
-  json_t *value;
+static size_t name_at(const char *const *names, const char *name) {
+  size_t i = 0;
+  while (names[i] && (names[i][0] != name[0] || strcmp(names[i], name) != 0)) i++;
+  return i;
+}
+
+int form_take(const json_t *form, const char *where, const char *const *names, const json_t **values, struct err *err) {
+  json_t *from = (json_t *)(uintptr_t)form;
   if (!json_is_object(form)) return err_set(err, ERR_INVALID, "%s must be a table", where);
-  json_object_foreach((json_t *)(uintptr_t)form, key, value) {
-    const char *const *n = names;
-    while (*n && strcmp(*n, key) != 0) n++;
-    if (!*n) return err_set(err, ERR_INVALID, "%s has no member %.64s", where, key);
+  for (size_t i = 0; values && names[i]; i++) values[i] = NULL;
+  for (void *it = json_object_iter(from); it; it = json_object_iter_next(from, it)) {
+    const char *key = json_object_iter_key(it);
+    size_t at = name_at(names, key);
+    if (!names[at]) return err_set(err, ERR_INVALID, "%s has no member %.64s", where, key);
+    if (values && strlen(key) == json_object_iter_key_len(it)) values[at] = json_object_iter_value(it); /* no NUL within */
   }
   return 0;
 }
 
+int form_members(const json_t *form, const char *where, const char *const *names, struct err *err) {
+  return form_take(form, where, names, NULL, err);
+}
+
 int form_string(const json_t *form, const char *where, const char *key, bool required, const char **ret, struct err *err) {
-  const json_t *value = json_object_get(form, key);
+  return form_string_of(json_object_get(form, key), where, key, required, ret, err);
+}
+
+int form_string_of(const json_t *value, const char *where, const char *key, bool required, const char **ret, struct err *err) {
   if (!value && !required) {
     *ret = NULL;
     return 0;
@@ -241,7 +255,10 @@ int form_integer(const json_t *form, const char *where, const char *key, int64_t
 }
 
 int form_list(const json_t *form, const char *where, const char *key, const json_t **ret, struct err *err) {
-  const json_t *value = json_object_get(form, key);
+  return form_list_of(json_object_get(form, key), where, key, ret, err);
+}
+
+int form_list_of(const json_t *value, const char *where, const char *key, const json_t **ret, struct err *err) {
   bool empty = json_is_object(value) && json_object_size(value) == 0;
   if (value && !empty && !json_is_array(value)) return err_set(err, ERR_INVALID, "%s: %s must be a list", where, key);
   *ret = empty ? NULL : value;
@@ -249,7 +266,10 @@ int form_list(const json_t *form, const char *where, const char *key, const json
 }
 
 int form_object(const json_t *form, const char *where, const char *key, const json_t **ret, struct err *err) {
-  const json_t *value = json_object_get(form, key);
+  return form_object_of(json_object_get(form, key), where, key, ret, err);
+}
+
+int form_object_of(const json_t *value, const char *where, const char *key, const json_t **ret, struct err *err) {
   bool empty = json_is_array(value) && json_array_size(value) == 0;
   if (value && !empty && !json_is_object(value)) return err_set(err, ERR_INVALID, "%s: %s must be a table with names", where, key);
   *ret = empty ? NULL : value;

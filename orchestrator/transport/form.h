@@ -23,6 +23,8 @@ void wipe_string(char *text); /* overwrites and frees; NULL is legal */
 
 /* form is an object with no members but names (NULL-ended). */
 int form_members(const json_t *form, const char *where, const char *const *names, struct err *err);
+/* The same; values[i] becomes that of names[i], borrowed, or NULL: for the checks below that end in _of. */
+int form_take(const json_t *form, const char *where, const char *const *names, const json_t **values, struct err *err);
 /* A string without NUL; *ret NULL when absent and not required. */
 int form_string(const json_t *form, const char *where, const char *key, bool required, const char **ret, struct err *err);
 int form_bool(const json_t *form, const char *where, const char *key, bool fallback, bool *ret, struct err *err);
@@ -31,6 +33,10 @@ int form_integer(const json_t *form, const char *where, const char *key, int64_t
 /* *ret borrowed, NULL when absent; an empty object counts as an empty list (Lua's {}) and gives NULL. */
 int form_list(const json_t *form, const char *where, const char *key, const json_t **ret, struct err *err);
 int form_object(const json_t *form, const char *where, const char *key, const json_t **ret, struct err *err);
+/* The same three of a value that is at hand, or NULL when there is none. */
+int form_string_of(const json_t *value, const char *where, const char *key, bool required, const char **ret, struct err *err);
+int form_list_of(const json_t *value, const char *where, const char *key, const json_t **ret, struct err *err);
+int form_object_of(const json_t *value, const char *where, const char *key, const json_t **ret, struct err *err);
 /* The one member of form that is among names; ERR_INVALID unless exactly one. Its index. */
 int form_one_of(const json_t *form, const char *where, const char *const *names, size_t *ret, struct err *err);
 

@@ -256,7 +256,9 @@ static void load(struct transfer *t, CURL *e) {
   const struct http *h = http_of(t);
   const struct sending *s = &h->sending;
   curl_easy_setopt(e, CURLOPT_URL, s->url->text);
-  curl_easy_setopt(e, CURLOPT_CURLU, s->url->parsed); /* otherwise it is parsed, printed and parsed again */
+  /* otherwise it is parsed, printed and parsed again */
+  curl_easy_setopt(e, CURLOPT_CURLU, s->url->parsed ? s->url->parsed : s->url->server->parsed);
+  if (!s->url->parsed) curl_easy_setopt(e, CURLOPT_REQUEST_TARGET, s->url->path_query);
   set_body(e, s->method, s->body, s->body_len);
   curl_easy_setopt(e, CURLOPT_HTTPHEADER, s->headers);
   if (h->auth != AUTH_SIGV4) return;
@@ -316,6 +318,11 @@ static void token_done(struct transfer *t);
 static const struct transfer_kind requests = {.setup = set_options, .load = load, .done = send_done},
                                   token_requests = {.setup = set_options, .load = load, .done = token_done};
 
+/* Reads only, nothing but GET and HEAD. */
+static bool may_follow(const struct http *h) {
+  return h->flight->read_only && (strcmp(h->request.method, "GET") == 0 || strcmp(h->request.method, "HEAD") == 0);
+}
+
 static int send_request(struct http *h, enum leave leave, struct err *err) {
   const struct http_request *q = &h->request;
   const char *token = h->auth == AUTH_OAUTH2 ? secrets_get(h->flight->t->secrets, h->slot, NULL) : NULL;
@@ -324,6 +331,8 @@ static int send_request(struct http *h, enum leave leave, struct err *err) {
   int r = http_auth_apply(q, h->auth, token, &h->signing, &h->sending.headers, err);
   if (r < 0) return r;
   finish_headers(h, q->headers);
+  if (h->auth == AUTH_SIGV4 || may_follow(h))
+    http_url_parse(&h->request.url); /* libcurl signs the path, or takes it for where a redirect starts */
   send_it(h, &requests);
   return 0;
 }
@@ -440,27 +449,27 @@ static bool renew_token(struct http *h, json_t *response) {
 
 /* ---- redirects and the end -------------------------------------------------------------------------- */
 
-static bool same_part(const struct http_url *a, const struct http_url *b, CURLUPart part) {
+static bool same_part(CURLU *a, CURLU *b, CURLUPart part) {
   char *x = NULL, *y = NULL;
-  bool same = curl_url_get(a->parsed, part, &x, CURLU_DEFAULT_PORT) == CURLUE_OK &&
-              curl_url_get(b->parsed, part, &y, CURLU_DEFAULT_PORT) == CURLUE_OK && strcasecmp(x, y) == 0;
+  bool same = curl_url_get(a, part, &x, CURLU_DEFAULT_PORT) == CURLUE_OK && curl_url_get(b, part, &y, CURLU_DEFAULT_PORT) == CURLUE_OK &&
+              strcasecmp(x, y) == 0;
   curl_free(x);
   curl_free(y);
   return same;
 }
 
-static bool same_origin(const struct http_url *a, const struct http_url *b) {
+static bool same_origin(CURLU *a, CURLU *b) {
   return same_part(a, b, CURLUPART_SCHEME) && same_part(a, b, CURLUPART_HOST) && same_part(a, b, CURLUPART_PORT);
 }
 
-/* Reads only, nothing but GET and HEAD, nowhere else than where we were sent to. */
+/* Nowhere else than where we were sent to. */
 static bool follow(struct http *h, long status) {
   const char *to = h->transfer.redirect;
   bool redirect = status == 301 || status == 302 || status == 303 || status == 307 || status == 308;
-  bool plain = strcmp(h->request.method, "GET") == 0 || strcmp(h->request.method, "HEAD") == 0;
-  if (!redirect || !h->flight->read_only || !plain || h->redirects >= MOST_REDIRECTS) return false;
+  if (!redirect || !may_follow(h) || h->redirects >= MOST_REDIRECTS) return false;
   struct http_url url = {0};
-  if (!to || strlen(to) >= URL_CAP || http_url_init(&url, to, NULL) < 0 || !same_origin(&h->request.url, &url)) {
+  if (!to || strlen(to) >= URL_CAP || http_url_init(&url, to, NULL) < 0 ||
+      !same_origin(http_url_parse(&h->request.url), http_url_parse(&url))) {
     http_url_release(&url);
     return false;
   }
@@ -528,7 +537,7 @@ static int http_start(struct flight *f, struct err *err) {
   h->form = f->form;
   f->form = NULL;
   if ((r = multi_ready(f->t->multi, err)) < 0 || (r = netrules_init(&h->rules, f->network, err)) < 0 ||
-      (r = http_request_init(&h->request, h->form, f->body, f->body_len, f->idempotency_key, err)) < 0 ||
+      (r = http_request_init(&h->request, f->t, h->form, f->body, f->body_len, f->idempotency_key, err)) < 0 ||
       (r = http_auth_check(&h->request, &h->auth, err)) < 0)
     goto out;
   if (!h->request.auth && !h->request.bearer) { /* all else was copied */

@@ -10,12 +10,20 @@
 
 enum { MOST_REDIRECTS = 5, HEADER_CAP = 64 * 1024, TOKEN_CAP = 64 * 1024, URL_CAP = 16 * 1024, BODY_CAP = 16 << 20 };
 
+/* What stands before the path of a URL, once libcurl found it good. Shared by the URLs that begin with it; counted on the loop, read on any thread. */
+struct http_server {
+  unsigned refs;
+  CURLU *parsed; /* its path is / */
+};
+
 /* A URL that may be asked. Zeroed: none. */
 struct http_url {
   char *text;
-  CURLU *parsed;
   const char *path_query; /* inside text */
   size_t origin_len;      /* of text: up to the path */
+  /* at least one of the two */
+  struct http_server *server; /* path_query is plain: it may be sent as it is */
+  CURLU *parsed;              /* all of it */
 };
 
 struct http_request {
@@ -29,9 +37,9 @@ struct http_request {
   const char *bearer; /* the same */
 };
 
-/* body: bytes to be sent as they are (copied), or NULL. */
-int http_request_init(struct http_request *q, const json_t *form, const void *body, size_t body_len, const char *idempotency_key,
-                      struct err *err);
+/* body: bytes to be sent as they are (copied), or NULL. t remembers the server. */
+int http_request_init(struct http_request *q, struct transports *t, const json_t *form, const void *body, size_t body_len,
+                      const char *idempotency_key, struct err *err);
 void http_request_release(struct http_request *q);
 /* ERR_INVALID for a name or value that HTTP does not allow. */
 int http_add_header(struct curl_slist **headers, const char *name, const char *prefix, const char *value, struct err *err);
@@ -45,6 +53,7 @@ int http_encode_pairs(const json_t *pairs, const char *where, struct buf *out, s
 /* Copies. ERR_INVALID for a URL that may not be asked: http or https, a host, nobody's password, no fragment. */
 int http_url_init(struct http_url *url, const char *text, struct err *err);
 void http_url_release(struct http_url *url);     /* wiped */
+CURLU *http_url_parse(struct http_url *url);     /* from here on it is parsed as a whole; borrowed */
 char *http_url_host(const struct http_url *url); /* for messages; curl_free() */
 
 enum auth_kind { AUTH_NONE, AUTH_BEARER, AUTH_BASIC, AUTH_HEADER, AUTH_HMAC, AUTH_SIGV4, AUTH_OAUTH2 };

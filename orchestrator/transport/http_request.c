@@ -8,8 +8,24 @@
 #include "transport/form.h"
 #include "transport/http.h"
 
-static const char *const members[] = {"method", "url",          "path",   "query",  "headers",         "json", "form", "body",
-                                      "auth",   "content_type", "bearer", "expect", "idempotency_key", NULL};
+enum { MOST_SERVERS = 256 };
+
+enum member { METHOD, URL, PATH, QUERY, HEADERS, JSON, FORM, BODY, AUTH, CONTENT_TYPE, BEARER, EXPECT, IDEMPOTENCY_KEY, MEMBERS };
+
+static const char *const members[] = {[METHOD] = "method",
+                                      [URL] = "url",
+                                      [PATH] = "path",
+                                      [QUERY] = "query",
+                                      [HEADERS] = "headers",
+                                      [JSON] = "json",
+                                      [FORM] = "form",
+                                      [BODY] = "body",
+                                      [AUTH] = "auth",
+                                      [CONTENT_TYPE] = "content_type",
+                                      [BEARER] = "bearer",
+                                      [EXPECT] = "expect",
+                                      [IDEMPOTENCY_KEY] = "idempotency_key",
+                                      [MEMBERS] = NULL};
 
 static bool is_token(const char *text) {
   if (!*text) return false;
@@ -53,16 +69,18 @@ void http_free_headers(struct curl_slist *headers, const struct curl_slist *unti
   }
 }
 
+static bool is_unreserved(char c) {
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '.' || c == '_' || c == '~';
+}
+
 void percent_encode(struct buf *out, const char *bytes, size_t len) {
   static const char hex[] = "0123456789ABCDEF";
-  for (size_t i = 0; i < len; i++) {
+  for (size_t i = 0, from = 0; from < len; from = i + 1) {
+    for (i = from; i < len && is_unreserved(bytes[i]);) i++;
+    buf_add(out, bytes + from, i - from);
+    if (i == len) return;
     unsigned char c = (unsigned char)bytes[i];
-    if ((c < 128 && isalnum(c)) || (c && strchr("-._~", c))) {
-      buf_addc(out, (char)c);
-    } else {
-      char code[3] = {'%', hex[c >> 4], hex[c & 15]};
-      buf_add(out, code, 3);
-    }
+    buf_add(out, (const char[]){'%', hex[c >> 4], hex[c & 15]}, 3);
   }
 }
 
@@ -126,23 +144,29 @@ static const char *after_host(const char *url) {
   return host ? url + scheme + host : NULL;
 }
 
-static int check_base(const char *url, struct err *err) {
+static int check_base(const char *url, size_t *ret_origin_len, struct err *err) {
   const char *path = after_host(url);
   if (!path && strstr(url, "://") && strncasecmp(url, "http", 4) != 0)
     return err_set(err, ERR_INVALID, "http: the URL must begin with https:// or http://");
   if (!path) return err_set(err, ERR_INVALID, "http: this is no URL such as https://host/path");
+  *ret_origin_len = (size_t)(path - url);
   return path_walks(path) ? err_set(err, ERR_INVALID, "http: the URL's path has a \".\" or \"..\" segment") : 0;
 }
 
-/* Takes text, whose base was checked. */
-static int parse_url(struct http_url *url, char *text, struct err *err) {
+/* Takes text, whose base was checked and is as long up to the path. */
+static void take_text(struct http_url *url, char *text, size_t origin_len) {
+  if (!text) abort();
+  url->text = text;
+  url->path_query = text + origin_len;
+  url->origin_len = origin_len;
+}
+
+static int parse_url(struct http_url *url, struct err *err) {
+  const char *text = url->text;
   char *fragment = NULL;
   int r = 0;
   CURLUcode code;
-  if (!text || !(url->parsed = curl_url())) abort();
-  url->text = text;
-  url->path_query = after_host(text);
-  url->origin_len = (size_t)(url->path_query - text);
+  if (!(url->parsed = curl_url())) abort();
   code = text_has_line_break(text) ? CURLUE_MALFORMED_INPUT
                                    : curl_url_set(url->parsed, CURLUPART_URL, text, CURLU_PATH_AS_IS | CURLU_DISALLOW_USER);
   if (code == CURLUE_USER_NOT_ALLOWED) r = err_set(err, ERR_INVALID, "http: a URL must not hold a user or password; use auth");
@@ -155,20 +179,77 @@ static int parse_url(struct http_url *url, char *text, struct err *err) {
 }
 
 int http_url_init(struct http_url *url, const char *text, struct err *err) {
-  int r = check_base(text, err);
-  return r < 0 ? r : parse_url(url, strdup(text), err);
+  size_t origin_len;
+  int r = check_base(text, &origin_len, err);
+  if (r < 0) return r;
+  take_text(url, strdup(text), origin_len);
+  return parse_url(url, err);
+}
+
+void http_server_unref(void *server) {
+  struct http_server *s = server;
+  if (!s || --s->refs) return;
+  curl_url_cleanup(s->parsed);
+  free(s);
 }
 
 void http_url_release(struct http_url *url) {
   wipe_string(url->text);
   curl_url_cleanup(url->parsed);
+  http_server_unref(url->server);
   memset(url, 0, sizeof *url);
+}
+
+CURLU *http_url_parse(struct http_url *url) {
+  if (!url->parsed && parse_url(url, NULL) < 0) abort(); /* both halves were found good */
+  return url->parsed;
 }
 
 char *http_url_host(const struct http_url *url) {
   char *host = NULL;
-  if (curl_url_get(url->parsed, CURLUPART_HOST, &host, 0) != CURLUE_OK) abort();
+  if (curl_url_get(url->parsed ? url->parsed : url->server->parsed, CURLUPART_HOST, &host, 0) != CURLUE_OK) abort();
   return host;
+}
+
+/* A path, and perhaps a query, of nothing but what RFC 3986 lets stand there: libcurl refuses and changes nothing in it. */
+static bool is_plain(const char *path_query) {
+  const char *p = path_query;
+  if (*p != '/') return false;
+  while (is_unreserved(*p) || (*p && strchr("/?%:@!$&'()*+,;=", *p))) p++;
+  return !*p && p[-1] != '?';
+}
+
+/* NULL when there is no such server. Forgotten are all when they get many, and one whose name is a secret is not remembered. */
+static struct http_server *server_new(struct transports *t, const char *origin) {
+  struct http_url url = {0};
+  if (secrets_shown(t->secrets, origin, strlen(origin)) || http_url_init(&url, origin, NULL) < 0) return NULL;
+  struct http_server *s = calloc(1, sizeof *s);
+  if (!s) abort();
+  *s = (struct http_server){.refs = 1, .parsed = url.parsed};
+  url.parsed = NULL;
+  http_url_release(&url);
+  if (map_count(&t->servers) >= MOST_SERVERS) {
+    map_release(&t->servers, http_server_unref);
+    map_init(&t->servers);
+  }
+  map_put(&t->servers, origin, s);
+  return s;
+}
+
+static struct http_server *server_ref(struct transports *t, const char *text, size_t origin_len) {
+  char *origin = strndup(text, origin_len);
+  if (!origin) abort();
+  struct http_server *s = map_get(&t->servers, origin);
+  if (!s) s = server_new(t, origin);
+  if (s) s->refs++;
+  wipe_string(origin);
+  return s;
+}
+
+static int take_url(struct http_url *url, struct transports *t, char *text, size_t origin_len, struct err *err) {
+  take_text(url, text, origin_len);
+  if (is_plain(url->path_query)) url->server = server_ref(t, text, origin_len);
+  return url->server ? 0 : parse_url(url, err);
 }
 
 static int add_path(struct buf *url, const json_t *path, struct err *err) {
@@ -185,13 +266,14 @@ static int add_path(struct buf *url, const json_t *path, struct err *err) {
   return 0;
 }
 
-static int build_url(struct http_request *q, const json_t *form, struct err *err) {
+static int build_url(struct http_request *q, struct transports *t, const json_t *const *in, struct err *err) {
   const char *base;
   const json_t *path, *query;
   struct buf url, pairs;
+  size_t origin_len;
   int r;
-  if ((r = form_string(form, "http", "url", true, &base, err)) < 0 || (r = form_list(form, "http", "path", &path, err)) < 0 ||
-      (r = form_object(form, "http", "query", &query, err)) < 0 || (r = check_base(base, err)) < 0)
+  if ((r = form_string_of(in[URL], "http", "url", true, &base, err)) < 0 || (r = form_list_of(in[PATH], "http", "path", &path, err)) < 0 ||
+      (r = form_object_of(in[QUERY], "http", "query", &query, err)) < 0 || (r = check_base(base, &origin_len, err)) < 0)
     return r;
   size_t before_query = strcspn(base, "?");
   buf_init(&url, URL_CAP);
@@ -202,7 +284,7 @@ static int build_url(struct http_request *q, const json_t *form, struct err *err
   if (pairs.len) buf_addc(&url, !base[before_query] ? '?' : '&');
   buf_add(&url, pairs.data, pairs.len);
   if (!buf_ok(&url) || !buf_ok(&pairs)) r = err_set(err, ERR_LIMIT, "http: the URL is longer than %d bytes", URL_CAP);
-  else r = parse_url(&q->url, buf_take(&url, NULL), err);
+  else r = take_url(&q->url, t, buf_take(&url, NULL), origin_len, err);
 out:
   buf_release(&url);
   buf_release(&pairs);
@@ -211,9 +293,9 @@ out:
 
 /* ---- method, headers, body -------------------------------------------------------------------------- */
 
-static int build_method(struct http_request *q, const json_t *form, struct err *err) {
+static int build_method(struct http_request *q, const json_t *const *in, struct err *err) {
   const char *method;
-  int r = form_string(form, "http", "method", false, &method, err);
+  int r = form_string_of(in[METHOD], "http", "method", false, &method, err);
   if (r < 0) return r;
   if (!method) method = "GET";
   for (const char *p = method; *p; p++)
@@ -236,7 +318,7 @@ static int build_headers(struct http_request *q, const json_t *headers, struct e
   const char *key;
   json_t *value;
   int r = 0;
-  for (size_t i = 0; ours[i]; i++)
+  for (size_t i = 0; headers && ours[i]; i++)
     if (has_header(headers, ours[i])) return err_set(err, ERR_INVALID, "http: the header %s is the transport's own", ours[i]);
   json_object_foreach((json_t *)(uintptr_t)headers, key, value) {
     struct text text;
@@ -247,14 +329,15 @@ static int build_headers(struct http_request *q, const json_t *headers, struct e
   return 0;
 }
 
-static int build_body(struct http_request *q, const json_t *form, const char **ret_type, struct err *err) {
-  const json_t *json = json_object_get(form, "json"), *fields, *body = json_object_get(form, "body");
+static int build_body(struct http_request *q, const json_t *const *in, const char **ret_type, struct err *err) {
+  const json_t *json = in[JSON], *fields, *body = in[BODY];
   const char *type;
   struct buf text;
   int r;
-  if ((r = form_object(form, "http", "form", &fields, err)) < 0 || (r = form_string(form, "http", "content_type", false, &type, err)) < 0)
+  if ((r = form_object_of(in[FORM], "http", "form", &fields, err)) < 0 ||
+      (r = form_string_of(in[CONTENT_TYPE], "http", "content_type", false, &type, err)) < 0)
     return r;
-  if ((json != NULL) + (json_object_get(form, "form") != NULL) + (body != NULL) > 1)
+  if ((json != NULL) + (in[FORM] != NULL) + (body != NULL) > 1)
     return err_set(err, ERR_INVALID, "http: only one of json, form and body can be sent");
   if (q->body && (json || fields || body)) return err_set(err, ERR_INVALID, "http: a body of bytes excludes json, form and body");
   if (type && !body && !q->body) return err_set(err, ERR_INVALID, "http: content_type goes with body only");
@@ -275,9 +358,8 @@ static int build_body(struct http_request *q, const json_t *form, const char **r
   return r;
 }
 
-static int build_key(struct http_request *q, const json_t *form, const char *key, struct err *err) {
+static int build_key(struct http_request *q, const json_t *how, const char *key, struct err *err) {
   static const char *const names[] = {"header", NULL};
-  const json_t *how = json_object_get(form, "idempotency_key");
   const char *name = "Idempotency-Key";
   int r;
   if (!how) return 0;
@@ -300,18 +382,19 @@ static void take_bytes(struct http_request *q, const void *body, size_t len) {
   q->body_len = len;
 }
 
-int http_request_init(struct http_request *q, const json_t *form, const void *body, size_t body_len, const char *idempotency_key,
-                      struct err *err) {
-  const json_t *headers;
+int http_request_init(struct http_request *q, struct transports *t, const json_t *form, const void *body, size_t body_len,
+                      const char *idempotency_key, struct err *err) {
+  const json_t *in[MEMBERS], *headers;
   const char *type = NULL, *expect;
   int r;
   memset(q, 0, sizeof *q);
   take_bytes(q, body, body_len);
-  if ((r = form_members(form, "http", members, err)) < 0 || (r = build_method(q, form, err)) < 0 || (r = build_url(q, form, err)) < 0 ||
-      (r = form_object(form, "http", "headers", &headers, err)) < 0 || (r = build_headers(q, headers, err)) < 0 ||
-      (r = build_body(q, form, &type, err)) < 0 || (r = build_key(q, form, idempotency_key, err)) < 0 ||
-      (r = form_string(form, "http", "expect", false, &expect, err)) < 0 || (r = form_object(form, "http", "auth", &q->auth, err)) < 0 ||
-      (r = form_string(form, "http", "bearer", false, &q->bearer, err)) < 0)
+  if ((r = form_take(form, "http", members, in, err)) < 0 || (r = build_method(q, in, err)) < 0 || (r = build_url(q, t, in, err)) < 0 ||
+      (r = form_object_of(in[HEADERS], "http", "headers", &headers, err)) < 0 || (r = build_headers(q, headers, err)) < 0 ||
+      (r = build_body(q, in, &type, err)) < 0 || (r = build_key(q, in[IDEMPOTENCY_KEY], idempotency_key, err)) < 0 ||
+      (r = form_string_of(in[EXPECT], "http", "expect", false, &expect, err)) < 0 ||
+      (r = form_object_of(in[AUTH], "http", "auth", &q->auth, err)) < 0 ||
+      (r = form_string_of(in[BEARER], "http", "bearer", false, &q->bearer, err)) < 0)
     goto out;
   if (expect && strcmp(expect, "json") != 0) r = err_set(err, ERR_INVALID, "http: expect can only be \"json\"");
   else if (q->bearer && q->auth) r = err_set(err, ERR_INVALID, "http: only one of bearer and auth can be used");

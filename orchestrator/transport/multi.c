@@ -207,6 +207,7 @@ static void handle_clean(struct handle *handle) {
   CURL *e = handle->easy;
   curl_easy_setopt(e, CURLOPT_URL, NULL);
   curl_easy_setopt(e, CURLOPT_CURLU, NULL);
+  curl_easy_setopt(e, CURLOPT_REQUEST_TARGET, NULL);
   curl_easy_setopt(e, CURLOPT_HTTPHEADER, NULL);
   curl_easy_setopt(e, CURLOPT_POSTFIELDS, NULL);
   curl_easy_setopt(e, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)-1);

@@ -31,7 +31,7 @@ struct handle {
 struct transfer_kind {
   /* On the thread: what is the same for each of them is set in a new handle. */
   void (*setup)(struct handle *handle);
-  /* On the thread, when its turn has come: what is its own. URL, CURLU, HTTPHEADER, POSTFIELDS, POSTFIELDSIZE_LARGE, CUSTOMREQUEST and NOBODY
+  /* On the thread, when its turn has come: what is its own. URL, CURLU, REQUEST_TARGET, HTTPHEADER, POSTFIELDS, POSTFIELDSIZE_LARGE, CUSTOMREQUEST and NOBODY
    * may be set; whoever sets any other says transfer_mark. */
   void (*load)(struct transfer *transfer, CURL *easy);
   /* On the loop: it is back, whether it came to its end or was called off. */

@@ -310,6 +310,7 @@ struct transports *transports_new(struct loop *loop, struct secrets *secrets) {
   t->loop = loop;
   t->secrets = secrets;
   map_init(&t->tokens);
+  map_init(&t->servers);
   t->multi = multi_new(loop);
   t->pool = pool_new(loop);
   return t;
@@ -327,6 +328,7 @@ void transports_free(struct transports *t) {
   }
   timer_free(t->alarm);
   map_release(&t->tokens, free);
+  map_release(&t->servers, http_server_unref);
   multi_free(t->multi);
   pool_free(t->pool);
   free(t);

@@ -1,6 +1,7 @@
 /* test_http_many.c: what HTTP exchanges share: connections, handles, and the line before a server that has enough to do. */
 #include "base/slab.h"
 #include "http_ask.h"
+#include "transport/flight.h"
 
 #define SIGNED                                                                                                                             \
   ",\"auth\":{\"sigv4\":{\"access_key\":\"AKIDEXAMPLE\",\"secret_key\":\"wJalrXUtnFEMI\",\"region\":\"us-east-1\",\"service\":\"iam\"}}"
@@ -257,11 +258,53 @@ static void by_name(void **state) {
   json_decref(q);
 }
 
+static void post_to(const char *host) {
+  char text[256];
+  snprintf(text, sizeof text, "{\"http\":{\"method\":\"POST\",\"url\":\"http://%s:%d/ok\"}}", host, server.port);
+  help_run((struct exchange){.connector = "test"}, help_json(text), &o);
+}
+
+/* What is remembered of a server makes no other URL of it good, changes nothing that is sent, and never gets much. */
+static void known_server(void **state) {
+  static const char *const bad[] = {"/ok#x", "/o k", "/ok\\n", "/a/../ok", "/%2e", "@127.0.0.1/ok", "x/ok"};
+  static const char *const asked[][2] = {
+      {"/ok", "/ok"},       {"", "/"},       {"?x=1", "/?x=1"}, {"/ok?a=%2f&b=?", "/ok?a=%2f&b=?"}, {"/%zz%C3%a4", "/%zz%C3%a4"},
+      {"//ok//", "//ok//"}, {"/a<b", "/a<b"}};
+  char last[REQUEST_CAP], line[256], url[64], host[32];
+  get("/ok");
+  for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+    struct err err = {0};
+    assert_int_equal(help_refused((struct exchange){0}, request("POST", bad[i], ""), &err), ERR_INVALID);
+  }
+  for (size_t i = 0; i < sizeof asked / sizeof *asked; i++) {
+    help_run((struct exchange){0}, request("POST", asked[i][0], ""), &o);
+    expect(DELIVERY_ANSWERED, 0);
+    last_request(last);
+    snprintf(line, sizeof line, "POST %s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\n", asked[i][1], server.port);
+    assert_memory_equal(last, line, strlen(line));
+  }
+  assert_int_equal(secrets_put(secrets, "host", "127.0.99.7", 10, NULL), 0);
+  snprintf(url, sizeof url, "http://127.0.99.7:%d", server.port);
+  post_to("127.0.99.7");
+  expect(DELIVERY_NOT_SENT, ERR_UNAVAILABLE);
+  assert_null(map_get(&transports->servers, url));
+  secrets_drop(secrets, "host");
+  for (int i = 0; i < 300; i++) {
+    snprintf(host, sizeof host, "127.0.%d.%d", 1 + i / 100, 1 + i % 100);
+    post_to(host);
+    expect(DELIVERY_NOT_SENT, ERR_UNAVAILABLE);
+    assert_true(map_count(&transports->servers) > 0 && map_count(&transports->servers) <= 256);
+  }
+  get("/ok");
+  expect(DELIVERY_ANSWERED, 0);
+}
+
 int main(void) {
   slab_install(); /* as the engine does */
   const struct CMUnitTest tests[] = {cmocka_unit_test(many_at_once), cmocka_unit_test(nothing_left_over),
                                      cmocka_unit_test(said_once),    cmocka_unit_test(closed_while_kept),
                                      cmocka_unit_test(waiting),      cmocka_unit_test(nothing_left_over_of_failures),
-                                     cmocka_unit_test(storm),        cmocka_unit_test(by_name)};
+                                     cmocka_unit_test(storm),        cmocka_unit_test(by_name),
+                                     cmocka_unit_test(known_server)};
   return cmocka_run_group_tests(tests, up, down);
 }
