@@ -129,7 +129,10 @@ bool netrules_allow(const struct netrules *rules, const struct sockaddr *address
 bool netrules_allow_text(const struct netrules *rules, const char *address) {
   uint8_t a[16], v4[4];
   char plain[ADDRESS_TEXT];
-  snprintf(plain, sizeof plain, "%.*s", (int)strcspn(address, "%"), address); /* without the scope of fe80::1%eth0 */
+  size_t len = strcspn(address, "%"); /* without the scope of fe80::1%eth0 */
+  if (len >= sizeof plain) return false;
+  memcpy(plain, address, len);
+  plain[len] = 0;
   if (inet_pton(AF_INET, plain, v4) == 1) from_v4(v4, a);
   else if (inet_pton(AF_INET6, plain, a) == 1) canonical(a);
   else return false;
