@@ -162,21 +162,31 @@ static void page_drop(struct sealer *s, struct page *p) {
   while (!atomic_compare_exchange_weak(&s->returned, &p->next, p)) continue;
 }
 
-static void page_leave(struct sealer *s, struct page *p) {
-  if (p && atomic_fetch_sub(&p->holders, 1) == 1) page_drop(s, p);
+static void page_leave(struct sealer *s, struct page *p, size_t holders) {
+  if (p && atomic_fetch_sub(&p->holders, holders) == holders) page_drop(s, p);
 }
 
-static void items_drop(struct sealer *s, size_t count) {
-  while (count--) {
-    struct item *gone = s->first;
-    s->first = gone->next;
-    if (!s->first) s->end = &s->first;
-    s->items--;
+/* The first ones of the queue. They lie in another core's cache: each is asked for on its own, not after the one before it, and a page is left once for all of it. */
+static void items_drop(struct sealer *s, struct item *const *items, size_t count) {
+  struct page *page = NULL;
+  size_t holders = 0;
+  if (!count) return;
+  s->first = items[count - 1]->next;
+  if (!s->first) s->end = &s->first;
+  s->items -= count;
+  for (size_t i = 0; i < count; i++) {
+    const struct item *gone = items[i];
     s->bytes -= sizeof *gone + gone->head_len + gone->envelope_len;
     s->status.waiting -= gone->head_len > 0;
     s->status.removing -= gone->removal;
-    page_leave(s, gone->page);
+    if (gone->page != page) {
+      page_leave(s, page, holders);
+      page = gone->page;
+      holders = 0;
+    }
+    holders++;
   }
+  page_leave(s, page, holders);
 }
 
 /* In the order in which they came: a look says how things stood between the entries around it. */
@@ -249,7 +259,7 @@ static bool batch_run(struct sealer *s) {
   if (r == 0 && count) r = batch_remove(s, items, count, &err);
   pthread_mutex_lock(&s->lock);
   if (r == 0) sealed = verdicts_take(s, entries, items, count);
-  if (r == 0) items_drop(s, count), succeeded(s, sealed);
+  if (r == 0) items_drop(s, items, count), succeeded(s, sealed);
   else failed(s, &err);
   tell(s);
   return r == 0;
@@ -335,8 +345,8 @@ static struct page *page_spare(struct sealer *s) {
 }
 
 static void sealer_free(struct sealer *s) {
-  items_drop(s, s->items);
-  page_leave(s, s->page);
+  for (struct item *i; (i = s->first);) items_drop(s, &i, 1);
+  page_leave(s, s->page, 1);
   for (struct page *p; (p = page_spare(s));) free(p);
   buf_release(&s->cosigned);
   map_release(&s->behind, NULL);
@@ -406,7 +416,7 @@ static struct page *page_new(struct sealer *s, size_t size, size_t holders) {
 static struct page *page_for(struct sealer *s, size_t bytes) {
   if (bytes > PAGE_BYTES / LARGE) return page_new(s, bytes, 0);
   if (s->page && s->page->size - s->page->used >= bytes) return s->page;
-  page_leave(s, s->page);
+  page_leave(s, s->page, 1);
   return s->page = page_new(s, PAGE_BYTES, 1);
 }
 
@@ -425,7 +435,7 @@ static struct item *item_new(struct sealer *s, size_t bytes) {
 static void item_back(struct sealer *s, struct item *i) {
   struct page *p = i->page;
   if (p == s->page) p->used = (size_t)((char *)i - (char *)p->bytes);
-  page_leave(s, p);
+  page_leave(s, p, 1);
 }
 
 static void item_push(struct sealer *s, struct item *i) {
