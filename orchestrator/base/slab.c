@@ -76,7 +76,10 @@ static struct {
   _Atomic(size_t) used; /* pages handed to a class of a heap */
   pthread_mutex_t lock; /* over what follows, to change it */
   size_t ready;         /* pages that may be written */
-  uint8_t class_of[PAGES], heap_of[PAGES];
+  struct {
+    uint8_t class, heap;
+  } of[PAGES];
+  uint8_t class_for[SLAB_MOST / STEP + 1]; /* a size, in steps */
   struct heap heaps[HEAPS];
 } slab = {.lock = PTHREAD_MUTEX_INITIALIZER};
 static _Thread_local struct heap *own;
@@ -86,21 +89,23 @@ static void unlock(void) { pthread_mutex_unlock(&slab.lock); }
 
 static size_t (*system_size)(void *block); /* malloc_usable_size */
 
-static size_t class_for(size_t size) {
-  if (size <= SMALL) return size ? (size - 1) / STEP : 0;
-  size_t class = SMALLS;
-  while (middle_sizes[class - SMALLS] < size) class ++;
-  return class;
-}
+static size_t class_for(size_t size) { return slab.class_for[(size + STEP - 1) / STEP]; }
 
 static size_t class_size(size_t class) { return class < SMALLS ? (class + 1) * STEP : middle_sizes[class - SMALLS]; }
+
+static void note_classes(void) {
+  for (size_t steps = 1, class = 0; steps <= SLAB_MOST / STEP; steps++) {
+    if (class_size(class) < steps * STEP) class ++;
+    slab.class_for[steps] = (uint8_t) class;
+  }
+}
 
 /* Whoever has a block of ours from another thread knows its page too: what passed the block on passed that on with it. */
 static size_t used(void) { return atomic_load_explicit(&slab.used, memory_order_relaxed); }
 
 static bool ours(const void *block, size_t *ret_page) {
   *ret_page = ((uintptr_t)block - slab.base) >> PAGE_SHIFT;
-  return slab.base && *ret_page < used();
+  return *ret_page < used(); /* none before slab_install */
 }
 
 static void take_returned(void) {
@@ -108,7 +113,7 @@ static void take_returned(void) {
   for (size_t page; b; b = next) {
     next = b->next;
     if (!ours(b, &page)) abort(); /* somebody wrote into a freed block */
-    struct block **list = &own->free[slab.class_of[page]];
+    struct block **list = &own->free[slab.of[page].class];
     b->next = *list;
     *list = b;
   }
@@ -132,8 +137,8 @@ static bool grow(size_t class) {
   if (good) {
     own->fresh[class] = (char *)(slab.base + (page << PAGE_SHIFT));
     own->fresh_left[class] = (uint32_t)(PAGE / class_size(class));
-    slab.class_of[page] = (uint8_t) class;
-    slab.heap_of[page] = (uint8_t)(own - slab.heaps);
+    slab.of[page].class = (uint8_t) class;
+    slab.of[page].heap = (uint8_t)(own - slab.heaps);
     atomic_store_explicit(&slab.used, page + 1, memory_order_release);
   }
   unlock();
@@ -184,23 +189,32 @@ void *slab_alloc(size_t size) {
   return b;
 }
 
+/* NULL, or the system's. */
+static __attribute__((noinline)) void free_other(void *block) {
+  if (block && own) large_free(block);
+  else system_free(block);
+}
+
+static __attribute__((noinline)) void give_back(struct heap *of, struct block *b) {
+  b->next = atomic_load(&of->returned);
+  while (!atomic_compare_exchange_weak(&of->returned, &b->next, b)) continue;
+}
+
 void slab_free(void *block) {
   size_t page;
   struct block *b = block;
-  if (!b) return;
+  struct heap *mine = own;
   if (!ours(b, &page)) {
-    if (own) large_free(b);
-    else system_free(b);
+    free_other(b);
     return;
   }
-  struct heap *of = &slab.heaps[slab.heap_of[page]];
-  if (of == own) {
-    b->next = of->free[slab.class_of[page]];
-    of->free[slab.class_of[page]] = b;
-  } else {
-    b->next = atomic_load(&of->returned);
-    while (!atomic_compare_exchange_weak(&of->returned, &b->next, b)) continue;
+  if (&slab.heaps[slab.of[page].heap] != mine) {
+    give_back(&slab.heaps[slab.of[page].heap], b);
+    return;
   }
+  struct block **list = &mine->free[slab.of[page].class];
+  b->next = *list;
+  *list = b;
 }
 
 void *slab_calloc(size_t count, size_t size) {
@@ -215,7 +229,7 @@ void *slab_realloc(void *block, size_t size) {
   size_t page;
   if (!block) return slab_alloc(size);
   if (!ours(block, &page)) return system_realloc(block, size);
-  size_t before = class_size(slab.class_of[page]);
+  size_t before = class_size(slab.of[page].class);
   if (size <= before) return block;
   void *larger = slab_alloc(size);
   if (!larger) return NULL;
@@ -245,7 +259,7 @@ void *realloc(void *block, size_t size) {
 size_t malloc_usable_size(void *block) {
   size_t page;
   if (!system_size) *(void **)&system_size = dlsym(RTLD_NEXT, "malloc_usable_size");
-  return ours(block, &page) ? class_size(slab.class_of[page]) : system_size(block);
+  return ours(block, &page) ? class_size(slab.of[page].class) : system_size(block);
 }
 #endif
 
@@ -255,6 +269,7 @@ void slab_install(void) {
   const size_t size = (size_t)PAGES << PAGE_SHIFT, large = (size_t)GROW_PAGES << PAGE_SHIFT;
   void *range = mmap(NULL, size + large, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (range == MAP_FAILED) return; /* a limit on addresses: malloc will do */
+  note_classes();
   slab.base = ((uintptr_t)range + large - 1) & ~(large - 1);
   /* Blocks lie scattered: with large pages the processor finds them sooner. The first 6 MiB are all that an idle engine needs. */
   madvise((void *)(slab.base + 3 * large), size - 3 * large, MADV_HUGEPAGE);
