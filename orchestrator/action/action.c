@@ -275,25 +275,6 @@ void actions_orphan(struct actions *a, const struct journal *journal) {
 
 /* --- stages ------------------------------------------------------------------------------------------------------------- */
 
-json_t *action_named(const struct action *x) {
-  const struct form *f = x->form;
-  json_t *body = json_object();
-  json_object_set(body, "action", f->word_action);
-  json_object_set(body, "connector", f->word_connector);
-  json_object_set(body, "effect", f->word_effect);
-  json_object_set(body, "target", x->target);
-  return body;
-}
-
-json_t *action_about(struct action *x) {
-  json_t *about = action_named(x);
-  json_object_set_new(about, "digest", json_string(x->digest));
-  json_object_set(about, "params", x->params);
-  if (action_request(x)) json_object_set(about, "request", x->request);
-  if (x->because) json_object_set_new(about, "because", json_string(x->because));
-  return about;
-}
-
 static void refuse(struct action *x, const char *kind, const char *why) {
   x->all->refused++;
   json_t *body = action_named(x);
@@ -473,20 +454,6 @@ static void on_durable(void *arg, const struct err *err) {
   action_send(x);
 }
 
-static json_t *intent_body(struct action *x, int64_t send_before) {
-  json_t *body = action_about(x);
-  json_object_set_new(body, "attempt", json_integer(x->attempt));
-  json_object_set_new(body, "key", json_string(x->key));
-  json_object_set_new(body, "send_before", json_integer(send_before));
-  json_object_set_new(body, "settle", json_integer(x->form->settle_ms));
-  json_object_set_new(body, "timeout", json_integer(x->form->timeout_ms));
-  json_object_set(body, "version", x->form->word_version);
-  if (x->undo_of) json_object_set_new(body, "undo_of", json_string(x->undo_of));
-  if (x->lift_ms) json_object_set_new(body, "lift_at", json_integer(action_now(x) + x->lift_ms * 1000));
-  if (x->simulated) json_object_set_new(body, "simulated", json_true());
-  return body;
-}
-
 void action_intend(struct action *x) {
   if (guard_shadowed(x)) { /* no way leads here; should one be made some day, it ends here */
     action_would(x);
@@ -508,10 +475,13 @@ void action_intend(struct action *x) {
   const struct declaration *d = x->connector->declaration; /* its probe and its undo are this version's */
   actions_keep_source(x->all, journal_incident(x->journal), d->digest, d->source, d->source_len, 0);
   struct err err;
-  json_t *body = intent_body(x, action_now(x) + x->all->send_within_ms * 1000);
-  struct entry_spec spec = {.kind = KIND_ACTION_INTENDED, .actor = x->actor, .run = x->run, .step = x->step, .body = body};
+  struct buf body;
+  char near[4096];
+  buf_lend(&body, near, sizeof near, SIZE_MAX / 2);
+  action_intent_write(x, action_now(x) + x->all->send_within_ms * 1000, &body);
+  struct entry_spec spec = {.kind = KIND_ACTION_INTENDED, .actor = x->actor, .run = x->run, .step = x->step, .written = &body};
   bool kept = journal_append(x->journal, &spec, &err) != NULL;
-  json_decref(body);
+  buf_release(&body);
   if (!kept) { /* what cannot be put on record is not sent */
     action_end(x, false, failure_new("too_large", err.text, false), NULL, NULL);
     return;
@@ -532,23 +502,27 @@ static void called_back(void *arg) {
 
 void action_call_back(struct action *x) { loop_soon(x->all->deps.loop, called_back, x); }
 
+/* An outcome that cannot be put on record leaves at least that it was there. */
+static void outcome_append(struct action *x, const struct buf *body, bool ok, bool contains) {
+  struct entry_spec spec = {.kind = KIND_ACTION_OUTCOME, .actor = x->actor, .run = x->run, .step = x->step, .written = body};
+  struct err err;
+  spec.bare = !contains;
+  if (!journal_append(x->journal, &spec, &err))
+    journal_add(x->journal, KIND_ACTION_OUTCOME, x->actor, x->run, x->step, json_pack("{s:s, s:b}", "error", err.text, "ok", ok));
+}
+
 void action_end(struct action *x, bool ok, json_t *returns_take, const char *status, const json_t *response) {
+  struct buf body;
+  char near[8192];
   x->returns = returns_take ? returns_take : json_object();
   x->outcome = (struct outcome){.ok = ok, .returns = x->returns, .status = status};
-  json_t *body = action_named(x);
-  json_object_set_new(body, "ok", json_boolean(ok));
-  json_object_set(body, ok ? "returns" : "failure", x->returns);
-  json_object_set_new(body, "took_ms", json_integer((action_now(x) - x->began) / 1000));
-  if (status) json_object_set_new(body, "contains", json_string(status));
-  if (x->undo_of) json_object_set_new(body, "undo_of", json_string(x->undo_of));
-  if (response) json_object_set(body, "response", (json_t *)(uintptr_t)response);
-  if (x->effect == EFFECT_READ) json_object_set(body, "params", x->params);
-  if (x->effect == EFFECT_READ && x->request) json_object_set(body, "request", x->request);
-  if (x->simulated) json_object_set_new(body, "simulated", json_true());
+  buf_lend(&body, near, sizeof near, SIZE_MAX / 2);
+  action_outcome_write(x, ok, status, response, &body);
   sealed_settle(x, ok);
   if (x->intended) x->all->outcomes++;
   x->intended = false;
-  journal_add(x->journal, KIND_ACTION_OUTCOME, x->actor, x->run, x->step, body);
+  outcome_append(x, &body, ok, status != NULL);
+  buf_release(&body);
   if (status) ledger_hold(x, status);
   if (ok) ledger_lifted(x);
   if (ok && x->undo_of && !x->cb) ledger_undone(x);

@@ -50,31 +50,10 @@ static void not_sent(struct action *x, const char *why, int64_t after_ms) {
 
 static int64_t backoff(const struct action *x) { return x->attempt < 2 ? 500 : x->attempt < 3 ? 2000 : 5000; }
 
-/* No fewer bytes than it takes to write; stops to count where they are more than `most`. */
-static size_t written_at_most(const json_t *value, size_t most) {
-  enum { ESCAPED = 6, NUMBER = 32, AROUND = 4 };
-  size_t total = json_is_string(value) ? json_string_length(value) * ESCAPED + AROUND : NUMBER, i;
-  json_t *item;
-  const char *key;
-  json_array_foreach(value, i, item) if (total <= most) total += written_at_most(item, most) + AROUND;
-  json_object_foreach((json_t *)(uintptr_t)value, key, item) if (total <= most) total +=
-      strlen(key) * ESCAPED + written_at_most(item, most) + AROUND;
-  return total;
-}
-
-static json_t *kept_response(const struct action *x, const json_t *response) {
-  if (!response) return NULL;
-  if (written_at_most(response, RESPONSE_KEPT) <= RESPONSE_KEPT) return json_incref((json_t *)(uintptr_t)response);
-  char *text = json_text(response);
-  json_t *kept = text && strlen(text) <= RESPONSE_KEPT ? json_incref((json_t *)(uintptr_t)response) : NULL;
-  if (!kept) {
-    char digest[65];
-    json_digest(response, digest);
-    kept = json_pack("{s:s, s:I}", "sha256", digest, "bytes", (json_int_t)(text ? strlen(text) : 0));
-    if (json_object_get(response, "status")) json_object_set(kept, "status", json_object_get(response, "status"));
-  }
-  free(text);
-  return kept;
+static void doubt(struct action *x, const char *why, const json_t *response) {
+  json_t *kept = action_response_kept(response);
+  action_doubt(x, why, kept);
+  json_decref(kept);
 }
 
 static bool gateway_error(const json_t *response) {
@@ -82,7 +61,7 @@ static bool gateway_error(const json_t *response) {
   return status == 502 || status == 503 || status == 504 || status == 408;
 }
 
-static void conclude(struct action *x, json_t *returns_take, json_t *kept) {
+static void conclude(struct action *x, json_t *returns_take, const json_t *response) {
   struct err err;
   json_t *checked = NULL;
   const json_t *schema = x->form->returns;
@@ -91,12 +70,12 @@ static void conclude(struct action *x, json_t *returns_take, json_t *kept) {
   if (r == 0 && schema) r = sealed_take_returns(x, schema, &returns_take, &secret, &err);
   if (r == 0 && schema) r = schema_check(schema, returns_take, "returns", &checked, &err);
   if (r < 0 && x->effect != EFFECT_READ) {
-    action_doubt(x, err.text, kept);
+    doubt(x, err.text, response);
   } else if (r < 0) {
-    action_end(x, false, failure_new("unreadable", err.text, false), NULL, kept);
+    action_end(x, false, failure_new("unreadable", err.text, false), NULL, response);
   } else {
     json_t *returns = checked ? checked : json_incref(returns_take);
-    action_end(x, true, returns, ledger_status(x, returns, true), kept);
+    action_end(x, true, returns, ledger_status(x, returns, true), response);
   }
   json_decref(returns_take);
 }
@@ -105,19 +84,17 @@ static void read_answer(struct action *x, const json_t *response) {
   struct err err;
   json_t *returns = NULL, *failure = NULL;
   int r = connector_call_with(x->connector->state, x->form->result, response, SCRIPT_DOCUMENT, &returns, &failure, &err);
-  json_t *kept = kept_response(x, response);
   if (r < 0 && x->effect != EFFECT_READ) {
-    action_doubt(x, err.text, kept);
+    doubt(x, err.text, response);
   } else if (r < 0) {
-    action_end(x, false, failure_new("unreadable", err.text, false), NULL, kept);
+    action_end(x, false, failure_new("unreadable", err.text, false), NULL, response);
   } else if (failure || !returns) {
     action_end(x, false,
                failure ? json_incref(failure) : failure_new("refused", "the connector gave neither a result nor a failure", false), NULL,
-               kept);
+               response);
   } else {
-    conclude(x, json_incref(returns), kept);
+    conclude(x, json_incref(returns), response);
   }
-  json_decref(kept);
   json_decref(failure);
   json_decref(returns);
 }
@@ -145,9 +122,7 @@ static void answered(struct action *x, const struct exchange_result *result) {
   if (gateway_error(result->response) && x->effect != EFFECT_READ) {
     char why[64];
     snprintf(why, sizeof why, "gateway error: HTTP %lld", (long long)status);
-    json_t *kept = kept_response(x, result->response);
-    action_doubt(x, why, kept);
-    json_decref(kept);
+    doubt(x, why, result->response);
     return;
   }
   read_answer(x, result->response);

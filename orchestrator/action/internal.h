@@ -122,13 +122,21 @@ json_t *failure_new(const char *kind, const char *message, bool retry);
 int64_t action_now(const struct action *x);
 /* One of the engine's own messages to people (settings' notify), which belongs to no run. */
 bool action_is_message(const struct action *x);
-json_t *action_about(struct action *x);
-/* {"connector","action","effect","target"}, with which all bodies about it begin. New. */
-json_t *action_named(const struct action *x);
 /* Its outcome is there: the caller hears of it in the next turn, and it is freed. */
 void action_call_back(struct action *x);
 /* A read on behalf of x ("resolve" or "probe"), at the step "<step>.0.<k>". */
 int action_helper_start(struct action *x, const char *name, const json_t *params, action_cb *cb, struct err *err);
+
+/* body.c */
+/* {"connector","action","effect","target"}, with which all bodies about it begin. New. */
+json_t *action_named(const struct action *x);
+json_t *action_about(struct action *x);
+/* An intent's body as it is stored, every member of it. */
+void action_intent_write(const struct action *x, int64_t send_before, struct buf *out);
+/* The same of an outcome. response: whole; of one larger than RESPONSE_KEPT its digest is written. */
+void action_outcome_write(const struct action *x, bool ok, const char *status, const json_t *response, struct buf *out);
+/* A response as it is put on record. New. */
+json_t *action_response_kept(const json_t *response);
 
 /* render.c */
 /* found: what its search found, or NULL. */

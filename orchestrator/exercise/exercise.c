@@ -41,7 +41,7 @@ static void record_add(struct exercise *x, const char *id, const struct entry *e
   *copy = *e;
   copy->head = copy->envelope = NULL;
   copy->head_len = copy->envelope_len = 0;
-  copy->body = json_incref(e->body);
+  copy->body = json_incref(entry_body(e));
   r->entries[r->count++] = copy;
   x->changed = true;
 }

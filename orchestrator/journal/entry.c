@@ -29,11 +29,14 @@ enum kind kind_by_name(const char *name) {
 }
 
 /* The envelope: random prefix, then the redacted body. Most bodies bear no secret and are written where they stay. */
-static int envelope_make(const json_t *body, const struct secrets *secrets, struct buf *out, bool *ret_changed, struct err *err) {
+static int envelope_make(const struct entry_spec *spec, const struct secrets *secrets, struct buf *out, bool *ret_changed,
+                         struct err *err) {
   uint8_t prefix[ENVELOPE_PREFIX];
   random_bytes(prefix, sizeof prefix);
   buf_add(out, prefix, sizeof prefix);
-  json_write(body, out);
+  if (!spec->written) json_write(spec->body, out);
+  else if (buf_ok(spec->written)) buf_add(out, spec->written->data, spec->written->len);
+  else out->failed = true;
   *ret_changed = secrets && buf_ok(out) && secrets_shown(secrets, out->data + ENVELOPE_PREFIX, out->len - ENVELOPE_PREFIX);
   if (*ret_changed) {
     struct buf clean;
@@ -114,7 +117,7 @@ enum { ENVELOPE_USUAL = 8192, HEAD_USUAL = 4096 };
 
 int entry_make(const struct entry_spec *spec, const char *incident, const char *node, uint64_t seq, const char *prev, int64_t time,
                const struct secrets *secrets, struct entry **ret, struct err *err) {
-  struct entry of = {.seq = seq, .time = time, .kind = spec->kind, .run = spec->run};
+  struct entry of = {.seq = seq, .time = time, .kind = spec->kind, .run = spec->run, .bare = spec->bare};
   char head_bytes[HEAD_USUAL], envelope_bytes[ENVELOPE_USUAL];
   struct buf head, envelope;
   bool redacted = false;
@@ -122,10 +125,11 @@ int entry_make(const struct entry_spec *spec, const char *incident, const char *
   buf_lend(&envelope, envelope_bytes, sizeof envelope_bytes, ENTRY_BODY_CAP + ENVELOPE_PREFIX);
   text_copy(of.step, sizeof of.step, spec->step);
   text_copy(of.actor, sizeof of.actor, spec->actor);
-  int r = envelope_make(spec->body, secrets, &envelope, &redacted, err);
+  int r = envelope_make(spec, secrets, &envelope, &redacted, err);
   if (r < 0) goto out;
   /* What is folded must be what is stored: a body that lost a secret on the way is read back. */
-  if (!redacted) of.body = json_incref((json_t *)(uintptr_t)spec->body);
+  if (!redacted && spec->written) of.body = NULL;
+  else if (!redacted) of.body = json_incref((json_t *)(uintptr_t)spec->body);
   else if ((r = json_parse_stored(envelope.data + ENVELOPE_PREFIX, envelope.len - ENVELOPE_PREFIX, &of.body, err)) < 0) goto out;
   head_write(&of, &envelope, incident, node, prev, &head);
   leaf_hash(head.data, head.len, of.leaf);
@@ -222,6 +226,14 @@ void entry_free(struct entry *e) {
   if (!e) return;
   json_decref(e->body);
   slab_free(e);
+}
+
+json_t *entry_body(const struct entry *e) {
+  struct entry *own = (struct entry *)(uintptr_t)e;
+  if (!e->body && e->envelope_len > ENVELOPE_PREFIX &&
+      json_parse_stored(e->envelope + ENVELOPE_PREFIX, e->envelope_len - ENVELOPE_PREFIX, &own->body, NULL) < 0)
+    abort(); /* they were written just so */
+  return e->body;
 }
 
 int entry_follows(const struct entry *e, uint64_t seq, const char *prev, struct err *err) {

@@ -9,6 +9,7 @@
 #include <jansson.h>
 #include <stdint.h>
 
+#include "base/buf.h"
 #include "base/digest.h"
 #include "base/err.h"
 #include "base/id.h"
@@ -41,7 +42,8 @@ struct entry {
   size_t head_len;
   char *envelope;
   size_t envelope_len;
-  json_t *body; /* parsed; NULL when the body was removed */
+  bool bare;    /* as its writer said */
+  json_t *body; /* parsed; NULL when the body was removed, or nobody has asked for it yet (entry_body) */
   char bytes[]; /* head and envelope, of one that was made or read here */
 };
 
@@ -52,6 +54,8 @@ struct entry_spec {
   unsigned run;
   const char *step; /* NULL or "": none */
   const json_t *body;
+  const struct buf *written; /* in its place: the bytes that json_write would make of it; borrowed. NULL: body counts */
+  bool bare;                 /* folding it takes its kind and its place alone: an outcome that contains nothing */
 };
 
 /* Writes head and envelope and hashes them. prev: 64 hex digits, leaf_none() for the first. ERR_LIMIT when the body is over ENTRY_BODY_CAP. secrets may be NULL. */
@@ -61,6 +65,8 @@ int entry_make(const struct entry_spec *spec, const char *incident, const char *
 int entry_read(const char *head, size_t head_len, const char *leaf, const void *envelope, size_t envelope_len, struct entry **ret,
                struct err *err);
 void entry_free(struct entry *e);
+/* Its body, read from its envelope when it was appended as bytes. Borrowed; NULL when it was removed. */
+json_t *entry_body(const struct entry *e);
 
 /* The number of the entry whose body it says is removed (KIND_BODY_REMOVING), else 0. */
 uint64_t entry_removes(const struct entry *e);

@@ -200,10 +200,12 @@ static bool fold_usual(struct standing *s, const struct entry *e) {
 
 void standing_fold(struct standing *s, const struct entry *e) {
   if (e->kind <= KIND_INCIDENT_REOPENED || e->kind == KIND_ALERT_ATTACHED) view_settle(s);
-  if (!s->json && !s->bytes && json_is_object(e->body) && fold_usual(s, e)) {
+  bool plain = !s->json && !s->bytes, as_bytes = e->kind == KIND_ACTION_INTENDED && e->envelope_len > ENVELOPE_PREFIX;
+  if (plain && (as_bytes || e->bare || json_is_object(entry_body(e))) && fold_usual(s, e)) {
     s->updated = e->time;
     if (strncmp(e->actor, "person:", 7) == 0 && !s->has_acknowledged) s->has_acknowledged = true, s->acknowledged = e->time;
   } else {
+    if (!e->bare) entry_body(e);
     state_fold(standing_json(s), e);
   }
   s->seq = e->seq;

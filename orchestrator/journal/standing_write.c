@@ -3,12 +3,12 @@
 #include <string.h>
 
 #include "base/id.h"
-#include "base/json.h"
+#include "base/json_members.h"
 #include "base/slab.h"
 #include "base/text.h"
 #include "journal/standing.h"
 
-enum { NUMBER = 24, MOST = STANDING_ALERTS > STANDING_INTENTS ? STANDING_ALERTS : STANDING_INTENTS };
+enum { MOST = STANDING_ALERTS > STANDING_INTENTS ? STANDING_ALERTS : STANDING_INTENTS };
 
 /* A member of an object whose members' names are not known beforehand. */
 struct named {
@@ -39,53 +39,14 @@ static void add_name(struct buf *out, const char *name) {
   buf_add(out, "\":", 2);
 }
 
-static void add_text(struct buf *out, const char *name, const char *text) {
-  json_t *value = json_string(text);
-  buf_adds(out, name);
-  json_write(value, out);
-  json_decref(value);
-}
-
 static void add_named(struct buf *out, const struct named *n) {
   if (!n->id) {
     add_name(out, n->place);
     return;
   }
   separate(out);
-  add_text(out, "", n->id);
+  json_add_text(out, "", n->id);
   buf_addc(out, ':');
-}
-
-/* A member's name that stands in the program, behind another member. */
-#define NAME(name) ",\"" name "\":"
-
-static void add_number(struct buf *out, int64_t number) {
-  char text[NUMBER], *p = text + sizeof text;
-  uint64_t left = number < 0 ? 0 - (uint64_t)number : (uint64_t)number;
-  do *--p = (char)('0' + left % 10);
-  while (left /= 10);
-  if (number < 0) *--p = '-';
-  buf_add(out, p, (size_t)(text + sizeof text - p));
-}
-
-static inline void add_int(struct buf *out, const char *name, int64_t number) {
-  buf_adds(out, name);
-  add_number(out, number);
-}
-
-/* The same for a text of the program's own, or an id: there is nothing to escape. */
-static inline void add_word(struct buf *out, const char *name, const char *word) {
-  buf_adds(out, name);
-  buf_addc(out, '"');
-  buf_adds(out, word);
-  buf_addc(out, '"');
-}
-
-/* A member that may be missing. */
-static inline void add_value(struct buf *out, const char *name, const json_t *value) {
-  if (!value) return;
-  buf_adds(out, name);
-  json_write(value, out);
 }
 
 static inline void add_list(struct buf *out, const char *name, const struct standing_list *l) {
@@ -174,23 +135,23 @@ static void add_recent(struct buf *out, const struct standing *s) {
   buf_adds(out, ",\"recent\":{");
   for (size_t i = 0; i < s->recent_count; i++) {
     add_named(out, &all[i]);
-    add_number(out, (int64_t)s->recent[all[i].at].seq);
+    json_add_number(out, (int64_t)s->recent[all[i].at].seq);
   }
   buf_addc(out, '}');
 }
 
 static void add_run(struct buf *out, const struct standing_run *r) {
-  add_text(out, "{\"actor\":", r->actor);
+  json_add_text(out, "{\"actor\":", r->actor);
   add_written(out, &r->began, BEGAN_DIGEST);
-  if (r->otherwise) add_int(out, NAME("ended"), r->ended);
-  add_value(out, NAME("error"), r->error);
+  if (r->otherwise) json_add_int(out, JSON_MEMBER("ended"), r->ended);
+  json_add_value(out, JSON_MEMBER("error"), r->error);
   add_written(out, &r->began, BEGAN_GROUP);
   add_written(out, &r->began, BEGAN_PLAYBOOK);
   add_written(out, &r->began, BEGAN_SHADOW);
-  add_int(out, NAME("started"), r->started);
-  if (r->status) add_value(out, NAME("status"), r->status);
-  else add_word(out, NAME("status"), r->otherwise ? r->otherwise : "running");
-  add_value(out, NAME("text"), r->text);
+  json_add_int(out, JSON_MEMBER("started"), r->started);
+  if (r->status) json_add_value(out, JSON_MEMBER("status"), r->status);
+  else json_add_word(out, JSON_MEMBER("status"), r->otherwise ? r->otherwise : "running");
+  json_add_value(out, JSON_MEMBER("text"), r->text);
   add_written(out, &r->began, BEGAN_TRIGGER);
   buf_addc(out, '}');
 }
@@ -226,7 +187,7 @@ static void add_intent(struct buf *out, const struct standing_intent *intent) {
   buf_addc(out, '{');
   for (const char *const *k = before; *k; k++) add_member(out, body, *k);
   add_name(out, "since");
-  add_number(out, intent->since);
+  json_add_number(out, intent->since);
   for (const char *const *k = after; *k; k++) add_member(out, body, *k);
   buf_addc(out, '}');
   json_decref(body);
@@ -250,41 +211,41 @@ static void add_intents(struct buf *out, const struct standing *s) {
 
 static void add_first(struct buf *out, const struct standing *s) {
   size_t mode;
-  if (s->has_acknowledged) add_int(out, "{\"acknowledged\":", s->acknowledged);
-  add_int(out, s->has_acknowledged ? NAME("alerts") : "{\"alerts\":", s->alerts);
-  add_list(out, NAME("attack"), &s->attack);
+  if (s->has_acknowledged) json_add_int(out, "{\"acknowledged\":", s->acknowledged);
+  json_add_int(out, s->has_acknowledged ? JSON_MEMBER("alerts") : "{\"alerts\":", s->alerts);
+  add_list(out, JSON_MEMBER("attack"), &s->attack);
   add_written(out, &s->opening, OPENED_BY);
   buf_adds(out, ",\"containments\":{}");
   add_written(out, &s->opening, OPENED_EXERCISE);
-  if (s->alerts) add_int(out, NAME("first_alert"), s->first_alert);
-  add_list(out, NAME("groups"), &s->groups);
+  if (s->alerts) json_add_int(out, JSON_MEMBER("first_alert"), s->first_alert);
+  add_list(out, JSON_MEMBER("groups"), &s->groups);
   buf_adds(out, ",\"held\":{}");
-  add_word(out, NAME("id"), s->incident);
+  json_add_word(out, JSON_MEMBER("id"), s->incident);
   add_intents(out, s);
-  if (s->alerts) add_int(out, NAME("last_alert"), s->last_alert);
+  if (s->alerts) json_add_int(out, JSON_MEMBER("last_alert"), s->last_alert);
   standing_member(&s->opening, OPENED_MODE, &mode);
-  if (!mode) add_word(out, NAME("mode"), state_mode(s->incident));
+  if (!mode) json_add_word(out, JSON_MEMBER("mode"), state_mode(s->incident));
   add_written(out, &s->opening, OPENED_MODE);
 }
 
 static void add_last(struct buf *out, const struct standing *s) {
-  add_int(out, NAME("next_run"), s->next_run);
-  add_int(out, NAME("notes"), s->notes);
-  add_list(out, NAME("observables"), &s->observables);
+  json_add_int(out, JSON_MEMBER("next_run"), s->next_run);
+  json_add_int(out, JSON_MEMBER("notes"), s->notes);
+  add_list(out, JSON_MEMBER("observables"), &s->observables);
   add_written(out, &s->opening, OPENED_OCCURRED);
-  if (s->opening.bytes) add_int(out, NAME("opened"), s->opened);
+  if (s->opening.bytes) json_add_int(out, JSON_MEMBER("opened"), s->opened);
   add_written(out, &s->opening, OPENED_PLAYBOOK);
   buf_adds(out, ",\"questions\":{}");
   add_recent(out, s);
   add_runs(out, s);
-  add_int(out, NAME("seq"), (int64_t)s->seq);
-  add_word(out, NAME("severity"), severity_name(s->severity));
-  add_int(out, NAME("severity_id"), s->severity);
+  json_add_int(out, JSON_MEMBER("seq"), (int64_t)s->seq);
+  json_add_word(out, JSON_MEMBER("severity"), severity_name(s->severity));
+  json_add_int(out, JSON_MEMBER("severity_id"), s->severity);
   buf_adds(out, ",\"status\":\"open\",\"tags\":[]");
   add_written(out, &s->opening, OPENED_TENANT);
   buf_adds(out, ",\"ticks\":{}");
   add_written(out, &s->opening, OPENED_TITLE);
-  if (s->seq) add_int(out, NAME("updated"), s->updated);
+  if (s->seq) json_add_int(out, JSON_MEMBER("updated"), s->updated);
   buf_adds(out, ",\"v\":1,\"waits\":{}");
 }
 

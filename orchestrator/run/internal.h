@@ -60,6 +60,7 @@ struct step {
   enum kind kind;
   uint64_t seq;
   json_t *body;         /* NULL where the verb answers at once */
+  bool answered;        /* it did; else it is asked when the step is resumed */
   struct answer answer; /* what it answered then */
   struct view view;
   TAILQ_ENTRY(step) next, ready;
@@ -161,8 +162,10 @@ void branch_free(struct branch *b);
 void branch_begin(struct branch *b);
 void step_free(struct step *s);
 struct step *step_find(const struct run *run, const char *path);
-/* Its ending entry: takes the view. now: folded up to that entry. */
+/* Its ending entry: takes the view. now: folded up to that entry. body NULL: it was removed, or its callback brings what it says. */
 void step_ended(struct step *s, enum kind kind, const json_t *body, int64_t time, struct standing *now);
+/* What its callback brings, where its ending entry was appended without a tree: the very value that was written. Else the entry has answered. */
+void step_answer(struct step *s, bool ok, json_t *value);
 /* Its callback: it is resumed when its turn comes. */
 void step_called(struct step *s);
 void step_wake(struct step *s);

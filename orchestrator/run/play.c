@@ -64,7 +64,7 @@ static void keep(struct play *p, const struct entry *e) {
 
 static void on_entry(void *arg, struct journal *j, const struct entry *e) {
   struct play *p = arg;
-  const json_t *body = e->body;
+  const json_t *body = entry_body(e);
   keep(p, e);
   switch (e->kind) {
   case KIND_ACTION_INTENDED: json_object_set(p->intents, e->step, json_object_get(body, "params")); break;

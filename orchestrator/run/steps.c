@@ -47,6 +47,7 @@ uint64_t step_add(struct step *s, enum kind kind, json_t *body_take) {
 /* The body goes with its entry, while what it is made of (a server's whole response, mostly) is still in the caches. */
 static void answer_now(struct step *s) {
   s->answer = fresh_answer;
+  s->answered = true;
   s->verb->answer(s, &s->answer);
   json_decref(s->body);
   s->body = NULL;
@@ -59,10 +60,16 @@ void step_ended(struct step *s, enum kind kind, const json_t *body, int64_t time
   s->seq = standing_seq(now);
   s->body = json_incref((json_t *)(uintptr_t)body);
   if (s->run->shadow) shadow_ended(s);
-  if (verb_at_once(s->verb)) answer_now(s);
+  if (body && verb_at_once(s->verb)) answer_now(s);
   view_take(&s->view, time, now);
   s->queued = true;
   TAILQ_INSERT_TAIL(&s->run->ready, s, ready);
+}
+
+void step_answer(struct step *s, bool ok, json_t *value) {
+  if (s->answered) return;
+  s->answer = (struct answer){.ok = ok, .value = json_incref(value), .trust = fresh_answer.trust};
+  s->answered = true;
 }
 
 void step_called(struct step *s) {
@@ -88,7 +95,8 @@ void run_watch(void *arg, struct journal *j, const struct entry *e) {
   if (e->run != run->number || run->over) return;
   if (e->kind == KIND_RUN_STARTED) view_take(&run->view, e->time, journal_standing(j));
   struct step *s = e->step[0] ? step_find(run, e->step) : NULL;
-  if (s && s->verb->ends(s, e->kind, e->body)) step_ended(s, e->kind, e->body, e->time, journal_standing(j));
+  if (!s || !s->verb->ends(s, e->kind, e->body)) return;
+  step_ended(s, e->kind, verb_at_once(s->verb) ? e->body : entry_body(e), e->time, journal_standing(j));
 }
 
 void run_observe(struct run *run) {
@@ -182,9 +190,9 @@ void step_wake(struct step *s) {
   struct run *run = s->run;
   struct branch *b = s->branch;
   struct script_yield out = {0};
-  struct answer a = verb_at_once(s->verb) ? s->answer : fresh_answer;
+  struct answer a = s->answered ? s->answer : fresh_answer;
   run_burst(run);
-  if (!verb_at_once(s->verb)) s->verb->answer(s, &a);
+  if (!s->answered) s->verb->answer(s, &a);
   s->answer.value = NULL;
   story_add(run, s, &a);
   run_view_release(&run->view);

@@ -132,6 +132,7 @@ static void on_action(void *arg, const struct outcome *outcome) {
     step_ended(s, KIND_ACTION_OUTCOME, body, run_now(s->run), journal_standing(s->run->journal));
     json_decref(body);
   }
+  step_answer(s, outcome->ok, (json_t *)(uintptr_t)outcome->returns); /* when its entry was appended as bytes: this is what was written */
   step_called(s);
 }
 

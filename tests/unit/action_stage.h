@@ -42,7 +42,7 @@ static struct {
   struct evhttp *http;
   int port;
   const char *
-      script; /* 'o' 200, 't' 200 with a secret, 'a' 409, 'r' 429, 'g' 503, 'b' rubbish, 'x' 404, 's' never, 'c' closes, 'y'/'n'/'?' what a probe is told; the last one stays */
+      script; /* 'o' 200, 'l' 200 and large, 't' 200 with a secret, 'a' 409, 'r' 429, 'g' 503, 'b' rubbish, 'x' 404, 's' never, 'c' closes, 'y'/'n'/'?' what a probe is told; the last one stays */
   unsigned requests;
   char path[REQUESTS][64], key[REQUESTS][64], body[REQUESTS][256];
   bool write[REQUESTS];   /* no GET */
@@ -56,6 +56,13 @@ static inline void reply(struct evhttp_request *r, int status, const char *body)
   if (status == 429) evhttp_add_header(evhttp_request_get_output_headers(r), "Retry-After", "1");
   evhttp_send_reply(r, status, NULL, b);
   evbuffer_free(b);
+}
+
+/* More than is kept of a response. */
+static inline const char *large(void) {
+  static char body[20100];
+  snprintf(body, sizeof body, "{\"ok\":true,\"more\":\"%020000d\"}", 1);
+  return body;
 }
 
 static inline void on_request(struct evhttp_request *r, void *arg) {
@@ -73,6 +80,7 @@ static inline void on_request(struct evhttp_request *r, void *arg) {
   if (product.script[1]) product.script++;
   switch (how) {
   case 'o': reply(r, 200, "{\"ok\":true}"); break;
+  case 'l': reply(r, 200, large()); break;
   case 't': reply(r, 200, "{\"token\":\"kq7-Tz93-hmXw\",\"lives\":\"1h\"}"); break;
   case 'a': reply(r, 409, "{\"ok\":true}"); break;
   case 'r': reply(r, 429, "{}"); break;
@@ -157,7 +165,7 @@ static const char connector_lua[] =
 static inline void on_entry(void *arg, struct journal *j, const struct entry *e) {
   kinds[e->kind]++;
   json_decref(bodies[e->kind]);
-  bodies[e->kind] = json_incref(e->body);
+  bodies[e->kind] = json_incref(entry_body(e));
   snprintf(kind_actor[e->kind], sizeof kind_actor[e->kind], "%s", e->actor);
 }
 

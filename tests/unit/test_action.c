@@ -58,6 +58,23 @@ static void test_a_returned_secret(void **state) {
   assert_string_equal(json_str_or(answered, "lives", ""), "1h");
 }
 
+/* Of a response that is too large its digest is on record, whether it is believed or not. */
+static void test_a_large_response(void **state) {
+  static const char *const actions_of[] = {"isolate", "is_isolated"};
+  struct result r;
+  for (size_t i = 0; i < 2; i++) {
+    product.script = "l";
+    start(&r, actions_of[i], i ? "{'host': 'h1'}" : HOST, (struct how){0});
+    wait_for(&r);
+    const json_t *body = bodies[KIND_ACTION_OUTCOME], *response = json_object_get(body, "response");
+    assert_int_equal(json_bool_or(body, "ok", !r.ok), r.ok);
+    assert_int_equal(json_object_size(response), 3);
+    assert_int_equal(json_int_or(response, "status", 0), 200);
+    assert_true(json_int_or(response, "bytes", 0) > 20000);
+    assert_int_equal(strlen(json_str_or(response, "sha256", "")), 64);
+  }
+}
+
 static void test_paused_before(void **state) {
   struct result r;
   struct err err;
@@ -545,6 +562,7 @@ int main(void) {
       TEST(test_nothing_leaves_before_its_intent_is_durable),
       TEST(test_reads_need_no_intent),
       TEST(test_a_returned_secret),
+      TEST(test_a_large_response),
       TEST(test_paused_before),
       TEST(test_paused_between_intent_and_sending),
       TEST(test_two_brakes),

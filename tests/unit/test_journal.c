@@ -305,6 +305,59 @@ static void test_secrets_never_reach_redis(void **state) {
   journal_free(j);
 }
 
+static void on_bytes(void *arg, struct journal *j, const struct entry *e) {
+  assert_string_equal(json_str_or(entry_body(e), "because", ""), arg);
+  assert_ptr_equal(entry_body(e), e->body);
+}
+
+static struct entry_spec intent(const struct buf *written, const char *step) {
+  return (struct entry_spec){.kind = KIND_ACTION_INTENDED, .actor = "engine", .run = 1, .step = step, .written = written};
+}
+
+/* A body that is given as its bytes is what the same body is as a tree: stored, folded, seen, and without secrets. */
+static void test_a_body_as_bytes(void **state) {
+  static const char *const shown[][2] = {{"no reason", "no reason"}, {"hunter2-hunter2", "[secret:t]"}};
+  const char *incident = fresh();
+  struct err err;
+  struct journal *j = journal_new(&store, incident);
+  assert_int_equal(secrets_put(secrets, "t", "hunter2-hunter2", 15, &err), 0);
+  for (size_t i = 0; i < 2; i++) {
+    struct buf written;
+    char because[32];
+    buf_init(&written, 4096);
+    buf_addf(&written, "{\"action\":\"lock\",\"because\":\"%s\"}", shown[i][0]);
+    snprintf(because, sizeof because, "%s", shown[i][1]);
+    struct entry_spec spec = intent(&written, i ? "2" : "1");
+    journal_watch(j, on_bytes, because);
+    const struct entry *e = journal_append(j, &spec, &err);
+    assert_non_null(e);
+    if (!i) assert_memory_equal(e->envelope + ENVELOPE_PREFIX, written.data, written.len);
+    journal_unwatch(j, on_bytes, because);
+    buf_release(&written);
+  }
+  settle(j);
+  assert_null(strstr(ask(loop, redis_link, "XRANGE tocsin:{%s}:journal - +", incident), "hunter2-hunter2"));
+  read_all(incident, NULL);
+  assert_int_equal(seen.count, 2);
+  assert_same_state(journal_state(j), seen.state);
+  secrets_drop(secrets, "t");
+  journal_free(j);
+}
+
+static void test_bytes_that_could_not_be_made(void **state) {
+  struct buf written;
+  struct err err = {0};
+  struct journal *j = journal_new(&store, fresh());
+  buf_init(&written, 4);
+  buf_adds(&written, "{\"too\":\"long\"}");
+  struct entry_spec spec = intent(&written, "1");
+  assert_null(journal_append(j, &spec, &err));
+  assert_int_equal(err.code, ERR_LIMIT);
+  assert_int_equal(journal_seq(j), 0);
+  buf_release(&written);
+  journal_free(j);
+}
+
 /* --- exports ---------------------------------------------------------------------------------------------------------- */
 
 static void export_make(struct buf *out, int entries) {
@@ -453,6 +506,8 @@ int main(void) {
       cmocka_unit_test(test_an_entry_too_large_says_so),
       cmocka_unit_test(test_deep_bodies_come_back),
       cmocka_unit_test(test_secrets_never_reach_redis),
+      cmocka_unit_test(test_a_body_as_bytes),
+      cmocka_unit_test(test_bytes_that_could_not_be_made),
       cmocka_unit_test(test_every_byte_of_an_export),
       cmocka_unit_test(test_missing_bodies_of_an_export),
       cmocka_unit_test(test_lines_dropped_swapped_repeated),
