@@ -31,6 +31,7 @@ struct actions *actions_new(const struct actions_deps *deps, struct err *err) {
   LIST_INIT(&a->keeping);
   TAILQ_INIT(&a->braked);
   TAILQ_INIT(&a->all);
+  for (size_t i = 0; i < LIVING_SLOTS; i++) TAILQ_INIT(&a->living[i]);
   TAILQ_INIT(&a->releases);
   if (sealed_init(a, err) < 0) {
     actions_free(a);
@@ -80,8 +81,8 @@ json_t *failure_new(const char *kind, const char *message, bool retry) {
 
 int64_t action_now(const struct action *x) { return clock_wall(journal_store_of(x->journal)->clock); }
 
-/* How many live whose journal shares its slot: most journals that go have none, and need not be looked for among all. */
-static unsigned *living_of(struct actions *a, const struct journal *journal) {
+/* Those whose journal shares its slot: a journal that goes has few or none, and need not be looked for among all. */
+static struct action_queue *living_of(struct actions *a, const struct journal *journal) {
   uintptr_t at = (uintptr_t)journal;
   return &a->living[(at >> 4 ^ at >> 14) % LIVING_SLOTS];
 }
@@ -104,7 +105,7 @@ void action_free(struct action *x) {
   helper_drop(x);
   action_not_in_doubt(x); /* another node has it now */
   TAILQ_REMOVE(&x->all->all, x, among);
-  --*living_of(x->all, x->journal);
+  TAILQ_REMOVE(living_of(x->all, x->journal), x, beside);
   x->all->live--;
   json_decref(x->params);
   json_decref(x->target);
@@ -139,7 +140,7 @@ static struct action *action_new(struct actions *a, const struct action_spec *sp
   x->undoing = spec->undo_of != NULL;
   x->simulate = spec->simulate ? json_deep_copy(spec->simulate) : NULL;
   TAILQ_INSERT_TAIL(&a->all, x, among);
-  ++*living_of(a, x->journal);
+  TAILQ_INSERT_TAIL(living_of(a, x->journal), x, beside);
   a->live++;
   return x;
 }
@@ -256,20 +257,22 @@ void action_abandon(struct action *x) {
   if (!x->flight && !x->intended && !x->awaiting) action_free(x); /* else its answer, or its doubt, still has to be put on record */
 }
 
+static void orphan(struct action *x) {
+  x->orphan = x->abandoned = true;
+  x->cb = NULL;
+  x->helper = NULL; /* an orphan of its own */
+  atomic_store(&x->stop, true);
+  journal_forget(x->journal, on_durable, x);
+  if (x->flight) transport_cancel(x->flight);
+  else if (!x->awaiting) action_free(x);
+}
+
 void actions_orphan(struct actions *a, const struct journal *journal) {
   struct action *x, *next;
   ledger_orphan(a, journal);
-  if (journal && !*living_of(a, journal)) return;
-  for (x = TAILQ_FIRST(&a->all); x; x = next) {
-    next = TAILQ_NEXT(x, among);
-    if (x->orphan || (journal && x->journal != journal)) continue; /* an orphan waits for its flight alone; its journal may be gone */
-    x->orphan = x->abandoned = true;
-    x->cb = NULL;
-    x->helper = NULL; /* an orphan of its own */
-    atomic_store(&x->stop, true);
-    journal_forget(x->journal, on_durable, x);
-    if (x->flight) transport_cancel(x->flight);
-    else if (!x->awaiting) action_free(x);
+  for (x = TAILQ_FIRST(journal ? living_of(a, journal) : &a->all); x; x = next) {
+    next = journal ? TAILQ_NEXT(x, beside) : TAILQ_NEXT(x, among);
+    if (!x->orphan && (!journal || x->journal == journal)) orphan(x); /* an orphan waits for its flight alone; its journal may be gone */
   }
 }
 

@@ -61,8 +61,9 @@ struct action {
   json_t *returns;
   action_cb *cb;
   void *arg;
-  TAILQ_ENTRY(action) next;  /* in a limit's or the brake's queue */
-  TAILQ_ENTRY(action) among; /* all that live */
+  TAILQ_ENTRY(action) next;   /* in a limit's or the brake's queue */
+  TAILQ_ENTRY(action) among;  /* all that live */
+  TAILQ_ENTRY(action) beside; /* those of them in its journal's slot */
   struct action_queue *queue;
 };
 
@@ -100,7 +101,7 @@ struct actions {
   int64_t send_within_ms;
   struct action_queue braked;
   struct action_queue all;
-  unsigned living[LIVING_SLOTS]; /* of them, by a hash of their journal */
+  struct action_queue living[LIVING_SLOTS]; /* the same, by a hash of their journal */
   struct release_list releases;
   atomic_uint epoch; /* raised by every brake */
   bool stopping;     /* nothing more is begun */
