@@ -16,32 +16,26 @@
 #include "evidence/store.h"
 #include "evidence/tiles.h"
 
-enum {
-  PAGE_BYTES = 64 << 10,
-  LARGE = 8 /* th part of a page */,
-  SPARE_PAGES = 64,
-  PATH_MOST = 4096,
-  INTERVAL_MS = 1000,
-  COSIGNED_CAP = 1 << 16,
-  LAST_MS = 500
-};
+enum { PAGE_BYTES = 64 << 10, SPARE_PAGES = 64, PATH_MOST = 4096, INTERVAL_MS = 1000, COSIGNED_CAP = 1 << 16, LAST_MS = 500 };
+enum { AROUND = 320 }; /* bytes of an entry's block that are not sealed */
 
-/* Items are copied in one after the other and freed with their page, by another thread, once all of it is sealed: to allocate each of them cost as much as to copy it. */
+/* Items lie one after the other and are freed with their page, by another thread, once all of it is sealed. */
 struct page {
   struct page *next;     /* while it is spare */
   atomic_size_t holders; /* items, and whoever still fills it */
-  size_t used, size;
+  size_t used;
   max_align_t bytes[];
 };
 
 struct item {
   struct item *next;
   struct page *page;
-  char leaf[DIGEST_HEX]; /* as it came; "": it was none */
+  void *block; /* an entry's own, with all of its bytes: until it is sealed nobody here needs to look at them */
+  const char *head, *envelope, *leaf;
   uint64_t seq;
-  size_t head_len, envelope_len; /* head_len 0: only a look (sealer_expect), or a removal; then the bytes are the journal's name */
+  size_t head_len, envelope_len; /* head_len 0: only a look (sealer_expect), or a removal; then head is the journal's name */
   bool removal;
-  char bytes[]; /* head, then envelope */
+  char bytes[]; /* of what is no entry: the name, then the leaf */
 };
 
 struct sealer {
@@ -143,17 +137,19 @@ static size_t batch_take(struct sealer *s) {
 }
 
 static void entry_set(struct store_entry *e, const struct item *i) {
-  e->head = i->bytes;
+  e->head = i->head;
   e->head_len = i->head_len;
-  e->envelope = i->bytes + i->head_len;
+  e->envelope = i->envelope;
   e->envelope_len = i->envelope_len;
   e->seq = i->seq;
   e->journal[0] = 0;
   if (!hex_decode(i->leaf, e->leaf.bytes, DIGEST_BYTES)) memset(&e->leaf, 0, sizeof e->leaf);
 }
 
+static size_t weight(const struct item *i) { return sizeof *i + (i->head_len ? AROUND : 0) + i->head_len + i->envelope_len; }
+
 static void page_drop(struct sealer *s, struct page *p) {
-  if (p->size != PAGE_BYTES || atomic_load(&s->spares) >= SPARE_PAGES) {
+  if (atomic_load(&s->spares) >= SPARE_PAGES) {
     free(p);
     return;
   }
@@ -176,7 +172,7 @@ static void items_drop(struct sealer *s, struct item *const *items, size_t count
   s->items -= count;
   for (size_t i = 0; i < count; i++) {
     const struct item *gone = items[i];
-    s->bytes -= sizeof *gone + gone->head_len + gone->envelope_len;
+    s->bytes -= weight(gone);
     s->status.waiting -= gone->head_len > 0;
     s->status.removing -= gone->removal;
     if (gone->page != page) {
@@ -189,6 +185,11 @@ static void items_drop(struct sealer *s, struct item *const *items, size_t count
   page_leave(s, page, holders);
 }
 
+/* Of what is sealed, so without the lock: the owner would wait for it. */
+static void blocks_free(struct item *const *items, size_t count) {
+  for (size_t i = 0; i < count; i++) slab_free(items[i]->block);
+}
+
 /* In the order in which they came: a look says how things stood between the entries around it. */
 static int batch_judge(struct sealer *s, struct store_entry *entries, struct item *const *items, size_t count, struct err *err) {
   int r = store_ready(s->store, err);
@@ -196,7 +197,7 @@ static int batch_judge(struct sealer *s, struct store_entry *entries, struct ite
     for (to = i; to < count && items[to]->head_len; to++) continue;
     if (to > i) r = store_judge(s->store, entries, i, to, err);
     else if (items[to++]->removal) entries[i].verdict = STORE_KNOWN;
-    else r = store_compare(s->store, items[i]->bytes, items[i]->seq, &entries[i].leaf, &entries[i], err);
+    else r = store_compare(s->store, items[i]->head, items[i]->seq, &entries[i].leaf, &entries[i], err);
   }
   return r;
 }
@@ -205,7 +206,7 @@ static int batch_judge(struct sealer *s, struct store_entry *entries, struct ite
 static int batch_remove(struct sealer *s, struct item *const *items, size_t count, struct err *err) {
   int r = 0;
   for (size_t i = 0; r == 0 && i < count; i++)
-    if (items[i]->removal) r = store_remove(s->store, items[i]->bytes, items[i]->seq, err);
+    if (items[i]->removal) r = store_remove(s->store, items[i]->head, items[i]->seq, err);
   return r;
 }
 
@@ -257,6 +258,7 @@ static bool batch_run(struct sealer *s) {
   if (r == 0 && count) r = batch_judge(s, entries, items, count, &err);
   if (r == 0 && count) r = store_seal(s->store, entries, count, &err);
   if (r == 0 && count) r = batch_remove(s, items, count, &err);
+  if (r == 0) blocks_free(items, count);
   pthread_mutex_lock(&s->lock);
   if (r == 0) sealed = verdicts_take(s, entries, items, count);
   if (r == 0) items_drop(s, items, count), succeeded(s, sealed);
@@ -345,7 +347,7 @@ static struct page *page_spare(struct sealer *s) {
 }
 
 static void sealer_free(struct sealer *s) {
-  for (struct item *i; (i = s->first);) items_drop(s, &i, 1);
+  for (struct item *i; (i = s->first); items_drop(s, &i, 1)) blocks_free(&i, 1);
   page_leave(s, s->page, 1);
   for (struct page *p; (p = page_spare(s));) free(p);
   buf_release(&s->cosigned);
@@ -402,22 +404,19 @@ int sealer_start(const struct sealer_options *o, struct sealer **ret, struct err
   return r;
 }
 
-static struct page *page_new(struct sealer *s, size_t size, size_t holders) {
-  struct page *p = size == PAGE_BYTES ? page_spare(s) : NULL;
-  if (!p) p = malloc(sizeof *p + size);
+static struct page *page_new(struct sealer *s) {
+  struct page *p = page_spare(s);
+  if (!p) p = malloc(sizeof *p + PAGE_BYTES);
   if (!p) abort();
-  atomic_init(&p->holders, holders);
+  atomic_init(&p->holders, 1);
   p->used = 0;
-  p->size = size;
   return p;
 }
 
-/* Room for so many bytes. What is large has a page to itself, and the one that is being filled goes on being filled: little of a page that is held lies idle. */
 static struct page *page_for(struct sealer *s, size_t bytes) {
-  if (bytes > PAGE_BYTES / LARGE) return page_new(s, bytes, 0);
-  if (s->page && s->page->size - s->page->used >= bytes) return s->page;
+  if (s->page && PAGE_BYTES - s->page->used >= bytes) return s->page;
   page_leave(s, s->page, 1);
-  return s->page = page_new(s, PAGE_BYTES, 1);
+  return s->page = page_new(s);
 }
 
 static struct item *item_new(struct sealer *s, size_t bytes) {
@@ -433,48 +432,57 @@ static struct item *item_new(struct sealer *s, size_t bytes) {
 
 /* The newest one was refused: the next lies in its place. */
 static void item_back(struct sealer *s, struct item *i) {
-  struct page *p = i->page;
-  if (p == s->page) p->used = (size_t)((char *)i - (char *)p->bytes);
-  page_leave(s, p, 1);
+  slab_free(i->block);
+  i->page->used = (size_t)((char *)i - (char *)i->page->bytes);
+  page_leave(s, i->page, 1);
 }
 
 static void item_push(struct sealer *s, struct item *i) {
   *s->end = i;
   s->end = &i->next;
   s->items++;
-  s->bytes += sizeof *i + i->head_len + i->envelope_len;
+  s->bytes += weight(i);
   s->status.waiting += i->head_len > 0;
   s->status.removing += i->removal;
   if (full(s)) pthread_cond_signal(&s->wake);
 }
 
-/* Decoded on the other thread. */
-static void leaf_set(struct item *i, const char *leaf) {
-  if (strlen(leaf) == DIGEST_HEX - 1) memcpy(i->leaf, leaf, DIGEST_HEX);
-}
-
-void sealer_add(struct sealer *s, const char *journal, uint64_t seq, const void *head, size_t head_len, const char *leaf,
-                const void *envelope, size_t envelope_len) {
-  struct item *i = item_new(s, head_len + envelope_len);
-  i->seq = seq;
-  i->head_len = head_len;
-  i->envelope_len = envelope_len;
-  leaf_set(i, leaf);
-  memcpy(i->bytes, head, head_len);
-  if (envelope_len) memcpy(i->bytes + head_len, envelope, envelope_len);
+void sealer_take(struct sealer *s, const char *journal, const struct sealer_entry *e) {
+  struct item *i = item_new(s, 0);
+  i->block = e->block_take;
+  i->seq = e->seq;
+  i->head = e->head;
+  i->head_len = e->head_len;
+  i->envelope = e->envelope;
+  i->envelope_len = e->envelope_len;
+  i->leaf = e->leaf;
   pthread_mutex_lock(&s->lock);
-  bool fits = s->items == 0 || s->bytes + head_len + envelope_len < s->memory;
+  bool fits = s->items == 0 || s->bytes + e->head_len + e->envelope_len < s->memory;
   if (fits) item_push(s, i);
-  else behind_add(s, journal, seq);
+  else behind_add(s, journal, e->seq);
   pthread_mutex_unlock(&s->lock);
   if (!fits) item_back(s, i);
 }
 
-static struct item *item_named(struct sealer *s, const char *journal, uint64_t seq) {
-  size_t len = strlen(journal);
-  struct item *i = item_new(s, len + 1);
+void sealer_add(struct sealer *s, const char *journal, uint64_t seq, const void *head, size_t head_len, const char *leaf,
+                const void *envelope, size_t envelope_len) {
+  size_t leaf_size = strlen(leaf) + 1;
+  char *block = slab_alloc(head_len + envelope_len + leaf_size);
+  if (!block) abort();
+  memcpy(block, head, head_len);
+  if (envelope_len) memcpy(block + head_len, envelope, envelope_len);
+  memcpy(block + head_len + envelope_len, leaf, leaf_size);
+  const char *envelope_at = block + head_len, *leaf_at = envelope_at + envelope_len;
+  sealer_take(s, journal, &(struct sealer_entry){seq, block, head_len, envelope_at, envelope_len, leaf_at, block});
+}
+
+/* leaf: hex, "" or something else that is none. */
+static struct item *item_named(struct sealer *s, const char *journal, uint64_t seq, const char *leaf) {
+  size_t len = strlen(journal) + 1, leaf_size = strlen(leaf) == DIGEST_HEX - 1 ? DIGEST_HEX : 1;
+  struct item *i = item_new(s, len + leaf_size);
   i->seq = seq;
-  memcpy(i->bytes, journal, len + 1);
+  i->head = memcpy(i->bytes, journal, len);
+  i->leaf = memcpy(i->bytes + len, leaf_size == 1 ? "" : leaf, leaf_size);
   return i;
 }
 
@@ -485,13 +493,12 @@ static void item_hand_over(struct sealer *s, struct item *i) {
 }
 
 void sealer_expect(struct sealer *s, const char *journal, uint64_t seq, const char *leaf) {
-  struct item *i = item_named(s, journal, seq);
-  leaf_set(i, leaf);
+  struct item *i = item_named(s, journal, seq, leaf);
   item_hand_over(s, i);
 }
 
 void sealer_remove(struct sealer *s, const char *journal, uint64_t seq) {
-  struct item *i = item_named(s, journal, seq);
+  struct item *i = item_named(s, journal, seq, "");
   i->removal = true;
   item_hand_over(s, i);
 }

@@ -4,7 +4,7 @@
  * follows when there is calm (pace.h). Each
  * entry of a journal goes in exactly once and after the one before it, whatever is handed over and how often (store.h). What fails is tried again, byte for byte.
  * Memory is bounded: what does not fit, or whose predecessors are missing, is let go, and its journal is named by sealer_behind to be read from Redis again; nothing is ever dropped
- * without that. sealer_add copies and never waits for a disk. Only what Redis has acknowledged may be handed over. An evidence folder that cannot be used delays sealing, never the caller.
+ * without that. Nothing here waits for a disk but sealer_stop. Only what Redis has acknowledged may be handed over. An evidence folder that cannot be used delays sealing, never the caller.
  * All functions here but sealer_cosign belong to one thread, the owner's; news comes on the sealer's. */
 #ifndef TOCSIN_EVIDENCE_SEAL_H
 #define TOCSIN_EVIDENCE_SEAL_H
@@ -54,7 +54,19 @@ struct sealer_status {
 
 /* Starts the thread, which opens log, bodies and catalogue. Fails only without memory for it. Copies the options. */
 int sealer_start(const struct sealer_options *options, struct sealer **ret, struct err *err);
-/* leaf: the head's leaf hash in hex, checked again when sealed. journal and seq: what the head says. */
+/* leaf: the head's leaf hash in hex, checked again when sealed. seq: what the head says. */
+struct sealer_entry {
+  uint64_t seq;
+  const char *head; /* it, envelope and leaf lie in the block */
+  size_t head_len;
+  const char *envelope;
+  size_t envelope_len;
+  const char *leaf;
+  void *block_take; /* slab_alloc's, and freed by the sealer's thread */
+};
+/* journal: what the head says. The bytes are not looked at before they are sealed: when Redis has acknowledged them they have left this thread's caches. */
+void sealer_take(struct sealer *s, const char *journal, const struct sealer_entry *e);
+/* The same with a copy. */
 void sealer_add(struct sealer *s, const char *journal, uint64_t seq, const void *head, size_t head_len, const char *leaf,
                 const void *envelope, size_t envelope_len);
 /* Redis' newest entry of a journal is this one: the journal is named as behind when it is not sealed up to there. */

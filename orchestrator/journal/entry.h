@@ -8,6 +8,7 @@
 
 #include <jansson.h>
 #include <stdint.h>
+#include <sys/queue.h>
 
 #include "base/buf.h"
 #include "base/digest.h"
@@ -30,21 +31,23 @@ enum kind kind_by_name(const char *name);
 
 enum { ENTRY_ACTOR = 96, ENTRY_BODY_CAP = 64 << 20 };
 
+/* What its acknowledgement needs stands side by side: it is all of an entry that is touched then. */
 struct entry {
+  STAILQ_ENTRY(entry) next; /* its journal's own, while it is not acknowledged */
   uint64_t seq;
-  int64_t time; /* microseconds */
-  enum kind kind;
-  unsigned run;       /* 0: none */
-  char step[ID_STEP]; /* "": none */
-  char actor[ENTRY_ACTOR];
-  char leaf[DIGEST_HEX]; /* of head */
   char *head;
   size_t head_len;
   char *envelope;
   size_t envelope_len;
-  bool bare;    /* as its writer said */
-  json_t *body; /* parsed; NULL when the body was removed, or nobody has asked for it yet (entry_body) */
-  char bytes[]; /* head and envelope, of one that was made or read here */
+  json_t *body;          /* parsed; NULL when the body was removed, or nobody has asked for it yet (entry_body) */
+  char leaf[DIGEST_HEX]; /* of head */
+  bool bare;             /* as its writer said */
+  enum kind kind;
+  unsigned run;       /* 0: none */
+  char step[ID_STEP]; /* "": none */
+  char actor[ENTRY_ACTOR];
+  int64_t time; /* microseconds */
+  char bytes[]; /* head and envelope, of one that was made or read here: all of it is one block of slab.h */
 };
 
 /* What the writer says; the rest comes from the journal. body is borrowed. */

@@ -67,7 +67,7 @@ static bool pull_entry(void *arg, const struct entry *e) {
     pull_lost(f, f->next);
     return false;
   }
-  sealer_add(f->sealer, f->journal, e->seq, e->head, e->head_len, e->leaf, e->envelope, e->envelope_len);
+  feed_copy(f, f->journal, e);
   f->any = true;
   f->next++;
   f->pulled++;
@@ -301,7 +301,13 @@ static void removed_look(void *arg) {
 
 /* ---- the rest */
 
-void feed_entry(struct feed *f, const char *journal, const struct entry *e) {
+void feed_entry(struct feed *f, const char *journal, struct entry *e_take) {
+  struct entry *e = e_take;
+  json_decref(e->body);
+  sealer_take(f->sealer, journal, &(struct sealer_entry){e->seq, e->head, e->head_len, e->envelope, e->envelope_len, e->leaf, e});
+}
+
+void feed_copy(struct feed *f, const char *journal, const struct entry *e) {
   sealer_add(f->sealer, journal, e->seq, e->head, e->head_len, e->leaf, e->envelope, e->envelope_len);
 }
 

@@ -1,6 +1,6 @@
 /* feed.h: brings what Redis has acknowledged into the evidence log: each entry of each of this node's journals, once, in order.
  *
- * Live entries come through feed_entry (journal.c calls it at their acknowledgement; a copy in memory, nothing more). Whatever did not come that way or was let go, because a process
+ * Live entries come through feed_entry (journal.c calls it at their acknowledgement; the entry changes hands, nothing more). Whatever did not come that way or was let go, because a process
  * died between acknowledgement and seal or the disk failed for long, is found by feed_sweep, which compares the newest entry of every journal in Redis with what is sealed, and read back.
  * So nothing depends on a process having lived. What cannot be sealed at all (Redis lost or changed entries) is said, per journal, and never papered over.
  * What was removed anywhere ("INC-000042/7" in the set tocsin:removed) is removed from this node's log, too: it may hold what another node owns now.
@@ -28,7 +28,9 @@ struct feed_options {
 };
 
 int feed_start(const struct feed_options *options, struct feed **ret, struct err *err);
-void feed_entry(struct feed *f, const char *journal, const struct entry *e);
+void feed_entry(struct feed *f, const char *journal, struct entry *e_take);
+/* The same of one that is kept: with a copy of its bytes. */
+void feed_copy(struct feed *f, const char *journal, const struct entry *e);
 /* Looks through all of Redis for what is not sealed; goes on by itself while Redis is away, and again once a day. */
 void feed_sweep(struct feed *f);
 /* This node owns the journal from now on: all of it is sealed here, from its first entry on. */

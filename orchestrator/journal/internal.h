@@ -6,14 +6,13 @@
 
 #include "journal/journal.h"
 
-TAILQ_HEAD(kept_list, pending);
+TAILQ_HEAD(kept_list, kept_entry);
 
-struct pending {
+struct kept_entry {
   struct entry *entry;
-  struct kept_list *of; /* of its journal, while it is kept */
-  bool rests;           /* its journal is not in memory */
-  STAILQ_ENTRY(pending) next;
-  TAILQ_ENTRY(pending) among, mine; /* all kept ones, and those of its journal, oldest first */
+  struct kept_list *of;                /* of its journal */
+  bool rests;                          /* its journal is not in memory */
+  TAILQ_ENTRY(kept_entry) among, mine; /* all kept ones, and those of its journal, oldest first */
 };
 
 enum { JOURNAL_KEY = 64 };
@@ -21,9 +20,9 @@ enum { JOURNAL_KEY = 64 };
 /* What each entry touches stands side by side. */
 struct journal {
   struct journal_store *store;
-  uint64_t seq;                 /* of the newest entry appended here */
-  uint64_t acked;               /* of the newest that Redis has acknowledged */
-  STAILQ_HEAD(, pending) queue; /* not acknowledged yet, in order; the first `flying` of them are under way */
+  uint64_t seq;               /* of the newest entry appended here */
+  uint64_t acked;             /* of the newest that Redis has acknowledged */
+  STAILQ_HEAD(, entry) queue; /* not acknowledged yet, in order; the first `flying` of them are under way */
   STAILQ_HEAD(, watcher) watchers;
   size_t flying;
   STAILQ_HEAD(, waiter) waiters;
@@ -62,11 +61,12 @@ struct retiring {
 void journal_schedule(struct journal *j);
 
 /* kept.c: acknowledged entries of all journals, the oldest of which goes when they are too many bytes. */
-void kept_add(struct journal_store *store, struct kept_list *of, struct pending *p);
+/* One that was just acknowledged goes on to the evidence log, and is kept if any are. Its bytes have left the caches by then, and nobody looks at them here. */
+void journal_pass_on(struct journal *j, struct entry *e_take);
 /* Those behind `top`, whose leaf is `leaf`, without a gap up to `last`; NULL: they are not all here. They are kept no longer: an array of *ret_count for free, its elements
  * for the queue. */
-struct pending **kept_take(struct journal_store *store, struct kept_list *of, uint64_t top, const char *leaf, uint64_t last,
-                           size_t *ret_count);
+struct entry **kept_take(struct journal_store *store, struct kept_list *of, uint64_t top, const char *leaf, uint64_t last,
+                         size_t *ret_count);
 /* What is known of those behind `top`. New. */
 json_t *kept_known(const struct kept_list *of, uint64_t top);
 void kept_drop(struct journal_store *store, struct kept_list *of);

@@ -12,7 +12,6 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "evidence/leaf.h"
-#include "journal/feed.h"
 #include "journal/internal.h"
 #include "journal/item.h"
 
@@ -101,17 +100,16 @@ struct journal *journal_new(struct journal_store *store, const char *incident) {
   return j;
 }
 
-static struct pending *pending_next(struct journal *j) {
-  struct pending *p = STAILQ_FIRST(&j->queue);
+/* The caller's from then on. */
+static struct entry *queue_next(struct journal *j) {
+  struct entry *e = STAILQ_FIRST(&j->queue);
   STAILQ_REMOVE_HEAD(&j->queue, next);
   j->store->unsent--;
-  return p;
+  return e;
 }
 
-static void pending_drop(struct journal *j) {
-  struct pending *p = pending_next(j);
-  entry_free(p->entry);
-  slab_free(p);
+static void queue_drop(struct journal *j) {
+  while (!STAILQ_EMPTY(&j->queue)) entry_free(queue_next(j));
 }
 
 /* Calls back everyone whose entry is acknowledged, or everyone at all when err says so. */
@@ -160,7 +158,7 @@ void journal_free(struct journal *j) {
   if (j->guard) *j->guard = NULL;
   if (j->retiring) j->retiring->j = NULL;
   waiters_call(j, &gone);
-  while (!STAILQ_EMPTY(&j->queue)) pending_drop(j);
+  queue_drop(j);
   kept_drop(j->store, &j->kept);
   while (!STAILQ_EMPTY(&j->watchers)) watcher_drop(j, STAILQ_FIRST(&j->watchers));
   uncertain_set(j, false);
@@ -206,13 +204,12 @@ static void tell(struct journal_store *store, const char *why) {
 }
 
 static void acknowledge(struct journal *j, size_t count) {
-  for (size_t i = 0; i < count; i++) {
-    const struct entry *e = STAILQ_FIRST(&j->queue)->entry;
+  while (count--) {
+    struct entry *e = queue_next(j);
+    __builtin_prefetch(STAILQ_FIRST(&j->queue));
     j->acked = e->seq;
-    memcpy(j->acked_leaf, e->leaf, DIGEST_HEX);
-    if (j->store->feed) feed_entry(j->store->feed, j->incident, e);
-    if (j->store->kept) kept_add(j->store, &j->kept, pending_next(j));
-    else pending_drop(j);
+    if (!count) memcpy(j->acked_leaf, e->leaf, DIGEST_HEX);
+    journal_pass_on(j, e);
   }
   j->flying = 0;
   j->retry_ms = 0;
@@ -266,13 +263,12 @@ static void state_for(struct journal *j, struct buf *out) {
 static void journal_wave(void *arg) {
   struct journal *j = arg;
   struct redis_entry wave[WAVE_MOST];
-  struct pending *p;
+  const struct entry *e;
   size_t count = 0, bytes = 0;
   struct err err;
   j->scheduled = false;
   if (j->flying || j->troubled || j->lost || STAILQ_EMPTY(&j->queue) || patient(j)) return;
-  STAILQ_FOREACH(p, &j->queue, next) {
-    const struct entry *e = p->entry;
+  STAILQ_FOREACH(e, &j->queue, next) {
     size_t more = e->head_len + e->envelope_len;
     if (count == WAVE_MOST || (count && bytes + more > WAVE_BYTES)) break;
     bytes += more;
@@ -280,7 +276,7 @@ static void journal_wave(void *arg) {
   }
   j->bond_flying = redis_bond(j->store->redis, j->lane);
   bool item = fits_item(j, count, bytes),
-       whole = p == NULL; /* the state folds all that was appended, so it goes only with the last of it */
+       whole = e == NULL; /* the state folds all that was appended, so it goes only with the last of it */
   char state_bytes[STATE_USUAL];
   struct buf state;
   buf_lend(&state, state_bytes, sizeof state_bytes, SIZE_MAX / 2);
@@ -321,7 +317,7 @@ static void rewind_to(struct journal *j, uint64_t top, const char *leaf) {
 /* The new master has less than was acknowledged: all of the rest is kept here, and is sent again. */
 static bool append_again(struct journal *j, uint64_t top, const char *leaf) {
   size_t count = 0;
-  struct pending **again = top < j->acked ? kept_take(j->store, &j->kept, top, leaf, j->acked, &count) : NULL;
+  struct entry **again = top < j->acked ? kept_take(j->store, &j->kept, top, leaf, j->acked, &count) : NULL;
   if (!again) return false;
   for (size_t i = count; i > 0; i--) STAILQ_INSERT_HEAD(&j->queue, again[i - 1], next);
   free(again);
@@ -347,7 +343,7 @@ static void tear(struct journal *j, uint64_t top) {
 }
 
 void journal_go_on(struct journal *j) {
-  while (!STAILQ_EMPTY(&j->queue)) pending_drop(j);
+  queue_drop(j);
   kept_drop(j->store, &j->kept);
   rewind_to(j, j->top, j->top_leaf);
   j->seq = j->top;
@@ -365,12 +361,12 @@ static void tail_compare(struct journal *j) {
   } else if (j->comparing && append_again(j, top, leaf)) {
   } else {
     size_t count = 0;
-    const struct pending *p, *match = NULL;
-    STAILQ_FOREACH(p, &j->queue, next) {
+    const struct entry *e, *match = NULL;
+    STAILQ_FOREACH(e, &j->queue, next) {
       count++;
       if (count > j->flying) break;
-      if (p->entry->seq == top && strcmp(p->entry->leaf, leaf) == 0) {
-        match = p;
+      if (e->seq == top && strcmp(e->leaf, leaf) == 0) {
+        match = e;
         break;
       }
     }
@@ -459,10 +455,7 @@ const struct entry *journal_append(struct journal *j, const struct entry_spec *s
   struct entry *e;
   if (entry_make(spec, j->incident, j->store->node, j->seq + 1, j->prev, clock_wall(j->store->clock), j->store->secrets, &e, err) < 0)
     return NULL;
-  struct pending *p = slab_calloc(1, sizeof *p);
-  if (!p) abort();
-  p->entry = e;
-  STAILQ_INSERT_TAIL(&j->queue, p, next);
+  STAILQ_INSERT_TAIL(&j->queue, e, next);
   j->store->unsent++;
   j->store->entries++;
   j->seq = e->seq;
@@ -492,8 +485,7 @@ uint64_t journal_add(struct journal *j, enum kind kind, const char *actor, unsig
 }
 
 const struct entry *journal_newest(const struct journal *j) {
-  if (STAILQ_EMPTY(&j->queue)) return NULL;
-  return ((const struct pending *)(const void *)((const char *)j->queue.stqh_last - offsetof(struct pending, next)))->entry;
+  return (const struct entry *)(const void *)((const char *)j->queue.stqh_last - offsetof(struct entry, next));
 }
 
 static void waiters_turn(void *arg) {

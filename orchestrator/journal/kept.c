@@ -1,10 +1,11 @@
-/* Acknowledged entries that a new master may lack. */
+/* Acknowledged entries: what becomes of them, and those that a new master may lack. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/map.h"
 #include "base/slab.h"
+#include "journal/feed.h"
 #include "journal/internal.h"
 
 /* What is kept of a journal that is not in memory. */
@@ -28,15 +29,15 @@ void journal_keep(struct journal_store *store, size_t bytes) {
   store->kept->most = bytes;
 }
 
-static size_t size_of(const struct pending *p) { return sizeof *p + sizeof *p->entry + p->entry->head_len + p->entry->envelope_len; }
+static size_t size_of(const struct kept_entry *p) { return sizeof *p + sizeof *p->entry + p->entry->head_len + p->entry->envelope_len; }
 
-static void forget(struct kept *k, struct pending *p) {
+static void forget(struct kept *k, struct kept_entry *p) {
   TAILQ_REMOVE(&k->all, p, among);
   TAILQ_REMOVE(p->of, p, mine);
   k->bytes -= size_of(p);
 }
 
-static void drop(struct kept *k, struct pending *p) {
+static void drop(struct kept *k, struct kept_entry *p) {
   forget(k, p);
   if (p->rests && TAILQ_EMPTY(p->of)) free(map_remove(&k->resting, ((struct resting *)(void *)p->of)->incident));
   entry_free(p->entry);
@@ -44,7 +45,7 @@ static void drop(struct kept *k, struct pending *p) {
 }
 
 void journal_keep_end(struct journal_store *store) {
-  struct pending *p;
+  struct kept_entry *p;
   if (!store->kept) return;
   while ((p = TAILQ_FIRST(&store->kept->all))) drop(store->kept, p);
   map_release(&store->kept->resting, free);
@@ -52,24 +53,38 @@ void journal_keep_end(struct journal_store *store) {
   store->kept = NULL;
 }
 
-void kept_add(struct journal_store *store, struct kept_list *of, struct pending *p) {
+static void kept_add(struct journal_store *store, struct kept_list *of, struct entry *e_take) {
   struct kept *k = store->kept;
-  json_decref(p->entry->body); /* its bytes are in the envelope */
-  p->entry->body = NULL;
-  p->of = of;
+  struct kept_entry *p = slab_alloc(sizeof *p);
+  if (!p) abort();
+  json_decref(e_take->body); /* its bytes are in the envelope */
+  e_take->body = NULL;
+  *p = (struct kept_entry){.entry = e_take, .of = of};
   TAILQ_INSERT_TAIL(&k->all, p, among);
   TAILQ_INSERT_TAIL(of, p, mine);
   k->bytes += size_of(p);
   while (k->bytes > k->most) drop(k, TAILQ_FIRST(&k->all));
 }
 
+void journal_pass_on(struct journal *j, struct entry *e_take) {
+  struct journal_store *store = j->store;
+  if (store->kept) {
+    if (store->feed) feed_copy(store->feed, j->incident, e_take);
+    kept_add(store, &j->kept, e_take);
+  } else if (store->feed) {
+    feed_entry(store->feed, j->incident, e_take);
+  } else {
+    entry_free(e_take);
+  }
+}
+
 void kept_drop(struct journal_store *store, struct kept_list *of) {
-  struct pending *p;
+  struct kept_entry *p;
   while (store->kept && (p = TAILQ_FIRST(of))) drop(store->kept, p);
 }
 
 static void move(struct kept_list *to, struct kept_list *from, bool rests) {
-  struct pending *p;
+  struct kept_entry *p;
   TAILQ_CONCAT(to, from, mine);
   TAILQ_FOREACH(p, to, mine) {
     p->of = to;
@@ -104,31 +119,38 @@ void journal_resting(const struct journal_store *store, void (*cb)(void *arg, co
   }
 }
 
-struct pending **kept_take(struct journal_store *store, struct kept_list *of, uint64_t top, const char *leaf, uint64_t last,
-                           size_t *ret_count) {
+struct entry **kept_take(struct journal_store *store, struct kept_list *of, uint64_t top, const char *leaf, uint64_t last,
+                         size_t *ret_count) {
   size_t wanted = (size_t)(last - top), n = 0;
   char prev[DIGEST_HEX];
-  struct pending *p, **found = store->kept && !TAILQ_EMPTY(of) ? calloc(wanted, sizeof(struct pending *)) : NULL;
+  struct kept_entry *p, *next;
+  struct entry **found = store->kept && !TAILQ_EMPTY(of) ? calloc(wanted, sizeof(struct entry *)) : NULL;
   if (!found) return NULL;
   memcpy(prev, leaf, DIGEST_HEX);
   TAILQ_FOREACH(p, of, mine) {
     if (p->entry->seq <= top) continue;
     if (n == wanted || entry_follows(p->entry, top + 1 + n, prev, NULL) < 0) break;
     memcpy(prev, p->entry->leaf, DIGEST_HEX);
-    found[n++] = p;
+    n++;
   }
   if (n < wanted) {
     free(found);
     return NULL;
   }
-  for (size_t i = 0; i < n; i++) forget(store->kept, found[i]);
   *ret_count = n;
+  for (p = TAILQ_FIRST(of), n = 0; n < wanted; p = next) {
+    next = TAILQ_NEXT(p, mine);
+    if (p->entry->seq <= top) continue;
+    forget(store->kept, p);
+    found[n++] = p->entry;
+    slab_free(p);
+  }
   return found;
 }
 
 json_t *kept_known(const struct kept_list *of, uint64_t top) {
   json_t *known = json_array();
-  const struct pending *p;
+  const struct kept_entry *p;
   TAILQ_FOREACH(p, of, mine) {
     const struct entry *e = p->entry;
     if (e->seq <= top) continue;

@@ -13,14 +13,13 @@
 
 void journal_rest(struct journal *j) { kept_rest(j->store, j->incident, &j->kept); }
 
-static bool take_again(struct journal *j, struct pending *p) {
-  struct entry *e = p->entry, *whole = NULL;
+static bool take_again(struct journal *j, struct entry *e) {
+  struct entry *whole = NULL;
   if (entry_read(e->head, e->head_len, e->leaf, e->envelope, e->envelope_len, &whole, NULL) < 0) return false;
   standing_fold(&j->standing, whole);
   journal_folded(j, whole);
   entry_free(e);
-  p->entry = whole;
-  STAILQ_INSERT_TAIL(&j->queue, p, next);
+  STAILQ_INSERT_TAIL(&j->queue, whole, next);
   j->store->unsent++;
   j->store->again++;
   j->seq = whole->seq;
@@ -30,16 +29,13 @@ static bool take_again(struct journal *j, struct pending *p) {
 
 void journal_catch_up(struct journal *j) {
   size_t count = 0, i = 0;
-  const struct pending *last = TAILQ_LAST(&j->kept, kept_list);
-  struct pending **again =
+  const struct kept_entry *last = TAILQ_LAST(&j->kept, kept_list);
+  struct entry **again =
       last && last->entry->seq > j->seq ? kept_take(j->store, &j->kept, j->seq, j->prev, last->entry->seq, &count) : NULL;
   while (i < count && take_again(j, again[i])) i++;
   if (count)
     log_notice("%s: the new master lacks %zu entries that were acknowledged; they are appended again as they were", j->incident, i);
-  for (; i < count; i++) { /* its own bytes do not fit together: memory was broken */
-    entry_free(again[i]->entry);
-    slab_free(again[i]);
-  }
+  for (; i < count; i++) entry_free(again[i]); /* its own bytes do not fit together: memory was broken */
   free(again);
   j->save_state = true;
   if (!STAILQ_EMPTY(&j->queue)) journal_schedule(j);
