@@ -9,7 +9,7 @@
 #include "base/sanitized.h"
 #include "script/internal.h"
 
-enum { GRAIN = 16, SMALL = ARENA_CLASSES * GRAIN, CHUNK = 64 << 10, KEPT_CHUNKS = 32 };
+enum { CHUNK = 64 << 10, KEPT_CHUNKS = 32 };
 
 struct arena_chunk {
   struct arena_chunk *next;
@@ -86,7 +86,7 @@ static bool made_with(const struct arena *a, const void *block) {
 }
 
 static void *take_large(struct arena *a, size_t size) {
-  size_t rounded = (size + GRAIN - 1) / GRAIN * GRAIN;
+  size_t rounded = (size + ARENA_GRAIN - 1) / ARENA_GRAIN * ARENA_GRAIN;
   size_t left = !a->chunks ? CHUNK : a->chunks->next ? 0 : (size_t)(a->end - a->at);
   if (!a->kept && rounded <= left) return take_new(a, rounded);
   struct arena_large *l = malloc(sizeof *l + size);
@@ -95,7 +95,7 @@ static void *take_large(struct arena *a, size_t size) {
   return l + 1;
 }
 
-static void give_large(const struct arena *a, void *block) {
+void arena_give_large(const struct arena *a, void *block) {
   struct arena_large *l = (struct arena_large *)block - 1;
   if (made_with(a, block)) return;
   unlink_large(l);
@@ -112,41 +112,21 @@ static void *resize_large(struct arena *a, void *block, size_t size) {
 
 /* ---- all blocks */
 
-static void *take(struct arena *a, size_t size) {
-  if (size > SMALL) return take_large(a, size);
-  size_t class = (size - 1) / GRAIN;
-  struct arena_free *block = a->free[class];
-  if (!block) return take_new(a, (class + 1) * GRAIN);
-  a->free[class] = block->next;
-  return block;
-}
-
-static void give(struct arena *a, void *block, size_t size) {
-  if (size > SMALL) {
-    give_large(a, block);
-    return;
-  }
-  struct arena_free *f = block;
-  size_t class = (size - 1) / GRAIN;
-  f->next = a->free[class];
-  a->free[class] = f;
+/* None of its class is free. */
+void *arena_new(struct arena *a, size_t size) {
+  return size > ARENA_SMALL ? take_large(a, size) : take_new(a, (arena_class(size) + 1) * ARENA_GRAIN);
 }
 
 void *arena_resize(struct arena *a, void *old, size_t old_size, size_t size) {
-  if (!old) return take(a, size);
-  if (size == 0) {
-    if (old_size) give(a, old, old_size);
-    return NULL;
-  }
-  if (old_size > SMALL && size > SMALL) {
+  if (old_size > ARENA_SMALL && size > ARENA_SMALL) {
     if (!made_with(a, old)) return resize_large(a, old, size);
-  } else if (old_size <= SMALL && size <= SMALL && (old_size - 1) / GRAIN == (size - 1) / GRAIN) {
+  } else if (old_size <= ARENA_SMALL && size <= ARENA_SMALL && arena_class(old_size) == arena_class(size)) {
     return old;
   }
-  void *fresh = take(a, size);
+  void *fresh = arena_take(a, size);
   if (!fresh) return NULL;
   memcpy(fresh, old, old_size < size ? old_size : size);
-  give(a, old, old_size);
+  arena_give(a, old, old_size);
   return fresh;
 }
 

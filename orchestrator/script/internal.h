@@ -27,7 +27,7 @@ enum {
 };
 
 /* arena.c */
-enum { ARENA_CLASSES = 64 };
+enum { ARENA_GRAIN = 16, ARENA_CLASSES = 64, ARENA_SMALL = ARENA_CLASSES * ARENA_GRAIN };
 struct arena_free {
   struct arena_free *next;
 };
@@ -39,7 +39,26 @@ struct arena {
   const char *making, *made; /* where what is made before arena_keep lies */
   bool kept;
 };
-void *arena_resize(struct arena *a, void *old, size_t old_size, size_t size);
+void *arena_new(struct arena *a, size_t size);
+void *arena_resize(struct arena *a, void *old, size_t old_size, size_t size); /* sizes over 0 */
+void arena_give_large(const struct arena *a, void *block);
+/* Here for the sake of most: sizes over 0. */
+static inline size_t arena_class(size_t size) { return (size - 1) / ARENA_GRAIN; }
+static inline void *arena_take(struct arena *a, size_t size) {
+  struct arena_free *block = size <= ARENA_SMALL ? a->free[arena_class(size)] : NULL;
+  if (!block) return arena_new(a, size);
+  a->free[arena_class(size)] = block->next;
+  return block;
+}
+static inline void arena_give(struct arena *a, void *block, size_t size) {
+  struct arena_free *f = block;
+  if (size > ARENA_SMALL) {
+    arena_give_large(a, block);
+    return;
+  }
+  f->next = a->free[arena_class(size)];
+  a->free[arena_class(size)] = f;
+}
 /* Once, when the state is made: a copy of all its memory, to go back to (free it), or NULL when that is too much or there is none for it. */
 struct arena_image *arena_keep(struct arena *a);
 void arena_reset(struct arena *a, const struct arena_image *image);

@@ -157,12 +157,12 @@ static void *capped(void *ud, void *old, size_t old_size, size_t size) {
   struct state *s = ud;
   if (!old) old_size = 0; /* Lua passes a type there */
   if (size == 0) {
-    if (!old) return NULL;
     s->used -= old_size;
-    return arena_resize(&s->arena, old, old_size, 0);
+    if (old_size) arena_give(&s->arena, old, old_size);
+    return NULL;
   }
   if (size > old_size && (size - old_size > s->cap || s->used > s->cap - (size - old_size))) return NULL;
-  void *fresh = arena_resize(&s->arena, old, old_size, size);
+  void *fresh = old_size ? arena_resize(&s->arena, old, old_size, size) : arena_take(&s->arena, size);
   if (!fresh) return NULL;
   s->used = s->used - old_size + size;
   if (s->used > s->peak) s->peak = s->used;
