@@ -5,14 +5,15 @@
 
 #include "script/internal.h"
 
-/* Registry keys: the declaration's table, the frozen settings, the functions found so far by their paths, and the locals of the file. */
-static char key_declaration, key_settings, key_functions, key_locals;
+/* Registry keys: the declaration's table, and the locals of the file. */
+static char key_declaration, key_locals;
 
 /* The locals lie on the state's stack, below all calls, two places each: a function that knows it, and what it held when the file was loaded.
  * Looking at them there takes no memory and raises nothing. */
 struct connector_state {
   struct state *state;
   int *upvalues, locals;  /* which of its function's upvalues each local is */
+  int frozen, functions;  /* in Lua's registry: the settings, and the functions found so far by their paths */
   const json_t *settings; /* only while it is made */
   const struct declaration *declaration;
 };
@@ -108,7 +109,7 @@ static const char *restore_locals(const struct connector_state *c) {
 /* ---- making ----------------------------------------------------------------------------------------------------- */
 
 static int make(lua_State *L) {
-  const struct connector_state *c = lua_touserdata(L, 1);
+  struct connector_state *c = lua_touserdata(L, 1);
   declaration_run(L, c->declaration);
   if (!lua_istable(L, -1)) return luaL_error(L, "the file must end with `return connector { … }`");
   freeze(L, -1);
@@ -126,9 +127,9 @@ static int make(lua_State *L) {
   if (c->settings) bridge_push(L, c->settings, SCRIPT_TRUSTED);
   else lua_newtable(L);
   freeze(L, -1);
-  lua_rawsetp(L, LUA_REGISTRYINDEX, &key_settings);
+  c->frozen = luaL_ref(L, LUA_REGISTRYINDEX);
   lua_newtable(L);
-  lua_rawsetp(L, LUA_REGISTRYINDEX, &key_functions);
+  c->functions = luaL_ref(L, LUA_REGISTRYINDEX);
   return 0;
 }
 
@@ -162,6 +163,7 @@ void connector_state_free(struct connector_state *c) {
 /* ---- calling ------------------------------------------------------------------------------------------------------ */
 
 struct call {
+  const struct connector_state *c;
   const char *function;
   const json_t *args, *only; /* only: the one argument, in place of a list */
   enum script_trust trust;
@@ -185,8 +187,8 @@ static void find_function(lua_State *L, const char *path) {
 }
 
 /* The same; looked for but once, as the declaration never changes. */
-static void push_function(lua_State *L, const char *path) {
-  lua_rawgetp(L, LUA_REGISTRYINDEX, &key_functions);
+static void push_function(lua_State *L, int functions, const char *path) {
+  lua_rawgeti(L, LUA_REGISTRYINDEX, functions);
   lua_pushstring(L, path);
   lua_pushvalue(L, -1);
   if (lua_rawget(L, -3) == LUA_TFUNCTION) return;
@@ -220,7 +222,7 @@ static void take_results(lua_State *L, struct call *call) {
 
 static int call_function(lua_State *L) {
   struct call *call = lua_touserdata(L, 1);
-  push_function(L, call->function);
+  push_function(L, call->c->functions, call->function);
   int n = call->only ? 1 : (int)json_array_size(call->args);
   luaL_checkstack(L, n + 4, "too many arguments");
   for (int i = 0; i < n; i++) {
@@ -228,7 +230,7 @@ static int call_function(lua_State *L) {
     if (call->trust == SCRIPT_DOCUMENT) document_push(L, arg);
     else bridge_push(L, arg, call->trust);
   }
-  lua_rawgetp(L, LUA_REGISTRYINDEX, &key_settings);
+  lua_rawgeti(L, LUA_REGISTRYINDEX, call->c->frozen);
   lua_call(L, n + 1, 2);
   take_results(L, call);
   return 0;
@@ -265,12 +267,12 @@ static int call_do(struct connector_state *c, struct call *call, json_t **ret, j
 
 int connector_call(struct connector_state *c, const char *function, const json_t *args, enum script_trust trust, json_t **ret,
                    json_t **ret_failure, struct err *err) {
-  struct call call = {.function = function, .args = args, .trust = trust};
+  struct call call = {.c = c, .function = function, .args = args, .trust = trust};
   return call_do(c, &call, ret, ret_failure, err);
 }
 
 int connector_call_with(struct connector_state *c, const char *function, const json_t *arg, enum script_trust trust, json_t **ret,
                         json_t **ret_failure, struct err *err) {
-  struct call call = {.function = function, .only = arg, .trust = trust};
+  struct call call = {.c = c, .function = function, .only = arg, .trust = trust};
   return call_do(c, &call, ret, ret_failure, err);
 }

@@ -11,7 +11,7 @@
 
 /* ---- which table stands for which value ----------------------------------------------------------------- */
 
-enum { BY_VALUE, BY_TABLE, ROOM_FIRST = 32, ROOM_KEPT = 4096 };
+enum { BY_VALUE, BY_TABLE, ROOM_FIRST = 32, ROOM_KEPT = 4096, TABLES_KEPT = 8 };
 
 /* The place of an address among `room` of them, or the free one where it belongs. A place holds the number of a node, 0: free. */
 static uint32_t *place_of(const struct documents *d, int by, const void *address) {
@@ -72,7 +72,7 @@ static void push_tables(lua_State *L) {
   int tables = state_of(L)->documents.tables;
   if (lua_rawgeti(L, LUA_REGISTRYINDEX, tables) == LUA_TTABLE) return;
   lua_pop(L, 1);
-  lua_createtable(L, ROOM_FIRST / 4, 0);
+  lua_createtable(L, TABLES_KEPT, 0);
   lua_pushvalue(L, -1);
   lua_rawseti(L, LUA_REGISTRYINDEX, tables);
 }
@@ -142,19 +142,33 @@ const json_t *document_member(const json_t *node, const char *key, size_t len) {
   return json_object_getn(node, key, len);
 }
 
+/* Of a few the list is kept, emptied. */
+static void drop_tables(lua_State *L, const struct documents *d) {
+  if (d->count > TABLES_KEPT) {
+    lua_pushboolean(L, 0);
+    lua_rawseti(L, LUA_REGISTRYINDEX, d->tables);
+    return;
+  }
+  lua_rawgeti(L, LUA_REGISTRYINDEX, d->tables);
+  for (uint32_t i = 1; i <= d->count; i++) {
+    lua_pushnil(L);
+    lua_rawseti(L, -2, i);
+  }
+  lua_pop(L, 1);
+}
+
 void document_end(lua_State *L) {
   struct documents *d = &state_of(L)->documents;
   document_let_go(L);
   json_decref(d->own);
   d->own = NULL;
   if (!d->count) return;
+  drop_tables(L, d);
   d->generation++;
   d->count = 0;
   d->filled = false;
   if (d->room > ROOM_KEPT) documents_free(d);
   for (int by = BY_VALUE; d->room && by <= BY_TABLE; by++) memset(d->places[by], 0, d->room * sizeof *d->places[by]);
-  lua_pushboolean(L, 0);
-  lua_rawseti(L, LUA_REGISTRYINDEX, d->tables);
 }
 
 void document_fill(lua_State *L, int index) {
