@@ -28,11 +28,12 @@ static inline size_t utf8_length(const unsigned char *p, size_t left) {
 
 static inline bool utf8_valid(const char *text, size_t len) {
   uint64_t eight;
-  for (size_t i = 0, n; i < len; i += n) {
+  for (size_t i = 0, n;; i += n) {
     for (; len - i >= sizeof eight; i += sizeof eight) { /* most texts are mostly ASCII */
       memcpy(&eight, text + i, sizeof eight);
       if (eight & UINT64_C(0x8080808080808080)) break;
     }
+    while (i < len && (unsigned char)text[i] < 0x80) i++;
     if (i == len) return true;
     if ((n = utf8_length((const unsigned char *)text + i, len - i)) == 0) return false;
   }
