@@ -74,9 +74,10 @@ int64_t clock_cpu_near(void) {
   return known;
 }
 
-static char *put_digits(char *p, unsigned value, int count) {
-  for (int i = count - 1; i >= 0; i--, value /= 10) p[i] = (char)('0' + value % 10);
-  return p + count;
+static inline char *put_two(char *p, unsigned value) {
+  p[0] = (char)('0' + value / 10);
+  p[1] = (char)('0' + value % 10);
+  return p + 2;
 }
 
 enum { DAY_SECONDS = 86400, ERA_DAYS = 146097, ERA_YEARS = 400, TO_1970 = 719468 /* days, from 1 March of the year 0 on */ };
@@ -113,13 +114,13 @@ void time_format(int64_t us, char out[TIME_TEXT]) {
     snprintf(out, TIME_TEXT, "%.*s", TIME_TEXT - 1, text);
     return;
   }
-  char *p = put_digits(out, (unsigned)year, 4);
+  char *p = put_two(put_two(out, (unsigned)year / 100), (unsigned)year % 100);
   for (int i = 0; i < 5; i++) {
     *p++ = "--T::"[i];
-    p = put_digits(p, parts[i], 2);
+    p = put_two(p, parts[i]);
   }
   *p++ = '.';
-  p = put_digits(p, rest, 6);
+  p = put_two(put_two(put_two(p, rest / 10000), rest / 100 % 100), rest % 100);
   *p++ = 'Z';
   *p = 0;
 }

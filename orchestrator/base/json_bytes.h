@@ -1,4 +1,4 @@
-/* json_bytes.h: the bytes of a JSON text, eight at a time; for json_read.c and json_write.c. */
+/* json_bytes.h: the bytes of a JSON text, eight at a time; for whoever reads or writes it himself. */
 #ifndef TOCSIN_BASE_JSON_BYTES_H
 #define TOCSIN_BASE_JSON_BYTES_H
 

@@ -48,7 +48,7 @@ static char *put(const char *bytes, size_t len, char *p, struct writer *w) {
 }
 
 /* Written at `to`, which has room for ESCAPE_MOST; returns what follows. */
-static char *put_escape(char *to, unsigned char c) {
+static inline char *put_escape(char *to, unsigned char c) {
   static const char hex[] = "0123456789ABCDEF",
                     names[256] = {['"'] = '"', ['\\'] = '\\', ['\b'] = 'b', ['\f'] = 'f', ['\n'] = 'n', ['\r'] = 'r', ['\t'] = 't'};
   *to++ = '\\';
@@ -69,6 +69,25 @@ static inline void store(char *to, uint64_t value, size_t bytes) {
   memcpy(to, &value, bytes);
 }
 
+/* On from i, as long as none of so many bytes is special and eight are left behind them. Returns how far that was. */
+static inline size_t copy_wide(char *to, const char *text, size_t i, size_t len) {
+  typedef signed char wide __attribute__((vector_size(16)));
+  const size_t step = 2 * sizeof(wide), left = sizeof(uint64_t);
+  for (; len - i >= step + left; i += step) {
+    wide a, b;
+    memcpy(&a, text + i, sizeof a);
+    memcpy(&b, text + i + sizeof a, sizeof b);
+    memcpy(to + i, &a, sizeof a); /* what is special is written anew */
+    memcpy(to + i + sizeof a, &b, sizeof b);
+    wide special =
+        (wide)((a < 0x20) | (b < 0x20) | (a == '"') | (b == '"') | (a == '\\') | (b == '\\')); /* more than ASCII is less than 0 */
+    uint64_t any[2];
+    memcpy(any, &special, sizeof any);
+    if (any[0] | any[1]) break;
+  }
+  return i;
+}
+
 /* Copies what is not special; returns how much that was. `to` has room for len, of which what follows may be written, too. The end is done once
  * more with what comes before it, so that it too goes in one step. */
 static inline size_t copy_plain(char *to, const char *text, size_t len) {
@@ -86,11 +105,13 @@ static inline size_t copy_plain(char *to, const char *text, size_t len) {
     store(to + len - half, all >> 8 * (len - half), half);
     return special ? first_of(special) : len;
   }
-  for (;; i = len - i > 2 * step ? i + step : len - step) {
+  for (;;) {
     uint64_t eight = load(text + i, step);
     store(to + i, eight, step);
     if ((special = special_in(eight))) return i + first_of(special);
     if (i + step == len) return len;
+    i = len - i > 2 * step ? i + step : len - step;
+    if (i == 2 * step) i = copy_wide(to, text, i, len); /* long enough without one: mostly there is none */
   }
 }
 
@@ -176,6 +197,24 @@ static void sort(struct member *members, size_t count) {
   }
 }
 
+static inline char *write_key(const struct member *m, char *p, struct writer *w) {
+  const size_t whole = sizeof(uint64_t);
+  if (m->len - 1 < whole) { /* its bytes are at hand, and are written with what then lies behind them */
+    uint64_t key = __builtin_bswap64(m->order);
+    if (!(p = room(w, p, 1 + whole + 2 + SPARE))) return NULL;
+    if (!(special_in(key) & (EACH(0x80) >> 8 * (whole - m->len)))) {
+      *p++ = '"';
+      store(p, key, whole);
+      p += m->len;
+      *p++ = '"';
+      *p++ = ':';
+      return p;
+    }
+  }
+  if ((p = write_string(m->key, m->len, p, w))) *p++ = ':';
+  return p;
+}
+
 /* In the order of their keys. Their values lie scattered: they are on their way from memory while the others are looked at. */
 static size_t members_of(json_t *object, struct member *members, size_t size) {
   size_t count = 0;
@@ -198,10 +237,11 @@ static char *write_object(json_t *object, char *p, struct writer *w, unsigned de
   size_t count = members_of(object, members, size);
   if ((p = room(w, p, 1 + SPARE))) *p++ = '{';
   for (size_t i = 0; p && i < count; i++) {
+    const json_t *value = members[i].value;
     if (i) *p++ = ',';
-    if (!(p = write_string(members[i].key, members[i].len, p, w))) break;
-    *p++ = ':';
-    p = write_value(members[i].value, p, w, depth + 1);
+    if (!(p = write_key(&members[i], p, w))) break;
+    p = json_is_string(value) ? write_string(json_string_value(value), json_string_length(value), p, w)
+                              : write_value(value, p, w, depth + 1);
   }
   if (members != near) free(members);
   if (p && (p = room(w, p, 1 + SPARE))) *p++ = '}';

@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/json.h"
+#include "base/json_bytes.h"
 #include "base/slab.h"
 #include "base/text.h"
 #include "evidence/leaf.h"
@@ -65,8 +66,17 @@ static char *put_number(char *at, uint64_t value) {
   return put(at, p, (size_t)(text + sizeof text - p));
 }
 
+static bool is_plain(const char *text, size_t len) {
+  size_t i = 0;
+  for (; len - i >= sizeof(uint64_t); i += sizeof(uint64_t))
+    if (special_in(load(text + i, sizeof(uint64_t)))) return false;
+  while (i < len && (signed char)text[i] >= 0x20 && text[i] != '"' && text[i] != '\\') i++;
+  return i == len;
+}
+
 static char *put_text(char *at, const char *text, size_t len) {
   struct buf quoted;
+  if (is_plain(text, len)) return PUT(put(PUT(at, "\""), text, len), "\""); /* every actor and node of ours */
   buf_lend(&quoted, at, ESCAPED * len + 3, ESCAPED * len + 2);
   buf_add_json_string(&quoted, text, len);
   return at + quoted.len;
