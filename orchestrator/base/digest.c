@@ -26,6 +26,20 @@ void digest_sha256_parts(const struct digest_part *parts, size_t count, uint8_t 
   OPENSSL_cleanse(&context, sizeof context);
 }
 
+void digest_sha256_pair(uint8_t first, const uint8_t left[DIGEST_BYTES], const uint8_t right[DIGEST_BYTES], uint8_t out[DIGEST_BYTES]) {
+  enum { LEN = 1 + 2 * DIGEST_BYTES };
+  uint8_t padded[128] = {first, [LEN] = 0x80, [126] = LEN * 8 >> 8, [127] = LEN * 8 & 255};
+  SHA256_CTX context;
+  memcpy(padded + 1, left, DIGEST_BYTES);
+  memcpy(padded + 1 + DIGEST_BYTES, right, DIGEST_BYTES);
+  SHA256_Init(&context);
+  SHA256_Update(&context, padded, sizeof padded);
+  for (size_t i = 0; i < DIGEST_BYTES / 4; i++) {
+    uint32_t word = htobe32((uint32_t)context.h[i]);
+    memcpy(out + 4 * i, &word, 4);
+  }
+}
+
 struct digest_stream {
   SHA256_CTX context;
 };

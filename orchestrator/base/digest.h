@@ -18,6 +18,9 @@ struct digest_part {
 void digest_sha256(const void *bytes, size_t len, uint8_t out[DIGEST_BYTES]);
 /* Over the parts one after the other, as if they were joined. */
 void digest_sha256_parts(const struct digest_part *parts, size_t count, uint8_t out[DIGEST_BYTES]);
+/* Over one byte and two digests, as the nodes of a Merkle tree are hashed: of a length that is known beforehand, it needs no buffer and no end. Nothing of it is wiped. out may be one
+ * of them. */
+void digest_sha256_pair(uint8_t first, const uint8_t left[DIGEST_BYTES], const uint8_t right[DIGEST_BYTES], uint8_t out[DIGEST_BYTES]);
 void digest_hmac_sha256(const void *key, size_t key_len, const void *bytes, size_t len, uint8_t out[DIGEST_BYTES]);
 /* The same with a key that serves often: made ready once, which is half of the work for a short text. As secret as the key: its owner wipes it. */
 struct digest_key {

@@ -10,10 +10,7 @@ void merkle_leaf(const void *bytes, size_t len, struct hash *out) {
 }
 
 void merkle_node(const struct hash *left, const struct hash *right, struct hash *out) {
-  uint8_t node[1 + 2 * DIGEST_BYTES] = {1};
-  memcpy(node + 1, left->bytes, DIGEST_BYTES);
-  memcpy(node + 1 + DIGEST_BYTES, right->bytes, DIGEST_BYTES);
-  digest_sha256(node, sizeof node, out->bytes);
+  digest_sha256_pair(1, left->bytes, right->bytes, out->bytes);
 }
 
 void merkle_empty(struct hash *out) { digest_sha256("", 0, out->bytes); }

@@ -43,6 +43,24 @@ static void test_hmac(void **state) {
   hmac_is("", 0, "", "b613679a0814d9ec772f95d778c35fc5ff1697c493715653c6c712144292c5ad");
 }
 
+/* As all of its bytes in a row, also when the result takes the place of one of the two. */
+static void test_pair(void **state) {
+  for (unsigned i = 0; i < 1000; i++) {
+    uint8_t bytes[1 + 2 * DIGEST_BYTES], wanted[DIGEST_BYTES], out[DIGEST_BYTES], one[DIGEST_BYTES];
+    random_bytes(bytes, 60);
+    random_bytes(bytes + 60, sizeof bytes - 60);
+    digest_sha256(bytes, sizeof bytes, wanted);
+    digest_sha256_pair(bytes[0], bytes + 1, bytes + 1 + DIGEST_BYTES, out);
+    assert_memory_equal(out, wanted, DIGEST_BYTES);
+    memcpy(one, bytes + 1, DIGEST_BYTES);
+    digest_sha256_pair(bytes[0], one, bytes + 1 + DIGEST_BYTES, one);
+    assert_memory_equal(one, wanted, DIGEST_BYTES);
+    memcpy(one, bytes + 1 + DIGEST_BYTES, DIGEST_BYTES);
+    digest_sha256_pair(bytes[0], bytes + 1, one, one);
+    assert_memory_equal(one, wanted, DIGEST_BYTES);
+  }
+}
+
 /* Each byte at each place, and back. */
 static void test_hex(void **state) {
   uint8_t bytes[50], back[50];
@@ -222,6 +240,7 @@ static void test_cpu_time(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_hmac),
+                                     cmocka_unit_test(test_pair),
                                      cmocka_unit_test(test_sha256),
                                      cmocka_unit_test(test_hex),
                                      cmocka_unit_test(test_hex_refuses),
