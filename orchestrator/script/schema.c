@@ -56,9 +56,12 @@ struct rule {
   bool optional;
 };
 
+/* Mostly the first letter tells. */
+static inline bool named(const char *key, const char *name) { return *key == *name && strcmp(key, name) == 0; }
+
 static enum type type_by_name(const char *name) {
   for (int i = 0; name && i < TYPES; i++)
-    if (*type_names[i] == *name && strcmp(type_names[i], name) == 0) return (enum type)i;
+    if (named(name, type_names[i])) return (enum type)i;
   return name ? TYPE_STRING : TYPE_ANY;
 }
 
@@ -68,15 +71,15 @@ static struct rule rule_of(const json_t *schema) {
   for (void *at = json_object_iter(walked); at; at = json_object_iter_next(walked, at)) {
     const char *key = json_object_iter_key(at);
     const json_t *value = json_object_iter_value(at);
-    if (strcmp(key, "type") == 0) r.type = type_by_name(json_string_value(value));
-    else if (strcmp(key, "pattern") == 0) r.pattern = json_string_value(value);
-    else if (strcmp(key, "min") == 0) r.min = value;
-    else if (strcmp(key, "max") == 0) r.max = value;
-    else if (strcmp(key, "of") == 0) r.of = value;
-    else if (strcmp(key, "fields") == 0) r.fields = value;
-    else if (strcmp(key, "one_of") == 0) r.one_of = value;
-    else if (strcmp(key, "default") == 0) r.fallback = value;
-    else if (strcmp(key, "optional") == 0) r.optional = json_is_true(value);
+    if (named(key, "type")) r.type = type_by_name(json_string_value(value));
+    else if (named(key, "pattern")) r.pattern = json_string_value(value);
+    else if (named(key, "min")) r.min = value;
+    else if (named(key, "max")) r.max = value;
+    else if (named(key, "of")) r.of = value;
+    else if (named(key, "fields")) r.fields = value;
+    else if (named(key, "one_of")) r.one_of = value;
+    else if (named(key, "default")) r.fallback = value;
+    else if (named(key, "optional")) r.optional = json_is_true(value);
   }
   return r;
 }
@@ -343,6 +346,28 @@ json_t *schema_apply(const json_t *schema, const json_t *value, const char *path
   return check_object(&c, schema, value, &(struct place){.name = path});
 }
 
+/* Most values are as they shall be: nothing is filled in, nothing takes another form. Such a one is its own result. A composed member counts as another form. */
+static bool is_itself(const json_t *fields, const json_t *value) {
+  struct check silent = {0};
+  const struct place nowhere = {.name = ""};
+  const char *name;
+  json_t *schema;
+  size_t known = 0;
+  if (!json_is_object(value) || is_secret(value)) return false;
+  json_object_foreach((json_t *)(uintptr_t)fields, name, schema) {
+    const json_t *member = json_object_get(value, name);
+    const struct rule rule = rule_of(schema);
+    bool composed = rule.type == TYPE_LIST || rule.type == TYPE_MAP || rule.type == TYPE_OBJECT;
+    if (!member && !rule.fallback && (rule.optional || rule.type == TYPE_GENERATED)) continue;
+    if (!member || json_is_null(member) || composed) return false;
+    json_t *checked = check_rule(&silent, &rule, member, &nowhere);
+    json_decref(checked);
+    if (checked != member) return false;
+    known++;
+  }
+  return known == json_object_size(value);
+}
+
 struct first {
   const char *where;
   struct err *err;
@@ -357,6 +382,10 @@ static void keep_first(void *arg, const char *path, const char *text) {
 
 int schema_check(const json_t *schema, const json_t *value, const char *where, json_t **ret, struct err *err) {
   struct first first = {where ? where : "", err, false};
+  if (is_itself(schema, value)) {
+    *ret = same(value);
+    return 0;
+  }
   json_t *empty = value ? NULL : json_object();
   json_t *result = schema_apply(schema, value ? value : empty, "", keep_first, &first);
   json_decref(empty);

@@ -135,7 +135,7 @@ void script_yield_release(struct script_yield *y);
 
 /* ---- schemas and settings --------------------------------------------------------------------------- */
 
-/* Checks value (an object) against {name: schema} and returns a new object with defaults filled in. schema: {"type": string|integer|number|boolean|url|secret|generated|duration|list|map|any|ip|host|email,
+/* Checks value (an object) against {name: schema} and returns it with defaults filled in: a new object, or another reference to value when that is as it shall be. schema: {"type": string|integer|number|boolean|url|secret|generated|duration|list|map|any|ip|host|email,
  * "doc", "default", "optional": bool, "pattern" (Lua pattern), "min", "max" (length or value), "one_of": […], "of": schema, "from": …}. Unknown names are errors with a near miss suggested. `where` begins the message. */
 int schema_check(const json_t *schema, const json_t *value, const char *where, json_t **ret, struct err *err);
 /* JSON Schema (draft 2020-12) of {name: schema}. New. */

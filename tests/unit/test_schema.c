@@ -97,6 +97,35 @@ static void test_checking_twice(void **state) {
   json_decref(schema);
 }
 
+/* What is as it shall be is not copied; what is not by a little is neither taken for it nor changed. */
+static void test_its_own_result(void **state) {
+  static const struct {
+    const char *value, *result; /* NULL: itself */
+  } row[] = {{"{\"s\":\"x\",\"n\":2}", NULL},
+             {"{\"n\":2,\"s\":\"x\",\"k\":{\"$secret\":\"a\"}}", NULL},
+             {"{\"s\":\"x\",\"n\":2,\"o\":\"y\"}", NULL},
+             {"{\"s\":\"x\"}", "{\"s\":\"x\",\"n\":1}"},
+             {"{\"s\":\"x\",\"n\":null}", "{\"s\":\"x\",\"n\":1}"},
+             {"{\"s\":\"x\",\"n\":2,\"o\":null}", "{\"s\":\"x\",\"n\":2}"},
+             {"{\"s\":\"x\",\"n\":2.0}", "{\"s\":\"x\",\"n\":2}"},
+             {"{\"s\":\"x\",\"n\":2,\"t\":\"5s\"}", "{\"s\":\"x\",\"n\":2,\"t\":5000}"},
+             {"{\"s\":\"x\",\"n\":2,\"l\":[\"5s\"]}", "{\"s\":\"x\",\"n\":2,\"l\":[5000]}"}};
+  json_t *schema = test_json("{\"s\":{\"type\":\"string\"},\"n\":{\"type\":\"integer\",\"default\":1},"
+                             "\"o\":{\"type\":\"string\",\"optional\":true},\"t\":{\"type\":\"duration\",\"optional\":true},"
+                             "\"l\":{\"type\":\"list\",\"of\":{\"type\":\"duration\"},\"optional\":true},"
+                             "\"k\":{\"type\":\"secret\",\"optional\":true}}");
+  for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
+    json_t *value = test_json(row[i].value), *result = NULL;
+    assert_int_equal(schema_check(schema, value, "t", &result, NULL), 0);
+    assert_true((result == value) == !row[i].result);
+    assert_json(value, row[i].value);
+    if (row[i].result) assert_json(result, row[i].result);
+    json_decref(result);
+    json_decref(value);
+  }
+  json_decref(schema);
+}
+
 static void test_json_schema(void **state) {
   json_t *schema = test_json("{\"a\":{\"type\":\"string\",\"doc\":\"d\",\"max\":4},\"b\":{\"type\":\"integer\",\"default\":1,\"min\":0},"
                              "\"c\":{\"type\":\"list\",\"of\":{\"type\":\"ip\"},\"optional\":true}}");
@@ -112,9 +141,8 @@ static void test_json_schema(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_values),
-      cmocka_unit_test(test_generated_and_optional_may_be_absent),
-      cmocka_unit_test(test_checking_twice),
+      cmocka_unit_test(test_values),         cmocka_unit_test(test_generated_and_optional_may_be_absent),
+      cmocka_unit_test(test_checking_twice), cmocka_unit_test(test_its_own_result),
       cmocka_unit_test(test_json_schema),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
