@@ -9,13 +9,14 @@ local TRIM_AT_ONCE = 100 -- old entries of `seen` that one call removes at most
 local MACHINES = 200 -- whose clocks are remembered
 local MOST_FIELDS = 3000 -- pairs that one XADD may bear (Lua's stack bounds unpack)
 local WORDS_AT_ONCE = 4000 -- of one command for many things
+local MESSAGES_AT_ONCE = 1000 -- that leave the queue by one command
 
 -- Lua 5.1 would write 1e+15 for large numbers.
 local function digits(n) return string.format('%.0f', n) end
 
 local function whole(text)
   local n = tonumber(text)
-  if not n or n < 0 or n ~= math.floor(n) then return nil end
+  if not n or n < 0 or n % 1 ~= 0 then return nil end
   return n
 end
 
@@ -71,119 +72,112 @@ local function prefix_node(text)
   return prefix or text, node
 end
 
--- An alert: {id, stream, from, to}: where in args its pairs of group key and window begin and end. False when a window is none, or there is no pair.
-local function pairs_good(args, from, to)
-  if to <= from or to > #args then return false end
-  for i = from + 1, to, 2 do if not whole(args[i]) then return false end end
-  return true
+-- Where in args the alerts begin, and then where they end; how many. An alert: its id, its stream id, how many pairs of group key and window, and these.
+-- False when one is none.
+local function alerts_begin(args, from)
+  local begins, n, at, words = {}, 0, from, #args
+  while at <= words do
+    local after = at + 3 + 2 * (whole(args[at + 2]) or 0)
+    if args[at] == '' or after < at + 5 or after > words + 1 then return false end
+    for i = at + 4, after, 2 do if not whole(args[i]) then return false end end
+    n = n + 1
+    begins[n], at = at, after
+  end
+  begins[n + 1] = at
+  return n > 0 and begins, n
 end
 
--- The groups that alerts name, as they are in Redis: {incident = {id}, expires}, or false.
-local function groups_of(key, alerts, args)
-  local names, groups = {}, {}
-  for _, alert in ipairs(alerts) do
-    for i = alert.from, alert.to, 2 do
+-- The groups that alerts name: {name...}, at which place each stands there, its incident as it is in Redis, until when; false and 0 for none.
+local function groups_of(key, args, begins, n)
+  local names, place, incidents, expires, count = {}, {}, {}, {}, 0
+  for alert = 1, n do
+    for i = begins[alert] + 3, begins[alert + 1] - 1, 2 do
       local name = args[i]
-      if name ~= '' and groups[name] == nil then
-        names[#names + 1] = name
-        groups[name] = false
+      if name ~= '' and not place[name] then
+        count = count + 1
+        names[count], place[name], incidents[count], expires[count] = name, count, false, 0
       end
     end
   end
   for i, value in ipairs(many('HMGET', key, names)) do
-    local incident, expires = string.match(value or '', '^(.+)|(%d+)$')
-    if incident then groups[names[i]] = { incident = { id = incident }, expires = tonumber(expires) } end
+    local incident, over
+    if value then incident, over = string.match(value, '^(.+)|(%d+)$') end
+    if incident then incidents[i], expires[i] = incident, tonumber(over) end
   end
-  return groups
+  return names, place, incidents, expires
 end
 
--- One incident for each pair: its group's live one, whose window this pushes forward, else a new one (in `made`; its id comes later).
--- {incident, created, incident, created...}
-local function place(alert, args, groups, changed, made, now)
-  local placed, here = {}, {} -- here: the groups of this very alert, which a window of 0 would not find again
-  for i = alert.from, alert.to, 2 do
-    local key, window, group = args[i], tonumber(args[i + 1]), groups[args[i]]
-    local incident, created = here[key], 0
-    if not incident and group and group.expires > now then
-      incident, group.expires = group.incident, math.max(group.expires, now + window)
-      changed[key] = group
-    elseif not incident then
-      incident, created = { id = false }, 1
-      made[#made + 1] = incident
-      group = key ~= '' and { incident = incident, expires = now + window } or nil
-      groups[key], changed[key] = group, group
-    end
-    if key ~= '' then here[key] = incident end
-    placed[#placed + 1], placed[#placed + 2] = incident, created
-  end
-  return placed
+-- As cjson would write it; there is nothing to escape in ids. Of an answer: {word, id, created, id, created...}.
+local function routing_text(stream, answer)
+  local text = '{"stream":"' .. stream .. '","incidents":[{"id":"' .. answer[2] .. '","created":' .. answer[3]
+  for i = 4, #answer, 2 do text = text .. '},{"id":"' .. answer[i] .. '","created":' .. answer[i + 1] end
+  return text .. '}]}'
 end
 
-local function name_made(made, ids, owner, prefix, node)
-  local owned, before = {}, tonumber(redis.call('GET', ids) or '0')
-  redis.call('SET', ids, digits(before + #made)) -- INCRBY and ZMSCORE are not among what acl.c has let the engine's user do
-  for i, incident in ipairs(made) do
-    incident.id = string.format('%s-%06d', prefix, before + i)
-    owned[2 * i - 1], owned[2 * i] = incident.id, node
-  end
-  if owner and node then many('HSET', owner, owned) end
-end
-
--- As cjson would write it; there is nothing to escape in ids.
-local function routing_text(stream, placed)
-  local incidents = {}
-  for i = 1, #placed, 2 do
-    incidents[#incidents + 1] = '{"id":"' .. placed[i].id .. '","created":' .. placed[i + 1] .. '}'
-  end
-  return '{"stream":"' .. stream .. '","incidents":[' .. table.concat(incidents, ',') .. ']}'
-end
-
--- {word, id, created, id, created...}; without flags for a duplicate.
-local function route_answer(word, placed)
-  local out = { word }
-  for i = 1, #placed, 2 do
-    out[#out + 1] = placed[i].id
-    if word ~= 'duplicate' then out[#out + 1] = placed[i + 1] end
+-- The answer to an alert that had this one before, by this very message or another. Without flags for a duplicate.
+local function again(same, answer)
+  local out = { same and 'routed' or 'duplicate' }
+  for i = 2, #answer do
+    if same or i % 2 == 0 then out[#out + 1] = answer[i] end
   end
   return out
 end
 
--- Of an alert that was routed before (as stored, or in this very call), by its message or another; or that was seen long ago.
-local function known_answer(alert, keys)
-  local known = alert.known
-  if not known then return { 'duplicate', unpack(cjson.decode(redis.call('HGET', keys[5], alert.id) or '[]')) } end
-  if type(known) == 'string' then
-    known = cjson.decode(known)
-    known.placed = {}
-    for i, incident in ipairs(known.incidents) do
-      known.placed[2 * i - 1], known.placed[2 * i] = incident, incident.created
-    end
-  end
-  return route_answer(known.stream == alert.stream and 'routed' or 'duplicate', known.placed)
+-- The answer in what was stored of an alert (cjson's order of names is possible); and whose it was.
+local function stored_answer(text)
+  local known, answer = cjson.decode(text), { 'new' }
+  for i, incident in ipairs(known.incidents) do answer[2 * i], answer[2 * i + 1] = incident.id, incident.created end
+  return answer, known.stream
 end
 
--- One answer for each, as if they were routed one after the other.
-local function route_alerts(keys, args, alerts, now, prefix, node)
-  local ids, changed, made, first = {}, {}, {}, {} -- first: of this call, by alert id
-  for i, alert in ipairs(alerts) do ids[i] = alert.id end
-  local known, groups = many('HMGET', keys[1], ids), groups_of(keys[3], alerts, args)
-  for i, alert in ipairs(alerts) do
-    alert.known = known[i] or first[alert.id]
-    if not alert.known and not redis.call('ZSCORE', keys[2], alert.id) then
-      alert.placed = place(alert, args, groups, changed, made, now)
-      first[alert.id] = alert
+-- One answer for each, as if they were routed one after the other. An alert goes, pair by pair, to the group's live incident, whose window this pushes forward,
+-- else to a new one.
+local function route_alerts(keys, args, begins, n, now, prefix, node)
+  local call, format, ids = redis.call, string.format, {}
+  for i = 1, n do ids[i] = args[begins[i]] end
+  local known, names, place, incidents, expires = many('HMGET', keys[1], ids), groups_of(keys[3], args, begins, n)
+  local answers, stored, first, named, owned = {}, {}, {}, {}, {} -- first: of an alert, in this call; named: by which alert that was placed a group was last
+  local before, made = nil, 0 -- the last id's number, and how many are new
+  for i = 1, n do
+    local id, at = ids[i], begins[i]
+    local stream, same = args[at + 1], first[id]
+    if known[i] then
+      local answer, whose = stored_answer(known[i])
+      answers[i] = again(whose == stream, answer)
+    elseif same then
+      answers[i] = again(args[begins[same] + 1] == stream, answers[same])
+    elseif call('ZSCORE', keys[2], id) then
+      answers[i] = { 'duplicate', unpack(cjson.decode(call('HGET', keys[5], id) or '[]')) }
+    else
+      local answer, to = { 'new' }, 2
+      for pair = at + 3, begins[i + 1] - 1, 2 do
+        local group, over, created = place[args[pair]], now + args[pair + 1], 0
+        local incident
+        if group and (named[group] == i or expires[group] > now) then -- what this very alert has named a window of 0 would not find again
+          incident = incidents[group]
+          if named[group] ~= i and over > expires[group] then expires[group] = over end
+        else
+          before = before or tonumber(call('GET', keys[4]) or '0')
+          made = made + 1
+          incident, created = format('%s-%06d', prefix, before + made), 1
+          owned[2 * made - 1], owned[2 * made] = incident, node
+          if group then incidents[group], expires[group] = incident, over end
+        end
+        if group then named[group] = i end
+        answer[to], answer[to + 1], to = incident, created, to + 2
+      end
+      answers[i], first[id] = answer, i
+      stored[#stored + 1], stored[#stored + 2] = id, routing_text(stream, answer)
     end
   end
-  if #made > 0 then name_made(made, keys[4], keys[6], prefix, node) end
-  local pushed, stored, answers = {}, {}, {}
-  for key, group in pairs(changed) do
-    pushed[#pushed + 1], pushed[#pushed + 2] = key, group.incident.id .. '|' .. digits(group.expires)
-  end
-  for i, alert in ipairs(alerts) do
-    if alert.placed then
-      stored[#stored + 1], stored[#stored + 2] = alert.id, routing_text(alert.stream, alert.placed)
+  if made > 0 then call('SET', keys[4], digits(before + made)) end -- INCRBY and ZMSCORE are not among what acl.c has let the engine's user do
+  if keys[6] and node then many('HSET', keys[6], owned) end
+  local pushed, shown, text = {}, nil, nil
+  for group, name in ipairs(names) do
+    if named[group] then
+      if expires[group] ~= shown then shown, text = expires[group], digits(expires[group]) end
+      pushed[#pushed + 1], pushed[#pushed + 2] = name, incidents[group] .. '|' .. text
     end
-    answers[i] = alert.placed and route_answer('new', alert.placed) or known_answer(alert, keys)
   end
   many('HSET', keys[3], pushed)
   many('HSET', keys[1], stored)
@@ -196,22 +190,18 @@ local function route(keys, args)
   if #args < 6 or #args % 2 ~= 0 or args[1] == '' or prefix == '' or not now then
     return redis.error_reply('ERR route: wrong arguments')
   end
-  if not pairs_good(args, 5, #args) then return redis.error_reply('ERR route: wrong window') end
-  return route_alerts(keys, args, { { id = args[1], stream = args[2], from = 5, to = #args } }, now, prefix, node)[1]
+  local words = { args[1], args[2], (#args - 4) / 2, unpack(args, 5) }
+  local begins, n = alerts_begin(words, 1)
+  if not begins then return redis.error_reply('ERR route: wrong window') end
+  return route_alerts(keys, words, begins, n, now, prefix, node)[1]
 end
 
--- KEYS: as route. ARGV: now_ms, prefix or prefix|node, then for each alert: its id, stream id, how many pairs, and these. One answer for each.
+-- KEYS: as route. ARGV: now_ms, prefix or prefix|node, then the alerts. One answer for each.
 local function route_all(keys, args)
   local now, prefix, node = whole(args[1]), prefix_node(args[2])
-  local alerts, at, good = {}, 3, now and prefix ~= '' and #args > 2
-  while good and at <= #args do
-    local alert = { id = args[at], stream = args[at + 1], from = at + 3, to = at + 2 + 2 * (whole(args[at + 2]) or 0), known = false, placed = false }
-    good = alert.id ~= '' and pairs_good(args, alert.from, alert.to)
-    alerts[#alerts + 1] = alert
-    at = alert.to + 1
-  end
-  if not good then return redis.error_reply('ERR route_all: wrong arguments') end
-  return route_alerts(keys, args, alerts, now, prefix, node)
+  local begins, n = alerts_begin(args, 3)
+  if not now or prefix == '' or not begins then return redis.error_reply('ERR route_all: wrong arguments') end
+  return route_alerts(keys, args, begins, n, now, prefix, node)
 end
 
 -- The fields of a JSON object in the order of their names, as XADD wants them; nil when it is none.
@@ -253,51 +243,31 @@ local function dead_fields(args, raw, now)
   return out
 end
 
--- Out of the queue. Of these messages ({stream, alert, outcome}) those that had not been before.
-local function take_out(queue, group, messages)
-  local out, acked = {}, {}
-  for _, message in ipairs(messages) do
-    local mine = redis.call('XACK', queue, group, message.stream) == 1
-    if mine then acked[#acked + 1] = message.stream end
-    if mine or redis.call('XDEL', queue, message.stream) == 1 then out[#out + 1] = message end
+-- Out of the queue. Which of these messages had not been before, by their places in the list: true for all. Those had not that lay there, and those that
+-- the group has under way although they were trimmed away. Whoever ends a message deletes and acknowledges it in one, so that one which lies there is under
+-- way too; but not where the group was made anew meanwhile: then as many of the others are counted as must have lain there.
+local function take_out(queue, group, streams)
+  local there, mine, others = redis.call('XDEL', queue, unpack(streams)), {}, {}
+  if there == #streams then return redis.call('XACK', queue, group, unpack(streams)) and true end
+  for i, stream in ipairs(streams) do
+    if redis.call('XACK', queue, group, stream) == 1 then
+      mine[i], there = true, there - 1
+    else
+      others[#others + 1] = i
+    end
   end
-  many('XDEL', queue, acked)
-  return out
+  for k = 1, math.min(there, #others) do mine[others[k]] = true end
+  return mine
 end
 
 -- The ids in what routing_text wrote, as a JSON array; nil when it is another message's.
 local function routed_ids(text, stream)
-  if not text or not string.find(text, '"stream":"' .. stream .. '"', 1, true) then return nil end
+  local whose, id = string.match(text, '^{"stream":"([^"]*)","incidents":%[{"id":"([^"]*)","created":%d}%]}$') -- nearly always
+  if whose then return whose == stream and '["' .. id .. '"]' or nil end
+  if not string.find(text, '"stream":"' .. stream .. '"', 1, true) then return nil end
   local ids = {}
-  for id in string.gmatch(text, '"id":"([^"]*)"') do ids[#ids + 1] = '"' .. id .. '"' end
+  for one in string.gmatch(text, '"id":"([^"]*)"') do ids[#ids + 1] = '"' .. one .. '"' end
   return '[' .. table.concat(ids, ',') .. ']'
-end
-
--- Ends the routing of these very messages (another message with the same alert id keeps its own) and remembers their alerts.
-local function remember(keys, messages, now)
-  local routed, stamp = keys[2], digits(now)
-  local alerts, over, new, into, at = {}, {}, {}, {}, 0
-  for _, message in ipairs(messages) do
-    if message.alert ~= '' then alerts[#alerts + 1] = message.alert end
-  end
-  local known = many('HMGET', routed, alerts)
-  for _, message in ipairs(messages) do
-    local alert, ids = message.alert, nil
-    if alert ~= '' then
-      at = at + 1
-      ids = routed_ids(known[at], message.stream)
-    end
-    if ids then over[#over + 1] = alert end
-    if alert ~= '' and (message.outcome == 'attached' or message.outcome == 'suppressed') then
-      new[#new + 1], new[#new + 2] = stamp, alert
-      if ids then
-        into[#into + 1], into[#into + 2] = alert, ids
-      end
-    end
-  end
-  many('HDEL', routed, over)
-  many('ZADD', keys[3], new)
-  many('HSET', keys[4], into)
 end
 
 local function forget_old(keys, now, keep)
@@ -309,13 +279,35 @@ local function forget_old(keys, now, keep)
   redis.call('HDEL', seen_in, unpack(old))
 end
 
--- What has come out of the queue: remembered and counted.
-local function settle(keys, messages, now, keep)
-  local counted = {}
-  remember(keys, messages, now)
-  for _, message in ipairs(messages) do counted[message.outcome] = (counted[message.outcome] or 0) + 1 end
+-- Takes messages (from..to of args: stream id, alert id, outcome of each) out of the queue; those that had not been before are counted, their routing ends
+-- (another message with the same alert id keeps its own) and their alerts are remembered. How many.
+local function settle(keys, group, args, from, to, now, keep)
+  local routed, streams, alerts, at, ended = keys[2], {}, {}, 0, 0
+  for i = from, to, 3 do
+    at = at + 1
+    streams[at], alerts[at] = args[i], args[i + 1]
+  end
+  local known, mine = redis.call('HMGET', routed, unpack(alerts)), take_out(keys[1], group, streams)
+  local stamp, over, new, into, counted = digits(now), {}, {}, {}, {}
+  for i = 1, at do
+    local alert, outcome = alerts[i], args[from + 3 * i - 1]
+    if mine == true or mine[i] then
+      local ids = known[i] and routed_ids(known[i], streams[i])
+      ended, counted[outcome] = ended + 1, (counted[outcome] or 0) + 1
+      if ids then over[#over + 1] = alert end
+      if alert ~= '' and (outcome == 'attached' or outcome == 'suppressed') then
+        new[#new + 1], new[#new + 2] = stamp, alert
+        if ids then into[#into + 1], into[#into + 2] = alert, ids end
+      end
+    end
+  end
+  if ended == 0 then return 0 end
+  many('HDEL', routed, over)
+  many('ZADD', keys[3], new)
+  many('HSET', keys[4], into)
   for outcome, n in pairs(counted) do redis.call('HINCRBY', keys[5], outcome, n) end
   forget_old(keys, now, keep)
+  return ended
 end
 
 local OUTCOMES = { attached = 'plain', duplicate = 'plain', suppressed = 'plain', split = 'more', dead = 'more' }
@@ -336,26 +328,24 @@ local function done(keys, args)
     end
   end
   local raw = outcome == 'dead' and raw_fields(keys, args)
-  local messages = take_out(queue, args[1], { { stream = args[2], alert = args[3], outcome = outcome } })
-  if #messages == 0 then return 0 end
+  if settle(keys, args[1], args, 2, 4, now, keep) == 0 then return 0 end
   for _, fields in ipairs(parts) do redis.call('XADD', queue, '*', unpack(fields)) end
   if outcome == 'dead' then redis.call('XADD', dead, '*', unpack(dead_fields(args, raw, now))) end
-  settle(keys, messages, now, keep)
   return 1
 end
 
 -- KEYS: queue, routed, seen, seen_in, counts. ARGV: group, now_ms, keep_ms, then stream id, alert id, outcome (one with nothing more to it) for each.
 -- How many this call has ended; the others had been before.
 local function done_all(keys, args)
-  local now, keep, messages = whole(args[2]), whole(args[3]), {}
-  for i = 4, #args, 3 do
+  local now, keep, ended, words = whole(args[2]), whole(args[3]), 0, #args
+  for i = 4, words, 3 do
     if OUTCOMES[args[i + 2]] ~= 'plain' then return redis.error_reply('ERR done_all: wrong arguments') end
-    messages[#messages + 1] = { stream = args[i], alert = args[i + 1], outcome = args[i + 2] }
   end
   if not now or not keep then return redis.error_reply('ERR done_all: wrong arguments') end
-  messages = take_out(keys[1], args[1], messages)
-  if #messages > 0 then settle(keys, messages, now, keep) end
-  return #messages
+  for i = 4, words, 3 * MESSAGES_AT_ONCE do
+    ended = ended + settle(keys, args[1], args, i, math.min(i + 3 * MESSAGES_AT_ONCE - 1, words), now, keep)
+  end
+  return ended
 end
 
 -- KEYS: dead, queue. ARGV: a letter's id or '' for all, how many at most. Back on the queue without reason and time; how many went.
@@ -435,9 +425,12 @@ end
 
 -- KEYS: ids, perhaps owner. ARGV: prefix or prefix|node. For an incident that a person opens.
 local function open_id(keys, args)
-  local made = { {} }
-  name_made(made, keys[1], keys[2], prefix_node(args[1]))
-  return made[1].id
+  local prefix, node = prefix_node(args[1])
+  local number = tonumber(redis.call('GET', keys[1]) or '0') + 1
+  local id = string.format('%s-%06d', prefix, number)
+  redis.call('SET', keys[1], digits(number))
+  if keys[2] and node then redis.call('HSET', keys[2], id, node) end
+  return id
 end
 
 -- KEYS: nodes, brakes. ARGV: node, run, expect, facts (a JSON object with the node's folder).
@@ -592,4 +585,4 @@ register({ 'allow-oom' }, {
   'tocsin_give', give, 'tocsin_give_up', give_up, 'tocsin_retire', retire, 'tocsin_take', take,
 })
 register({ 'no-writes' }, { 'tocsin_tally', tally })
-register({ 'no-writes', 'allow-stale' }, { 'tocsin_version', function() return 16 end })
+register({ 'no-writes', 'allow-stale' }, { 'tocsin_version', function() return 17 end })
