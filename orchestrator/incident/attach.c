@@ -13,8 +13,8 @@
 struct attach {
   struct desk *desk;
   struct alert alert;
-  json_t *finding, *raw;
-  const char *id, *source, *raw_text, *group; /* they lie behind the playbooks */
+  json_t *finding, *raw, *text;
+  const char *id, *source, *group; /* they lie behind the playbooks */
   char queued[SUSPECT_ID];
   size_t count;
   desk_cb *cb;
@@ -27,7 +27,8 @@ struct attach {
 static void alert_let_go(struct attach *a) {
   json_decref(a->finding);
   json_decref(a->raw);
-  a->finding = a->raw = NULL;
+  json_decref(a->text);
+  a->finding = a->raw = a->text = NULL;
 }
 
 static void attach_end(struct attach *a, const struct err *err) {
@@ -131,6 +132,8 @@ static json_t *finding_kept(const struct attach *a) {
 static json_t *attached_body(const struct attach *a) {
   json_t *finding = finding_kept(a);
   bool whole = finding == a->finding;
+  const char *bytes = json_string_value(a->text);
+  size_t len = json_string_length(a->text);
   json_t *body = json_object();
   json_object_set_new(body, "id", json_string(a->id));
   json_object_set_new(body, "source", json_string(a->source));
@@ -139,10 +142,10 @@ static json_t *attached_body(const struct attach *a) {
   json_object_set_new(body, "severity_id", json_integer(json_int_or(a->finding, "severity_id", 0)));
   json_object_set_new(body, "observables", whole ? short_observables(a->finding) : json_array());
   json_object_set_new(body, "attack", whole ? techniques(a->finding) : json_array());
-  if (utf8_valid(a->raw_text, a->alert.raw_len) && !escapes_swell(a->raw_text, a->alert.raw_len)) {
-    json_object_set_new(body, "raw", json_stringn_nocheck(a->raw_text, a->alert.raw_len));
+  if (utf8_valid(bytes, len) && !escapes_swell(bytes, len)) {
+    json_object_set(body, "raw", a->text);
   } else { /* not UTF-8, or it would swell: the very bytes all the same */
-    char *text = base64_encode(a->raw_text, a->alert.raw_len);
+    char *text = base64_encode(bytes, len);
     json_object_set_new(body, "raw_base64", json_string(text ? text : ""));
     free(text);
   }
@@ -169,7 +172,7 @@ static void on_attached_there(void *arg, int status, const json_t *answer, const
 
 static void attach_there(struct incident *inc, struct attach *a) {
   json_t *playbooks = json_array();
-  char *raw = base64_encode(a->raw_text, a->alert.raw_len);
+  char *raw = base64_encode(json_string_value(a->text), json_string_length(a->text));
   for (size_t i = 0; i < a->count; i++) json_array_append_new(playbooks, json_string(a->playbooks[i]));
   json_t *body = json_pack("{s:s, s:s, s:s, s:I, s:O, s:O?, s:s, s:s?, s:s, s:o}", "incident", inc->id, "id", a->id, "source", a->source,
                            "received", (json_int_t)a->alert.received, "finding", a->finding, "document", a->raw, "raw", raw ? raw : "",
@@ -244,6 +247,7 @@ static void attach_to(struct incident *inc, void *arg, const struct err *err) {
     wake_runs(inc, a);
     a->alert.finding = a->finding;
     a->alert.raw = a->raw;
+    a->alert.text = a->text;
     a->alert.id = a->id;
     a->alert.source = a->source;
     for (size_t i = 0; i < a->count; i++) incident_start_for_alert(inc, a->playbooks[i], &a->alert);
@@ -254,20 +258,17 @@ static void attach_to(struct incident *inc, void *arg, const struct err *err) {
   incident_touch(inc);
 }
 
-/* Copies the bytes to *at, which moves on behind them and a 0. */
-static const char *lay(char **at, const char *bytes, size_t len) {
-  char *copy = *at;
-  memcpy(copy, bytes, len);
-  copy[len] = 0;
-  *at += len + 1;
+/* Copies the text to *at, which moves on behind it. */
+static const char *lay_text(char **at, const char *text) {
+  size_t size = strlen(text) + 1;
+  char *copy = memcpy(*at, text, size);
+  *at += size;
   return copy;
 }
 
-static const char *lay_text(char **at, const char *text) { return lay(at, text, strlen(text)); }
-
 /* In one block with all that the caller may let go of. */
 static struct attach *attach_new(const struct alert *alert, const char *const *playbooks, size_t count, const char *group) {
-  size_t texts = strlen(alert->id) + strlen(alert->source) + alert->raw_len + (group ? strlen(group) : 0) + 4;
+  size_t texts = strlen(alert->id) + strlen(alert->source) + (group ? strlen(group) : 0) + 3;
   for (size_t i = 0; i < count; i++) texts += strlen(playbooks[i]) + 1;
   struct attach *a = slab_alloc(sizeof *a + count * sizeof *a->playbooks + texts);
   if (!a) abort();
@@ -275,12 +276,12 @@ static struct attach *attach_new(const struct alert *alert, const char *const *p
   *a = (struct attach){.alert = *alert, .count = count};
   a->finding = json_incref((json_t *)(uintptr_t)alert->finding);
   a->raw = json_incref((json_t *)(uintptr_t)alert->raw);
+  a->text = json_incref((json_t *)(uintptr_t)alert->text);
   a->id = lay_text(&at, alert->id);
   a->source = lay_text(&at, alert->source);
   a->group = group ? lay_text(&at, group) : NULL;
   text_copy(a->queued, sizeof a->queued, alert->queued ? alert->queued : "");
   for (size_t i = 0; i < count; i++) a->playbooks[i] = lay_text(&at, playbooks[i]);
-  a->raw_text = lay(&at, alert->raw_text, alert->raw_len);
   return a;
 }
 
@@ -316,14 +317,16 @@ void attach_from_letter(struct desk *d, const json_t *body, desk_cb *cb, void *a
   }
   json_array_foreach(json_object_get(body, "playbooks"), i, name) if (json_is_string(name) && count < PLAYBOOKS_MOST) playbooks[count++] =
       json_string_value(name);
+  json_t *text = json_stringn_nocheck((const char *)bytes, len);
+  if (!text) abort();
   struct alert alert = {.id = json_str_or(body, "id", ""),
                         .source = json_str_or(body, "source", ""),
                         .received = json_int_or(body, "received", 0),
                         .finding = json_object_get(body, "finding"),
                         .raw = json_object_get(body, "document"),
-                        .raw_text = (const char *)bytes,
-                        .raw_len = len,
+                        .text = text,
                         .queued = json_str(body, "queued")};
   attach_begin(d, incident, false, &alert, playbooks, count, json_str(body, "group"), true, cb, arg);
+  json_decref(text);
   free(bytes);
 }

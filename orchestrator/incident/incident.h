@@ -30,9 +30,8 @@ struct alert {
   const json_t *finding; /* OCSF Detection Finding */
   size_t most;           /* bytes that it takes as JSON at most; 0: nobody knows */
   const json_t *raw;     /* the parsed document */
-  const char *raw_text;  /* its very bytes */
-  size_t raw_len;
-  const char *queued; /* its message in the queue, whose name is noted while it is attached (base/suspect.h); or NULL */
+  const json_t *text;    /* its very bytes, as a string's, whether they are UTF-8 or not */
+  const char *queued;    /* its message in the queue, whose name is noted while it is attached (base/suspect.h); or NULL */
 };
 
 struct desk_deps {

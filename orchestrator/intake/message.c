@@ -19,7 +19,7 @@ void message_free(struct message *m) {
   for (size_t i = 0; i < m->watcher_count; i++) slab_free(m->watchers[i].playbook);
   slab_free(m->watchers);
   slab_free(m->wanted);
-  slab_free(m->text);
+  json_decref(m->text);
   slab_free(m->source);
   slab_free(m->alert_id);
   slab_free(m);
@@ -147,7 +147,7 @@ static void bury(struct message *m, const char *reason) {
 /* Its connector has read it before; one that has been loaded since may not be able to. */
 static int find_again(struct message *m, struct err *err) {
   struct normalised again = {0};
-  int r = normalise(m->in->normaliser, m->source, m->text, m->len, &again, err);
+  int r = normalise(m->in->normaliser, m->source, json_string_value(m->text), m->len, &again, err);
   if (r == 0 && !again.finding) r = err_set(err, ERR_INVALID, "its connector takes it for several by now");
   if (r < 0) {
     normalised_release(&again);
@@ -193,8 +193,7 @@ static void attach_one(struct message *m, const struct normalised *normal, const
                         .finding = normal->finding,
                         .most = normal->most,
                         .raw = normal->document,
-                        .raw_text = m->text,
-                        .raw_len = m->len,
+                        .text = m->text,
                         .queued = m->name};
   if (desk_attach(m->in->deps.desk, incident, created, &alert, playbooks, n, group && *group ? group : NULL, on_attached, m, &err) < 0)
     on_attached(m, &err);
@@ -366,7 +365,7 @@ static void read_and_route(struct message *m) {
     bury(m, "the document is larger than 8 MiB");
     return;
   }
-  if (normalise(m->in->normaliser, m->source, m->text, m->len, &m->n, &err) < 0) {
+  if (normalise(m->in->normaliser, m->source, json_string_value(m->text), m->len, &m->n, &err) < 0) {
     bury(m, err.text);
     return;
   }
@@ -380,8 +379,7 @@ static void read_and_route(struct message *m) {
   if (routing.suppressed_by) {
     json_t *body = json_pack("{s:s, s:s, s:s, s:O, s:O}", "id", m->alert_id, "source", m->n.connector->instance, "rule",
                              routing.suppressed_by, "suppression", routing.suppression, "finding", m->n.finding);
-    json_t *raw = json_stringn(m->text, m->len);
-    if (raw) json_object_set_new(body, "raw", raw);
+    if (json_quick_valid(json_string_value(m->text), m->len)) json_object_set(body, "raw", m->text);
     end_on_record(m, "suppressed", KIND_ALERT_SUPPRESSED, body);
   } else {
     wanted_find(m, &routing);
@@ -418,7 +416,8 @@ static bool set_aside(struct message *m) {
 }
 
 static void text_keep(struct message *m, const char *text, size_t len) {
-  m->text = copy_bytes(text, len);
+  m->text = json_stringn_nocheck(text, len);
+  if (!m->text) abort();
   m->len = len;
 }
 
@@ -441,8 +440,8 @@ static void text_of_fields(struct message *m, const struct redis_value *fields) 
       buf_add_json_string(&all, part, n);
     }
     buf_addc(&all, '}');
-    m->text = buf_take(&all, &m->len);
-    if (!m->text) text_keep(m, "", 0);
+    text_keep(m, buf_ok(&all) ? all.data : "", buf_ok(&all) ? all.len : 0);
+    buf_release(&all);
   }
   json_decref(parsed);
 }

@@ -22,8 +22,9 @@ struct message {
   struct intake *in;
   char id[48];           /* of the stream entry */
   char name[SUSPECT_ID]; /* the same among all streams: what is noted while it is handled */
-  char *text, *source;   /* the document's very bytes; the source named, or NULL */
-  size_t len;
+  json_t *text;          /* the document's very bytes, as a string's, whether they are UTF-8 or not: its incident's entry shares them */
+  size_t len;            /* of them */
+  char *source;          /* that was named, or NULL */
   struct normalised n;
   char *alert_id;
   int64_t received;

@@ -61,9 +61,11 @@ static int start_attaching(const char *more, const char *const *playbooks, size_
   *done = 0;
   snprintf(id, sizeof id, "test:%u", ++number);
   snprintf(text, sizeof text, "{\"more\":\"%s\"}", more);
-  json_t *raw = json_pack("{s:s}", "more", more), *finding = json_pack("{s:{s:s}, s:s}", "metadata", "uid", id, "message", "an alert");
-  const struct alert alert = {.id = id, .source = "test", .finding = finding, .raw = raw, .raw_text = text, .raw_len = strlen(text)};
+  json_t *bytes = json_string(text), *raw = json_pack("{s:s}", "more", more),
+         *finding = json_pack("{s:{s:s}, s:s}", "metadata", "uid", id, "message", "an alert");
+  const struct alert alert = {.id = id, .source = "test", .finding = finding, .raw = raw, .text = bytes};
   int r = desk_attach(t.desk, t.id, false, &alert, playbooks, count, NULL, on_done, done, &err);
+  json_decref(bytes);
   json_decref(raw);
   json_decref(finding);
   return r;
