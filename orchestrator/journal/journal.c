@@ -485,6 +485,7 @@ uint64_t journal_add(struct journal *j, enum kind kind, const char *actor, unsig
 }
 
 const struct entry *journal_newest(const struct journal *j) {
+  if (STAILQ_EMPTY(&j->queue)) return NULL;
   return (const struct entry *)(const void *)((const char *)j->queue.stqh_last - offsetof(struct entry, next));
 }
 

@@ -358,6 +358,19 @@ static void test_bytes_that_could_not_be_made(void **state) {
   journal_free(j);
 }
 
+/* Who asks for the newest entry when all are acknowledged, or none was appended, gets none. */
+static void test_the_newest_entry(void **state) {
+  struct journal *j = journal_new(&store, fresh());
+  assert_null(journal_newest(j));
+  add(j, 1);
+  assert_int_equal(journal_newest(j)->seq, 1);
+  add(j, 2);
+  assert_int_equal(journal_newest(j)->seq, 2);
+  settle(j);
+  assert_null(journal_newest(j));
+  journal_free(j);
+}
+
 /* --- exports ---------------------------------------------------------------------------------------------------------- */
 
 static void export_make(struct buf *out, int entries) {
@@ -508,6 +521,7 @@ int main(void) {
       cmocka_unit_test(test_secrets_never_reach_redis),
       cmocka_unit_test(test_a_body_as_bytes),
       cmocka_unit_test(test_bytes_that_could_not_be_made),
+      cmocka_unit_test(test_the_newest_entry),
       cmocka_unit_test(test_every_byte_of_an_export),
       cmocka_unit_test(test_missing_bodies_of_an_export),
       cmocka_unit_test(test_lines_dropped_swapped_repeated),
