@@ -36,6 +36,7 @@ struct desk *desk_new(const struct desk_deps *deps, struct err *err) {
   d->deps = *deps;
   map_init(&d->incidents);
   LIST_INIT(&d->redactions);
+  places_begin(d);
   map_init(&d->pins);
   d->unsure = json_object();
   d->torn = json_object();

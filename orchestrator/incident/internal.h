@@ -88,6 +88,7 @@ struct desk {
   TAILQ_HEAD(, incident) turns; /* those that wait until others are rebuilt */
   size_t replays;
   LIST_HEAD(, place) places; /* index.c */
+  STAILQ_HEAD(, place) fresh_places;
   size_t idle_count, run_count, run_most;
   size_t resting; /* runs that wait for people, time, alerts or a brake, as counted at resting_at (µs since boot) */
   int64_t resting_at, resting_pause;
@@ -167,6 +168,7 @@ void incident_index(struct incident *inc, bool open); /* it was opened again, or
 /* index.c: into the list of the open or of the closed ones, however often it takes. */
 void incident_place(struct desk *d, const char *id, bool open);
 void incident_place_new(struct desk *d, const char *id); /* its journal has no entry: it is in no list yet */
+void places_begin(struct desk *d);
 void places_free(struct desk *d);
 bool incident_alive(struct incident *inc); /* something of it is under way, open or waiting */
 void incident_open(struct incident *inc, const char *actor, json_t *body_take);
