@@ -67,7 +67,7 @@ void step_ended(struct step *s, enum kind kind, const json_t *body, int64_t time
 }
 
 void step_answer(struct step *s, bool ok, json_t *value) {
-  if (s->answered) return;
+  if (s->answered || !verb_at_once(s->verb)) return;
   s->answer = (struct answer){.ok = ok, .value = json_incref(value), .trust = fresh_answer.trust};
   s->answered = true;
 }

@@ -55,6 +55,7 @@ static struct {
   void *held;
   bool hold_actions; /* their callbacks do not come */
   const char *slow;  /* the step whose outcome is on record two turns before its callback */
+  const char *tells; /* in place of "any", what a read finds */
   char versions[64]; /* of the connector, as actions asked for them: "-" for what is in force */
 } fake;
 
@@ -221,6 +222,21 @@ static struct action *action_make(const struct action_spec *spec, action_cb *cb,
   return a;
 }
 
+/* As bytes, as the action room does. */
+static void outcome_record(const struct action *a) {
+  bool contains = strncmp(a->name, "lock", 4) == 0;
+  json_t *body = json_pack("{s:b, s:O, s:s, s:s, s:s*}", "ok", a->ok, a->ok ? "returns" : "failure", a->returns, "connector", "corp",
+                           "action", a->name, "contains", contains ? "active" : NULL);
+  struct buf bytes;
+  buf_init(&bytes, 4096);
+  json_write(body, &bytes);
+  struct entry_spec spec = {
+      .kind = KIND_ACTION_OUTCOME, .actor = a->actor, .run = a->run, .step = a->step, .written = &bytes, .bare = !contains};
+  assert_non_null(journal_append(fake.journal, &spec, NULL));
+  buf_release(&bytes);
+  json_decref(body);
+}
+
 static void action_record(struct action *a) {
   if (a->shadow && !a->reads) {
     journal_add(fake.journal, KIND_RUN_WOULD, a->actor, a->run, a->step,
@@ -233,9 +249,7 @@ static void action_record(struct action *a) {
     journal_add(fake.journal, KIND_CONTAINMENT_RELEASED, a->actor, a->run, a->step, json_pack("{s:s}", "of", a->of));
     return;
   }
-  journal_add(fake.journal, KIND_ACTION_OUTCOME, a->actor, a->run, a->step,
-              json_pack("{s:b, s:O, s:s, s:s, s:s?}", "ok", a->ok, a->ok ? "returns" : "failure", a->returns, "connector", "corp", "action",
-                        a->name, "contains", strncmp(a->name, "lock", 4) == 0 ? "active" : NULL));
+  outcome_record(a);
 }
 
 static void action_turn(void *arg) {
@@ -268,7 +282,11 @@ int action_start(struct actions *all, const struct action_spec *spec, action_cb 
   int attempt = dot ? (int)strtol(dot + 1, NULL, 10) : 0;
   a->ok = strcmp(spec->action, "fail") != 0;
   a->reads = strcmp(spec->action, "find") == 0;
-  a->returns = a->ok ? json_pack("{s:s, s:i}", "step", a->reads ? "any" : spec->step, "n", attempt < 2 ? attempt : 2)
+  a->returns = a->ok ? json_pack("{s:s, s:i}", "step",
+                                 !a->reads    ? spec->step
+                                 : fake.tells ? fake.tells
+                                              : "any",
+                                 "n", attempt < 2 ? attempt : 2)
                      : json_pack("{s:s, s:s}", "kind", "refused", "message", "no");
   *ret = a;
   return 0;

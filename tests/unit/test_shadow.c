@@ -152,6 +152,23 @@ static void test_continues_in_shadow(void **state) {
   assert_nothing_done();
 }
 
+/* A playbook gets what is on record, live as after a restart: no secret that the record does not show. */
+static void test_a_read_gives_what_is_on_record(void **state) {
+  static const struct line lines[] = {{"action", "{\"connector\": \"ldap\", \"action\": \"find\", \"params\": {}}"}, {NULL, NULL}};
+  static const struct program p = {lines, {NULL}};
+  struct secrets *secrets = secrets_new();
+  struct err err;
+  assert_int_equal(secrets_put(secrets, "t", "hunter2-hunter2", 15, &err), 0);
+  store.secrets = secrets;
+  fake.tells = "hunter2-hunter2";
+  begin(&p);
+  finish();
+  assert_string_equal(json_str_or(json_object_get(entry_of_step("action.outcome", "1"), "returns"), "step", ""), "[secret:t]");
+  assert_string_equal(json_str_or(json_object_get(given("1"), "given"), "step", ""), "[secret:t]");
+  store.secrets = NULL;
+  secrets_free(secrets);
+}
+
 static void test_an_unknown_verb_is_refused(void **state) {
   static const struct line lines[] = {{"shell", "{\"command\": \"reboot\"}"}, NOTE, {NULL, NULL}};
   static const struct program p = {lines, {NULL}};
@@ -190,8 +207,14 @@ static void test_replay_that_differs(void **state) {
 int main(void) {
 #define T(name) cmocka_unit_test_setup_teardown(name, shadow_setup, teardown)
   const struct CMUnitTest tests[] = {
-      T(test_every_verb),          T(test_replay_from_every_entry),    T(test_hand_over_calls_nobody), T(test_stays_in_shadow),
-      T(test_continues_in_shadow), T(test_an_unknown_verb_is_refused), T(test_replay_that_differs),
+      T(test_every_verb),
+      T(test_replay_from_every_entry),
+      T(test_hand_over_calls_nobody),
+      T(test_stays_in_shadow),
+      T(test_continues_in_shadow),
+      T(test_an_unknown_verb_is_refused),
+      T(test_replay_that_differs),
+      T(test_a_read_gives_what_is_on_record),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
