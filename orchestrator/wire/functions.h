@@ -3,7 +3,7 @@
 #define TOCSIN_WIRE_FUNCTIONS_H
 
 /* Raised with every change of redis_functions.lua (and there too): a newer library replaces an older one at connect. */
-enum { REDIS_FUNCTIONS_VERSION = 17 };
+enum { REDIS_FUNCTIONS_VERSION = 18 };
 
 extern const char redis_functions_code[];
 

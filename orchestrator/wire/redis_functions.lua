@@ -243,23 +243,6 @@ local function dead_fields(args, raw, now)
   return out
 end
 
--- Out of the queue. Which of these messages had not been before, by their places in the list: true for all. Those had not that lay there, and those that
--- the group has under way although they were trimmed away. Whoever ends a message deletes and acknowledges it in one, so that one which lies there is under
--- way too; but not where the group was made anew meanwhile: then as many of the others are counted as must have lain there.
-local function take_out(queue, group, streams)
-  local there, mine, others = redis.call('XDEL', queue, unpack(streams)), {}, {}
-  if there == #streams then return redis.call('XACK', queue, group, unpack(streams)) and true end
-  for i, stream in ipairs(streams) do
-    if redis.call('XACK', queue, group, stream) == 1 then
-      mine[i], there = true, there - 1
-    else
-      others[#others + 1] = i
-    end
-  end
-  for k = 1, math.min(there, #others) do mine[others[k]] = true end
-  return mine
-end
-
 -- The ids in what routing_text wrote, as a JSON array; nil when it is another message's.
 local function routed_ids(text, stream)
   local whose, id = string.match(text, '^{"stream":"([^"]*)","incidents":%[{"id":"([^"]*)","created":%d}%]}$') -- nearly always
@@ -268,6 +251,25 @@ local function routed_ids(text, stream)
   local ids = {}
   for one in string.gmatch(text, '"id":"([^"]*)"') do ids[#ids + 1] = '"' .. one .. '"' end
   return '[' .. table.concat(ids, ',') .. ']'
+end
+
+-- Out of the queue. Which of these messages had not been before, by their places in the list: true for all. Those had not that lay there, and those that
+-- the group has under way although they were trimmed away. Whoever ends a message deletes and acknowledges it in one, so that one which lies there is under
+-- way too; but not where the group was made anew meanwhile: then as many of the others are counted as must have lain there, first those whose routing is
+-- there yet, which nobody can have ended. known: what is routed for each.
+local function take_out(queue, group, streams, known)
+  local there, mine, acked, others = redis.call('XDEL', queue, unpack(streams)), {}, {}, {}
+  if there == #streams then return redis.call('XACK', queue, group, unpack(streams)) and true end
+  for i, stream in ipairs(streams) do
+    if redis.call('XACK', queue, group, stream) == 1 then
+      mine[i], acked[stream], there = true, true, there - 1
+    else
+      local own = known[i] and not acked[stream] and routed_ids(known[i], stream)
+      table.insert(others, own and 1 or #others + 1, i)
+    end
+  end
+  for k = 1, math.min(there, #others) do mine[others[k]] = true end
+  return mine
 end
 
 local function forget_old(keys, now, keep)
@@ -287,7 +289,8 @@ local function settle(keys, group, args, from, to, now, keep)
     at = at + 1
     streams[at], alerts[at] = args[i], args[i + 1]
   end
-  local known, mine = redis.call('HMGET', routed, unpack(alerts)), take_out(keys[1], group, streams)
+  local known = redis.call('HMGET', routed, unpack(alerts))
+  local mine = take_out(keys[1], group, streams, known)
   local stamp, over, new, into, counted = digits(now), {}, {}, {}, {}
   for i = 1, at do
     local alert, outcome = alerts[i], args[from + 3 * i - 1]
@@ -585,4 +588,4 @@ register({ 'allow-oom' }, {
   'tocsin_give', give, 'tocsin_give_up', give_up, 'tocsin_retire', retire, 'tocsin_take', take,
 })
 register({ 'no-writes' }, { 'tocsin_tally', tally })
-register({ 'no-writes', 'allow-stale' }, { 'tocsin_version', function() return 17 end })
+register({ 'no-writes', 'allow-stale' }, { 'tocsin_version', function() return 18 end })
