@@ -31,7 +31,7 @@ void action_intent_write(const struct action *x, int64_t send_before, struct buf
   json_add_int(out, JSON_MEMBER("attempt"), x->attempt);
   json_add_text(out, JSON_MEMBER("because"), x->because);
   json_add_value(out, JSON_MEMBER("connector"), f->word_connector);
-  json_add_word(out, JSON_MEMBER("digest"), x->digest);
+  json_add_text(out, JSON_MEMBER("digest"), x->digest); /* an earlier intent may have brought it */
   json_add_value(out, JSON_MEMBER("effect"), f->word_effect);
   json_add_word(out, JSON_MEMBER("key"), x->key);
   if (x->lift_ms) json_add_int(out, JSON_MEMBER("lift_at"), action_now(x) + x->lift_ms * 1000);
