@@ -161,4 +161,17 @@ static void stage_end(void) {
   reply.answer = NULL;
 }
 
+/* For a group of tests that share one desk. */
+static inline int desk_setup(void **state) {
+  stage_begin();
+  desk_up();
+  return 0;
+}
+
+static inline int desk_teardown(void **state) {
+  desk_down();
+  stage_end();
+  return 0;
+}
+
 #endif

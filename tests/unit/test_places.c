@@ -82,20 +82,8 @@ static void test_desk_gone(void **state) {
           "");
 }
 
-static int setup(void **state) {
-  stage_begin();
-  desk_up();
-  return 0;
-}
-
-static int teardown(void **state) {
-  desk_down();
-  stage_end();
-  return 0;
-}
-
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_together), cmocka_unit_test(test_refused), cmocka_unit_test(test_closed_at_once),
                                      cmocka_unit_test(test_desk_gone)};
-  return cmocka_run_group_tests(tests, setup, teardown);
+  return cmocka_run_group_tests(tests, desk_setup, desk_teardown);
 }

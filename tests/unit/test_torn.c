@@ -36,19 +36,7 @@ static void test_not_readable_at_once(void **state) {
   json_decref(torn.known);
 }
 
-static int setup(void **state) {
-  stage_begin();
-  desk_up();
-  return 0;
-}
-
-static int teardown(void **state) {
-  desk_down();
-  stage_end();
-  return 0;
-}
-
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_not_readable_at_once)};
-  return cmocka_run_group_tests(tests, setup, teardown);
+  return cmocka_run_group_tests(tests, desk_setup, desk_teardown);
 }
